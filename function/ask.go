@@ -1,0 +1,247 @@
+package function
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/google/jsonschema-go/jsonschema"
+
+	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/mcp"
+)
+
+// What a person may do instead of answering a question.
+var (
+	ErrDeclined = errors.New("the user declined")
+	ErrDismiss  = errors.New("the user dismissed the question")
+)
+
+// ErrCannotAsk is what [Ask] returns to a client whose protocol revision has no way to be asked.
+var ErrCannotAsk = mcp.ErrNoPerson
+
+// A Question is put to the person at the client, to its model, or to the client itself.
+type Question struct {
+	request mcp.InputRequest
+	fault   error
+}
+
+// Ask puts questions and returns nil once all are answered. Until then it returns an error that the tool, prompt or
+// resource must return as it is: the client asks, repeats the call, and the function runs again from its start with the
+// answers at hand. So ask before you act: what comes before Ask happens at each round.
+//
+//	func remove(ctx context.Context, in In) (Out, error) {
+//		var sure bool
+//		if err := function.Ask(ctx, function.Confirm("sure", "Delete "+in.Name+"?", &sure)); err != nil {
+//			return Out{}, err
+//		}
+//		…
+//	}
+//
+// The answers of earlier rounds travel sealed through the client, bound to the caller, the tool and its arguments. Other
+// errors: [ErrDeclined], [ErrDismiss], and [ErrCannotAsk] where the client is too old to be asked; a client that did not
+// declare what the question needs gets a protocol error.
+func Ask(ctx context.Context, questions ...Question) error {
+	c := mcp.FromContext(ctx)
+	if c == nil {
+		return errNoCall
+	}
+	requests := make([]mcp.InputRequest, len(questions))
+	for i, q := range questions {
+		if q.fault != nil {
+			return fmt.Errorf("question %q: %w", q.request.Key, q.fault)
+		}
+		requests[i] = q.request
+	}
+	return c.Ask(requests...)
+}
+
+// CanAsk tells whether the client declared a capability: elicitation (questions to the person), elicitation.url, sampling
+// or roots.
+func CanAsk(ctx context.Context, capability string) bool {
+	c := mcp.FromContext(ctx)
+	return c != nil && c.Wants(capability)
+}
+
+func question(key, method, capability string, params any, accept func(json.RawMessage) error) Question {
+	q := Question{request: mcp.InputRequest{Key: key, Method: method, Capability: capability, Accept: accept}}
+	q.request.Params, q.fault = json.Marshal(params)
+	return q
+}
+
+// Form asks the person to fill in the fields of a struct of strings, numbers and booleans; the struct tags of [NewTool]
+// apply. The key names the question among those of the tool.
+func Form[T any](key, message string, answer *T) Question {
+	schema, err := catalog.SchemaOf(reflect.TypeFor[T]())
+	if err != nil {
+		return Question{fault: err}
+	}
+	schema.AdditionalProperties = nil // a client may send more than was asked
+	for name, p := range schema.Properties {
+		switch p.Type {
+		case "string", "integer", "number", "boolean":
+		default:
+			return Question{fault: fmt.Errorf("field %s is not a string, a number or a boolean, which is all that a form has", name)}
+		}
+	}
+	if schema.Properties == nil {
+		return Question{fault: fmt.Errorf("%T has no fields to fill in", *answer)}
+	}
+	raw, err := json.Marshal(schema)
+	if err != nil {
+		return Question{fault: err}
+	}
+	return FormSchema(key, message, string(raw), func(content json.RawMessage) error { return json.Unmarshal(content, answer) })
+}
+
+// FormSchema is [Form] with a JSON Schema instead of a struct, for titles, defaults and multiple choice. Accept gets the
+// content once it fits the schema; when it returns an error the question is put again.
+func FormSchema(key, message, schema string, accept func(content json.RawMessage) error) Question {
+	var s jsonschema.Schema
+	err := json.Unmarshal([]byte(schema), &s)
+	if err != nil {
+		return Question{fault: err}
+	}
+	resolved, err := s.Resolve(nil)
+	if err != nil {
+		return Question{fault: err}
+	}
+	params := map[string]any{"mode": "form", "message": message, "requestedSchema": json.RawMessage(schema)}
+	return question(key, "elicitation/create", "elicitation", params, elicited(func(content json.RawMessage) error {
+		if len(content) == 0 {
+			content = json.RawMessage("{}")
+		}
+		var value any
+		if err := json.Unmarshal(content, &value); err != nil {
+			return err
+		}
+		if err := resolved.Validate(value); err != nil {
+			return err
+		}
+		return accept(content)
+	}))
+}
+
+// Confirm asks the person for a yes or a no.
+func Confirm(key, message string, yes *bool) Question {
+	const schema = `{"type":"object","properties":{"confirm":{"type":"boolean","title":"Confirm"}},"required":["confirm"]}`
+	return FormSchema(key, message, schema, func(content json.RawMessage) error {
+		var answer struct{ Confirm bool }
+		err := json.Unmarshal(content, &answer)
+		*yes = answer.Confirm
+		return err
+	})
+}
+
+// Visit asks the person to open a page, for what must not pass through the client, such as a password.
+func Visit(key, message, url string) Question {
+	params := map[string]any{"mode": "url", "message": message, "url": url}
+	return question(key, "elicitation/create", "elicitation.url", params, elicited(func(json.RawMessage) error { return nil }))
+}
+
+// elicited reads an ElicitResult.
+func elicited(accept func(content json.RawMessage) error) func(json.RawMessage) error {
+	return func(raw json.RawMessage) error {
+		var r struct {
+			Action  string          `json:"action"`
+			Content json.RawMessage `json:"content"`
+		}
+		if err := json.Unmarshal(raw, &r); err != nil {
+			return mcp.Malformed(err)
+		}
+		switch r.Action {
+		case "accept":
+			if err := accept(r.Content); err != nil {
+				return mcp.Malformed(err)
+			}
+			return nil
+		case "decline":
+			return ErrDeclined
+		case "cancel":
+			return ErrDismiss
+		}
+		return mcp.Malformed(fmt.Errorf("unknown action %q", r.Action))
+	}
+}
+
+// A Sample is what the client's model said.
+type Sample struct {
+	Text       string // of the text blocks
+	Model      string
+	StopReason string
+	Raw        json.RawMessage // the whole CreateMessageResult
+}
+
+// SampleRequest asks the client's model to go on from a user's message.
+type SampleRequest struct {
+	Prompt       string
+	SystemPrompt string
+	MaxTokens    int // default 1000
+}
+
+// AskModel lets the client's model answer.
+func AskModel(key string, r SampleRequest, answer *Sample) Question {
+	if r.MaxTokens == 0 {
+		r.MaxTokens = 1000
+	}
+	params := map[string]any{
+		"messages":  []any{map[string]any{"role": "user", "content": map[string]any{"type": "text", "text": r.Prompt}}},
+		"maxTokens": r.MaxTokens,
+	}
+	if r.SystemPrompt != "" {
+		params["systemPrompt"] = r.SystemPrompt
+	}
+	return question(key, "sampling/createMessage", "sampling", params, func(raw json.RawMessage) error {
+		var result struct {
+			Content    json.RawMessage
+			Model      string
+			StopReason string
+		}
+		if err := json.Unmarshal(raw, &result); err != nil {
+			return mcp.Malformed(err)
+		}
+		type block struct{ Type, Text string }
+		var blocks []block
+		if content := bytes.TrimSpace(result.Content); len(content) > 0 && content[0] == '[' {
+			if err := json.Unmarshal(content, &blocks); err != nil {
+				return mcp.Malformed(err)
+			}
+		} else {
+			var one block
+			if err := json.Unmarshal(content, &one); err != nil {
+				return mcp.Malformed(fmt.Errorf("content: %w", err))
+			}
+			blocks = []block{one}
+		}
+		*answer = Sample{Model: result.Model, StopReason: result.StopReason, Raw: raw}
+		for _, b := range blocks {
+			if b.Type == "text" {
+				answer.Text += b.Text
+			}
+		}
+		return nil
+	})
+}
+
+// A Root is a place that the client's user works in.
+type Root struct {
+	URI  string `json:"uri"`
+	Name string `json:"name,omitempty"`
+}
+
+// Roots asks the client where its user works.
+func Roots(key string, roots *[]Root) Question {
+	return question(key, "roots/list", "roots", struct{}{}, func(raw json.RawMessage) error {
+		var result struct {
+			Roots []Root `json:"roots"`
+		}
+		if err := json.Unmarshal(raw, &result); err != nil {
+			return mcp.Malformed(err)
+		}
+		*roots = result.Roots
+		return nil
+	})
+}

@@ -1,0 +1,87 @@
+// Command erlmcp is the container's main: it serves the function, and holds the operator's commands.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"example.com/erlmcp/function"
+)
+
+const usage = `erlmcp %s: a governed MCP server
+
+Usage:
+  erlmcp [serve]    serve until SIGTERM; settings come from the environment
+  erlmcp probe      exit 0 if the server at PORT is healthy
+  erlmcp settings   list the settings
+  erlmcp version    print the version
+`
+
+func main() {
+	command := "serve"
+	if len(os.Args) > 1 {
+		command = os.Args[1]
+	}
+	if len(os.Args) > 2 {
+		fail(fmt.Errorf("erlmcp %s takes no arguments", command))
+	}
+	switch command {
+	case "serve":
+		function.Main(function.WithTools(function.Tools()...))
+	case "probe":
+		if err := probe(); err != nil {
+			fail(err)
+		}
+	case "settings":
+		settings(os.Stdout)
+	case "version":
+		fmt.Println(function.Version)
+	case "help", "-h", "--help":
+		fmt.Printf(usage, function.Version)
+	default:
+		fmt.Fprintf(os.Stderr, "erlmcp: unknown command %q\n\n", command)
+		fmt.Fprintf(os.Stderr, usage, function.Version)
+		os.Exit(2)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "erlmcp:", err)
+	os.Exit(1)
+}
+
+// probe asks the server on this machine for its health.
+func probe() error {
+	url, err := function.HealthURL(os.Getenv)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("not healthy: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("not healthy: %s answers %s", url, resp.Status)
+	}
+	return nil
+}
+
+func settings(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range function.Settings() {
+		fmt.Fprintf(t, "%s\t%s\n\tdefault: %s\n", s.Name, s.Help, s.Default)
+	}
+	t.Flush()
+}

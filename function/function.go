@@ -1,0 +1,157 @@
+// Package function is the serverless function erlmcp: a governed MCP server over streamable HTTP. It is the public face of
+// the product: write a tool as a Go function, hand it to [Main] or [New], and agents can call it.
+//
+// To add tools to a copy of this repository, write them in tools.go. To keep them in a repository of your own, import this
+// package and call [Main] with [WithTools]:
+//
+//	func main() {
+//		function.Main(function.WithTools(
+//			function.NewTool("greet", "Greets a person by name.", greet),
+//		))
+//	}
+//
+// A tool reaches its call through the context: [Progress] tells the client how far it is, [Ask] puts a question to the
+// person at the client, [Caller] says who calls.
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/mcp"
+)
+
+// Version of the product.
+const Version = "0.7.0"
+
+// Info is how the server presents itself to clients. Instructions tell the model how to use it.
+type Info = mcp.Info
+
+type options struct {
+	info     Info
+	entries  []catalog.Entry
+	getenv   func(string) string
+	logger   *slog.Logger
+	loopback bool
+	pageSize int
+}
+
+// An Option changes what [New] and [Main] make.
+type Option func(*options)
+
+// WithTools adds tools.
+func WithTools(tools ...Tool) Option {
+	return func(o *options) {
+		for _, t := range tools {
+			o.entries = append(o.entries, t.entry)
+		}
+	}
+}
+
+// WithResources adds resources and resource templates.
+func WithResources(resources ...Resource) Option {
+	return func(o *options) {
+		for _, r := range resources {
+			o.entries = append(o.entries, r.entry)
+		}
+	}
+}
+
+// WithPrompts adds prompts.
+func WithPrompts(prompts ...Prompt) Option {
+	return func(o *options) {
+		for _, p := range prompts {
+			o.entries = append(o.entries, p.entry)
+		}
+	}
+}
+
+// WithInfo replaces the name, version and instructions that clients see.
+func WithInfo(info Info) Option { return func(o *options) { o.info = info } }
+
+// WithLogger replaces the logger, which writes to standard error.
+func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
+
+// WithGetenv replaces [os.Getenv] as the source of settings, for tests.
+func WithGetenv(getenv func(string) string) Option { return func(o *options) { o.getenv = getenv } }
+
+// WithPageSize sets how many entries one page of a list has; the default is 100.
+func WithPageSize(n int) Option { return func(o *options) { o.pageSize = n } }
+
+// WithLoopback binds the server to this machine: it listens on 127.0.0.1, answers only requests that were sent to that
+// name, and takes calls from any web page that this machine serves.
+func WithLoopback() Option { return func(o *options) { o.loopback = true } }
+
+// Main serves until SIGTERM or SIGINT, drains, and returns; a fault stops the start with status 1 and all faults listed.
+// Settings come from the environment (README.md has the table).
+func Main(opts ...Option) {
+	if err := run(opts); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(opts []Option) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	s, err := New(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Run(ctx, func(url string) {
+		s.logger.Info("serving", "url", url, "version", Version, "instance", s.instance)
+	})
+}
+
+// A StartError lists everything that stopped a start.
+type StartError struct{ Faults error }
+
+func (e *StartError) Error() string {
+	return "erlmcp can't start:\n  " + indent(e.Faults.Error())
+}
+
+func (e *StartError) Unwrap() error { return e.Faults }
+
+func indent(text string) string {
+	out := make([]byte, 0, len(text)+16)
+	for _, c := range []byte(text) {
+		out = append(out, c)
+		if c == '\n' {
+			out = append(out, "  "...)
+		}
+	}
+	return string(out)
+}
+
+// errNoCall is the panic-free answer of context functions outside of a call.
+var errNoCall = errors.New("this context is not that of a call")
+
+// Progress tells the client how far the call is, if the client asked to be told: done of total, where a total of 0 is
+// unknown. It returns at once; a value that is not greater than the last one is dropped.
+func Progress(ctx context.Context, done, total float64, message string) {
+	if c := mcp.FromContext(ctx); c != nil {
+		c.Progress(done, total, message)
+	}
+}
+
+// Log sends a message to the client, if the client asked for messages of this level: debug, info, notice, warning, error,
+// critical, alert or emergency. Data is any value that marshals to JSON. The protocol has deprecated such messages: what
+// the operator should read belongs into the log of the server.
+func Log(ctx context.Context, level, logger string, data any) error {
+	c := mcp.FromContext(ctx)
+	if c == nil {
+		return errNoCall
+	}
+	return c.Log(level, logger, data)
+}
+
+// deadlineSlack is what remains of a drain for the process's own end.
+const deadlineSlack = 500 * time.Millisecond

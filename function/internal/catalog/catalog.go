@@ -1,0 +1,325 @@
+// Package catalog holds what can be called: tools, prompts, resources and resource templates, each with its limits, time
+// limit and weight. Entries are checked and marshalled once, when the catalog is built; a fault in any of them stops the
+// start, all of them listed.
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/yosida95/uritemplate/v3"
+
+	"example.com/erlmcp/function/internal/mcp"
+)
+
+// Terms are the conditions under which an entry is served. Zero values leave it to the server's defaults.
+type Terms struct {
+	Timeout time.Duration // for one call
+	Weight  int           // what one call costs against a rate; 0 counts as 1
+	Limits  Limits
+}
+
+// Limits hold for an entry over the whole fleet. Zero is no limit.
+type Limits struct {
+	PerSecond   float64 // calls a second
+	Burst       int     // calls at once on top; 0 for a tenth of a second's worth, at least 1
+	Concurrency int     // calls at a time
+	PerDay      int64   // calls in a UTC day
+}
+
+func (t Terms) check() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if t.Timeout < 0 {
+		fault("the timeout %v is negative", t.Timeout)
+	}
+	if t.Weight < 0 {
+		fault("the weight %d is negative", t.Weight)
+	}
+	if l := t.Limits; l.PerSecond < 0 || l.Burst < 0 || l.Concurrency < 0 || l.PerDay < 0 {
+		fault("a limit is negative: %+v", l)
+	}
+	return errors.Join(faults...)
+}
+
+// A Catalog is a fixed set of entries. It implements [mcp.Catalog].
+type Catalog struct {
+	tools     map[string]*Tool
+	prompts   map[string]*Prompt
+	resources map[string]*Resource
+	templates []*Template // in the order of their URIs
+	listings  [4]mcp.Listing
+	completes bool
+}
+
+// listTTL is how long a client may keep a list of a catalog that is fixed: a new version of the server changes it.
+const listTTL = time.Minute
+
+// An Entry is a [*Tool], [*Prompt], [*Resource] or [*Template].
+type Entry interface {
+	// add checks the entry and puts it into the catalog under construction.
+	add(*Catalog) error
+	// what names the entry in a fault.
+	what() string
+}
+
+// Build makes a catalog of the entries. Its error lists every fault.
+func Build(entries ...Entry) (*Catalog, error) {
+	c := &Catalog{tools: map[string]*Tool{}, prompts: map[string]*Prompt{}, resources: map[string]*Resource{}}
+	var faults []error
+	for _, e := range entries {
+		if err := e.add(c); err != nil {
+			for _, line := range strings.Split(err.Error(), "\n") {
+				faults = append(faults, fmt.Errorf("%s: %s", e.what(), line))
+			}
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	for kind := range c.listings {
+		l := &c.listings[kind]
+		l.TTL = listTTL
+		slices.SortFunc(l.Items, func(a, b mcp.Item) int { return strings.Compare(a.Key, b.Key) })
+	}
+	slices.SortFunc(c.templates, func(a, b *Template) int { return strings.Compare(a.URI, b.URI) })
+	return c, nil
+}
+
+func (c *Catalog) list(kind mcp.Kind, key string, descriptor, legacy any) error {
+	item := mcp.Item{Key: key}
+	var err error
+	if item.JSON, err = json.Marshal(descriptor); err != nil {
+		return err
+	}
+	item.Legacy = item.JSON
+	if legacy != nil {
+		if item.Legacy, err = json.Marshal(legacy); err != nil {
+			return err
+		}
+	}
+	c.listings[kind].Items = append(c.listings[kind].Items, item)
+	return nil
+}
+
+// Has implements [mcp.Catalog], like the methods below.
+func (c *Catalog) Has(kind mcp.Kind) bool { return len(c.listings[kind].Items) > 0 }
+
+// Completes tells whether any argument has a completer.
+func (c *Catalog) Completes() bool { return c.completes }
+
+// List returns every entry of the kind.
+func (c *Catalog) List(_ context.Context, kind mcp.Kind) mcp.Listing { return c.listings[kind] }
+
+// Tool returns the tool or nil.
+func (c *Catalog) Tool(_ context.Context, name string) *mcp.Tool {
+	if t := c.tools[name]; t != nil {
+		return &t.engine
+	}
+	return nil
+}
+
+// Prompt returns the prompt or nil.
+func (c *Catalog) Prompt(_ context.Context, name string) *mcp.Prompt {
+	if p := c.prompts[name]; p != nil {
+		return &p.engine
+	}
+	return nil
+}
+
+// Resource returns the resource at uri, or the first template that matches it.
+func (c *Catalog) Resource(_ context.Context, uri string) (*mcp.Resource, map[string]string) {
+	if r := c.resources[uri]; r != nil {
+		return &r.engine, nil
+	}
+	for _, t := range c.templates {
+		values := t.parsed.Match(uri)
+		if values == nil {
+			continue
+		}
+		vars := make(map[string]string, len(values))
+		for name, v := range values {
+			vars[name] = v.String()
+		}
+		return &t.engine, vars
+	}
+	return nil, nil
+}
+
+// Completer returns the completer of a prompt or template, or nil.
+func (c *Catalog) Completer(_ context.Context, kind mcp.Kind, name string) *mcp.Completer {
+	complete := Complete(nil)
+	switch kind {
+	case mcp.Prompts:
+		if p := c.prompts[name]; p != nil {
+			complete = p.Complete
+		}
+	case mcp.Templates:
+		for _, t := range c.templates {
+			if t.URI == name {
+				complete = t.Complete
+			}
+		}
+	}
+	if complete == nil {
+		return nil
+	}
+	return &mcp.Completer{Complete: complete}
+}
+
+// Complete proposes values for an argument; known holds the values of the other arguments.
+type Complete = func(ctx context.Context, argument, value string, known map[string]string) ([]string, error)
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+
+func checkName(name, description string) error {
+	var faults []error
+	if !validName.MatchString(name) {
+		faults = append(faults, errors.New("a name has 1 to 128 letters, digits, '_', '-' and '.'"))
+	}
+	if description == "" {
+		faults = append(faults, errors.New("a description is missing: it is what the model chooses by"))
+	}
+	return errors.Join(faults...)
+}
+
+// A Prompt is a template of messages that a person picks.
+type Prompt struct {
+	Name, Title, Description string
+	Arguments                []Argument
+	Complete                 Complete
+	Terms                    Terms
+	Get                      func(ctx context.Context, args map[string]string) (*mcp.PromptResult, error)
+
+	engine mcp.Prompt
+}
+
+// An Argument of a prompt is a string.
+type Argument struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Required    bool   `json:"required,omitempty"`
+}
+
+func (p *Prompt) what() string { return fmt.Sprintf("prompt %q", p.Name) }
+
+func (p *Prompt) add(c *Catalog) error {
+	faults := []error{checkName(p.Name, p.Description), p.Terms.check()}
+	if c.prompts[p.Name] != nil {
+		faults = append(faults, errors.New("there is another prompt of this name"))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	get := p.Get
+	p.engine = mcp.Prompt{Timeout: p.Terms.Timeout, Get: func(ctx context.Context, _ *mcp.Call, args map[string]string) (*mcp.PromptResult, error) {
+		return get(ctx, args)
+	}}
+	for _, a := range p.Arguments {
+		if a.Required {
+			p.engine.Required = append(p.engine.Required, a.Name)
+		}
+	}
+	c.prompts[p.Name] = p
+	c.completes = c.completes || p.Complete != nil
+	return c.list(mcp.Prompts, p.Name, struct {
+		Name        string     `json:"name"`
+		Title       string     `json:"title,omitempty"`
+		Description string     `json:"description"`
+		Arguments   []Argument `json:"arguments,omitempty"`
+	}{p.Name, p.Title, p.Description, p.Arguments}, nil)
+}
+
+// Read returns the contents at uri; vars are the variables of the template that it matched. [mcp.ErrUnknown] says that
+// there is nothing there.
+type Read = func(ctx context.Context, uri string, vars map[string]string) (*mcp.ReadResult, error)
+
+// A Resource is contents at a fixed URI.
+type Resource struct {
+	URI, Name, Title, Description, MIMEType string
+	Terms                                   Terms
+	Read                                    Read
+
+	engine mcp.Resource
+}
+
+func (r *Resource) what() string { return fmt.Sprintf("resource %q", r.URI) }
+
+func (r *Resource) add(c *Catalog) error {
+	faults := []error{r.Terms.check()}
+	if !strings.Contains(r.URI, ":") {
+		faults = append(faults, errors.New("the URI needs a scheme"))
+	}
+	if r.Name == "" {
+		faults = append(faults, errors.New("a name is missing"))
+	}
+	if c.resources[r.URI] != nil {
+		faults = append(faults, errors.New("there is another resource at this URI"))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	r.engine = reader(r.Terms, r.Read)
+	c.resources[r.URI] = r
+	return c.list(mcp.Resources, r.URI, resourceDescriptor{r.URI, "", r.Name, r.Title, r.Description, r.MIMEType}, nil)
+}
+
+func reader(terms Terms, read Read) mcp.Resource {
+	return mcp.Resource{Timeout: terms.Timeout, Read: func(ctx context.Context, _ *mcp.Call, uri string, vars map[string]string) (*mcp.ReadResult, error) {
+		return read(ctx, uri, vars)
+	}}
+}
+
+type resourceDescriptor struct {
+	URI         string `json:"uri,omitempty"`
+	URITemplate string `json:"uriTemplate,omitempty"`
+	Name        string `json:"name"`
+	Title       string `json:"title,omitempty"`
+	Description string `json:"description,omitempty"`
+	MIMEType    string `json:"mimeType,omitempty"`
+}
+
+// A Template is a family of resources whose URIs fit an RFC 6570 template.
+type Template struct {
+	URI, Name, Title, Description, MIMEType string
+	Complete                                Complete
+	Terms                                   Terms
+	Read                                    Read
+
+	engine mcp.Resource
+	parsed *uritemplate.Template
+}
+
+func (t *Template) what() string { return fmt.Sprintf("resource template %q", t.URI) }
+
+func (t *Template) add(c *Catalog) error {
+	faults := []error{t.Terms.check()}
+	parsed, err := uritemplate.New(t.URI)
+	if err != nil {
+		faults = append(faults, err)
+	} else if len(parsed.Varnames()) == 0 {
+		faults = append(faults, errors.New("the template has no variable"))
+	}
+	if t.Name == "" {
+		faults = append(faults, errors.New("a name is missing"))
+	}
+	for _, other := range c.templates {
+		if other.URI == t.URI {
+			faults = append(faults, errors.New("there is another template of this URI"))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	t.parsed = parsed
+	t.engine = reader(t.Terms, t.Read)
+	c.templates = append(c.templates, t)
+	c.completes = c.completes || t.Complete != nil
+	return c.list(mcp.Templates, t.URI, resourceDescriptor{"", t.URI, t.Name, t.Title, t.Description, t.MIMEType}, nil)
+}

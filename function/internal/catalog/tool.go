@@ -1,0 +1,150 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"example.com/erlmcp/function/internal/mcp"
+)
+
+// A Tool is a function that a model may call.
+type Tool struct {
+	Name, Title, Description string
+	Hints                    Hints
+	Input                    json.RawMessage // JSON Schema of the arguments, an object
+	Output                   json.RawMessage // JSON Schema of the structured content, or nil
+	Terms                    Terms
+	Call                     func(context.Context, *mcp.Call) (*mcp.Result, error)
+
+	fault  error // found while the tool was made
+	engine mcp.Tool
+}
+
+// Hints tell a client what a tool does to the world. Nil leaves the protocol's default.
+type Hints struct {
+	ReadOnly    *bool `json:"readOnlyHint,omitempty"`
+	Destructive *bool `json:"destructiveHint,omitempty"`
+	Idempotent  *bool `json:"idempotentHint,omitempty"`
+	OpenWorld   *bool `json:"openWorldHint,omitempty"`
+}
+
+func (t *Tool) what() string { return fmt.Sprintf("tool %q", t.Name) }
+
+type toolDescriptor struct {
+	Name         string          `json:"name"`
+	Title        string          `json:"title,omitempty"`
+	Description  string          `json:"description"`
+	InputSchema  json.RawMessage `json:"inputSchema"`
+	OutputSchema json.RawMessage `json:"outputSchema,omitempty"`
+	Annotations  *Hints          `json:"annotations,omitempty"`
+}
+
+func (t *Tool) add(c *Catalog) error {
+	faults := []error{t.fault, checkName(t.Name, t.Description), t.Terms.check()}
+	if c.tools[t.Name] != nil {
+		faults = append(faults, errors.New("there is another tool of this name"))
+	}
+	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.Input, OutputSchema: t.Output}
+	if t.Hints != (Hints{}) {
+		descriptor.Annotations = &t.Hints
+	}
+	legacy := any(nil)
+	if t.fault == nil {
+		input, err := compile(t.Input)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("input schema: %w", err))
+		} else if input.Schema().Type != "object" {
+			faults = append(faults, errors.New(`input schema: the type must be "object"`))
+		} else {
+			var err error
+			if t.engine.Headers, err = headerParams(input.Schema()); err != nil {
+				faults = append(faults, fmt.Errorf("input schema: %w", err))
+			}
+			t.engine.Check = func(args map[string]any) error { return input.Validate(args) }
+		}
+		if t.Output != nil {
+			output, err := compile(t.Output)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("output schema: %w", err))
+			} else if output.Schema().Type != "object" {
+				// Clients of earlier revisions refuse a whole list for an output schema that is not of an object.
+				old := descriptor
+				old.OutputSchema = nil
+				legacy = old
+			}
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	t.engine.Timeout = t.Terms.Timeout
+	t.engine.Call = t.Call
+	c.tools[t.Name] = t
+	return c.list(mcp.Tools, t.Name, descriptor, legacy)
+}
+
+// None is the input of a tool that takes no arguments, and the output of one that answers nothing.
+type None = struct{}
+
+// FromFunc makes a tool of a Go function. The schemas come from the types, by the rules of
+// [SchemaOf]. What Out becomes: a string or content blocks become content, a *mcp.Result is taken as it is, [None] answers "done", and any
+// other type becomes structured content, with its JSON as text beside it.
+func FromFunc[In, Out any](name, description string, fn func(context.Context, In) (Out, error)) *Tool {
+	t := &Tool{Name: name, Description: description}
+	if fn == nil {
+		t.fault = errors.New("the function is nil")
+		return t
+	}
+	var err error
+	if t.Input, err = inputSchema[In](); err != nil {
+		t.fault = fmt.Errorf("input type: %w", err)
+		return t
+	}
+	answer, structured := answerOf[Out]()
+	if structured {
+		if t.Output, err = outputSchema[Out](); err != nil {
+			t.fault = fmt.Errorf("output type: %w", err)
+			return t
+		}
+	}
+	t.Call = func(ctx context.Context, c *mcp.Call) (*mcp.Result, error) {
+		var in In
+		if len(c.Raw) > 0 {
+			if err := json.Unmarshal(c.Raw, &in); err != nil {
+				return nil, fmt.Errorf("the arguments do not fit: %w", err)
+			}
+		}
+		out, err := fn(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return answer(out)
+	}
+	return t
+}
+
+// answerOf returns how a value of type Out becomes a result, and whether as structured content.
+func answerOf[Out any]() (answer func(Out) (*mcp.Result, error), structured bool) {
+	text := func(blocks ...mcp.Content) (*mcp.Result, error) { return &mcp.Result{Content: blocks}, nil }
+	switch any(*new(Out)).(type) {
+	case None:
+		return func(Out) (*mcp.Result, error) { return text(mcp.Text("done")) }, false
+	case string:
+		return func(out Out) (*mcp.Result, error) { return text(mcp.Text(any(out).(string))) }, false
+	case mcp.Content:
+		return func(out Out) (*mcp.Result, error) { return text(any(out).(mcp.Content)) }, false
+	case []mcp.Content:
+		return func(out Out) (*mcp.Result, error) { return text(any(out).([]mcp.Content)...) }, false
+	case *mcp.Result:
+		return func(out Out) (*mcp.Result, error) { return any(out).(*mcp.Result), nil }, false
+	}
+	return func(out Out) (*mcp.Result, error) {
+		b, err := json.Marshal(out)
+		if err != nil {
+			return nil, fmt.Errorf("the output can't be marshalled: %w", err)
+		}
+		return &mcp.Result{Content: []mcp.Content{mcp.Text(string(b))}, Structured: b}, nil
+	}, true
+}

@@ -1,0 +1,231 @@
+// Package config reads every setting from the environment. Each has a name, a default and a check; all faults are reported
+// at once, and what is secret never shows.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config holds the settings of one server. The comments name the environment variables.
+type Config struct {
+	Port              int           // PORT
+	Health            string        // HEALTH_ENDPOINT
+	Ready             string        // READY_ENDPOINT
+	MaxConnections    int           // MAX_CONNECTIONS
+	ConnectionTimeout time.Duration // CONNECTION_TIMEOUT: for headers, bodies and idle connections, not for open streams
+	DrainTimeout      time.Duration // DRAIN_TIMEOUT
+	LogLevel          slog.Level    // LOG_LEVEL
+	NodeName          string        // NODE_NAME
+	AllowedOrigins    []string      // ALLOWED_ORIGINS: in lower case, or "*"
+	Keys              Secret        // ERLMCP_KEYS: "" where none are given and none are demanded
+	Platform          Platform
+}
+
+// A Secret does not show when it is printed or logged.
+type Secret string
+
+func (s Secret) String() string {
+	if s == "" {
+		return "(not set)"
+	}
+	return "(set)"
+}
+
+// GoString hides the secret from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue hides the secret from log/slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the secret from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Platform is where the process runs.
+type Platform string
+
+// The platforms that differ in what a start demands.
+const (
+	Local      Platform = "local"
+	CloudRun   Platform = "Cloud Run"
+	Kubernetes Platform = "Kubernetes"
+)
+
+// A Setting documents one environment variable.
+type Setting struct {
+	Name, Default, Help string
+	Secret              bool
+}
+
+// Settings lists what [Load] reads.
+var Settings = []Setting{
+	{"PORT", "8080", "port to listen on, HTTP/1.1 and HTTP/2 in the clear", false},
+	{"HEALTH_ENDPOINT", "/health", "path that says whether the process is alive", false},
+	{"READY_ENDPOINT", "/ready", "path that says whether it can serve", false},
+	{"MAX_CONNECTIONS", "50000, or what the limit of open files allows", "connections at a time", false},
+	{"CONNECTION_TIMEOUT", "30s", "time for a request's headers and body, and for an idle connection", false},
+	{"DRAIN_TIMEOUT", "8s (25s on Kubernetes)", "time for running calls after SIGTERM", false},
+	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
+	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
+	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "web origins whose pages may call, separated by commas, or *", false},
+	{"ERLMCP_KEYS", "a new one at each start; demanded on Cloud Run and Kubernetes", "keys of 32 bytes in base64, separated by commas, that seal what travels through clients; the first seals, all open", true},
+}
+
+// reservedFiles are for everything that is not a client's connection: backends, Redis, logs.
+const reservedFiles = 128
+
+// Load reads the settings through getenv. The process may have openFiles files open, 0 for unknown. The error lists all
+// faults, one a line.
+func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
+	r := reader{getenv: getenv}
+	c := &Config{Platform: Local}
+	switch {
+	case getenv("K_SERVICE") != "":
+		c.Platform = CloudRun
+	case getenv("KUBERNETES_SERVICE_HOST") != "":
+		c.Platform = Kubernetes
+	}
+	c.Port = r.integer("PORT", 8080, 0, 65535)
+	c.Health = r.path("HEALTH_ENDPOINT", "/health")
+	c.Ready = r.path("READY_ENDPOINT", "/ready")
+	if c.Health == c.Ready {
+		r.fault("READY_ENDPOINT", "is the same path as HEALTH_ENDPOINT, %s", c.Ready)
+	}
+	c.MaxConnections = r.integer("MAX_CONNECTIONS", 50000, 1, 1<<20)
+	if fit := int(min(openFiles, 1<<30)) - reservedFiles; openFiles > 0 && c.MaxConnections > fit {
+		if getenv("MAX_CONNECTIONS") != "" {
+			r.fault("MAX_CONNECTIONS", "%d connections need %d open files and the limit is %d: raise it (ulimit -n) or set at most %d",
+				c.MaxConnections, c.MaxConnections+reservedFiles, openFiles, fit)
+		}
+		c.MaxConnections = max(fit, 1) // the default gives way to what there is
+	}
+	c.ConnectionTimeout = r.duration("CONNECTION_TIMEOUT", 30*time.Second, time.Second, time.Hour)
+	drain := 8 * time.Second
+	if c.Platform == Kubernetes {
+		drain = 25 * time.Second
+	}
+	c.DrainTimeout = r.duration("DRAIN_TIMEOUT", drain, 0, time.Hour)
+	c.LogLevel = r.level("LOG_LEVEL", slog.LevelInfo)
+	c.NodeName = r.text("NODE_NAME", nodeName(getenv))
+	c.AllowedOrigins = r.origins("ALLOWED_ORIGINS")
+	c.Keys = Secret(getenv("ERLMCP_KEYS"))
+	if c.Keys == "" && c.Platform != Local {
+		r.fault("ERLMCP_KEYS", "is not set, and the instances on %s must share it; make one with: openssl rand -base64 32", c.Platform)
+	}
+	return c, errors.Join(r.faults...)
+}
+
+func nodeName(getenv func(string) string) string {
+	if rev := getenv("K_REVISION"); rev != "" {
+		return rev
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "unnamed"
+	}
+	return host
+}
+
+type reader struct {
+	getenv func(string) string
+	faults []error
+}
+
+func (r *reader) fault(name, format string, args ...any) {
+	r.faults = append(r.faults, fmt.Errorf("%s: "+format, append([]any{name}, args...)...))
+}
+
+func (r *reader) text(name, fallback string) string {
+	if v := r.getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+func (r *reader) integer(name string, fallback, least, most int) int {
+	v := r.getenv(name)
+	if v == "" {
+		return fallback
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least || n > most {
+		r.fault(name, "%q is not a whole number from %d to %d", v, least, most)
+	}
+	return n
+}
+
+func (r *reader) duration(name string, fallback, least, most time.Duration) time.Duration {
+	v := r.getenv(name)
+	if v == "" {
+		return fallback
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < least || d > most {
+		r.fault(name, "%q is not a duration from %v to %v, such as 30s", v, least, most)
+	}
+	return d
+}
+
+func (r *reader) path(name, fallback string) string {
+	v := r.text(name, fallback)
+	switch {
+	case !strings.HasPrefix(v, "/") || strings.ContainsAny(v, " ?#{}"):
+		r.fault(name, "%q is not a path such as %s", v, fallback)
+	case v == "/" || v == "/mcp":
+		r.fault(name, "%q is taken", v)
+	case strings.HasSuffix(v, "z"):
+		r.fault(name, "%q ends in z, which Cloud Run keeps for itself", v)
+	}
+	return v
+}
+
+func (r *reader) level(name string, fallback slog.Level) slog.Level {
+	switch v := r.getenv(name); v {
+	case "":
+		return fallback
+	case "debug":
+		return slog.LevelDebug
+	case "info":
+		return slog.LevelInfo
+	case "warning":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	default:
+		r.fault(name, "%q is not one of debug, info, warning, error", v)
+		return fallback
+	}
+}
+
+func (r *reader) origins(name string) []string {
+	var list []string
+	for item := range strings.SplitSeq(r.getenv(name), ",") {
+		item = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(item), "/"))
+		if item == "" {
+			continue
+		}
+		u, err := url.Parse(item)
+		if item != "*" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || item != u.Scheme+"://"+u.Host) {
+			r.fault(name, "%q is not an origin such as https://app.example.com", item)
+			continue
+		}
+		list = append(list, item)
+	}
+	return list
+}
+
+// Address is what to listen on: all interfaces, or loopback.
+func (c *Config) Address(loopback bool) string {
+	host := ""
+	if loopback {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(c.Port))
+}

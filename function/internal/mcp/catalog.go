@@ -1,0 +1,92 @@
+package mcp
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// A Kind is what a list lists.
+type Kind int
+
+// The four lists of the protocol.
+const (
+	Tools Kind = iota
+	Prompts
+	Resources
+	Templates
+)
+
+// A Catalog is what can be called. The context carries who asks; what the caller can't see is unknown to it.
+type Catalog interface {
+	// Has tells whether there can be any entry of the kind, whoever asks: the server's capabilities follow from it.
+	Has(Kind) bool
+	// List returns the entries that the caller sees, in the order of their keys.
+	List(context.Context, Kind) Listing
+	// Tool returns nil for a name that the caller can't see, and so do the others.
+	Tool(ctx context.Context, name string) *Tool
+	Prompt(ctx context.Context, name string) *Prompt
+	// Resource finds a resource by its URI, or a template that the URI matches, with the template's variables.
+	Resource(ctx context.Context, uri string) (*Resource, map[string]string)
+	// Completer returns the completion of an argument's values: of the prompt name or the resource template uri.
+	Completer(ctx context.Context, kind Kind, name string) *Completer
+	// Completes tells whether anything can be completed.
+	Completes() bool
+}
+
+// A Listing is one list as one caller sees it.
+type Listing struct {
+	Items   []Item
+	TTL     time.Duration // how long a client may keep it
+	Private bool          // the list depends on who asks
+}
+
+// An Item is one entry of a list, marshalled when it was loaded.
+type Item struct {
+	Key    string // the name, or the URI; unique in its list
+	JSON   []byte
+	Legacy []byte // for revisions before 2026-07-28
+}
+
+// A Tool is what the engine needs of a tool.
+type Tool struct {
+	Headers []HeaderParam              // x-mcp-header bindings
+	Check   func(map[string]any) error // the arguments against the input schema; nil for no check
+	Timeout time.Duration              // 0 for the server's default
+	Call    func(context.Context, *Call) (*Result, error)
+}
+
+// A Prompt is what the engine needs of a prompt.
+type Prompt struct {
+	Required []string // names of the arguments that must be there
+	Timeout  time.Duration
+	Get      func(context.Context, *Call, map[string]string) (*PromptResult, error)
+}
+
+// A Resource is what the engine needs of a resource or of a template.
+type Resource struct {
+	Timeout time.Duration
+	Read    func(ctx context.Context, call *Call, uri string, vars map[string]string) (*ReadResult, error)
+}
+
+// A Completer proposes values for an argument whose text so far is value; known are the other arguments.
+type Completer struct {
+	Complete func(ctx context.Context, argument, value string, known map[string]string) ([]string, error)
+}
+
+// Info is how the server presents itself.
+type Info struct {
+	Name         string `json:"name"`
+	Title        string `json:"title,omitempty"`
+	Version      string `json:"version"`
+	WebsiteURL   string `json:"websiteUrl,omitempty"`
+	Instructions string `json:"-"` // for the model, on how to use the server
+}
+
+func (i Info) json() []byte {
+	b, err := json.Marshal(i)
+	if err != nil {
+		panic(err) // strings only
+	}
+	return b
+}

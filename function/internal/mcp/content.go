@@ -1,0 +1,153 @@
+package mcp
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// Content is one block of a tool's result or of a prompt's message. Use [Text], [Image], [Audio], [Link] and [Embed].
+type Content struct {
+	Type        string            // text, image, audio, resource_link or resource
+	Text        string            // of text
+	Data        []byte            // of image and audio, not encoded
+	MIMEType    string            // of image, audio and resource_link
+	URI         string            // of resource_link
+	Name        string            // of resource_link
+	Title       string            // of resource_link
+	Description string            // of resource_link
+	Resource    *ResourceContents // of resource
+	Annotations *Annotations
+}
+
+// Annotations tell a client whom content is for.
+type Annotations struct {
+	Audience     []string  // user, assistant
+	Priority     *float64  // 0 to 1
+	LastModified time.Time // zero for unknown
+}
+
+// ResourceContents is what a resource holds: text, or bytes where Blob is not nil.
+type ResourceContents struct {
+	URI      string
+	MIMEType string
+	Text     string
+	Blob     []byte
+}
+
+// Text is a block of text.
+func Text(text string) Content { return Content{Type: "text", Text: text} }
+
+// Image is a picture, with data as in its file.
+func Image(data []byte, mimeType string) Content {
+	return Content{Type: "image", Data: data, MIMEType: mimeType}
+}
+
+// Audio is a sound, with data as in its file.
+func Audio(data []byte, mimeType string) Content {
+	return Content{Type: "audio", Data: data, MIMEType: mimeType}
+}
+
+// Link points to a resource that the client may read.
+func Link(uri, name string) Content { return Content{Type: "resource_link", URI: uri, Name: name} }
+
+// Embed puts a resource's contents into the result.
+func Embed(r ResourceContents) Content { return Content{Type: "resource", Resource: &r} }
+
+// Result is what a tool answers.
+type Result struct {
+	Content    []Content
+	Structured json.RawMessage // a JSON value that fits the output schema, or nil
+	IsError    bool            // the call failed in a way that the model should see
+}
+
+// PromptMessage is one message of a prompt, with the role user or assistant.
+type PromptMessage struct {
+	Role    string
+	Content Content
+}
+
+// PromptResult is what a prompt answers.
+type PromptResult struct {
+	Description string
+	Messages    []PromptMessage
+}
+
+// ReadResult is what reading a resource answers. TTL and Private are cache hints for the client.
+type ReadResult struct {
+	Contents []ResourceContents
+	TTL      time.Duration
+	Private  bool
+}
+
+func (c *Content) append(b []byte) []byte {
+	b = append(b, `{"type":`...)
+	b = appendString(b, c.Type)
+	b = append(b, ',')
+	switch c.Type {
+	case "text":
+		b = append(b, `"text":`...)
+		b = appendString(b, c.Text)
+		b = append(b, ',')
+	case "image", "audio":
+		b = append(b, `"data":`...)
+		b = appendBase64(b, c.Data)
+		b = append(b, ',')
+	case "resource":
+		b = append(b, `"resource":`...)
+		b = c.Resource.append(b)
+		b = append(b, ',')
+	}
+	b = appendMember(b, "mimeType", c.MIMEType)
+	b = appendMember(b, "uri", c.URI)
+	b = appendMember(b, "name", c.Name)
+	b = appendMember(b, "title", c.Title)
+	b = appendMember(b, "description", c.Description)
+	if a := c.Annotations; a != nil {
+		b = append(b, `"annotations":{`...)
+		if len(a.Audience) > 0 {
+			b = append(b, `"audience":[`...)
+			for _, role := range a.Audience {
+				b = append(appendString(b, role), ',')
+			}
+			b[len(b)-1] = ']'
+			b = append(b, ',')
+		}
+		if a.Priority != nil {
+			b = append(b, `"priority":`...)
+			b = strconv.AppendFloat(b, *a.Priority, 'g', -1, 64)
+			b = append(b, ',')
+		}
+		if !a.LastModified.IsZero() {
+			b = appendMember(b, "lastModified", a.LastModified.UTC().Format(time.RFC3339))
+		}
+		b = append(closeObject(b), ',')
+	}
+	return closeObject(b)
+}
+
+func (r *ResourceContents) append(b []byte) []byte {
+	b = append(b, `{"uri":`...)
+	b = appendString(b, r.URI)
+	b = append(b, ',')
+	b = appendMember(b, "mimeType", r.MIMEType)
+	if r.Blob != nil {
+		b = append(b, `"blob":`...)
+		b = appendBase64(b, r.Blob)
+	} else {
+		b = append(b, `"text":`...)
+		b = appendString(b, r.Text)
+	}
+	return append(b, '}')
+}
+
+func appendContents(b []byte, list []Content) []byte {
+	b = append(b, '[')
+	for i := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = list[i].append(b)
+	}
+	return append(b, ']')
+}

@@ -1,0 +1,339 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	methodDiscover      = "server/discover"
+	methodInitialize    = "initialize"
+	methodPing          = "ping"
+	methodToolsList     = "tools/list"
+	methodToolsCall     = "tools/call"
+	methodPromptsList   = "prompts/list"
+	methodPromptsGet    = "prompts/get"
+	methodResourcesList = "resources/list"
+	methodResourcesRead = "resources/read"
+	methodTemplatesList = "resources/templates/list"
+	methodSubscribe     = "resources/subscribe"
+	methodUnsubscribe   = "resources/unsubscribe"
+	methodComplete      = "completion/complete"
+	methodSetLevel      = "logging/setLevel"
+)
+
+// quietTime is how long a call may be silent before its client hears a sign of life: proxies on the way drop
+// connections that carry nothing for a minute.
+const quietTime = 15 * time.Second
+
+var errMethod = &Error{Code: CodeMethodNotFound, Message: "method not found"}
+
+// dispatch runs an admitted request and appends its result to b.
+func (s *Server) dispatch(ctx context.Context, c *Call, m *message, b []byte) ([]byte, Outcome, *Error) {
+	var e *Error
+	switch m.method {
+	case methodToolsCall:
+		return s.callTool(ctx, c, b)
+	case methodPromptsGet:
+		return s.getPrompt(ctx, c, b)
+	case methodResourcesRead:
+		return s.readResource(ctx, c, b)
+	case methodToolsList:
+		b, e = s.list(ctx, c, m, b, Tools, "tools")
+	case methodPromptsList:
+		b, e = s.list(ctx, c, m, b, Prompts, "prompts")
+	case methodResourcesList:
+		b, e = s.list(ctx, c, m, b, Resources, "resources")
+	case methodTemplatesList:
+		b, e = s.list(ctx, c, m, b, Templates, "resourceTemplates")
+	case methodComplete:
+		return s.complete(ctx, c, m, b)
+	default:
+		if c.Modern {
+			b, e = s.dispatchModern(c, m, b)
+		} else {
+			b, e = s.dispatchLegacy(ctx, c, m, b)
+		}
+	}
+	if e != nil {
+		return b, Failed, e
+	}
+	return b, Completed, nil
+}
+
+func (s *Server) dispatchModern(c *Call, m *message, b []byte) ([]byte, *Error) {
+	if m.method != methodDiscover {
+		return b, errMethod
+	}
+	b = s.open(c, b)
+	b = append(b, `"supportedVersions":["`+Version20260728+`"],"capabilities":`...)
+	b = append(append(b, s.capabilities...), ',')
+	b = appendMember(b, "instructions", s.opts.Info.Instructions)
+	b = appendCacheHints(b, time.Hour, false)
+	return s.close(c, b), nil
+}
+
+// open begins a result, close ends it; in between come members, each with a comma after it.
+func (s *Server) open(c *Call, b []byte) []byte {
+	if c.Modern {
+		return append(b, `{"resultType":"complete",`...)
+	}
+	return append(b, '{')
+}
+
+func (s *Server) close(c *Call, b []byte) []byte {
+	if c.Modern {
+		b = append(b, s.resultMeta...)
+	}
+	return closeObject(b)
+}
+
+func appendCacheHints(b []byte, ttl time.Duration, private bool) []byte {
+	b = append(b, `"ttlMs":`...)
+	b = appendInt(b, ttl.Milliseconds())
+	if private {
+		return append(b, `,"cacheScope":"private",`...)
+	}
+	return append(b, `,"cacheScope":"public",`...)
+}
+
+func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {
+	t := s.opts.Catalog.Tool(ctx, c.Name)
+	if t == nil {
+		return b, Failed, s.unknown(Tools, "tool", c.Name)
+	}
+	if c.Modern {
+		for _, h := range t.Headers {
+			if err := h.check(c.Head.Header, c.Arguments); err != nil {
+				return b, Failed, &Error{Code: CodeHeaderMismatch, Message: "header mismatch: " + err.Error()}
+			}
+		}
+	}
+	if t.Check != nil {
+		if err := t.Check(c.Arguments); err != nil {
+			text := fmt.Sprintf("The arguments do not fit the input schema of %s: %v", c.Name, err)
+			return s.appendResult(c, b, &Result{Content: []Content{Text(text)}, IsError: true}), ToolFailed, nil
+		}
+	}
+	var result *Result
+	outcome, err := s.guard(ctx, c, t.Timeout, func(ctx context.Context) (err error) {
+		result, err = t.Call(ctx, c)
+		return err
+	})
+	switch {
+	case outcome == InputRequired:
+		return s.inputRequired(c, b)
+	case outcome == Panicked || outcome == Cancelled:
+		return b, outcome, err.(*Error)
+	case outcome == Failed:
+		var e *Error
+		if errors.As(err, &e) {
+			return b, Failed, e
+		}
+		result = &Result{Content: []Content{Text(err.Error())}, IsError: true}
+		outcome = ToolFailed
+	case outcome == TimedOut:
+		result = &Result{Content: []Content{Text(err.Error())}, IsError: true}
+	case result == nil:
+		result = &Result{}
+	case result.IsError:
+		outcome = ToolFailed
+	}
+	return s.appendResult(c, b, result), outcome, nil
+}
+
+func (s *Server) appendResult(c *Call, b []byte, r *Result) []byte {
+	b = s.open(c, b)
+	b = append(b, `"content":`...)
+	b = append(appendContents(b, r.Content), ',')
+	// Before 2026-07-28 structured content is an object, and clients refuse anything else.
+	if r.Structured != nil && (c.Modern || r.Structured[0] == '{') {
+		b = append(b, `"structuredContent":`...)
+		b = append(append(b, r.Structured...), ',')
+	}
+	if r.IsError {
+		b = append(b, `"isError":true,`...)
+	}
+	return s.close(c, b)
+}
+
+func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {
+	p := s.opts.Catalog.Prompt(ctx, c.Name)
+	if p == nil {
+		return b, Failed, s.unknown(Prompts, "prompt", c.Name)
+	}
+	args, e := texts("params.arguments", c.Arguments)
+	if e != nil {
+		return b, Failed, e
+	}
+	for _, name := range p.Required {
+		if _, ok := args[name]; !ok {
+			return b, Failed, invalidParams("prompt %s needs the argument %q", c.Name, name)
+		}
+	}
+	var result *PromptResult
+	outcome, err := s.guard(ctx, c, p.Timeout, func(ctx context.Context) (err error) {
+		result, err = p.Get(ctx, c, args)
+		return err
+	})
+	if outcome == InputRequired {
+		return s.inputRequired(c, b)
+	}
+	if outcome != Completed {
+		return b, outcome, protocolError(err)
+	}
+	b = s.open(c, b)
+	b = appendMember(b, "description", result.Description)
+	b = append(b, `"messages":[`...)
+	for i := range result.Messages {
+		msg := &result.Messages[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"role":`...)
+		b = appendString(b, msg.Role)
+		b = append(b, `,"content":`...)
+		b = append(msg.Content.append(b), '}')
+	}
+	return s.close(c, append(b, "],"...)), Completed, nil
+}
+
+func (s *Server) readResource(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {
+	r, vars := s.opts.Catalog.Resource(ctx, c.Name)
+	if r == nil {
+		if !s.opts.Catalog.Has(Resources) && !s.opts.Catalog.Has(Templates) {
+			return b, Failed, errMethod
+		}
+		return b, Failed, resourceNotFound(c)
+	}
+	var result *ReadResult
+	outcome, err := s.guard(ctx, c, r.Timeout, func(ctx context.Context) (err error) {
+		result, err = r.Read(ctx, c, c.Name, vars)
+		return err
+	})
+	switch {
+	case outcome == InputRequired:
+		return s.inputRequired(c, b)
+	case errors.Is(err, ErrUnknown):
+		return b, Failed, resourceNotFound(c)
+	case outcome != Completed:
+		return b, outcome, protocolError(err)
+	}
+	b = s.open(c, b)
+	b = append(b, `"contents":[`...)
+	for i := range result.Contents {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = result.Contents[i].append(b)
+	}
+	b = append(b, "],"...)
+	if c.Modern {
+		ttl := result.TTL
+		if len(c.accepted) > 0 {
+			ttl = 0 // depends on answers that are not part of a cache's key
+		}
+		b = appendCacheHints(b, ttl, result.Private)
+	}
+	return s.close(c, b), Completed, nil
+}
+
+func resourceNotFound(c *Call) *Error {
+	data := append(appendMember([]byte("{"), "uri", c.Name), '}')
+	data = closeObject(data[:len(data)-1])
+	code := CodeInvalidParams
+	if !c.Modern {
+		code = CodeResourceNotFound
+	}
+	return &Error{code, "resource not found: " + quote(c.Name), data}
+}
+
+// unknown is the answer for a name that is not in the catalog; where the catalog has no such kind at all, the
+// capability was never offered.
+func (s *Server) unknown(kind Kind, what, name string) *Error {
+	if !s.opts.Catalog.Has(kind) {
+		return errMethod
+	}
+	return invalidParams("unknown %s: %s", what, quote(name))
+}
+
+func protocolError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: CodeInternal, Message: err.Error()}
+}
+
+func (s *Server) inputRequired(c *Call, b []byte) ([]byte, Outcome, *Error) {
+	b, err := c.appendInputRequired(b)
+	if err != nil {
+		return b, Failed, protocolError(err)
+	}
+	return b, InputRequired, nil
+}
+
+// guard runs a handler under its time limit and turns how it ended into an outcome. With Failed, the error is the
+// handler's; with another outcome it is fit for the client.
+func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle func(context.Context) error) (outcome Outcome, err error) {
+	if limit == 0 {
+		limit = s.opts.Timeout
+	}
+	if !c.Modern {
+		// A legacy client that disconnects has not cancelled; only the server's end ends the call.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(s.opts.Stop, cancel)()
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if limit > quietTime {
+		defer time.AfterFunc(quietTime, c.signOfLife).Stop()
+	}
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		s.opts.Logger.ErrorContext(ctx, "panic in a handler", "method", c.Method, "name", c.Name,
+			"request_id", c.Head.RequestID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		outcome, err = Panicked, &Error{Code: CodeInternal, Message: "internal error; the operator finds it in the log under request " + c.Head.RequestID}
+	}()
+	err = handle(limited)
+	switch {
+	case err == nil:
+		return Completed, nil
+	case c.pending != nil:
+		return InputRequired, nil
+	case ctx.Err() != nil:
+		return Cancelled, &Error{Code: CodeInternal, Message: "the call was cancelled"}
+	case limited.Err() != nil:
+		return TimedOut, fmt.Errorf("%s took longer than its limit of %v", c.Name, limit)
+	}
+	return Failed, err
+}
+
+func (c *Call) signOfLife() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.exchange.Stream(nil)
+	}
+}
+
+// texts demands that every value of an object is a string.
+func texts(what string, object map[string]any) (map[string]string, *Error) {
+	out := make(map[string]string, len(object))
+	for name, v := range object {
+		text, ok := v.(string)
+		if !ok {
+			return nil, invalidParams("%s: %q must be a string", what, name)
+		}
+		out[name] = text
+	}
+	return out, nil
+}

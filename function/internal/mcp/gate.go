@@ -1,0 +1,88 @@
+package mcp
+
+import (
+	"context"
+	"time"
+)
+
+// A Gate decides whether a request may proceed. The engine asks it twice: before the body of a request is read, and
+// before the request is dispatched.
+type Gate interface {
+	// Head decides from the headers alone. Every HTTP request passes it once; of a legacy one method and name are
+	// empty, and Begin decides each of its messages. The ticket goes to Begin.
+	Head(context.Context, *Head) (Ticket, *Refusal)
+	// Begin decides one decoded request. The context that it returns carries what handlers may know of the caller,
+	// and the function takes the outcome and gives back what Begin and Head took. It is called exactly once.
+	Begin(context.Context, Ticket, *Call) (context.Context, func(Outcome), *Refusal)
+	// Drop gives back a ticket that reaches no Begin: the body was malformed or unlike its headers.
+	Drop(Ticket)
+}
+
+// A Ticket is what a gate remembers between its two decisions.
+type Ticket interface {
+	// Caller is a stable name of the caller; sealed state is bound to it.
+	Caller() string
+}
+
+// Outcome is how a request ended.
+type Outcome int
+
+// Outcomes, from best to worst.
+const (
+	Completed     Outcome = iota
+	InputRequired         // the person at the client was asked
+	ToolFailed            // a result with isError
+	Failed                // a JSON-RPC error
+	Cancelled             // the client went away
+	TimedOut
+	Panicked
+)
+
+func (o Outcome) String() string {
+	return [...]string{"completed", "input_required", "tool_failed", "failed", "cancelled", "timed_out", "panicked"}[o]
+}
+
+// A Reason says why a request was refused.
+type Reason struct {
+	Name   string
+	Code   int // JSON-RPC error code
+	Status int // HTTP status on a modern request
+}
+
+// The reasons for refusals.
+var (
+	Backpressure = Reason{"backpressure", 1005, 503}
+	RateLimited  = Reason{"rate", 1056, 429}
+	QuotaUsed    = Reason{"quota", 1059, 429}
+	Concurrency  = Reason{"concurrency", 1060, 429}
+	TooLarge     = Reason{"too_large", 1068, 413}
+	ShuttingDown = Reason{"shutting_down", 1077, 503}
+	BreakerOpen  = Reason{"breaker_open", 1086, 503}
+	Killed       = Reason{"kill_switch", 2041, 503}
+	NotEntitled  = Reason{"not_entitled", 2001, 403}
+)
+
+// A Refusal is a decision not to serve a request.
+type Refusal struct {
+	Reason     Reason
+	Message    string        // for a person: what was refused and what to do
+	Scope      string        // what the limit is on, such as "tool:search"
+	Limit      string        // the limit, such as "10/s"
+	RetryAfter time.Duration // 0 where waiting does not help
+	Receipt    string        // id of the receipt
+}
+
+// Err renders the refusal as a JSON-RPC error.
+func (r *Refusal) Err() *Error {
+	b := append(make([]byte, 0, 160), '{')
+	b = appendMember(b, "reason", r.Reason.Name)
+	b = appendMember(b, "scope", r.Scope)
+	b = appendMember(b, "limit", r.Limit)
+	if r.RetryAfter > 0 {
+		b = append(b, `"retryAfterMs":`...)
+		b = appendInt(b, int64(r.RetryAfter+time.Millisecond-1)/int64(time.Millisecond))
+		b = append(b, ',')
+	}
+	b = appendMember(b, "receipt", r.Receipt)
+	return &Error{Code: r.Reason.Code, Message: r.Message, Data: closeObject(b)}
+}

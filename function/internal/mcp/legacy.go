@@ -1,0 +1,143 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+)
+
+const mostInBatch = 100
+
+func (s *Server) serveLegacy(ctx context.Context, head *Head, t *taken, x Exchange, m *message) {
+	if head.fault != "" {
+		s.fail(x, 400, m.id, &Error{Code: CodeInvalidRequest, Message: head.fault})
+		return
+	}
+	if m.id == nil || m.response {
+		x.Accept() // nothing waits here for notifications/cancelled, or for answers of another connection
+		return
+	}
+	s.serveRequest(ctx, s.legacyCall(head, x, m), t, x, m)
+}
+
+func (s *Server) legacyCall(head *Head, x Exchange, m *message) *Call {
+	version := head.Version
+	if version == "" {
+		version = Version20250326
+	}
+	return &Call{
+		Head: head, Method: m.method, Version: version, Client: m.params.meta.clientInfo, Trace: m.params.meta.trace,
+		server: s, exchange: x, progressToken: m.params.meta.progressToken,
+		// logging/setLevel is not remembered: without a level the choice is the server's.
+		logLevel: severity("info"),
+	}
+}
+
+// serveBatch answers an array of messages, which revisions up to 2025-03-26 allow. Each element is admitted by itself.
+func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchange, sc *scanner) {
+	invalid := func(what string) {
+		s.fail(x, 400, nil, &Error{Code: CodeInvalidRequest, Message: what})
+	}
+	if v := head.Version; v != "" && v != Version20250326 && v != Version20241105 {
+		// Validate first: what is not JSON at all should be called so.
+		if _, err := sc.raw(0); err != nil {
+			s.fail(x, 400, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+			return
+		}
+		invalid("protocol revision " + quote(v) + " has no batches: send one message in a request")
+		return
+	}
+	type element struct {
+		m   *message
+		err *invalidError
+	}
+	var elements []element
+	err := sc.array(func() error {
+		m, err := sc.message()
+		var bad *invalidError
+		if err != nil && !errors.As(err, &bad) {
+			return err
+		}
+		elements = append(elements, element{m, bad})
+		return nil
+	})
+	if err == nil {
+		err = sc.end()
+	}
+	if err != nil {
+		s.fail(x, 400, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+		return
+	}
+	if n := len(elements); n == 0 || n > mostInBatch {
+		invalid("a batch has 1 to 100 messages")
+		return
+	}
+	p := getBuffer()
+	defer putBuffer(p)
+	b := append(*p, '[')
+	for _, el := range elements {
+		mark := len(b)
+		switch {
+		case el.err != nil:
+			b = AppendError(b, el.err.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + el.err.what})
+		case el.m.id == nil || el.m.response:
+			continue
+		case el.m.method == methodInitialize || el.m.params.meta.version.set:
+			b = AppendError(b, el.m.id, &Error{Code: CodeInvalidRequest, Message: "this must be sent by itself, not in a batch"})
+		default:
+			b = s.serveElement(ctx, s.legacyCall(head, x, el.m), t, el.m, b, mark)
+		}
+		b = append(b, ',')
+	}
+	*p = b
+	if len(b) == 1 {
+		x.Accept()
+		return
+	}
+	b[len(b)-1] = ']'
+	x.Reply(200, b)
+}
+
+func (s *Server) serveElement(ctx context.Context, c *Call, t *taken, m *message, b []byte, mark int) []byte {
+	b, e, refusal := s.run(ctx, c, t, m, appendEnvelope(b, m.id))
+	c.end()
+	if refusal != nil {
+		e = refusal.Err()
+	}
+	if e != nil {
+		return AppendError(b[:mark], m.id, e)
+	}
+	return append(b, '}')
+}
+
+func (s *Server) dispatchLegacy(ctx context.Context, c *Call, m *message, b []byte) ([]byte, *Error) {
+	switch m.method {
+	case methodInitialize:
+		version := m.params.version.value
+		if !legacyVersion(version) {
+			version = Version20251125
+		}
+		b = append(b, `{"protocolVersion":"`...)
+		b = append(b, version...)
+		b = append(b, `","capabilities":`...)
+		b = append(b, s.capabilities...)
+		b = append(b, `,"serverInfo":`...)
+		b = append(append(b, s.opts.Info.json()...), ',')
+		return closeObject(appendMember(b, "instructions", s.opts.Info.Instructions)), nil
+	case methodPing:
+		return append(b, "{}"...), nil
+	case methodSetLevel:
+		if severity(m.params.level.value) < 0 {
+			return b, invalidParams("unknown log level %s: use one of %v", quote(m.params.level.value), levels)
+		}
+		return append(b, "{}"...), nil
+	case methodSubscribe, methodUnsubscribe:
+		// The catalog is fixed while the process lives, so no update is ever owed: the capability is not advertised, and
+		// a client that asks all the same is not broken by it.
+		if r, _ := s.opts.Catalog.Resource(ctx, m.params.uri.value); r == nil {
+			c.Name = m.params.uri.value
+			return b, resourceNotFound(c)
+		}
+		return append(b, "{}"...), nil
+	}
+	return b, errMethod
+}

@@ -1,0 +1,374 @@
+package mcp
+
+import (
+	"errors"
+	"strconv"
+)
+
+// Protocol revisions that this server speaks.
+const (
+	Version20260728 = "2026-07-28" // modern: every request complete in itself
+	Version20251125 = "2025-11-25" // legacy from here: initialize first
+	Version20250618 = "2025-06-18"
+	Version20250326 = "2025-03-26"
+	Version20241105 = "2024-11-05"
+)
+
+var supportedModern = []string{Version20260728}
+
+func legacyVersion(v string) bool {
+	switch v {
+	case Version20251125, Version20250618, Version20250326, Version20241105:
+		return true
+	}
+	return false
+}
+
+// A message is one JSON-RPC message, decoded in one pass. Its byte slices alias the body.
+type message struct {
+	id       []byte // as it came, string or number; nil in a notification
+	method   string
+	response bool // result or error instead of a method: an answer to a question of an earlier connection
+	params   params
+}
+
+// params holds the members of params that any method reads. What a method does not read is validated and dropped.
+type params struct {
+	wrong          string // the first member of a wrong type, with what it must be
+	name           optional
+	uri            optional
+	cursor         optional
+	level          optional
+	version        optional // protocolVersion of initialize
+	requestState   optional
+	arguments      []byte
+	inputResponses []byte
+	ref            []byte
+	argument       []byte
+	context        []byte
+	meta           meta
+}
+
+type meta struct {
+	present       bool
+	version       optional
+	logLevel      optional
+	capabilities  []byte
+	clientInfo    []byte
+	progressToken []byte
+	trace         Trace
+}
+
+type optional struct {
+	value string
+	set   bool
+}
+
+// Trace is the W3C trace context that a caller put in _meta (SEP-414).
+type Trace struct {
+	Parent, State, Baggage string
+}
+
+const metaPrefix = "io.modelcontextprotocol/"
+
+// Names of members, as bits, so that a second occurrence is seen without a map.
+const (
+	memJSONRPC = 1 << iota
+	memID
+	memMethod
+	memParams
+	memResult
+	memError
+	memMeta
+	memName
+	memURI
+	memCursor
+	memLevel
+	memVersion
+	memState
+	memArguments
+	memResponses
+	memRef
+	memArgument
+	memContext
+	memCapabilities
+	memClientInfo
+	memProgress
+	memTraceParent
+	memTraceState
+	memBaggage
+)
+
+// An invalidError is JSON that is not a JSON-RPC message; the id is known where it could be read.
+type invalidError struct {
+	what string
+	id   []byte
+}
+
+func (e *invalidError) Error() string { return e.what }
+
+// message decodes the message ahead.
+func (s *scanner) message() (*message, error) {
+	m := &message{}
+	if s.peek() != '{' {
+		_, err := s.raw(0)
+		if err == nil {
+			err = &invalidError{what: "a JSON-RPC message is an object"}
+		}
+		return nil, err
+	}
+	var seen int
+	var invalid string
+	err := s.object(func(name []byte) error {
+		var bit int
+		var err error
+		switch string(name) {
+		case "jsonrpc":
+			bit = memJSONRPC
+			var raw []byte
+			if raw, err = s.raw(1); err == nil && string(raw) != `"2.0"` && invalid == "" {
+				invalid = `jsonrpc must be "2.0"`
+			}
+		case "id":
+			bit = memID
+			if m.id, err = s.raw(1); err == nil && !validID(m.id) {
+				m.id = nil
+				if invalid == "" {
+					invalid = "id must be a string or a number, of at most 512 bytes"
+				}
+			}
+		case "method":
+			bit = memMethod
+			var o optional
+			var wrong string
+			if o, err = s.optional("method", &wrong); err == nil && wrong != "" && invalid == "" {
+				invalid = wrong
+			}
+			m.method = o.value
+		case "params":
+			bit = memParams
+			if s.peek() != '{' {
+				if _, err = s.raw(1); err == nil && invalid == "" {
+					invalid = "params must be an object"
+				}
+			} else {
+				err = s.params(&m.params)
+			}
+		case "result":
+			bit = memResult
+			err = s.skip(1)
+		case "error":
+			bit = memError
+			err = s.skip(1)
+		default:
+			err = s.skip(1)
+		}
+		if err == nil && bit != 0 && seen&bit != 0 {
+			invalid = "duplicate member " + strconv.Quote(string(name))
+		}
+		seen |= bit
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.response = seen&memMethod == 0 && seen&(memResult|memError) != 0
+	switch {
+	case invalid != "":
+	case seen&memJSONRPC == 0:
+		invalid = `jsonrpc must be "2.0"`
+	case m.method == "" && !m.response:
+		invalid = "method is missing"
+	}
+	if invalid != "" {
+		return nil, &invalidError{invalid, m.id}
+	}
+	return m, nil
+}
+
+func (s *scanner) params(p *params) error {
+	var seen int
+	return s.object(func(name []byte) error {
+		var bit int
+		var err error
+		switch string(name) {
+		case "_meta":
+			bit = memMeta
+			if s.peek() != '{' {
+				p.flag("params._meta must be an object")
+				err = s.skip(2)
+			} else {
+				err = s.meta(p)
+			}
+		case "name":
+			bit = memName
+			p.name, err = s.optional("params.name", &p.wrong)
+		case "uri":
+			bit = memURI
+			p.uri, err = s.optional("params.uri", &p.wrong)
+		case "cursor":
+			bit = memCursor
+			p.cursor, err = s.optional("params.cursor", &p.wrong)
+		case "level":
+			bit = memLevel
+			p.level, err = s.optional("params.level", &p.wrong)
+		case "protocolVersion":
+			bit = memVersion
+			p.version, err = s.optional("params.protocolVersion", &p.wrong)
+		case "requestState":
+			bit = memState
+			p.requestState, err = s.optional("params.requestState", &p.wrong)
+		case "arguments":
+			bit = memArguments
+			p.arguments, err = s.member("params.arguments", &p.wrong)
+		case "inputResponses":
+			bit = memResponses
+			p.inputResponses, err = s.member("params.inputResponses", &p.wrong)
+		case "ref":
+			bit = memRef
+			p.ref, err = s.member("params.ref", &p.wrong)
+		case "argument":
+			bit = memArgument
+			p.argument, err = s.member("params.argument", &p.wrong)
+		case "context":
+			bit = memContext
+			p.context, err = s.member("params.context", &p.wrong)
+		case "capabilities":
+			bit = memCapabilities
+			err = s.skip(2)
+		case "clientInfo":
+			bit = memClientInfo
+			p.meta.clientInfo, err = s.raw(2)
+		default:
+			err = s.skip(2)
+		}
+		if seen&bit != 0 {
+			p.flag("duplicate member params." + string(name))
+		}
+		seen |= bit
+		return err
+	})
+}
+
+func (s *scanner) meta(p *params) error {
+	m := &p.meta
+	m.present = true
+	var seen int
+	return s.object(func(name []byte) error {
+		var bit int
+		var err error
+		switch string(name) {
+		case metaPrefix + "protocolVersion":
+			bit = memVersion
+			m.version, err = s.optional("params._meta protocolVersion", &p.wrong)
+			m.version.set = true // even with an unknown or malformed value, the key marks a modern request
+		case metaPrefix + "clientCapabilities":
+			bit = memCapabilities
+			m.capabilities, err = s.member("params._meta clientCapabilities", &p.wrong)
+		case metaPrefix + "clientInfo":
+			bit = memClientInfo
+			m.clientInfo, err = s.member("params._meta clientInfo", &p.wrong)
+		case metaPrefix + "logLevel":
+			bit = memLevel
+			m.logLevel, err = s.optional("params._meta logLevel", &p.wrong)
+		case "progressToken":
+			bit = memProgress
+			if m.progressToken, err = s.raw(3); err == nil && !validID(m.progressToken) {
+				m.progressToken = nil
+				p.flag("params._meta.progressToken must be a string or a number")
+			}
+		case "traceparent":
+			bit = memTraceParent
+			m.trace.Parent, err = s.loose()
+		case "tracestate":
+			bit = memTraceState
+			m.trace.State, err = s.loose()
+		case "baggage":
+			bit = memBaggage
+			m.trace.Baggage, err = s.loose()
+		default:
+			err = s.skip(3)
+		}
+		if seen&bit != 0 {
+			p.flag("duplicate member params._meta " + string(name))
+		}
+		seen |= bit
+		return err
+	})
+}
+
+func (p *params) flag(what string) {
+	if p.wrong == "" {
+		p.wrong = what
+	}
+}
+
+// optional reads a string; another type is said in wrong and reads as absent.
+func (s *scanner) optional(what string, wrong *string) (optional, error) {
+	if s.peek() != '"' {
+		if *wrong == "" {
+			*wrong = what + " must be a string"
+		}
+		return optional{}, s.skip(2)
+	}
+	b, err := s.text()
+	return optional{intern(b), true}, err
+}
+
+// member reads an object; another type is said in wrong and reads as absent.
+func (s *scanner) member(what string, wrong *string) ([]byte, error) {
+	if s.peek() != '{' {
+		if *wrong == "" {
+			*wrong = what + " must be an object"
+		}
+		return nil, s.skip(2)
+	}
+	return s.raw(2)
+}
+
+// loose reads a string, and anything else as empty: trace context never fails a call.
+func (s *scanner) loose() (string, error) {
+	if s.peek() != '"' {
+		return "", s.skip(3)
+	}
+	b, err := s.text()
+	return string(b), err
+}
+
+func validID(raw []byte) bool {
+	return len(raw) <= 512 && (raw[0] == '"' || raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9')
+}
+
+// intern spares an allocation for the words that most messages carry.
+func intern(b []byte) string {
+	switch string(b) {
+	case methodToolsCall:
+		return methodToolsCall
+	case methodToolsList:
+		return methodToolsList
+	case Version20260728:
+		return Version20260728
+	}
+	return string(b)
+}
+
+// ScanID finds the id of the request in body without decoding the rest, for an answer that is given from the headers
+// alone. It is nil where the body is not one request with a usable id.
+func ScanID(body []byte) (id []byte) {
+	s := scanner{buf: body}
+	errFound := errors.New("found")
+	err := s.object(func(name []byte) error {
+		if string(name) != "id" {
+			return s.skip(1)
+		}
+		raw, err := s.raw(1)
+		if err == nil && validID(raw) {
+			id, err = raw, errFound
+		}
+		return err
+	})
+	if err != nil && err != errFound {
+		return nil
+	}
+	return id
+}

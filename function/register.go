@@ -1,0 +1,51 @@
+package function
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+)
+
+// Target is the function's name: the value of FUNCTION_TARGET that serves it.
+const Target = "erlmcp"
+
+func init() { functions.HTTP(Target, registered()) }
+
+// registered is the function as the Functions Framework's own server runs it, assembled at the first request. That server
+// knows no end: it would drop running calls at SIGTERM, so the function waits for them itself.
+func registered() http.HandlerFunc {
+	assemble := sync.OnceValue(func() *Server {
+		s, err := New(context.Background(), WithTools(Tools()...))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		term := make(chan os.Signal, 1)
+		signal.Notify(term, syscall.SIGTERM, os.Interrupt)
+		go func() {
+			<-term
+			s.finish()
+			os.Exit(0)
+		}()
+		return s
+	})
+	return func(w http.ResponseWriter, r *http.Request) { assemble().ServeHTTP(w, r) }
+}
+
+// finish waits for running requests, up to DRAIN_TIMEOUT.
+func (s *Server) finish() {
+	s.draining.Store(true)
+	deadline := time.Now().Add(s.config.DrainTimeout)
+	time.Sleep(min(lameDuck, s.config.DrainTimeout/4))
+	for s.running.Load() > 0 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.stop()
+}

@@ -1,0 +1,51 @@
+package function
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"example.com/erlmcp/function/internal/edge"
+)
+
+// routes is every path and what stands before it.
+func (s *Server) routes(endpoint http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/mcp", endpoint)
+	mux.HandleFunc("GET "+s.config.Health, s.health)
+	mux.HandleFunc("GET "+s.config.Ready, s.ready)
+	mux.HandleFunc("/", s.elsewhere)
+	if s.loopback {
+		return edge.LoopbackOnly(mux)
+	}
+	return mux
+}
+
+// health says whether the process is alive, and what it can do.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, struct {
+		Status  string `json:"status"`
+		Ready   bool   `json:"erlmcp_ready"`
+		Governs bool   `json:"taiea_ready"`
+		Version string `json:"version"`
+	}{"up", !s.draining.Load(), s.gate.Ready(), Version})
+}
+
+// ready says whether requests should be sent here.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.draining.Load() {
+		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"status": "ready", "degraded": []string{}})
+}
+
+func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusNotFound, map[string]string{"error": "nothing at " + r.URL.Path + "; the MCP endpoint is /mcp"})
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body)
+}

@@ -1,0 +1,134 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// lameDuck is how long a server that must go still takes requests while /ready says 503, so that load balancers can look
+// away before connections are refused.
+const lameDuck = time.Second
+
+// Run listens on PORT and serves until the context ends, then drains: /ready turns 503, running calls finish within
+// DRAIN_TIMEOUT, the rest are cancelled. It calls listening once with the server's URL. The error is nil after a drain in
+// time.
+func (s *Server) Run(ctx context.Context, listening func(url string)) error {
+	address := s.config.Address(s.loopback)
+	ln, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return &StartError{fmt.Errorf("PORT: something else listens on port %d: stop it, or set another PORT", s.config.Port)}
+	}
+	if err != nil {
+		return &StartError{fmt.Errorf("PORT: %w", err)}
+	}
+	if listening != nil {
+		listening(fmt.Sprintf("http://localhost:%d/mcp", ln.Addr().(*net.TCPAddr).Port))
+	}
+	return s.serve(ctx, ln)
+}
+
+func (s *Server) serve(ctx context.Context, ln net.Listener) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	requests, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	srv := &http.Server{
+		Handler:           s,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: s.config.ConnectionTimeout,
+		IdleTimeout:       s.config.ConnectionTimeout,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() {
+		failed <- srv.Serve(&cappedListener{Listener: ln, most: int64(s.config.MaxConnections), timeout: s.config.ConnectionTimeout})
+	}()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	return s.drain(srv, cancel)
+}
+
+func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
+	s.draining.Store(true)
+	total := s.config.DrainTimeout
+	s.logger.Info("draining", "running", s.running.Load(), "timeout", total)
+	deadline := time.Now().Add(total)
+	srv.SetKeepAlivesEnabled(false)
+	time.Sleep(min(lameDuck, total/4))
+
+	patience, done := context.WithDeadline(context.Background(), deadline.Add(-min(deadlineSlack, total/4)))
+	defer done()
+	err := srv.Shutdown(patience)
+	if err != nil {
+		s.logger.Warn("calls did not finish within DRAIN_TIMEOUT and are cancelled", "running", s.running.Load())
+		cancel()
+		s.stop()
+		last, done := context.WithDeadline(context.Background(), deadline)
+		defer done()
+		srv.Shutdown(last)
+		srv.Close()
+		return fmt.Errorf("drain: %w", err)
+	}
+	s.logger.Info("drained")
+	return nil
+}
+
+// A cappedListener holds at most so many connections open. One more gets a clear answer and is closed: a full backlog
+// would leave the client to guess.
+type cappedListener struct {
+	net.Listener
+	most    int64
+	open    atomic.Int64
+	timeout time.Duration
+}
+
+const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 106\r\n" +
+	"Retry-After: 1\r\nConnection: close\r\n\r\n" +
+	`{"jsonrpc":"2.0","error":{"code":1005,"message":"too many connections","data":{"reason":"backpressure"}}}` + "\n"
+
+func (l *cappedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= l.most {
+			return &countedConn{Conn: c, open: &l.open}, nil
+		}
+		l.open.Add(-1)
+		go func() {
+			c.SetDeadline(time.Now().Add(time.Second))
+			c.Write([]byte(tooManyConnections))
+			// What the client has sent is read first: closing over unread data would reset the connection and lose the answer.
+			c.(*net.TCPConn).CloseWrite()
+			io.Copy(io.Discard, io.LimitReader(c, 64<<10))
+			c.Close()
+		}()
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	open *atomic.Int64
+	once sync.Once
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}

@@ -1,0 +1,119 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"example.com/erlmcp/function/internal/admission"
+	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/edge"
+	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/seal"
+	"example.com/erlmcp/function/internal/telemetry"
+)
+
+// A Server is the assembled function. It is an [http.Handler] for every path that it has; [Server.Run] serves it.
+type Server struct {
+	config   *config.Config
+	logger   *slog.Logger
+	instance string // NODE_NAME and a random part: unlike any other process
+	loopback bool
+	handler  http.Handler
+	gate     *admission.Gate
+	stop     context.CancelFunc // ends the calls that outlive their connections
+	draining atomic.Bool
+	running  atomic.Int64 // requests being served
+}
+
+// New assembles a server from the settings and options. Its error is a [*StartError] that lists every fault. The context
+// bounds the assembly and the life of what runs beside it; call [Server.Close] at the end.
+func New(ctx context.Context, opts ...Option) (*Server, error) {
+	o := options{
+		getenv: os.Getenv,
+		info: Info{
+			Name: "erlmcp", Title: "erlmcp", Version: Version,
+			Instructions: "Tools of this server are governed: a refused call says why and when to try again.",
+		},
+	}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	cfg, faults := config.Load(o.getenv, openFiles())
+	ring := seal.RandomRing()
+	if cfg.Keys != "" {
+		r, err := seal.ParseRing(string(cfg.Keys))
+		if err != nil {
+			faults = errors.Join(faults, fmt.Errorf("ERLMCP_KEYS: %w; make one with: openssl rand -base64 32", err))
+		}
+		ring = r
+	}
+	entries, err := catalog.Build(o.entries...)
+	faults = errors.Join(faults, err)
+	if faults != nil {
+		return nil, &StartError{faults}
+	}
+	if o.logger == nil {
+		o.logger = telemetry.NewLogger(os.Stderr, cfg.LogLevel)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s := &Server{
+		config:   cfg,
+		logger:   o.logger,
+		instance: fmt.Sprintf("%s-%08x", cfg.NodeName, rand.Uint32()),
+		loopback: o.loopback,
+		gate:     &admission.Gate{},
+		stop:     stop,
+	}
+	endpoint := edge.NewHandler(edge.Options{
+		Engine: mcp.NewServer(mcp.Options{
+			Catalog: entries, Gate: s.gate, Keys: ring, Info: o.info, Logger: o.logger, PageSize: o.pageSize, Stop: ctx,
+		}),
+		Origins:     edge.Origins{Named: cfg.AllowedOrigins, Loopback: o.loopback},
+		BodyTimeout: cfg.ConnectionTimeout,
+		Logger:      o.logger,
+	})
+	s.handler = s.routes(endpoint)
+	return s, nil
+}
+
+// Close ends what still runs.
+func (s *Server) Close() { s.stop() }
+
+// ServeHTTP serves one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.running.Add(1)
+	defer s.running.Add(-1)
+	s.handler.ServeHTTP(w, r)
+}
+
+// openFiles is how many files the process may have open; Go has raised it to the hard limit. 0 is unknown.
+func openFiles() uint64 {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	return l.Cur
+}
+
+// A Setting documents one environment variable.
+type Setting = config.Setting
+
+// Settings lists the environment variables that [New] reads.
+func Settings() []Setting { return config.Settings }
+
+// HealthURL is where a server with these settings answers for its health on this machine.
+func HealthURL(getenv func(string) string) (string, error) {
+	c, err := config.Load(getenv, 0)
+	if err != nil {
+		return "", &StartError{err}
+	}
+	return "http://" + c.Address(true) + c.Health, nil
+}

@@ -1,0 +1,133 @@
+package function
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/mcp"
+)
+
+// What a tool may answer with, beside a type of its own: content blocks, or a whole result.
+type (
+	Content          = mcp.Content
+	Annotations      = mcp.Annotations
+	ResourceContents = mcp.ResourceContents
+	Result           = mcp.Result
+	// None is the input of a tool without arguments, and the output of one that answers nothing.
+	None = catalog.None
+)
+
+// Text is a block of text.
+func Text(text string) Content { return mcp.Text(text) }
+
+// Image is a picture, with data as in its file.
+func Image(data []byte, mimeType string) Content { return mcp.Image(data, mimeType) }
+
+// Audio is a sound, with data as in its file.
+func Audio(data []byte, mimeType string) Content { return mcp.Audio(data, mimeType) }
+
+// Link points to a resource that the client may read.
+func Link(uri, name string) Content { return mcp.Link(uri, name) }
+
+// Embed puts a resource's contents into a result.
+func Embed(r ResourceContents) Content { return mcp.Embed(r) }
+
+// A Tool is a function that agents can call.
+type Tool struct{ entry *catalog.Tool }
+
+// NewTool makes a tool of a Go function. Its input schema comes from In, a struct:
+//
+//	type In struct {
+//		City  string `json:"city" jsonschema:"name of the city"`
+//		Unit  string `json:"unit,omitempty" enum:"metric,imperial"`
+//		Days  int    `json:"days" minimum:"1" maximum:"7"`
+//		Shard string `json:"shard" header:"Shard"` // mirrored into the HTTP header Mcp-Param-Shard
+//	}
+//
+// A field without omitempty is required. What Out becomes: a string or content blocks become content, a *[Result] is taken
+// as it is, [None] answers "done", and any other type becomes structured content with an output schema.
+//
+// Arguments that do not fit the schema never reach the function. An error of the function becomes a result that the model
+// sees, with the error's text; a panic becomes a plain internal error and a record in the log. The context ends with the
+// call: at its time limit, or when a client of protocol revision 2026-07-28 goes away.
+func NewTool[In, Out any](name, description string, fn func(context.Context, In) (Out, error), opts ...ToolOption) Tool {
+	t := Tool{catalog.FromFunc(name, description, fn)}
+	for _, opt := range opts {
+		opt(t.entry)
+	}
+	return t
+}
+
+// NewAction is [NewTool] for a function without output.
+func NewAction[In any](name, description string, fn func(context.Context, In) error, opts ...ToolOption) Tool {
+	var wrapped func(context.Context, In) (None, error)
+	if fn != nil {
+		wrapped = func(ctx context.Context, in In) (None, error) { return None{}, fn(ctx, in) }
+	}
+	return NewTool(name, description, wrapped, opts...)
+}
+
+// A ToolOption says more about a tool.
+type ToolOption func(*catalog.Tool)
+
+// Title is the name that people see.
+func Title(title string) ToolOption { return func(t *catalog.Tool) { t.Title = title } }
+
+var yes, no = true, false
+
+// ReadOnly says that the tool changes nothing.
+func ReadOnly() ToolOption { return func(t *catalog.Tool) { t.Hints.ReadOnly = &yes } }
+
+// Destructive says whether the tool may overwrite or delete; the protocol assumes that it may.
+func Destructive(may bool) ToolOption {
+	return func(t *catalog.Tool) { t.Hints.Destructive = map[bool]*bool{true: &yes, false: &no}[may] }
+}
+
+// Idempotent says that a second call with the same arguments changes nothing more.
+func Idempotent() ToolOption { return func(t *catalog.Tool) { t.Hints.Idempotent = &yes } }
+
+// OpenWorld says whether the tool reaches beyond this server; the protocol assumes that it does.
+func OpenWorld(does bool) ToolOption {
+	return func(t *catalog.Tool) { t.Hints.OpenWorld = map[bool]*bool{true: &yes, false: &no}[does] }
+}
+
+// Timeout limits one call; the default is a minute.
+func Timeout(d time.Duration) ToolOption { return func(t *catalog.Tool) { t.Terms.Timeout = d } }
+
+// Weight is what one call costs against a rate; the default is 1.
+func Weight(n int) ToolOption { return func(t *catalog.Tool) { t.Terms.Weight = n } }
+
+// PerSecond limits the rate of calls over the whole fleet; burst calls more may come at once.
+func PerSecond(rate float64, burst int) ToolOption {
+	return func(t *catalog.Tool) { t.Terms.Limits.PerSecond, t.Terms.Limits.Burst = rate, burst }
+}
+
+// AtATime limits how many calls run at a time over the whole fleet.
+func AtATime(n int) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.Concurrency = n } }
+
+// PerDay limits the calls of one UTC day over the whole fleet.
+func PerDay(n int64) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.PerDay = n } }
+
+// InputSchema replaces the schema that comes from In, for what struct tags can't say: a JSON Schema 2020-12 of an object.
+func InputSchema(schema string) ToolOption {
+	return func(t *catalog.Tool) { t.Input = json.RawMessage(schema) }
+}
+
+// OutputSchema replaces the schema that comes from Out.
+func OutputSchema(schema string) ToolOption {
+	return func(t *catalog.Tool) { t.Output = json.RawMessage(schema) }
+}
+
+// A Principal is who calls: a tenant, and a subject within it.
+type Principal = identity.Principal
+
+// Caller returns who calls, and the zero Principal outside of a call.
+func Caller(ctx context.Context) Principal {
+	if p := identity.FromContext(ctx); p != nil {
+		return *p
+	}
+	return Principal{}
+}
