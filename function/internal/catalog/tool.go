@@ -62,7 +62,13 @@ func (t *Tool) add(c *Catalog) error {
 			if t.engine.Headers, err = headerParams(input.Schema()); err != nil {
 				faults = append(faults, fmt.Errorf("input schema: %w", err))
 			}
-			t.engine.Check = func(args map[string]any) error { return input.Validate(args) }
+			quick := fitOf(input.Schema())
+			t.engine.Check = func(args map[string]any) error {
+				if quick != nil && quick(args) {
+					return nil
+				}
+				return input.Validate(args)
+			}
 		}
 		if t.Output != nil {
 			output, err := compile(t.Output)
