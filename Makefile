@@ -43,7 +43,8 @@ $(TOOLS)/suite/node_modules: local/conformance/suite/package.json
 	mkdir -p $(TOOLS)/suite && cp $< $(TOOLS)/suite/ && cd $(TOOLS)/suite && $(NPM) && touch node_modules
 
 FUZZTIME ?= 60s
-FUZZ := FuzzValue
+FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit
 
 fuzz: ## each fuzz target for FUZZTIME
-	for target in $(FUZZ); do $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./function/internal/mcp || exit 1; done
+	for target in $(FUZZ); do \
+		$(GO) test -run "^$$" -fuzz "^$${target#*.}$$" -fuzztime $(FUZZTIME) ./function/internal/$${target%.*} || exit 1; done

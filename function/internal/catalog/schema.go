@@ -55,6 +55,9 @@ func annotate(t reflect.Type, s *jsonschema.Schema) error {
 		}
 		if h, ok := f.Tag.Lookup("header"); ok {
 			p.Extra = map[string]any{headerKeyword: h}
+			if len(p.Types) == 2 && p.Types[0] == "null" { // a pointer; what is mirrored must be of one type
+				p.Type, p.Types = p.Types[1], nil
+			}
 		}
 		numeric := p.Type == "integer" || p.Type == "number"
 		number := func(text string) (v float64, err error) {

@@ -1,0 +1,250 @@
+package mcp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/erlmcp/function/internal/seal"
+)
+
+// memory is an exchange without a network.
+type memory struct {
+	body    string
+	status  int
+	reply   string
+	refusal *Refusal
+	events  []string
+}
+
+func (m *memory) Body() ([]byte, error)              { return []byte(m.body), nil }
+func (m *memory) Reply(status int, body []byte)      { m.status, m.reply = status, string(body) }
+func (m *memory) Accept()                            { m.status = 202 }
+func (m *memory) Stream(event []byte)                { m.events = append(m.events, string(event)) }
+func (m *memory) Refuse(r *Refusal, s int, b []byte) { m.refusal = r; m.Reply(s, b) }
+
+// counter is a gate that counts what it hands out and what comes back.
+type counter struct {
+	caller   string
+	refuse   *Refusal // at Head
+	refuseAt int      // refuse the n-th Begin; 0 for none
+	heads    []Head
+	begun    []string
+	outcomes []Outcome
+	dropped  int
+}
+
+type name string
+
+func (n name) Caller() string { return string(n) }
+
+func (g *counter) Head(_ context.Context, h *Head) (Ticket, *Refusal) {
+	g.heads = append(g.heads, *h)
+	if g.refuse != nil {
+		return nil, g.refuse
+	}
+	return name(g.caller), nil
+}
+
+func (g *counter) Begin(ctx context.Context, _ Ticket, c *Call) (context.Context, func(Outcome), *Refusal) {
+	g.begun = append(g.begun, c.Method+" "+c.Name)
+	if len(g.begun) == g.refuseAt {
+		return nil, nil, &Refusal{Reason: RateLimited, Message: "too fast", Scope: "tool:ask", Limit: "1/s", RetryAfter: 1500 * time.Millisecond, Receipt: "r1"}
+	}
+	return ctx, func(o Outcome) { g.outcomes = append(g.outcomes, o) }, nil
+}
+
+func (g *counter) Drop(Ticket) { g.dropped++ }
+
+// one is a catalog of one tool, which asks.
+type one struct{ Catalog }
+
+func (one) Has(k Kind) bool                                                 { return k == Tools }
+func (one) Completes() bool                                                 { return false }
+func (one) List(context.Context, Kind) Listing                              { return Listing{} }
+func (one) Prompt(context.Context, string) *Prompt                          { return nil }
+func (one) Resource(context.Context, string) (*Resource, map[string]string) { return nil, nil }
+func (one) Tool(_ context.Context, name string) *Tool {
+	return map[string]*Tool{
+		"ask": {Call: func(_ context.Context, c *Call) (*Result, error) {
+			q := InputRequest{Key: "q", Method: "elicitation/create", Capability: "elicitation", Params: json.RawMessage(`{}`), Accept: func(json.RawMessage) error { return nil }}
+			return &Result{}, c.Ask(q)
+		}},
+		"panic": {Call: func(context.Context, *Call) (*Result, error) { panic("x") }},
+	}[name]
+}
+
+var header = http.Header{"Mcp-Protocol-Version": {Version20260728}, "Mcp-Method": {"tools/call"}, "Mcp-Name": {"ask"}}
+
+func askBody(more string) string {
+	return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ask"` + more +
+		`,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}}}}`
+}
+
+func TestStateIsBoundToTheCallerAndTime(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	keys, err := seal.NewRing(bytes.Repeat([]byte{1}, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(caller string, at time.Time, more string) *memory {
+		s := NewServer(Options{Catalog: one{}, Gate: &counter{caller: caller}, Keys: keys, Now: func() time.Time { return at }})
+		x := &memory{body: askBody(more)}
+		s.Serve(t.Context(), ReadHead(header, "", ""), x)
+		return x
+	}
+	var r struct{ Result struct{ RequestState string } }
+	if err := json.Unmarshal([]byte(ask("alice", now, "").reply), &r); err != nil || r.Result.RequestState == "" {
+		t.Fatal(err, r)
+	}
+	state := `,"inputResponses":{"q":{}},"requestState":"` + r.Result.RequestState + `"`
+	for _, c := range []struct {
+		caller string
+		at     time.Time
+		want   string
+	}{
+		{"alice", now.Add(stateTTL - time.Millisecond), `"resultType":"complete"`},
+		{"mallory", now, "-32602"},
+		{"alice", now.Add(stateTTL), "expired"},
+	} {
+		if got := ask(c.caller, c.at, state).reply; !strings.Contains(got, c.want) {
+			t.Errorf("%s after %v: %s, want %s", c.caller, c.at.Sub(now), got, c.want)
+		}
+	}
+}
+
+// What the gate gives is given back once, however a request goes.
+func TestGateIsBalanced(t *testing.T) {
+	limit := &Refusal{Reason: RateLimited, Message: "too fast", RetryAfter: time.Second}
+	legacyBody := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ask"}}`
+	panicBody := strings.ReplaceAll(askBody(""), `"ask"`, `"panic"`)
+	panicHeader := header.Clone()
+	panicHeader.Set("Mcp-Name", "panic")
+	for _, c := range []struct {
+		name           string
+		gate           counter
+		header         http.Header
+		body           string
+		heads, begun   int
+		dropped, ended int
+		outcome        Outcome
+		status         int
+		want           string
+	}{
+		{"asked", counter{}, header, askBody(""), 1, 1, 0, 1, InputRequired, 200, "input_required"},
+		{"completed", counter{}, header, askBody(`,"inputResponses":{"q":{}}`), 1, 1, 0, 1, Completed, 200, "complete"},
+		{"panicked", counter{}, panicHeader, panicBody, 1, 1, 0, 1, Panicked, 200, "-32603"},
+		{"headers unlike the body", counter{}, panicHeader, askBody(""), 1, 0, 1, 0, 0, 400, "-32020"},
+		{"not JSON", counter{}, header, `{`, 1, 0, 1, 0, 0, 400, "-32700"},
+		{"notification", counter{}, header, `{"jsonrpc":"2.0","method":"x"}`, 1, 0, 1, 0, 0, 202, ""},
+		{"bad state", counter{}, header, askBody(`,"requestState":"x"`), 1, 0, 1, 0, 0, 400, "-32602"},
+		{"refused from the headers", counter{refuse: limit}, header, `{"id":"a","rest is never decoded`, 1, 0, 0, 0, 0, 429, `"id":"a","error":{"code":1056`},
+		{"refused at begin", counter{refuseAt: 1}, header, askBody(""), 1, 1, 0, 0, 0, 429, `"data":{"reason":"rate","scope":"tool:ask","limit":"1/s","retryAfterMs":1500,"receipt":"r1"}`},
+		{"legacy refused at begin", counter{refuseAt: 1}, http.Header{}, legacyBody, 1, 1, 0, 0, 0, 200, `"code":1056`},
+		{"batch, its second element refused", counter{refuseAt: 2}, http.Header{}, "[" + legacyBody + "," + legacyBody + "," + legacyBody + "]", 1, 3, 0, 2, ToolFailed, 200, `{"jsonrpc":"2.0","id":1,"error":{"code":1056`},
+		{"batch of nothing to do", counter{}, http.Header{}, `[{"jsonrpc":"2.0","method":"x"}]`, 1, 0, 1, 0, 0, 202, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := c.gate
+			s := NewServer(Options{Catalog: one{}, Gate: &g, Keys: seal.RandomRing()})
+			x := &memory{body: c.body}
+			s.Serve(t.Context(), ReadHead(c.header, "", ""), x)
+			if len(g.heads) != c.heads || len(g.begun) != c.begun || g.dropped != c.dropped || len(g.outcomes) != c.ended {
+				t.Errorf("heads %d, begun %d, dropped %d, ended %d", len(g.heads), len(g.begun), g.dropped, len(g.outcomes))
+			}
+			for _, o := range g.outcomes {
+				if o != c.outcome {
+					t.Errorf("outcome %v, want %v", o, c.outcome)
+				}
+			}
+			if x.status != c.status || !strings.Contains(x.reply, c.want) {
+				t.Errorf("%d %s, want %d %s", x.status, x.reply, c.status, c.want)
+			}
+		})
+	}
+}
+
+// Headers that nothing will hold against a body decide nothing.
+func TestGateSeesNoHeadersOfLegacyRequests(t *testing.T) {
+	g := &counter{}
+	s := NewServer(Options{Catalog: one{}, Gate: g, Keys: seal.RandomRing()})
+	s.Serve(t.Context(), ReadHead(http.Header{"Mcp-Method": {"tools/call"}, "Mcp-Name": {"cheap"}}, "", ""), &memory{body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`})
+	if h := g.heads[0]; h.Method != "" || h.Name != "" {
+		t.Errorf("%+v", h)
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add([]byte(askBody(`,"inputResponses":{"q":{}},"requestState":"x"`)))
+	f.Add([]byte(`{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{"ref":{"type":"ref/prompt"},"argument":{}}}`))
+	f.Add([]byte(`{"jsonrpc":"2.0","id":"\u0031","result":{}}`))
+	f.Add([]byte(`[{"jsonrpc":"2.0","id":7,"method":"ping"},null]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		s := scanner{buf: body}
+		m, err := s.message()
+		if err == nil {
+			err = s.end()
+		}
+		// encoding/json finds the same method and id wherever the message is accepted.
+		if err == nil {
+			var want struct {
+				ID     json.RawMessage `json:"id"`
+				Method string          `json:"method"`
+			}
+			// Names match by case in JSON-RPC, and encoding/json folds it: decode into a map first.
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(body, &members); err != nil {
+				t.Fatalf("accepted %q, encoding/json: %v", body, err)
+			}
+			want.ID = members["id"]
+			json.Unmarshal(members["method"], &want.Method)
+			if m.method != want.Method || !bytes.Equal(m.id, want.ID) {
+				t.Fatalf("%q: id %s method %q, want %s %q", body, m.id, m.method, want.ID, want.Method)
+			}
+			if id := ScanID(body); m.id != nil && !bytes.Equal(id, m.id) {
+				t.Fatalf("%q: ScanID found %s, want %s", body, id, m.id)
+			}
+		}
+		// Whatever the body, the whole engine answers, in JSON.
+		for _, h := range []http.Header{header, {}} {
+			x := &memory{body: string(body)}
+			NewServer(Options{Catalog: one{}, Gate: &counter{}, Keys: seal.RandomRing()}).Serve(t.Context(), ReadHead(h, "", ""), x)
+			if x.status != 202 && !json.Valid([]byte(x.reply)) {
+				t.Fatalf("%q: %d %q", body, x.status, x.reply)
+			}
+		}
+	})
+}
+
+func FuzzHeader(f *testing.F) {
+	f.Add("plain", "plain")
+	f.Add("=?base64?YWRk?=", "add")
+	f.Add("=?base64?YWR?=", "ad")
+	f.Add("=?base64??=", "")
+	f.Add("42.0", "42")
+	f.Fuzz(func(t *testing.T, value, text string) {
+		got, _, err := headerText(http.Header{headerName: {value}}, headerName)
+		if err == nil && strings.HasPrefix(value, sentinelStart) && strings.HasSuffix(value, sentinelEnd) && len(value) > len(sentinelStart) {
+			// One text has one encoding: a second spelling could slip past whoever compares the encoded form.
+			if again := sentinelStart + strictBase64.EncodeToString([]byte(got)) + sentinelEnd; again != value {
+				t.Fatalf("%q decodes to %q, which encodes to %q", value, got, again)
+			}
+		}
+		encoded := sentinelStart + strictBase64.EncodeToString([]byte(text)) + sentinelEnd
+		p := NewHeaderParam("X", []string{"a"})
+		if json.Valid([]byte(text)) {
+			if v, err := decodeValue([]byte(text)); err == nil {
+				p.check(http.Header{p.Key: {value}}, map[string]any{"a": v})
+			}
+		}
+		if valid := strings.ToValidUTF8(text, "") == text; valid {
+			if err := p.check(http.Header{p.Key: {encoded}}, map[string]any{"a": text}); err != nil {
+				t.Fatalf("%q in base64 is not taken for itself: %v", text, err)
+			}
+		}
+	})
+}
