@@ -11,15 +11,26 @@ import (
 	"time"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+
+	"example.com/erlmcp/function/internal/config"
 )
 
 // Target is the function's name: the value of FUNCTION_TARGET that serves it.
 const Target = "erlmcp"
 
-func init() { functions.HTTP(Target, registered()) }
+func init() {
+	functions.HTTP(Target, registered())
+	// The framework's own server would start whatever the settings are, and fail at the first request.
+	if os.Getenv("FUNCTION_TARGET") == Target {
+		if _, err := config.Load(os.Getenv, openFiles()); err != nil {
+			fmt.Fprintln(os.Stderr, &StartError{err})
+			os.Exit(1)
+		}
+	}
+}
 
 // registered is the function as the Functions Framework's own server runs it, assembled at the first request. That server
-// knows no end: it would drop running calls at SIGTERM, so the function waits for them itself.
+// drops running calls at SIGTERM, so the function waits for them itself.
 func registered() http.HandlerFunc {
 	assemble := sync.OnceValue(func() *Server {
 		s, err := New(context.Background(), WithTools(Tools()...))

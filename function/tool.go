@@ -38,6 +38,9 @@ func Embed(r ResourceContents) Content { return mcp.Embed(r) }
 // A Tool is a function that agents can call.
 type Tool struct{ entry *catalog.Tool }
 
+// Name is the name that agents call.
+func (t Tool) Name() string { return t.entry.Name }
+
 // NewTool makes a tool of a Go function. Its input schema comes from In, a struct:
 //
 //	type In struct {

@@ -16,6 +16,7 @@ import (
 
 // Config holds the settings of one server. The comments name the environment variables.
 type Config struct {
+	Target            string        // FUNCTION_TARGET
 	Port              int           // PORT
 	Health            string        // HEALTH_ENDPOINT
 	Ready             string        // READY_ENDPOINT
@@ -66,6 +67,7 @@ type Setting struct {
 
 // Settings lists what [Load] reads.
 var Settings = []Setting{
+	{"FUNCTION_TARGET", "erlmcp", "the function to serve", false},
 	{"PORT", "8080", "port to listen on, HTTP/1.1 and HTTP/2 in the clear", false},
 	{"HEALTH_ENDPOINT", "/health", "path that says whether the process is alive", false},
 	{"READY_ENDPOINT", "/ready", "path that says whether it can serve", false},
@@ -91,6 +93,9 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 		c.Platform = CloudRun
 	case getenv("KUBERNETES_SERVICE_HOST") != "":
 		c.Platform = Kubernetes
+	}
+	if c.Target = r.text("FUNCTION_TARGET", "erlmcp"); c.Target != "erlmcp" {
+		r.fault("FUNCTION_TARGET", "there is no function %q: there is erlmcp", c.Target)
 	}
 	c.Port = r.integer("PORT", 8080, 0, 65535)
 	c.Health = r.path("HEALTH_ENDPOINT", "/health")

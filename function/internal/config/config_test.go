@@ -34,6 +34,7 @@ func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		name, value, want string
 	}{
+		{"FUNCTION_TARGET", "erlmpc", `there is no function "erlmpc"`},
 		{"PORT", "http", `PORT: "http" is not a whole number`},
 		{"PORT", "70000", "from 0 to 65535"},
 		{"HEALTH_ENDPOINT", "health", "is not a path"},
