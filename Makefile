@@ -5,7 +5,9 @@ TOOLS   := .tools
 CHECKS  := local/checks
 NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=false --loglevel=error
 
-.PHONY: help run demo test check check-long lint race fuzz conformance clients bench coldstart
+BENCHFLAGS ?= -rounds 5 -calls 10000
+
+.PHONY: help run demo test check check-long lint race clients fork fuzz conformance bench coldstart
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,12 +15,18 @@ help: ## list the targets
 run: ## serve everything on this machine, at http://localhost:8080/mcp
 	$(GO) run ./local
 
+demo: ## walk through a call, a question to the user and a refusal
+	$(GO) run ./local/demo
+
 test: ## everything that needs only Go
 	$(GO) vet ./...
 	$(GO) test ./...
 
-check: lint test race clients conformance fuzz ## all that CI runs
-check: FUZZTIME ?= 5s
+check: lint race clients fork conformance fuzz coldstart bench ## all that CI runs
+
+check-long: FUZZTIME = 60s
+check-long: BENCHFLAGS = -rounds 15
+check-long: lint race clients fork conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -40; echo "run gofmt -w ." >&2; exit 1; }
@@ -35,6 +43,9 @@ race: ## the tests under the race detector
 clients: ## real MCP clients against the server
 	cd $(CHECKS) && $(GO) test ./clients/...
 
+fork: ## the source with three tools of someone else's, built in every way
+	cd $(CHECKS) && $(GO) test ./fork/...
+
 conformance: $(TOOLS)/suite/node_modules ## the official suite, against two instances in turn
 	$(GO) build -o $(TOOLS)/conformance ./local/conformance
 	$(GO) run ./local/conformance/suite -server $(TOOLS)/conformance -modules $(TOOLS)/suite
@@ -42,9 +53,17 @@ conformance: $(TOOLS)/suite/node_modules ## the official suite, against two inst
 $(TOOLS)/suite/node_modules: local/conformance/suite/package.json
 	mkdir -p $(TOOLS)/suite && cp $< $(TOOLS)/suite/ && cd $(TOOLS)/suite && $(NPM) && touch node_modules
 
-FUZZTIME ?= 60s
+FUZZTIME ?= 5s
 FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit
 
 fuzz: ## each fuzz target for FUZZTIME
 	for target in $(FUZZ); do \
 		$(GO) test -run "^$$" -fuzz "^$${target#*.}$$" -fuzztime $(FUZZTIME) ./function/internal/$${target%.*} || exit 1; done
+
+coldstart: ## time from exec to the first answered call, and the binary's size
+	CGO_ENABLED=0 $(GO) build -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
+	cd $(CHECKS) && $(GO) run ./coldstart -binary $(CURDIR)/$(TOOLS)/erlmcp
+
+bench: ## what a call costs, beside a bare handler and two other servers
+	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$(TOOLS)/bench ./bench
+	$(TOOLS)/bench $(BENCHFLAGS) -most 1.4

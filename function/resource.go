@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,11 @@ var ErrNotFound = mcp.ErrUnknown
 
 // A ReadFunc returns the contents at uri. In a resource template, vars holds the values of its variables.
 type ReadFunc func(ctx context.Context, uri string, vars map[string]string) ([]ResourceContents, error)
+
+// BadArgument is the error of a prompt or resource whose arguments can't be used; the client gets it as -32602.
+func BadArgument(format string, args ...any) error {
+	return &mcp.Error{Code: mcp.CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
+}
 
 // A Resource is something that a client can read, or a template of such.
 type Resource struct{ entry catalog.Entry }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,8 +23,7 @@ const lameDuck = time.Second
 // DRAIN_TIMEOUT, the rest are cancelled. It calls listening once with the server's URL. The error is nil after a drain in
 // time.
 func (s *Server) Run(ctx context.Context, listening func(url string)) error {
-	address := s.config.Address(s.loopback)
-	ln, err := net.Listen("tcp", address)
+	listeners, err := s.listen()
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return &StartError{fmt.Errorf("PORT: something else listens on port %d: stop it, or set another PORT", s.config.Port)}
 	}
@@ -31,12 +31,36 @@ func (s *Server) Run(ctx context.Context, listening func(url string)) error {
 		return &StartError{fmt.Errorf("PORT: %w", err)}
 	}
 	if listening != nil {
-		listening(fmt.Sprintf("http://localhost:%d/mcp", ln.Addr().(*net.TCPAddr).Port))
+		listening(fmt.Sprintf("http://localhost:%d/mcp", port(listeners[0])))
 	}
-	return s.serve(ctx, ln)
+	return s.serve(ctx, listeners)
 }
 
-func (s *Server) serve(ctx context.Context, ln net.Listener) error {
+// listen opens PORT on all interfaces, or on both of this machine's loopback addresses: some programs take localhost for
+// ::1, where otherwise another server might answer.
+func (s *Server) listen() ([]net.Listener, error) {
+	if !s.loopback {
+		ln, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(s.config.Port)))
+		return []net.Listener{ln}, err
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.config.Port)))
+	if err != nil {
+		return nil, err
+	}
+	second, err := net.Listen("tcp", net.JoinHostPort("::1", strconv.Itoa(port(ln))))
+	switch {
+	case err == nil:
+		return []net.Listener{ln, second}, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		ln.Close()
+		return nil, err
+	}
+	return []net.Listener{ln}, nil // no IPv6 here
+}
+
+func port(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
+
+func (s *Server) serve(ctx context.Context, listeners []net.Listener) error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -51,10 +75,11 @@ func (s *Server) serve(ctx context.Context, ln net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
-	failed := make(chan error, 1)
-	go func() {
-		failed <- srv.Serve(&cappedListener{Listener: ln, most: int64(s.config.MaxConnections), timeout: s.config.ConnectionTimeout})
-	}()
+	failed := make(chan error, len(listeners))
+	open := new(atomic.Int64)
+	for _, ln := range listeners {
+		go func() { failed <- srv.Serve(&cappedListener{ln, int64(s.config.MaxConnections), open}) }()
+	}
 	select {
 	case err := <-failed:
 		return err
@@ -92,9 +117,8 @@ func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
 // would leave the client to guess.
 type cappedListener struct {
 	net.Listener
-	most    int64
-	open    atomic.Int64
-	timeout time.Duration
+	most int64
+	open *atomic.Int64
 }
 
 const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 106\r\n" +
@@ -108,7 +132,7 @@ func (l *cappedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.open.Add(1) <= l.most {
-			return &countedConn{Conn: c, open: &l.open}, nil
+			return &countedConn{Conn: c, open: l.open}, nil
 		}
 		l.open.Add(-1)
 		go func() {

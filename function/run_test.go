@@ -35,11 +35,12 @@ func dial(t *testing.T, base string) net.Conn {
 func runServer(t *testing.T, opts ...Option) (base string, term func(), ended chan error) {
 	t.Helper()
 	opts = append([]Option{WithGetenv(env("PORT", "0")), WithLogger(slog.New(slog.DiscardHandler)), WithLoopback(), WithTools(wireTools()...)}, opts...)
-	s, err := New(t.Context(), opts...)
+	ctx, term := context.WithCancel(t.Context()) // one for both, as with a signal
+	s, err := New(ctx, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, term := context.WithCancel(t.Context())
+	t.Cleanup(s.Close)
 	urls := make(chan string, 1)
 	ended = make(chan error, 1)
 	go func() { ended <- s.Run(ctx, func(url string) { urls <- url }) }()
@@ -81,19 +82,21 @@ func TestHealth(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	release := make(chan struct{})
-	started := make(chan struct{})
+	started := make(chan struct{}, 2)
 	base, term, ended := runServer(t, WithGetenv(env("PORT", "0", "DRAIN_TIMEOUT", "3s")), WithTools(
 		NewTool("wait", "Waits.", func(ctx context.Context, _ None) (string, error) {
-			close(started)
+			started <- struct{}{}
 			<-release
 			return "waited", ctx.Err()
 		})))
 	answer := make(chan string)
-	go func() {
-		_, got := modern("tools/call", "wait", `"name":"wait"`).send(t, base)
-		answer <- got
-	}()
-	<-started
+	for _, w := range []wire{modern("tools/call", "wait", `"name":"wait"`), legacy("2025-11-25", "tools/call", `"name":"wait"`)} {
+		go func() {
+			_, got := w.send(t, base)
+			answer <- got
+		}()
+		<-started
+	}
 	term()
 	begin := time.Now()
 	for { // the lame duck still answers, and says that it goes
@@ -115,8 +118,10 @@ func TestDrain(t *testing.T) {
 	default:
 	}
 	close(release)
-	if got := <-answer; !strings.Contains(got, "waited") {
-		t.Errorf("the running call got %s", got)
+	for range 2 {
+		if got := <-answer; !strings.Contains(got, "waited") {
+			t.Errorf("a running call got %s", got)
+		}
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("after a drain in time: %v", err)

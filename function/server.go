@@ -34,7 +34,7 @@ type Server struct {
 }
 
 // New assembles a server from the settings and options. Its error is a [*StartError] that lists every fault. The context
-// bounds the assembly and the life of what runs beside it; call [Server.Close] at the end.
+// bounds the assembly alone; call [Server.Close] at the end.
 func New(ctx context.Context, opts ...Option) (*Server, error) {
 	o := options{
 		getenv: os.Getenv,
@@ -63,7 +63,8 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	if o.logger == nil {
 		o.logger = telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	}
-	ctx, stop := context.WithCancel(ctx)
+	// What tells the server to go must not end running calls: Close does, after the drain.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{
 		config:   cfg,
 		logger:   o.logger,
@@ -115,5 +116,5 @@ func HealthURL(getenv func(string) string) (string, error) {
 	if err != nil {
 		return "", &StartError{err}
 	}
-	return "http://" + c.Address(true) + c.Health, nil
+	return fmt.Sprintf("http://127.0.0.1:%d%s", c.Port, c.Health), nil
 }

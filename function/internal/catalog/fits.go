@@ -18,7 +18,8 @@ func fitOf(s *jsonschema.Schema) fit {
 		return nil
 	}
 	rest := *s
-	rest.Schema, rest.Title, rest.Description, rest.Default, rest.Examples, rest.Extra, rest.PropertyOrder = "", "", "", nil, nil, nil, nil
+	rest.Schema, rest.Title, rest.Description, rest.Format = "", "", "", "" // format is not asserted in 2020-12
+	rest.Default, rest.Examples, rest.Extra, rest.PropertyOrder = nil, nil, nil, nil
 	rest.Type, rest.Types, rest.Properties, rest.Required, rest.AdditionalProperties, rest.Items = "", nil, nil, nil, nil, nil
 	rest.Enum, rest.Minimum, rest.Maximum = nil, nil, nil
 	if !reflect.ValueOf(rest).IsZero() {

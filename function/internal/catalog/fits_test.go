@@ -15,6 +15,7 @@ var fitSchemas = []struct {
 	{`{"type":"object","properties":{"a":{"type":["null","array"],"items":{"type":"number"}},"b":{"type":"object","properties":{"a":{"type":"boolean"}},"required":["a"]}}}`, true},
 	{`{"type":"object","properties":{"a":{"type":"number","enum":[1,2.5]},"b":{"type":["null","string"]}}}`, true},
 	{`{"type":"object","properties":{"a":{"type":"array","items":{"type":"object","properties":{"b":{"type":"string"}},"additionalProperties":false}}}}`, true},
+	{`{"type":"object","properties":{"b":{"type":"string","format":"date-time","description":"when"}}}`, true},
 	{`{"type":"object"}`, true},
 	{`{"type":"object","properties":{"a":{"type":"string","minLength":2}}}`, false},
 	{`{"type":"object","additionalProperties":{"type":"string"}}`, false},

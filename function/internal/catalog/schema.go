@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -18,8 +19,9 @@ import (
 
 // SchemaOf returns the JSON Schema of a Go type by the rules of [jsonschema.For]: a field without omitempty or omitzero is
 // required, unknown members are refused, and the struct tag jsonschema:"…" is the description. More struct tags: enum:"a,b"
-// lists the values of a string or number, minimum:"1" and maximum:"9" bound a number, and header:"X" mirrors a field into
-// the HTTP header Mcp-Param-X.
+// lists the values of a string or number, minimum:"1" and maximum:"9" bound a number, minItems:"1" and maxItems:"8" the
+// length of a list, pattern:"^x" is a regular expression for a string, and header:"X" mirrors a field into the HTTP header
+// Mcp-Param-X.
 func SchemaOf(t reflect.Type) (*jsonschema.Schema, error) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -55,8 +57,20 @@ func annotate(t reflect.Type, s *jsonschema.Schema) error {
 		}
 		if h, ok := f.Tag.Lookup("header"); ok {
 			p.Extra = map[string]any{headerKeyword: h}
-			if len(p.Types) == 2 && p.Types[0] == "null" { // a pointer; what is mirrored must be of one type
-				p.Type, p.Types = p.Types[1], nil
+		}
+		if f.Type == reflect.TypeFor[time.Time]() {
+			p.Format = "date-time"
+		}
+		if pattern, ok := f.Tag.Lookup("pattern"); ok {
+			p.Pattern = pattern
+		}
+		for tag, bound := range map[string]**int{"minItems": &p.MinItems, "maxItems": &p.MaxItems} {
+			if text, ok := f.Tag.Lookup(tag); ok {
+				n, err := strconv.Atoi(text)
+				if err != nil || n < 0 || f.Type.Kind() != reflect.Slice {
+					return fmt.Errorf("field %s: %q does not bound a list", f.Name, text)
+				}
+				*bound = &n
 			}
 		}
 		numeric := p.Type == "integer" || p.Type == "number"
@@ -107,7 +121,25 @@ func inputSchema[In any]() (json.RawMessage, error) {
 	if s.Type != "object" {
 		return nil, fmt.Errorf("%v is not a struct", reflect.TypeFor[In]())
 	}
+	oneType(s)
 	return json.Marshal(s)
+}
+
+// oneType takes null off the types of pointers and lists: what is optional is left out, and some models' interfaces refuse
+// a schema with several types.
+func oneType(s *jsonschema.Schema) {
+	if len(s.Types) == 2 && s.Types[0] == "null" {
+		s.Type, s.Types = s.Types[1], nil
+	}
+	for _, p := range s.Properties {
+		oneType(p)
+	}
+	if s.Items != nil {
+		oneType(s.Items)
+	}
+	if s.AdditionalProperties != nil {
+		oneType(s.AdditionalProperties)
+	}
 }
 
 func outputSchema[Out any]() (json.RawMessage, error) {

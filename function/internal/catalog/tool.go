@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/erlmcp/function/internal/mcp"
 )
@@ -119,7 +120,7 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 		var in In
 		if len(c.Raw) > 0 {
 			if err := json.Unmarshal(c.Raw, &in); err != nil {
-				return nil, fmt.Errorf("the arguments do not fit: %w", err)
+				return nil, fmt.Errorf("the arguments do not fit: %w", readable(err))
 			}
 		}
 		out, err := fn(ctx, in)
@@ -129,6 +130,15 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 		return answer(out)
 	}
 	return t
+}
+
+// readable words what a model can't act on otherwise.
+func readable(err error) error {
+	var p *time.ParseError
+	if errors.As(err, &p) {
+		return fmt.Errorf("%s is not a date and time of RFC 3339, such as 2026-11-24T15:04:05Z", p.Value)
+	}
+	return err
 }
 
 // answerOf returns how a value of type Out becomes a result, and whether as structured content.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"strconv"
@@ -224,13 +223,4 @@ func (r *reader) origins(name string) []string {
 		list = append(list, item)
 	}
 	return list
-}
-
-// Address is what to listen on: all interfaces, or loopback.
-func (c *Config) Address(loopback bool) string {
-	host := ""
-	if loopback {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, strconv.Itoa(c.Port))
 }

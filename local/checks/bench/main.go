@@ -1,0 +1,168 @@
+// Command bench measures what one tools/call costs a server: this one, a bare net/http handler, and the stateless handlers
+// of two other Go implementations, all in one run, with the same call over loopback.
+//
+// Each server is a process of its own. What counts is its user and system time (getrusage) and its allocations
+// (runtime.MemStats), so that neither the load generator nor the machine's other work is in the figures; wall time is not
+// measured. The rounds of the servers alternate, and the medians are printed. Arguments differ from call to call, and each
+// server's counter proves that its handler ran every time.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"text/tabwriter"
+)
+
+func main() {
+	serve := flag.String("serve", "", "be the server of this name instead (used by the command itself)")
+	calls := flag.Int("calls", 20000, "calls a round")
+	rounds := flag.Int("rounds", 7, "rounds for each server and era")
+	conns := flag.Int("conns", 4, "connections at a time")
+	only := flag.String("only", "", "measure this server alone")
+	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler")
+	flag.Parse()
+	if *serve != "" {
+		serveOne(*serve)
+		return
+	}
+	if err := measure(*calls, *rounds, *conns, *only, *most); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type server struct {
+	name string
+	what string
+	url  string
+	info string
+	stop func()
+}
+
+// A cost is what a round cost one call.
+type cost struct {
+	cpu    float64 // µs
+	bytes  float64
+	allocs float64
+}
+
+func measure(calls, rounds, conns int, only string, most float64) error {
+	var servers []*server
+	for _, p := range peers {
+		if only != "" && p.name != only && p.name != "bare" {
+			continue
+		}
+		s, err := start(p)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		defer s.stop()
+		servers = append(servers, s)
+	}
+	fmt.Printf("One tools/call over loopback, %d calls a round, %d connections, medians of %d rounds in alternation\n\n", calls, conns, rounds)
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "era\tserver\tCPU µs/call\tbest\tworst\ttimes bare\tKB/call\tallocs/call\t")
+	var err error
+	for _, era := range eras {
+		costs := map[string][]cost{}
+		for round := -1; round < rounds; round++ { // the first warms up
+			for _, s := range servers {
+				c, err := s.round(era, max(round, 0)*calls, calls, conns)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", s.name, era.name, err)
+				}
+				if round >= 0 {
+					costs[s.name] = append(costs[s.name], c)
+				}
+			}
+		}
+		bare := median(costs["bare"], func(c cost) float64 { return c.cpu })
+		for _, s := range servers {
+			cs := costs[s.name]
+			cpu := func(c cost) float64 { return c.cpu }
+			slices.SortFunc(cs, func(a, b cost) int { return int((a.cpu - b.cpu) * 1000) })
+			m := median(cs, cpu)
+			fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\t\n", era.name, s.what, m, cs[0].cpu, cs[len(cs)-1].cpu, m/bare,
+				median(cs, func(c cost) float64 { return c.bytes })/1000, median(cs, func(c cost) float64 { return c.allocs }))
+			if s.name == "erlmcp" && most > 0 && m/bare > most {
+				err = fmt.Errorf("%s: %.2f times the bare handler's CPU, the limit is %.2f", era.name, m/bare, most)
+			}
+		}
+	}
+	t.Flush()
+	fmt.Println("\nEvery handler ran once for each call, by the servers' own counters.")
+	return err
+}
+
+func median(cs []cost, of func(cost) float64) float64 {
+	var v []float64
+	for _, c := range cs {
+		v = append(v, of(c))
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func start(p peer) (*server, error) {
+	cmd := exec.Command(os.Args[0], "-serve", p.name)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &server{name: p.name, what: p.what, stop: func() { cmd.Process.Kill(); cmd.Wait() }}
+	if _, err := fmt.Fscan(out, &s.url, &s.info); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// usage is what a server tells of itself.
+type usage struct {
+	CPU    int64 // ns
+	Bytes  uint64
+	Allocs uint64
+	Calls  int64
+}
+
+func (s *server) usage() (u usage, err error) {
+	resp, err := http.Get(s.info)
+	if err != nil {
+		return u, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return u, err
+	}
+	return u, json.Unmarshal(b, &u)
+}
+
+func (s *server) round(e era, first, calls, conns int) (cost, error) {
+	before, err := s.usage()
+	if err != nil {
+		return cost{}, err
+	}
+	if err := load(s.url, e, first, calls, conns); err != nil {
+		return cost{}, err
+	}
+	after, err := s.usage()
+	if err != nil {
+		return cost{}, err
+	}
+	if got := after.Calls - before.Calls; got != int64(calls) {
+		return cost{}, fmt.Errorf("the handler ran %d times for %d calls", got, calls)
+	}
+	n := float64(calls)
+	return cost{float64(after.CPU-before.CPU) / n / 1000, float64(after.Bytes-before.Bytes) / n, float64(after.Allocs-before.Allocs) / n}, nil
+}

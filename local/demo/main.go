@@ -1,0 +1,165 @@
+// Command demo walks through what the server does: a governed call in both eras, a question to the user that any instance can
+// follow up, and refusals with their reasons. It shows each exchange as it goes over the wire.
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+
+	"example.com/erlmcp/function"
+	"example.com/erlmcp/local/sample"
+)
+
+func main() {
+	if err := walk(context.Background(), os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+type demo struct {
+	out io.Writer
+	err error
+}
+
+func walk(ctx context.Context, out io.Writer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	key := make([]byte, 32)
+	rand.Read(key)
+	keys := base64.StdEncoding.EncodeToString(key)
+	first, err := instance(ctx, keys)
+	if err != nil {
+		return err
+	}
+	second, err := instance(ctx, keys)
+	if err != nil {
+		return err
+	}
+	d := &demo{out: out}
+
+	d.title("1. A call, as most clients of today send it")
+	d.send(first, nil, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"distance","arguments":{"from":"Lima","to":"Sydney"}}}`)
+
+	d.title("2. The same in protocol revision 2026-07-28: complete in itself, decided from its headers")
+	d.modern(first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
+
+	d.title("3. A tool that asks its user: the first instance asks …")
+	invite := `"arguments":{"title":"Kick-off","cities":["Lima","Sydney"],"start":"2027-03-10T21:00:00Z","minutes":30}`
+	answer := d.modern(first, "invite", invite)
+	var asked struct {
+		Result struct {
+			InputRequests map[string]json.RawMessage
+			RequestState  string
+		}
+	}
+	if err := json.Unmarshal(answer, &asked); err != nil || asked.Result.RequestState == "" {
+		return fmt.Errorf("the tool did not ask: %s", answer)
+	}
+	d.title("… the user agrees, and the second instance goes on: the state travelled sealed through the client")
+	for question := range asked.Result.InputRequests {
+		d.modern(second, "invite", fmt.Sprintf(`%s,"inputResponses":{%q:{"action":"accept","content":{"confirm":true}}},"requestState":%q`, invite, question, asked.Result.RequestState))
+	}
+
+	d.title("4. Refused: the state does not fit another call")
+	d.modern(first, "invite", strings.Replace(invite, "Lima", "Oslo", 1)+fmt.Sprintf(`,"requestState":%q`, asked.Result.RequestState))
+
+	d.title("5. Refused: the headers say one thing and the body another")
+	d.send(first, map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "find_cities"}, modernBody("distance", `"arguments":{}`))
+
+	d.title("6. Refused: too large a body, with the reason and the receipt's id in the answer")
+	d.modern(first, "distance", `"arguments":{"from":"`+strings.Repeat("x", 5<<20)+`"}`)
+
+	d.title("Limits, kill switch and receipts join this walk as they are built.")
+	return d.err
+}
+
+// instance starts a server on a free port and returns the URL of its endpoint.
+func instance(ctx context.Context, keys string) (string, error) {
+	env := map[string]string{"PORT": "0", "ERLMCP_KEYS": keys, "DRAIN_TIMEOUT": "0s"}
+	s, err := function.New(ctx, function.WithLoopback(), function.WithLogger(slog.New(slog.DiscardHandler)),
+		function.WithGetenv(func(name string) string { return env[name] }),
+		function.WithTools(sample.Tools()...), function.WithResources(sample.Resources()...), function.WithPrompts(sample.Prompts()...))
+	if err != nil {
+		return "", err
+	}
+	url, failed := make(chan string, 1), make(chan error, 1)
+	go func() { failed <- s.Run(ctx, func(u string) { url <- u }) }()
+	select {
+	case u := <-url:
+		return u, nil
+	case err := <-failed:
+		return "", err
+	}
+}
+
+func modernBody(tool, params string) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,%s,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}}}}`, tool, params)
+}
+
+func (d *demo) modern(url, tool, params string) []byte {
+	return d.send(url, map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": tool}, modernBody(tool, params))
+}
+
+func (d *demo) title(text string) { fmt.Fprintf(d.out, "\n%s\n", text) }
+
+// send shows a request and its answer, and returns the answer's body.
+func (d *demo) send(url string, header map[string]string, body string) []byte {
+	if d.err != nil {
+		return nil
+	}
+	req, err := http.NewRequest("POST", url, strings.NewReader(body))
+	if err != nil {
+		d.err = err
+		return nil
+	}
+	req.Header.Set("Content-Type", "application/json")
+	fmt.Fprintf(d.out, "\n  > POST %s\n", url)
+	for name, v := range header {
+		req.Header.Set(name, v)
+	}
+	for _, name := range []string{"MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"} {
+		if v, ok := header[name]; ok {
+			fmt.Fprintf(d.out, "  > %s: %s\n", name, v)
+		}
+	}
+	fmt.Fprintf(d.out, "  > %s\n", shorten(body))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.err = err
+		return nil
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.err = err
+		return nil
+	}
+	fmt.Fprintf(d.out, "\n  < %s\n", resp.Status)
+	var pretty bytes.Buffer
+	if json.Indent(&pretty, answer, "  < ", "  ") != nil {
+		pretty.Reset()
+		pretty.Write(answer)
+	}
+	for line := range strings.Lines(pretty.String()) {
+		fmt.Fprint(d.out, "  < ", shorten(strings.TrimPrefix(strings.TrimRight(line, "\n"), "  < ")), "\n")
+	}
+	return answer
+}
+
+func shorten(text string) string {
+	const most = 180
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return text
+}

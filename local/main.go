@@ -1,0 +1,88 @@
+// Command local runs the function on this machine with everything that it needs inside one process, and a sample catalog to
+// try it with:
+//
+//	go run ./local
+//
+// It listens on loopback only. Settings come from the environment, as everywhere (go run ./local -h lists them).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"example.com/erlmcp/function"
+	"example.com/erlmcp/local/sample"
+)
+
+func main() {
+	switch err := run(os.Args[1:], os.Stdout); {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// errUsage is a fault in the command line that has been reported.
+var errUsage = errors.New("usage")
+
+func run(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	withSample := flags.Bool("sample", true, "serve the sample catalog of world cities; -sample=false leaves it out")
+	flags.Usage = func() { usage(flags) }
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return errUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(os.Stderr, "local takes no arguments, only flags: %q\n", flags.Args())
+		return errUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	s, err := function.New(ctx, catalog(*withSample)...)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Run(ctx, func(url string) { greet(out, url, *withSample, time.Now()) })
+}
+
+func catalog(withSample bool) []function.Option {
+	info := function.Info{
+		Name: "erlmcp-local", Title: "erlmcp on this machine", Version: function.Version,
+		Instructions: "Tools of this server are governed: a refused call says why and when to try again.",
+	}
+	opts := []function.Option{function.WithLoopback(), function.WithTools(function.Tools()...)}
+	if withSample {
+		info.Instructions += " The sample catalog knows world cities: find_cities to look them up, sun_times and daylight_year for the sun, " +
+			"distance between two, meeting_times to find when people in several cities can meet, then invite to make a calendar file, " +
+			"which asks the user first. Cities go by their names; an unknown one is answered with the nearest names. " +
+			"The resource cities://all is the whole table, city://{name} one of them."
+		opts = append(opts, function.WithTools(sample.Tools()...), function.WithResources(sample.Resources()...), function.WithPrompts(sample.Prompts()...))
+	}
+	return append(opts, function.WithInfo(info))
+}
+
+func usage(flags *flag.FlagSet) {
+	w := flags.Output()
+	fmt.Fprintf(w, "local serves erlmcp %s on this machine, with everything that it needs inside.\n\nUsage: go run ./local [flags]\n\n", function.Version)
+	flags.PrintDefaults()
+	fmt.Fprint(w, "\nSettings, from the environment:\n\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range function.Settings() {
+		fmt.Fprintf(t, "  %s\t%s\n\tdefault: %s\n", s.Name, s.Help, s.Default)
+	}
+	t.Flush()
+}
