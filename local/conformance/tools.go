@@ -72,7 +72,7 @@ func contentTools() []function.Tool {
 			}, nil
 		}),
 		function.NewTool("test_error_handling", "Always fails.", func(context.Context, none) (none, error) {
-			return none{}, errors.New("This tool intentionally returns an error for testing")
+			return none{}, errors.New("this tool intentionally returns an error for testing")
 		}),
 		function.NewTool("test_tool_with_progress", "Reports progress.", func(ctx context.Context, _ none) (string, error) {
 			for done := 0.0; done <= 100; done += 50 {
