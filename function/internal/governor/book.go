@@ -1,0 +1,488 @@
+package governor
+
+import (
+	"slices"
+	"time"
+)
+
+// A Book is one instance's side of the lease protocol: what it holds, what it has used, and what it must ask for. It is a
+// pure state machine: times are microseconds of the instance's own monotonic clock. It is not safe for concurrent use.
+type Book struct {
+	instance  string
+	lease     int64
+	seq       int64
+	epoch     int64
+	renewed   int64 // when the last message was sent that the counters took
+	beaten    int64
+	instances int64
+	accounts  map[string]*account
+	waiting   []*Claim
+	sent      *sent
+}
+
+// An account is what the instance holds of one key.
+type account struct {
+	key      string
+	kind     Kind
+	barred   int64 // until then asking is in vain
+	lots     []lot // of tokens, the first to end first
+	taken    demand
+	held     int64 // slots
+	used     int64
+	peak     int64 // most slots used since the last beat
+	declared int64 // slots that the counters know of; unknown after a lost message
+	keep     int64 // free slots worth keeping
+}
+
+const unknown = -1
+
+type lot struct{ tokens, until int64 }
+
+// demand counts what was taken in this period and the one before.
+type demand struct{ since, now, before int64 }
+
+func (d *demand) add(at, period, n int64) {
+	if age := at - d.since; age >= period {
+		d.before = d.now
+		if age >= 2*period {
+			d.before = 0
+		}
+		d.since, d.now = at, 0
+	}
+	d.now += n
+}
+
+// A Claim is one call's wish for tokens and slots.
+type Claim struct {
+	Verdict Verdict // once it is decided
+	Decided bool
+	parts   []part
+	gone    bool // its caller gave up while the message was under way
+}
+
+type part struct {
+	limit   *Limit
+	account *account
+	least   int64 // what the call needs
+	got     int64 // reserved of what is held already
+	until   int64 // when the first of the reserved tokens ends
+}
+
+type sent struct {
+	draw   Draw
+	at     int64
+	claims []*Claim
+}
+
+// A Verdict is the decision on a claim.
+type Verdict struct {
+	Admitted bool
+	Limit    *Limit // that refused
+	Kind     Kind   // of the need that was refused
+	Wait     time.Duration
+	Lost     bool // the counters did not answer: the limits' outage rules decide
+}
+
+// NewBook returns the book of an instance. A lease is how long the counters keep its slots without a message.
+func NewBook(instance string, lease time.Duration) *Book {
+	return &Book{instance: instance, lease: lease.Microseconds(), accounts: map[string]*account{}, instances: 1}
+}
+
+// Leased tells whether slots may be used: the lease, counted from when it was asked for, has a tenth left.
+func (b *Book) Leased(now int64) bool { return b.epoch != 0 && now < b.renewed+b.lease*9/10 }
+
+func (b *Book) account(kind Kind, key string) *account {
+	key = [...]string{Tokens: "r:", Slots: "c:"}[kind] + key
+	a := b.accounts[key]
+	if a == nil {
+		a = &account{key: key, kind: kind}
+		b.accounts[key] = a
+	}
+	return a
+}
+
+// Claim asks for a call of some weight under limits. It is decided at once where what is held suffices, or where asking is
+// known to be in vain; otherwise when the counters have answered.
+func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
+	c := &Claim{parts: make([]part, 0, 2*len(limits))}
+	for _, l := range limits {
+		if l.PerSecond > 0 {
+			c.parts = append(c.parts, part{limit: l, account: b.account(Tokens, l.Key), least: min(weight, int64(l.MaxBurst()))})
+		}
+		if l.Concurrency > 0 {
+			c.parts = append(c.parts, part{limit: l, account: b.account(Slots, l.Key), least: 1})
+		}
+	}
+	for _, p := range c.parts {
+		if p.account.barred > now && p.account.free(now) < p.least {
+			c.refuse(p, p.account.barred-now)
+			return c
+		}
+	}
+	b.reserve(now, c)
+	return c
+}
+
+// reserve takes what is held, and lets the claim wait where that is not enough.
+func (b *Book) reserve(now int64, c *Claim) {
+	enough := true
+	leased := b.Leased(now)
+	for i := range c.parts {
+		p := &c.parts[i]
+		switch {
+		case p.account.kind == Tokens:
+			p.takeTokens(now)
+		case !leased:
+			p.dropSlot() // what was granted may be another's by now
+		case p.got == 0 && p.account.used < p.account.held:
+			p.got = 1
+			p.account.use()
+		}
+		enough = enough && p.got == p.least
+	}
+	if enough {
+		c.admit(now)
+		return
+	}
+	b.waiting = append(b.waiting, c)
+}
+
+func (p *part) dropSlot() {
+	if p.account.kind == Slots && p.got == 1 {
+		p.got = 0
+		p.account.used--
+	}
+}
+
+func (p *part) takeTokens(now int64) {
+	a := p.account
+	for p.got < p.least && len(a.lots) > 0 {
+		first := &a.lots[0]
+		if first.until <= now {
+			a.lots = a.lots[1:]
+			continue
+		}
+		n := min(p.least-p.got, first.tokens)
+		if p.got == 0 || first.until < p.until {
+			p.until = first.until
+		}
+		p.got += n
+		if first.tokens -= n; first.tokens == 0 {
+			a.lots = a.lots[1:]
+		}
+	}
+}
+
+func (a *account) use() {
+	a.used++
+	a.peak = max(a.peak, a.used)
+}
+
+func (a *account) free(now int64) (n int64) {
+	if a.kind == Slots {
+		return a.held - a.used
+	}
+	for _, l := range a.lots {
+		if l.until > now {
+			n += l.tokens
+		}
+	}
+	return n
+}
+
+func (c *Claim) holdsSlots() bool {
+	return slices.ContainsFunc(c.parts, func(p part) bool { return p.account.kind == Slots })
+}
+
+func (c *Claim) admit(now int64) {
+	for _, p := range c.parts {
+		if p.account.kind == Tokens {
+			_, _, hold := p.limit.pace()
+			p.account.taken.add(now, hold, p.least)
+		}
+	}
+	c.Decided, c.Verdict = true, Verdict{Admitted: true}
+}
+
+func (c *Claim) refuse(by part, wait int64) {
+	c.Decided, c.Verdict = true, Verdict{Limit: by.limit, Kind: by.account.kind, Wait: time.Duration(max(wait, 1)) * time.Microsecond}
+}
+
+// giveBack returns what a claim had reserved: a refused call consumes nothing.
+func (c *Claim) giveBack() {
+	for i := range c.parts {
+		p := &c.parts[i]
+		a := p.account
+		switch {
+		case p.got == 0:
+		case a.kind == Slots:
+			p.dropSlot()
+		default:
+			a.lots = append([]lot{{p.got, p.until}}, a.lots...) // the end of the first: never too late
+			slices.SortFunc(a.lots, func(x, y lot) int { return int(x.until - y.until) })
+		}
+		p.got = 0
+	}
+}
+
+// Release gives back the slots of an admitted claim, once its call has returned. It tells whether others may be waiting for
+// them, so that a message is worth it now.
+func (b *Book) Release(c *Claim) (urgent bool) {
+	for _, p := range c.parts {
+		a := p.account
+		if a.kind != Slots {
+			continue
+		}
+		a.used--
+		if a.held > a.used+a.keep {
+			a.held = a.used + a.keep // shrunk here before the counters hear of it
+			urgent = true
+		}
+	}
+	return urgent
+}
+
+// mostGroups bounds one message, and so the time that the counters are busy with it.
+const mostGroups = 64
+
+// Next returns the message that should be sent now, or nil: there is one under way, or nothing to say.
+func (b *Book) Next(now int64) *Draw {
+	if b.sent != nil {
+		return nil
+	}
+	beat := now-b.beaten >= b.lease/4
+	if beat {
+		b.beaten = now
+		b.returnIdle(now)
+	}
+	if b.epoch != 0 && !b.Leased(now) {
+		// The counters may have given away all but what runs.
+		for _, c := range b.waiting {
+			for i := range c.parts {
+				c.parts[i].dropSlot()
+			}
+		}
+		for _, a := range b.accounts {
+			if a.kind == Slots {
+				a.held, a.declared = a.used, unknown
+			}
+		}
+	}
+	d := Draw{Instance: b.instance, Seq: b.seq + 1, Epoch: b.epoch, Lease: b.lease}
+	holds := false
+	for _, a := range b.accounts {
+		if a.kind == Slots {
+			holds = holds || a.held > 0
+			if a.held != a.declared {
+				d.Holdings = append(d.Holdings, Holding{a.key, a.held})
+			}
+		}
+	}
+	n := min(len(b.waiting), mostGroups)
+	if n == 0 && len(d.Holdings) == 0 && !(beat && holds) {
+		return nil
+	}
+	asked := map[*account]bool{}
+	for _, c := range b.waiting[:n] {
+		var g Group
+		for _, p := range c.parts {
+			if p.got == p.least {
+				continue
+			}
+			need := Need{Key: p.account.key, Kind: p.account.kind, Least: p.least - p.got}
+			need.Most = need.Least
+			if p.account.kind == Tokens {
+				need.Period, need.Slack, _ = p.limit.pace()
+			} else {
+				need.Cap = p.limit.Concurrency
+			}
+			if !asked[p.account] { // the slice to keep is asked for once
+				need.Most += b.slice(p)
+				asked[p.account] = true
+			}
+			g = append(g, need)
+		}
+		d.Groups = append(d.Groups, g)
+	}
+	slices.SortFunc(d.Holdings, func(x, y Holding) int { return int(boolOrder(x.Key < y.Key)) })
+	b.seq++
+	b.sent = &sent{draw: d, at: now, claims: slices.Clone(b.waiting[:n])}
+	b.waiting = append(b.waiting[:0], b.waiting[n:]...)
+	return &b.sent.draw
+}
+
+func boolOrder(less bool) int {
+	if less {
+		return -1
+	}
+	return 1
+}
+
+// slice is how much to ask for beyond a claim's need: what one hold time takes, and an instance's small share of slots.
+func (b *Book) slice(p part) int64 {
+	if p.account.kind == Slots {
+		return p.limit.Concurrency / (16 * max(b.instances, 1))
+	}
+	period, slack, _ := p.limit.pace()
+	share := slack / period / (2 * max(b.instances, 1))
+	return min(max(p.account.taken.before, p.account.taken.now), share)
+}
+
+// returnIdle shrinks what was not needed since the last beat and forgets what is nothing.
+func (b *Book) returnIdle(now int64) {
+	for key, a := range b.accounts {
+		if a.kind == Slots {
+			a.held = max(a.used, min(a.held, a.peak))
+			a.peak = a.used
+			if a.held == 0 && a.declared == 0 && a.barred <= now {
+				delete(b.accounts, key)
+			}
+		} else if a.free(now) == 0 && a.barred <= now && now-a.taken.since > b.lease {
+			delete(b.accounts, key)
+		}
+	}
+	// An account that a claim still waits with must stay the one in the map.
+	for _, c := range b.waiting {
+		for _, p := range c.parts {
+			b.accounts[p.account.key] = p.account
+		}
+	}
+}
+
+// Apply takes the answer to the message of a number. Closed demands that an epoch is opened first.
+func (b *Book) Apply(now, seq int64, r Reply) {
+	s := b.sent
+	if s == nil || s.draw.Seq != seq {
+		return // given up before: the counters will hear in absolute terms what is held
+	}
+	b.sent = nil
+	switch {
+	case r.Status == Stale && r.Epoch != b.epoch:
+		b.epoch = r.Epoch
+		for _, a := range b.accounts {
+			a.declared = unknown
+		}
+		b.waiting = append(s.claims, b.waiting...)
+		return
+	case r.Status != Done:
+		b.lose(s)
+		return
+	}
+	b.renewed, b.instances = s.at, r.Instances
+	for _, h := range s.draw.Holdings {
+		if a := b.accounts[h.Key]; a != nil {
+			a.declared = h.Slots
+		}
+	}
+	for i, c := range s.claims {
+		b.settle(now, s, c, s.draw.Groups[i], r.Granted[i])
+	}
+}
+
+func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
+	open := make([]*part, 0, len(g))
+	for i := range c.parts {
+		if p := &c.parts[i]; p.got < p.least {
+			open = append(open, p)
+		}
+	}
+	if grant.Amounts == nil {
+		p := open[grant.Refused]
+		if p.account.kind == Tokens {
+			p.account.barred = now + grant.Wait
+		}
+		by := *p
+		c.giveBack()
+		c.refuse(by, grant.Wait)
+		return
+	}
+	for i, p := range open {
+		a, amount := p.account, grant.Amounts[i]
+		if a.kind == Slots {
+			a.held += amount
+			a.declared += amount
+			a.keep = min(b.slice(*p), max(grant.Left[i], 0)/(4*max(b.instances, 1)))
+			p.got = 1
+			a.use()
+			continue
+		}
+		_, _, hold := p.limit.pace()
+		until := s.at + hold
+		need := p.least - p.got
+		if p.got == 0 || until < p.until {
+			p.until = until
+		}
+		p.got = p.least
+		if amount > need {
+			a.lots = append(a.lots, lot{amount - need, until})
+		}
+	}
+	for i := range c.parts {
+		if p := &c.parts[i]; p.account.kind == Tokens && p.until <= now {
+			p.got = 0 // came too late to be used
+		}
+	}
+	if c.gone {
+		c.giveBack()
+		return
+	}
+	b.reserve(now, c)
+}
+
+// Lose gives up on the message of a number: it did not go out, or no answer came in time. Whether the counters took it is
+// not known, so all that it was about is declared again.
+func (b *Book) Lose(seq int64) {
+	if s := b.sent; s != nil && s.draw.Seq == seq {
+		b.sent = nil
+		b.lose(s)
+	}
+}
+
+func (b *Book) lose(s *sent) {
+	for _, h := range s.draw.Holdings {
+		if a := b.accounts[h.Key]; a != nil {
+			a.declared = unknown
+		}
+	}
+	for i, c := range s.claims {
+		for _, n := range s.draw.Groups[i] {
+			if a := b.accounts[n.Key]; a != nil && n.Kind == Slots {
+				a.declared = unknown
+			}
+		}
+		c.giveBack()
+		if !c.gone {
+			c.Decided, c.Verdict = true, Verdict{Lost: true}
+		}
+	}
+}
+
+// Abandon gives up a claim that waits: its caller did.
+func (b *Book) Abandon(c *Claim) {
+	if c.Decided {
+		return
+	}
+	c.Decided, c.Verdict = true, Verdict{Lost: true}
+	if i := slices.Index(b.waiting, c); i >= 0 {
+		b.waiting = slices.Delete(b.waiting, i, i+1)
+		c.giveBack()
+		return
+	}
+	c.gone = true // what the message under way brings goes back
+}
+
+// Epoch is the epoch that the book knows, 0 before the first answer.
+func (b *Book) Epoch() int64 { return b.epoch }
+
+// Holdings sums what is held and used of slots, and the tokens that wait to be used, for the metrics and for tests.
+func (b *Book) Holdings(now int64) (held, used, tokens int64) {
+	for _, a := range b.accounts {
+		if a.kind == Slots {
+			held += a.held
+			used += a.used
+		} else {
+			tokens += a.free(now)
+		}
+	}
+	return held, used, tokens
+}

@@ -1,0 +1,94 @@
+// Package governor decides whether a call may proceed under limits that hold over the whole fleet: rates, and calls at a
+// time. An instance leases slices of tokens and slots from shared counters, so that most calls are decided without a round
+// trip; a slice of one is the exact check by the same code.
+//
+// The lease protocol is a pure state machine on both sides, the instance's [Book] and the counters' [Ledger], with clock and
+// network outside. Its rules: an instance has one message under way at a time and numbers them, declares what it holds in
+// absolute terms, shrinks locally before it tells, and stops on its own before its lease ends. A token must be used within
+// the limit's hold time, which the counters' burst leaves room for, so that what is leased never adds to the bound: in every
+// window W at most B + r·W calls are admitted.
+package governor
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// A Limit holds on one scope. Zero in a field is no limit of that kind.
+type Limit struct {
+	Scope       string  // what it is on, such as "tool:search"; shown to the caller
+	Key         string  // of the counters; holds no name that a caller may choose
+	PerSecond   float64 // tokens a second
+	Burst       float64 // tokens at once; 0 for a tenth of a second's worth, at least 1
+	Concurrency int64   // calls at a time
+	RateOutage  Outage  // by default Local
+	SlotOutage  Outage  // by default Shut
+}
+
+// Outage is what a limit does while the counters are out of reach. Only counted slots keep their cap, so slots shut by
+// default; a rate goes on locally.
+type Outage int
+
+// Rules for an outage.
+const (
+	ByKind Outage = iota // the default
+	Shut                 // admit nothing that is not leased already
+	Local                // admit by this instance's share of the limit
+	Open                 // admit
+)
+
+func (l *Limit) outage(k Kind) Outage {
+	rule, fallback := l.RateOutage, Local
+	if k == Slots {
+		rule, fallback = l.SlotOutage, Shut
+	}
+	if rule == ByKind {
+		return fallback
+	}
+	return rule
+}
+
+// Check returns what is wrong with the limit.
+func (l *Limit) Check() error {
+	var faults []error
+	if l.PerSecond < 0 || math.IsNaN(l.PerSecond) || l.PerSecond > 1e6 {
+		faults = append(faults, fmt.Errorf("a rate of %v a second is not from 0 to a million", l.PerSecond))
+	}
+	if l.PerSecond > 0 && l.PerSecond < 1.0/86400 {
+		faults = append(faults, fmt.Errorf("a rate of %v a second is less than one a day: use a daily quota", l.PerSecond))
+	}
+	if l.Burst < 0 || l.Burst > 0 && l.Burst < 1 {
+		faults = append(faults, fmt.Errorf("a burst of %v is less than one call", l.Burst))
+	}
+	if l.Concurrency < 0 {
+		faults = append(faults, fmt.Errorf("%d calls at a time is less than none", l.Concurrency))
+	}
+	return errors.Join(faults...)
+}
+
+// MaxBurst is B: how many calls may come at once.
+func (l *Limit) MaxBurst() float64 {
+	if l.Burst > 0 {
+		return l.Burst
+	}
+	return max(1, l.PerSecond/10)
+}
+
+const second = float64(time.Second / time.Microsecond)
+
+// pace returns the rate in the counters' terms. A token may be used until hold after it was asked for, and the counters make
+// up for that, so that whatever the delay, the N-th of calls stays within N ≤ B + r·W. A slow limit is not worth leasing
+// ahead: its tokens are held for the time of a round trip, and spaced wider by as much, three parts in a hundred. A fast one
+// is leased in slices, and half of its burst is kept for what may be held.
+func (l *Limit) pace() (period, slack, hold int64) {
+	exact := second / l.PerSecond
+	if h := exact * 0.03; h >= 1500 {
+		period = int64(math.Ceil(exact + h))
+		return period, (int64(l.MaxBurst()) - 1) * period, int64(min(h, 100e3))
+	}
+	spare := (l.MaxBurst() - 1) * exact
+	h := min(spare/2, 100e3)
+	return int64(math.Ceil(exact)), int64(spare - h), int64(h)
+}
