@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"seal":      {},
 	"identity":  {"outbound"},
 	"telemetry": {},
+	"governor":  {},
 	"mcp":       {"seal"},
 	"edge":      {"mcp"},
 	"catalog":   {"mcp", "policy"},

@@ -36,7 +36,11 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
 		return
 	}
-	answer(w, http.StatusOK, map[string]any{"status": "ready", "degraded": []string{}})
+	degraded := s.gate.Degraded()
+	if degraded == nil {
+		degraded = []string{}
+	}
+	answer(w, http.StatusOK, map[string]any{"status": "ready", "degraded": degraded})
 }
 
 func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {

@@ -10,11 +10,13 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"example.com/erlmcp/function/internal/admission"
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/edge"
+	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/telemetry"
@@ -28,6 +30,7 @@ type Server struct {
 	loopback bool
 	handler  http.Handler
 	gate     *admission.Gate
+	governor *governor.Governor // nil where the operator switched it off
 	stop     context.CancelFunc // ends the calls that outlive their connections
 	draining atomic.Bool
 	running  atomic.Int64 // requests being served
@@ -55,22 +58,32 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		}
 		ring = r
 	}
-	entries, err := catalog.Build(o.entries...)
-	faults = errors.Join(faults, err)
-	if faults != nil {
-		return nil, &StartError{faults}
-	}
 	if o.logger == nil {
 		o.logger = telemetry.NewLogger(os.Stderr, cfg.LogLevel)
+	}
+	instance := fmt.Sprintf("%s-%08x", cfg.NodeName, rand.Uint32())
+	entries, err := catalog.Build(o.entries...)
+	faults = errors.Join(faults, err)
+	var gate *admission.Gate
+	limits := govern(cfg, instance, o.logger)
+	if err == nil {
+		gate, err = admission.New(admission.Options{
+			Governor: limits, Catalog: entries, PerSecond: float64(cfg.RatePerSecond), Concurrency: int64(cfg.MaxCalls),
+		})
+		faults = errors.Join(faults, err)
+	}
+	if faults != nil {
+		return nil, &StartError{faults}
 	}
 	// What tells the server to go must not end running calls: Close does, after the drain.
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{
 		config:   cfg,
 		logger:   o.logger,
-		instance: fmt.Sprintf("%s-%08x", cfg.NodeName, rand.Uint32()),
+		instance: instance,
 		loopback: o.loopback,
-		gate:     &admission.Gate{},
+		gate:     gate,
+		governor: limits,
 		stop:     stop,
 	}
 	endpoint := edge.NewHandler(edge.Options{
@@ -86,7 +99,21 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 }
 
 // Close ends what still runs.
-func (s *Server) Close() { s.stop() }
+func (s *Server) Close() {
+	s.stop()
+	if s.governor != nil {
+		s.governor.Close()
+	}
+}
+
+// govern makes the governor, whose counters are this process's own so far.
+func govern(cfg *config.Config, instance string, logger *slog.Logger) *governor.Governor {
+	if !cfg.Governed {
+		return nil
+	}
+	counters := governor.NewStandalone(time.Now)
+	return governor.New(governor.Options{Instance: instance, Counters: counters, Epochs: counters, Alone: true, Logger: logger})
+}
 
 // ServeHTTP serves one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -125,6 +125,15 @@ func (c *Catalog) Tool(_ context.Context, name string) *mcp.Tool {
 	return nil
 }
 
+// EachTool visits the tools in the order of their names and joins what visit returns.
+func (c *Catalog) EachTool(visit func(name string, terms Terms) error) error {
+	var faults []error
+	for _, item := range c.listings[mcp.Tools].Items {
+		faults = append(faults, visit(item.Key, c.tools[item.Key].Terms))
+	}
+	return errors.Join(faults...)
+}
+
 // Prompt returns the prompt or nil.
 func (c *Catalog) Prompt(_ context.Context, name string) *mcp.Prompt {
 	if p := c.prompts[name]; p != nil {

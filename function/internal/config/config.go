@@ -26,6 +26,9 @@ type Config struct {
 	NodeName          string        // NODE_NAME
 	AllowedOrigins    []string      // ALLOWED_ORIGINS: in lower case, or "*"
 	Keys              Secret        // ERLMCP_KEYS: "" where none are given and none are demanded
+	Governed          bool          // GOVERNOR_ENABLED
+	MaxCalls          int           // MAX_CONCURRENT_CALLS
+	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
 	Platform          Platform
 }
 
@@ -73,6 +76,9 @@ var Settings = []Setting{
 	{"MAX_CONNECTIONS", "50000, or what the limit of open files allows", "connections at a time", false},
 	{"CONNECTION_TIMEOUT", "30s", "time for a request's headers and body, and for an idle connection", false},
 	{"DRAIN_TIMEOUT", "8s (25s on Kubernetes)", "time for running calls after SIGTERM", false},
+	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
+	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
+	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools together", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
 	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "web origins whose pages may call, separated by commas, or *", false},
@@ -116,6 +122,9 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 		drain = 25 * time.Second
 	}
 	c.DrainTimeout = r.duration("DRAIN_TIMEOUT", drain, 0, time.Hour)
+	c.Governed = r.boolean("GOVERNOR_ENABLED", true)
+	c.MaxCalls = r.integer("MAX_CONCURRENT_CALLS", 1000, 1, 1e6)
+	c.RatePerSecond = r.integer("RATE_LIMIT_PER_SECOND", 10000, 1, 250_000)
 	c.LogLevel = r.level("LOG_LEVEL", slog.LevelInfo)
 	c.NodeName = r.text("NODE_NAME", nodeName(getenv))
 	c.AllowedOrigins = r.origins("ALLOWED_ORIGINS")
@@ -163,6 +172,20 @@ func (r *reader) integer(name string, fallback, least, most int) int {
 		r.fault(name, "%q is not a whole number from %d to %d", v, least, most)
 	}
 	return n
+}
+
+func (r *reader) boolean(name string, fallback bool) bool {
+	switch v := r.getenv(name); v {
+	case "":
+		return fallback
+	case "true":
+		return true
+	case "false":
+		return false
+	default:
+		r.fault(name, "%q is not true or false", v)
+		return fallback
+	}
 }
 
 func (r *reader) duration(name string, fallback, least, most time.Duration) time.Duration {

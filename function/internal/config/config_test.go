@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Port != 8080 || c.Health != "/health" || c.Ready != "/ready" || c.MaxConnections != 50000 ||
-		c.ConnectionTimeout != 30*time.Second || c.DrainTimeout != 8*time.Second || c.LogLevel != slog.LevelInfo || c.Platform != Local {
+		c.ConnectionTimeout != 30*time.Second || c.DrainTimeout != 8*time.Second || c.LogLevel != slog.LevelInfo || !c.Governed || c.MaxCalls != 1000 || c.RatePerSecond != 10000 || c.Platform != Local {
 		t.Errorf("%+v", c)
 	}
 	if c, _ := Load(env("KUBERNETES_SERVICE_HOST", "10.0.0.1", "ERLMCP_KEYS", "k"), 0); c.DrainTimeout != 25*time.Second {
@@ -35,6 +35,9 @@ func TestFaults(t *testing.T) {
 		name, value, want string
 	}{
 		{"FUNCTION_TARGET", "erlmpc", `there is no function "erlmpc"`},
+		{"GOVERNOR_ENABLED", "yes", "true or false"},
+		{"MAX_CONCURRENT_CALLS", "0", "MAX_CONCURRENT_CALLS"},
+		{"RATE_LIMIT_PER_SECOND", "1e3", "RATE_LIMIT_PER_SECOND"},
 		{"PORT", "http", `PORT: "http" is not a whole number`},
 		{"PORT", "70000", "from 0 to 65535"},
 		{"HEALTH_ENDPOINT", "health", "is not a path"},

@@ -215,6 +215,10 @@ func (x *exchange) Refuse(r *mcp.Refusal, status int, body []byte) {
 		wait := r.RetryAfter.Seconds() * (1 + 0.03*rand.Float64())
 		x.w.Header()["Retry-After"] = []string{strconv.Itoa(max(1, int(math.Ceil(wait))))}
 	}
+	if r.RateLimit != "" {
+		x.w.Header()["Ratelimit"] = []string{r.RateLimit}
+		x.w.Header()["Ratelimit-Policy"] = []string{r.RateLimitPolicy}
+	}
 	if r.Reason == mcp.TooLarge {
 		x.w.Header()["Connection"] = []string{"close"} // the rest of the body is not read
 	}

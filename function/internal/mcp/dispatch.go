@@ -282,13 +282,6 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 	if limit == 0 {
 		limit = s.opts.Timeout
 	}
-	if !c.Modern {
-		// A legacy client that disconnects has not cancelled; only the server's end ends the call.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		defer context.AfterFunc(s.opts.Stop, cancel)()
-	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if limit > quietTime {

@@ -69,7 +69,9 @@ type Refusal struct {
 	Scope      string        // what the limit is on, such as "tool:search"
 	Limit      string        // the limit, such as "10/s"
 	RetryAfter time.Duration // 0 where waiting does not help
-	Receipt    string        // id of the receipt
+	// RateLimit and RateLimitPolicy are headers (draft-ietf-httpapi-ratelimit-headers), where a rate is concerned.
+	RateLimit, RateLimitPolicy string
+	Receipt                    string // id of the receipt
 }
 
 // Err renders the refusal as a JSON-RPC error.

@@ -276,6 +276,13 @@ func (s *Server) run(ctx context.Context, c *Call, t *taken, m *message, b []byt
 		return b, e, nil
 	}
 	t.used = true
+	if !c.Modern {
+		// A legacy client that disconnects has not cancelled; only the server's end, or the gate, ends the call.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(s.opts.Stop, cancel)()
+	}
 	ctx, done, refusal := s.opts.Gate.Begin(ctx, t.ticket, c)
 	if refusal != nil {
 		return b, nil, refusal
