@@ -111,7 +111,8 @@ func PerSecond(rate float64, burst int) ToolOption {
 // AtATime limits how many calls run at a time over the whole fleet.
 func AtATime(n int) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.Concurrency = n } }
 
-// PerDay limits the calls of one UTC day over the whole fleet.
+// PerDay limits the calls of one UTC day over the whole fleet. It is not enforced yet: a server with such a tool does not
+// start.
 func PerDay(n int64) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.PerDay = n } }
 
 // InputSchema replaces the schema that comes from In, for what struct tags can't say: a JSON Schema 2020-12 of an object.

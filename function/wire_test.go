@@ -99,6 +99,7 @@ func (w wire) send(t *testing.T, url string) (*http.Response, string) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
+	req.Header.Set("User-Agent", "wire-test")
 	for name, v := range w.header {
 		if v == "-" {
 			req.Header.Del(name)

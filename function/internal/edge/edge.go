@@ -222,8 +222,15 @@ func (x *exchange) Refuse(r *mcp.Refusal, status int, body []byte) {
 	if r.Reason == mcp.TooLarge {
 		x.w.Header()["Connection"] = []string{"close"} // the rest of the body is not read
 	}
+	if dropsReasons(x.r.UserAgent()) && (status == http.StatusTooManyRequests || status >= http.StatusInternalServerError) {
+		status = http.StatusOK
+	}
 	x.Reply(status, body)
 }
+
+// dropsReasons tells whether the client may be the official Go SDK, which up to version 1.8 discards the body of a 429 or
+// 5xx. The status gives way, so that the reason reaches the person; the headers stay.
+func dropsReasons(userAgent string) bool { return strings.HasPrefix(userAgent, "Go-http-client/") }
 
 func (x *exchange) Stream(event []byte) {
 	x.mu.Lock()

@@ -298,6 +298,13 @@ func (g *Governor) Close() {
 	}
 }
 
+// Accounts is how many keys this instance has accounts of.
+func (g *Governor) Accounts() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.book.accounts)
+}
+
 // Degraded says what does not work as it should; nil is all well.
 func (g *Governor) Degraded() []string {
 	g.mu.Lock()

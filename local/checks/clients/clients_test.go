@@ -23,7 +23,10 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-var tools = []string{"add", "countdown", "fail", "many", "remove", "shard", "wait"}
+var tools = []string{"add", "countdown", "fail", "many", "rare", "remove", "shard", "wait"}
+
+// refusedText is what must reach the person whose call was refused.
+const refusedText = "the limit of 0.001 calls a second on tool:rare is reached"
 
 const cannotAsk = "from protocol revision 2026-07-28 on"
 
@@ -139,6 +142,11 @@ func walkGoSDK(t *testing.T, url, version string) {
 		t.Errorf("many: %+v %v", r, err)
 	}
 
+	call("rare", nil)
+	if _, err := call("rare", nil); err == nil || !strings.Contains(err.Error(), refusedText) {
+		t.Errorf("a refusal does not reach the person: %v", err)
+	}
+
 	got, failed := text("remove", map[string]any{"name": "x"})
 	switch {
 	case modern && (got != "x is removed" || len(asked) != 1):
@@ -241,15 +249,15 @@ func TestTypeScript(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got struct {
-				Tools                                         []string
-				Sum, After                                    struct{ Sum int }
-				BadArguments, Fail, Unknown, Shard, Countdown said
-				RemoveAccepted, RemoveDeclined                said
-				Many, Asked, Resources, Templates, Completion []string
-				Progress                                      []float64
-				Resource, Prompt                              string
-				Missing, Cancelled                            struct{ Error said }
-				CancelledAfter                                int
+				Tools                                                  []string
+				Sum, After                                             struct{ Sum int }
+				BadArguments, Fail, Unknown, Shard, Countdown, Refused said
+				RemoveAccepted, RemoveDeclined                         said
+				Many, Asked, Resources, Templates, Completion          []string
+				Progress                                               []float64
+				Resource, Prompt                                       string
+				Missing, Cancelled                                     struct{ Error said }
+				CancelledAfter                                         int
 			}
 			out := runNode(t, node, c.script...)
 			if err := json.Unmarshal(out, &got); err != nil {
@@ -268,6 +276,7 @@ func TestTypeScript(t *testing.T) {
 			check("unknown tool", got.Unknown.Code == -32602.0 && strings.Contains(got.Unknown.Message, `unknown tool: "nope"`), got.Unknown)
 			check("content", slices.Equal(got.Many, []string{"text", "image", "resource", "resource_link"}), got.Many)
 			check("x-mcp-header", got.Shard.Text == "shard größe", got.Shard)
+			check("refusal", strings.Contains(got.Refused.Message, refusedText), got.Refused)
 			check("progress", slices.Equal(got.Progress, []float64{1, 2, 3}) && got.Countdown.Text == "lift-off", got.Progress)
 			if c.modern {
 				check("question accepted", got.RemoveAccepted.Text == "x is removed", got.RemoveAccepted)

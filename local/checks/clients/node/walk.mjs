@@ -26,6 +26,9 @@ export async function walk(client, { asks }) {
   got.many = (await client.callTool({ name: 'many', arguments: {} })).content.map((c) => c.type);
   got.shard = text(await attempt(() => client.callTool({ name: 'shard', arguments: { shard: 'größe' } })));
 
+  await attempt(() => client.callTool({ name: 'rare', arguments: {} }));
+  got.refused = text(await attempt(() => client.callTool({ name: 'rare', arguments: {} })));
+
   got.progress = [];
   const onprogress = (p) => got.progress.push(p.progress);
   const countdown = { name: 'countdown', arguments: {} };

@@ -1,0 +1,219 @@
+package function
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// governed has a tool that may run once at a time, and one that may be called once in a while.
+func governed(t *testing.T, opts ...Option) (url string, entered, leave chan struct{}) {
+	entered, leave = make(chan struct{}, 8), make(chan struct{})
+	tools := []Tool{
+		NewAction("single", "One at a time.", func(ctx context.Context, _ None) error {
+			entered <- struct{}{}
+			select {
+			case <-leave:
+			case <-ctx.Done():
+			}
+			return nil
+		}, AtATime(1)),
+		NewTool("rare", "Two, and one every 0.4 s.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(2.5, 2)),
+		NewTool("heavy", "Weighs three.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(1, 3), Weight(3)),
+	}
+	return newServer(t, append([]Option{WithTools(tools...)}, opts...)...).URL, entered, leave
+}
+
+type refusalData struct {
+	Reason, Scope, Limit, Receipt string
+	RetryAfterMs                  int
+}
+
+func refused(t *testing.T, a answered) refusalData {
+	t.Helper()
+	var d refusalData
+	if a.Error == nil {
+		t.Fatal("not refused")
+	}
+	if err := json.Unmarshal(a.Error.Data, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestConcurrencyLimit(t *testing.T) {
+	url, entered, leave := governed(t)
+	first := make(chan string)
+	go func() {
+		_, got := modern("tools/call", "single", `"name":"single"`).send(t, url)
+		first <- got
+	}()
+	<-entered
+	resp, got := modern("tools/call", "single", `"name":"single"`).send(t, url)
+	a := parse(t, got)
+	d := refused(t, a)
+	if resp.StatusCode != 429 || a.code() != 1060 || d.Reason != "concurrency" || d.Scope != "tool:single" || d.Limit != "1" || d.RetryAfterMs <= 0 {
+		t.Errorf("modern: %d %s", resp.StatusCode, got)
+	}
+	if string(a.ID) != `"one"` || d.Receipt != resp.Header.Get("X-Request-Id") {
+		t.Errorf("id %s, receipt %s, request %s", a.ID, d.Receipt, resp.Header.Get("X-Request-Id"))
+	}
+	if resp.Header.Get("Retry-After") == "" || resp.Header.Get("RateLimit") != "" {
+		t.Errorf("%v", resp.Header)
+	}
+	resp, got = legacy("2025-11-25", "tools/call", `"name":"single"`).send(t, url)
+	if a := parse(t, got); resp.StatusCode != 200 || a.code() != 1060 || string(a.ID) != "1" {
+		t.Errorf("legacy: %d %s", resp.StatusCode, got)
+	}
+	resp, got = modern("tools/call", "single", `"name":"single"`).with("User-Agent", "Go-http-client/1.1").send(t, url)
+	if a := parse(t, got); resp.StatusCode != 200 || a.code() != 1060 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("to a client that drops the body of a 429: %d %s", resp.StatusCode, got)
+	}
+	leave <- struct{}{}
+	if got := <-first; !strings.Contains(got, "done") {
+		t.Errorf("the first call: %s", got)
+	}
+	go func() { leave <- struct{}{} }()
+	if _, got := modern("tools/call", "single", `"name":"single"`).send(t, url); !strings.Contains(got, "done") {
+		t.Errorf("after the first has returned: %s", got)
+	}
+}
+
+func TestSlotComesBackHoweverACallEnds(t *testing.T) {
+	url, _, leave := governed(t)
+	close(leave)
+	call := modern("tools/call", "single", `"name":"single"`)
+	for _, c := range []struct {
+		name string
+		send wire
+		code int
+	}{
+		{"header mismatch", modern("tools/call", "single", `"name":"rare"`), -32020},
+		{"not JSON", wire{header: call.header, body: "{"}, -32700},
+		{"arguments do not fit", modern("tools/call", "single", `"name":"single","arguments":{"x":1}`), 0},
+		{"no _meta", wire{header: call.header, body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"single"}}`}, -32602},
+		{"notification", wire{header: call.header, body: `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"single"}}`}, 0},
+	} {
+		resp, got := c.send.send(t, url)
+		if resp.StatusCode != 202 && parse(t, got).code() != c.code {
+			t.Errorf("%s: %s", c.name, got)
+		}
+		if _, got := call.send(t, url); !strings.Contains(got, "done") {
+			t.Errorf("after %s the slot is gone: %s", c.name, got)
+		}
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	url, _, _ := governed(t)
+	call := modern("tools/call", "rare", `"name":"rare"`)
+	for range 2 {
+		if _, got := call.send(t, url); !strings.Contains(got, "here") {
+			t.Fatalf("within the burst: %s", got)
+		}
+	}
+	resp, got := call.send(t, url)
+	d := refused(t, parse(t, got))
+	if resp.StatusCode != 429 || d.Reason != "rate" || d.Limit != "2.5/s" || d.RetryAfterMs < 1 || d.RetryAfterMs > 500 {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+	if resp.Header.Get("RateLimit") != `"tool:rare";r=0;t=1` || resp.Header.Get("RateLimit-Policy") != `"tool:rare";q=2;w=1` {
+		t.Errorf("%v", resp.Header)
+	}
+	// Who honours the wait gets in, and so does who honours the coarser header.
+	time.Sleep(time.Duration(d.RetryAfterMs) * time.Millisecond)
+	if _, got := call.send(t, url); !strings.Contains(got, "here") {
+		t.Errorf("after retryAfterMs: %s", got)
+	}
+	resp, _ = call.send(t, url)
+	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Duration(seconds) * time.Second)
+	if _, got := call.send(t, url); !strings.Contains(got, "here") {
+		t.Errorf("after Retry-After: %s", got)
+	}
+	heavy := modern("tools/call", "heavy", `"name":"heavy"`)
+	if _, got := heavy.send(t, url); !strings.Contains(got, "here") {
+		t.Errorf("%s", got)
+	}
+	if _, got := heavy.send(t, url); parse(t, got).code() != 1056 {
+		t.Errorf("a call of weight 3 left tokens of 3: %s", got)
+	}
+}
+
+func TestBatchElementsAreAdmittedOneByOne(t *testing.T) {
+	url, _, _ := governed(t)
+	one := func(id int) string {
+		return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"rare"}}`, id)
+	}
+	w := legacy("", "", "")
+	w.body = "[" + one(1) + "," + one(2) + "," + one(3) + "," + `{"jsonrpc":"2.0","id":4,"method":"ping"}` + "]"
+	_, got := w.send(t, url)
+	var answers []answered
+	if err := json.Unmarshal([]byte(got), &answers); err != nil || len(answers) != 4 {
+		t.Fatal(got)
+	}
+	for i, want := range []int{0, 0, 1056, 0} {
+		if answers[i].code() != want {
+			t.Errorf("element %d: %+v", i+1, answers[i])
+		}
+	}
+}
+
+func TestLimitOnEverything(t *testing.T) {
+	url, _, _ := governed(t, WithGetenv(env("RATE_LIMIT_PER_SECOND", "2")))
+	call := modern("tools/call", "add", `"name":"add","arguments":{"a":1}`)
+	admitted := func(w wire, times int) (n int) {
+		for range times {
+			if _, got := w.send(t, url); parse(t, got).code() != 1056 {
+				n++
+			}
+		}
+		return n
+	}
+	if n := admitted(call, 5); n != 1 {
+		t.Errorf("%d of 5 calls at once under 2/s", n)
+	}
+	time.Sleep(520 * time.Millisecond)
+	if n := admitted(modern("tools/list", "", ""), 6); n < 4 || n > 5 {
+		t.Errorf("%d of 6 lists at once under 2/s: a list is a quarter of a call", n)
+	}
+
+	off, _, _ := governed(t, WithGetenv(env("RATE_LIMIT_PER_SECOND", "1", "GOVERNOR_ENABLED", "false")))
+	for range 5 {
+		if _, got := call.send(t, off); parse(t, got).code() != 0 {
+			t.Errorf("GOVERNOR_ENABLED=false refuses: %s", got)
+		}
+	}
+}
+
+func TestUnknownNamesMakeNoKeys(t *testing.T) {
+	s, err := New(t.Context(), WithGetenv(env()), WithTools(wireTools()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	for i := range 200 {
+		name := fmt.Sprint("made-up-", i)
+		modern("tools/call", name, `"name":"`+name+`"`).send(t, srv.URL)
+	}
+	if n := s.governor.Accounts(); n > 2 {
+		t.Errorf("%d accounts", n)
+	}
+}
+
+func TestQuotaIsSaidToBeMissing(t *testing.T) {
+	_, err := New(t.Context(), WithGetenv(env()), WithTools(NewAction("x", "X.", func(context.Context, None) error { return nil }, PerDay(5))))
+	if err == nil || !strings.Contains(err.Error(), "not enforced yet") {
+		t.Errorf("%v", err)
+	}
+}
