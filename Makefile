@@ -26,7 +26,8 @@ check: lint race clients fork conformance fuzz coldstart bench ## all that CI ru
 
 check-long: FUZZTIME = 60s
 check-long: BENCHFLAGS = -rounds 15
-check-long: lint race clients fork conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
+check-long: SEEDS = 20000
+check-long: lint race simulate clients fork conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -40; echo "run gofmt -w ." >&2; exit 1; }
@@ -37,8 +38,16 @@ lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 $(TOOLS)/staticcheck: $(CHECKS)/go.mod
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
-race: ## the tests under the race detector
-	$(GO) test -race ./...
+race: redis-server ## the tests under the race detector, and on a real Redis
+	ERLMCP_REQUIRE_REDIS=1 $(GO) test -race -short ./...
+
+.PHONY: redis-server simulate
+redis-server:
+	@command -v redis-server >/dev/null || { apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; }
+
+SEEDS ?= 1000
+simulate: ## the governor's protocol in SEEDS simulated fleets
+	$(GO) test -count=1 -run Simulation ./function/internal/governor -seeds $(SEEDS)
 
 clients: ## real MCP clients against the server
 	cd $(CHECKS) && $(GO) test ./clients/...

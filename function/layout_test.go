@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"identity":  {"outbound"},
 	"telemetry": {},
 	"governor":  {},
+	"redisdb":   {"governor"},
 	"mcp":       {"seal"},
 	"edge":      {"mcp"},
 	"catalog":   {"mcp", "policy"},

@@ -40,7 +40,18 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if degraded == nil {
 		degraded = []string{}
 	}
-	answer(w, http.StatusOK, map[string]any{"status": "ready", "degraded": degraded})
+	answer(w, http.StatusOK, map[string]any{"status": "ready", "scope": s.scope(), "degraded": degraded})
+}
+
+// scope says where the limits hold.
+func (s *Server) scope() string {
+	switch {
+	case s.governor == nil:
+		return "none"
+	case s.config.Alone:
+		return "instance"
+	}
+	return "fleet"
 }
 
 func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {

@@ -70,7 +70,7 @@ func TestHealth(t *testing.T) {
 		want   string
 	}{
 		{"/health", 200, `{"status":"up","erlmcp_ready":true,"taiea_ready":true,"version":"` + Version + `"}`},
-		{"/ready", 200, `{"degraded":[],"status":"ready"}`},
+		{"/ready", 200, `{"degraded":[],"scope":"instance","status":"ready"}`},
 		{"/", 404, `{"error":"nothing at /; the MCP endpoint is /mcp"}`},
 		{"/mcp/", 404, `{"error":"nothing at /mcp/; the MCP endpoint is /mcp"}`},
 	} {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"example.com/erlmcp/function/internal/edge"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/redisdb"
 	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/telemetry"
 )
@@ -31,7 +33,7 @@ type Server struct {
 	handler  http.Handler
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
-	stop     context.CancelFunc // ends the calls that outlive their connections
+	stop     func()             // ends the calls that outlive their connections, and gives back what the governor holds
 	draining atomic.Bool
 	running  atomic.Int64 // requests being served
 }
@@ -65,7 +67,8 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
 	var gate *admission.Gate
-	limits := govern(cfg, instance, o.logger)
+	limits, closeCounters, governing := govern(cfg, instance, o.logger)
+	faults = errors.Join(faults, governing)
 	if err == nil {
 		gate, err = admission.New(admission.Options{
 			Governor: limits, Catalog: entries, PerSecond: float64(cfg.RatePerSecond), Concurrency: int64(cfg.MaxCalls),
@@ -84,7 +87,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		loopback: o.loopback,
 		gate:     gate,
 		governor: limits,
-		stop:     stop,
+		stop:     func() { stop(); closeCounters() },
 	}
 	endpoint := edge.NewHandler(edge.Options{
 		Engine: mcp.NewServer(mcp.Options{
@@ -99,20 +102,26 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 }
 
 // Close ends what still runs.
-func (s *Server) Close() {
-	s.stop()
-	if s.governor != nil {
-		s.governor.Close()
-	}
-}
+func (s *Server) Close() { s.stop() }
 
-// govern makes the governor, whose counters are this process's own so far.
-func govern(cfg *config.Config, instance string, logger *slog.Logger) *governor.Governor {
+// govern makes the governor and what ends it: with counters that the fleet shares, or with this process's own.
+func govern(cfg *config.Config, instance string, logger *slog.Logger) (*governor.Governor, func(), error) {
 	if !cfg.Governed {
-		return nil
+		return nil, func() {}, nil
 	}
-	counters := governor.NewStandalone(time.Now)
-	return governor.New(governor.Options{Instance: instance, Counters: counters, Epochs: counters, Alone: true, Logger: logger})
+	if cfg.Alone {
+		counters := governor.NewStandalone(time.Now)
+		g := governor.New(governor.Options{Instance: instance, Counters: counters, Epochs: counters, Alone: true, Logger: logger})
+		return g, g.Close, nil
+	}
+	client, err := redisdb.Connect(string(cfg.Redis))
+	if err != nil {
+		return nil, func() {}, errors.New("REDIS_URL: is not a URL such as rediss://:password@host:6379") // the cause may hold the password
+	}
+	g := governor.New(governor.Options{
+		Instance: instance, Counters: redisdb.NewCounters(client), Epochs: redisdb.Storeless{Now: time.Now}, Logger: logger,
+	})
+	return g, sync.OnceFunc(func() { g.Close(); client.Close() }), nil
 }
 
 // ServeHTTP serves one request.

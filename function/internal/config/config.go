@@ -27,6 +27,8 @@ type Config struct {
 	AllowedOrigins    []string      // ALLOWED_ORIGINS: in lower case, or "*"
 	Keys              Secret        // ERLMCP_KEYS: "" where none are given and none are demanded
 	Governed          bool          // GOVERNOR_ENABLED
+	Alone             bool          // GOVERNOR_SCOPE=instance, or nothing to share counters by
+	Redis             Secret        // REDIS_URL; it may hold a password
 	MaxCalls          int           // MAX_CONCURRENT_CALLS
 	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
 	Platform          Platform
@@ -77,6 +79,8 @@ var Settings = []Setting{
 	{"CONNECTION_TIMEOUT", "30s", "time for a request's headers and body, and for an idle connection", false},
 	{"DRAIN_TIMEOUT", "8s (25s on Kubernetes)", "time for running calls after SIGTERM", false},
 	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
+	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "instance counts in this process alone, for a service of one instance", false},
+	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379", true},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
 	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools together", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
@@ -123,6 +127,7 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	}
 	c.DrainTimeout = r.duration("DRAIN_TIMEOUT", drain, 0, time.Hour)
 	c.Governed = r.boolean("GOVERNOR_ENABLED", true)
+	r.scope(c)
 	c.MaxCalls = r.integer("MAX_CONCURRENT_CALLS", 1000, 1, 1e6)
 	c.RatePerSecond = r.integer("RATE_LIMIT_PER_SECOND", 10000, 1, 250_000)
 	c.LogLevel = r.level("LOG_LEVEL", slog.LevelInfo)
@@ -172,6 +177,22 @@ func (r *reader) integer(name string, fallback, least, most int) int {
 		r.fault(name, "%q is not a whole number from %d to %d", v, least, most)
 	}
 	return n
+}
+
+// scope reads where limits hold. Fleets never fall back to counting for themselves unless the operator says so.
+func (r *reader) scope(c *Config) {
+	c.Redis = Secret(r.getenv("REDIS_URL"))
+	switch scope := r.getenv("GOVERNOR_SCOPE"); {
+	case scope != "" && scope != "fleet" && scope != "instance":
+		r.fault("GOVERNOR_SCOPE", "%q is not one of fleet, instance", scope)
+	case scope == "instance" && c.Redis != "":
+		r.fault("GOVERNOR_SCOPE", "is instance, and REDIS_URL is set: leave one of them out")
+	case scope == "fleet" && c.Redis == "":
+		r.fault("REDIS_URL", "is not set, and GOVERNOR_SCOPE=fleet needs it")
+	case scope == "" && c.Redis == "" && c.Governed && c.Platform != Local:
+		r.fault("REDIS_URL", "is not set, and limits must hold over all instances on %s: set it, or declare GOVERNOR_SCOPE=instance and run one instance", c.Platform)
+	}
+	c.Alone = c.Redis == ""
 }
 
 func (r *reader) boolean(name string, fallback bool) bool {

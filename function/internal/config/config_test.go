@@ -25,7 +25,7 @@ func TestDefaults(t *testing.T) {
 		c.ConnectionTimeout != 30*time.Second || c.DrainTimeout != 8*time.Second || c.LogLevel != slog.LevelInfo || !c.Governed || c.MaxCalls != 1000 || c.RatePerSecond != 10000 || c.Platform != Local {
 		t.Errorf("%+v", c)
 	}
-	if c, _ := Load(env("KUBERNETES_SERVICE_HOST", "10.0.0.1", "ERLMCP_KEYS", "k"), 0); c.DrainTimeout != 25*time.Second {
+	if c, _ := Load(env("KUBERNETES_SERVICE_HOST", "10.0.0.1"), 0); c.DrainTimeout != 25*time.Second {
 		t.Errorf("drain on Kubernetes: %v", c.DrainTimeout)
 	}
 }
@@ -36,6 +36,9 @@ func TestFaults(t *testing.T) {
 	}{
 		{"FUNCTION_TARGET", "erlmpc", `there is no function "erlmpc"`},
 		{"GOVERNOR_ENABLED", "yes", "true or false"},
+		{"GOVERNOR_SCOPE", "galaxy", "fleet, instance"},
+		{"GOVERNOR_SCOPE", "fleet", "REDIS_URL: is not set"},
+		{"K_SERVICE", "erlmcp", "REDIS_URL: is not set"},
 		{"MAX_CONCURRENT_CALLS", "0", "MAX_CONCURRENT_CALLS"},
 		{"RATE_LIMIT_PER_SECOND", "1e3", "RATE_LIMIT_PER_SECOND"},
 		{"PORT", "http", `PORT: "http" is not a whole number`},
@@ -57,6 +60,17 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s=%s: %v, want %q", c.name, c.value, err, c.want)
 		}
 	}
+	for _, ok := range [][]string{
+		{"K_SERVICE", "x", "ERLMCP_KEYS", "k", "GOVERNOR_SCOPE", "instance"}, {"K_SERVICE", "x", "ERLMCP_KEYS", "k", "GOVERNOR_ENABLED", "false"},
+		{"K_SERVICE", "x", "ERLMCP_KEYS", "k", "REDIS_URL", "redis://r"},
+	} {
+		if c, err := Load(env(ok...), 0); err != nil || c.Alone != (c.Redis == "") {
+			t.Errorf("%v: %v", ok, err)
+		}
+	}
+	if _, err := Load(env("GOVERNOR_SCOPE", "instance", "REDIS_URL", "redis://r"), 0); err == nil {
+		t.Error("a scope of one instance takes a Redis")
+	}
 	_, err := Load(env("PORT", "x", "LOG_LEVEL", "loud", "MAX_CONNECTIONS", "many"), 0)
 	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
 		t.Errorf("%d faults listed, want 3:\n%v", n, err)
@@ -64,7 +78,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestSecretsDoNotShow(t *testing.T) {
-	c, err := Load(env("ERLMCP_KEYS", "hunter2"), 0)
+	c, err := Load(env("ERLMCP_KEYS", "hunter2", "REDIS_URL", "redis://:hunter2@r"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

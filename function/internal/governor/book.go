@@ -368,7 +368,10 @@ func (b *Book) Apply(now, seq int64, r Reply) {
 		b.lose(s)
 		return
 	}
-	b.renewed, b.instances = s.at, r.Instances
+	b.renewed = s.at
+	if r.Instances > 0 {
+		b.instances = r.Instances
+	}
 	for _, h := range s.draw.Holdings {
 		if a := b.accounts[h.Key]; a != nil {
 			a.declared = h.Slots
@@ -453,6 +456,15 @@ func (b *Book) lose(s *sent) {
 		c.giveBack()
 		if !c.gone {
 			c.Decided, c.Verdict = true, Verdict{Lost: true}
+		}
+	}
+}
+
+// Resign shrinks to what is in use: the instance goes.
+func (b *Book) Resign() {
+	for _, a := range b.accounts {
+		if a.kind == Slots {
+			a.held = a.used
 		}
 	}
 }

@@ -288,13 +288,21 @@ func (g *Governor) arm() {
 	})
 }
 
-// Close stops the heartbeat.
+// Close stops the heartbeat and gives back the slots that no call uses, so that others need not wait for the lease's end.
 func (g *Governor) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
 	g.closed = true
 	if g.beat != nil {
 		g.beat.Stop()
+	}
+	if !g.opts.Alone && !g.sending && g.now() >= g.down {
+		g.book.Resign()
+		g.sending = true
+		g.deliver()
 	}
 }
 

@@ -80,7 +80,7 @@ const (
 type Reply struct {
 	Status    Status
 	Epoch     int64
-	Instances int64   // present now
+	Instances int64   // present now; 0 where they were not counted
 	Granted   []Grant // one for each group
 }
 
@@ -121,11 +121,13 @@ func (l *Ledger) Draw(now int64, d *Draw) Reply {
 	for i, g := range d.Groups {
 		r.Granted[i] = l.grant(now, d.Instance, g)
 	}
-	for name, p := range l.instances {
-		if p.ends > now {
-			r.Instances++
-		} else if p.ends+forget < now {
-			delete(l.instances, name)
+	if len(d.Groups) == 0 || d.Seq%16 == 1 { // counting costs, and can wait
+		for name, p := range l.instances {
+			if p.ends > now {
+				r.Instances++
+			} else if p.ends+forget < now {
+				delete(l.instances, name)
+			}
 		}
 	}
 	return r

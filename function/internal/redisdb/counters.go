@@ -1,0 +1,138 @@
+// Package redisdb keeps the governor's counters in Redis 6.2 or later, shared by all instances: each message is one script,
+// which checks everything and then writes everything.
+//
+// Keys carry a format version and a hash tag, so that neighbouring versions of the server never mix their counts and all of
+// them lie on one shard of a cluster. None expires: a limit that is forgotten would begin with a full budget.
+package redisdb
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"example.com/erlmcp/function/internal/governor"
+)
+
+var (
+	//go:embed draw.lua
+	drawSource string
+	//go:embed open.lua
+	openSource string
+
+	drawScript = redis.NewScript(drawSource)
+	openScript = redis.NewScript(openSource)
+)
+
+// prefix holds the format of keys and values.
+const prefix = "{erlmcp1}:"
+
+// Connect returns a client for a URL as in REDIS_URL. It connects when it is first used. A stalled Redis must never hold up
+// a call: contexts are honoured, nothing is retried here, and the pool is small, since one message is under way at a time.
+func Connect(url string) (*redis.Client, error) {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	o.ContextTimeoutEnabled = true
+	o.MaxRetries = -1
+	o.DialTimeout = 500 * time.Millisecond
+	o.ReadTimeout = 500 * time.Millisecond
+	o.WriteTimeout = 500 * time.Millisecond
+	o.PoolTimeout = 100 * time.Millisecond
+	o.PoolSize = 4
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(o), nil
+}
+
+// Counters implement [governor.Counters].
+type Counters struct{ client redis.Scripter }
+
+// NewCounters returns counters on a client.
+func NewCounters(client redis.Scripter) *Counters { return &Counters{client} }
+
+// Open implements [governor.Counters].
+func (c *Counters) Open(ctx context.Context, epoch int64, first bool, lease time.Duration) (int64, error) {
+	flag := 0
+	if first {
+		flag = 1
+	}
+	return openScript.Run(ctx, c.client, []string{prefix}, epoch, flag, lease.Microseconds()).Int64()
+}
+
+// Draw implements [governor.Counters].
+func (c *Counters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, error) {
+	args := make([]any, 0, 6+2*len(d.Holdings)+8*len(d.Groups))
+	args = append(args, d.Instance, d.Seq, d.Epoch, d.Lease, len(d.Holdings))
+	for _, h := range d.Holdings {
+		args = append(args, h.Key, h.Slots)
+	}
+	args = append(args, len(d.Groups))
+	for _, g := range d.Groups {
+		args = append(args, len(g))
+		for _, n := range g {
+			args = append(args, n.Key, int(n.Kind), n.Period, n.Slack, n.Cap, n.Least, n.Most)
+		}
+	}
+	raw, err := drawScript.Run(ctx, c.client, []string{prefix}, args...).Slice()
+	if err != nil {
+		return governor.Reply{}, err
+	}
+	return read(raw, d)
+}
+
+var errAnswer = errors.New("the counters' script answered in another form: another version wrote it")
+
+func read(raw []any, d *governor.Draw) (governor.Reply, error) {
+	if len(raw) < 3 {
+		return governor.Reply{}, errAnswer
+	}
+	var head [3]int64
+	for i := range head {
+		n, ok := raw[i].(int64)
+		if !ok {
+			return governor.Reply{}, errAnswer
+		}
+		head[i] = n
+	}
+	r := governor.Reply{Status: governor.Status(head[0]), Epoch: head[1], Instances: head[2]}
+	if r.Status != governor.Done {
+		return r, nil
+	}
+	if len(raw) != 3+len(d.Groups) {
+		return governor.Reply{}, errAnswer
+	}
+	r.Granted = make([]governor.Grant, len(d.Groups))
+	for i, g := range d.Groups {
+		values, ok := raw[3+i].([]any)
+		if !ok || len(values) < 2 {
+			return governor.Reply{}, errAnswer
+		}
+		numbers := make([]int64, len(values))
+		for j, v := range values {
+			if numbers[j], ok = v.(int64); !ok {
+				return governor.Reply{}, fmt.Errorf("%w: %T", errAnswer, v)
+			}
+		}
+		grant := governor.Grant{Refused: int(numbers[0]), Wait: numbers[1]}
+		if grant.Refused < 0 {
+			if len(numbers) != 2+2*len(g) {
+				return governor.Reply{}, errAnswer
+			}
+			grant.Amounts, grant.Left = numbers[2:2+len(g)], numbers[2+len(g):]
+		}
+		r.Granted[i] = grant
+	}
+	return r, nil
+}
+
+// Storeless are epochs without a store: each opening counts as one after a loss, which is the safe side. The first calls on
+// a new Redis then wait for one lease.
+type Storeless struct{ Now func() time.Time }
+
+// Next implements [governor.Epochs].
+func (c Storeless) Next(context.Context) (int64, bool, error) { return c.Now().UnixMicro(), false, nil }
