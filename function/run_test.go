@@ -295,3 +295,39 @@ func TestPortInUse(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A stream may be silent for longer than CONNECTION_TIMEOUT, on HTTP/2 too, where a write deadline ends the stream even if
+// nothing is written.
+func TestStreamOutlivesTheConnectionTimeout(t *testing.T) {
+	base, _, _ := runServer(t, WithGetenv(env("PORT", "0", "CONNECTION_TIMEOUT", "1s")), WithTools(
+		NewTool("talk", "Talks.", func(ctx context.Context, _ None) (string, error) {
+			Progress(ctx, 1, 0, "")
+			select {
+			case <-time.After(1500 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			return "said", ctx.Err()
+		})))
+	talk := modern("tools/call", "talk", `"name":"talk"`)
+	talk.body = strings.Replace(talk.body, `"_meta":{`, `"_meta":{"progressToken":1,`, 1)
+	var h1, h2c http.Protocols
+	h1.SetHTTP1(true)
+	h2c.SetUnencryptedHTTP2(true)
+	for name, protocols := range map[string]*http.Protocols{"HTTP/1.1": &h1, "HTTP/2": &h2c} {
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", base+"/mcp", strings.NewReader(talk.body))
+		req.Header.Set("Content-Type", "application/json")
+		for header, v := range talk.header {
+			req.Header.Set(header, v)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), "said") {
+			t.Errorf("%s: %q %v", name, body, err)
+		}
+	}
+}

@@ -272,6 +272,7 @@ func (x *exchange) event(data []byte) {
 	if _, err := x.w.Write(b); err != nil || rc.Flush() != nil {
 		x.broken = true
 	}
+	rc.SetWriteDeadline(time.Time{}) // the connection outlives this event, and this request
 	x.alive.Reset(x.opts.KeepAlive)
 }
 

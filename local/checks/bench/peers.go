@@ -27,6 +27,7 @@ type peer struct{ name, what string }
 var peers = []peer{
 	{"bare", "bare net/http handler"},
 	{"erlmcp", "erlmcp"},
+	{"ungoverned", "erlmcp, its governor off"},
 	{"go-sdk", "official Go SDK, stateless"},
 	{"mcp-go", "mcp-go, stateless"},
 }
@@ -60,8 +61,10 @@ func serveOne(name string) {
 	}))
 	announce := func(url string) { fmt.Printf("%s http://%s/\n", url, usageAt.Addr()) }
 
-	if name == "erlmcp" {
+	if name == "erlmcp" || name == "ungoverned" {
 		os.Setenv("PORT", "0")
+		os.Setenv("RATE_LIMIT_PER_SECOND", "250000") // counted for each call, and never reached
+		os.Setenv("GOVERNOR_ENABLED", strconv.FormatBool(name == "erlmcp"))
 		s, err := function.New(context.Background(), function.WithLoopback(), function.WithTools(
 			function.NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) { return add(in), nil }),
 		))
