@@ -1,5 +1,8 @@
 # What each target does: make help
 
+SHELL       := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 GO      ?= go
 TOOLS   := .tools
 CHECKS  := local/checks
@@ -7,7 +10,7 @@ NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=fals
 
 BENCHFLAGS ?= -rounds 5 -calls 10000
 
-.PHONY: help run demo test check check-long lint race clients fork fuzz conformance bench coldstart
+.PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,12 +25,12 @@ test: ## everything that needs only Go
 	$(GO) vet ./...
 	$(GO) test ./...
 
-check: lint race clients fork conformance fuzz coldstart bench ## all that CI runs
+check: lint race clients fork faults conformance fuzz coldstart bench ## all that CI runs
 
 check-long: FUZZTIME = 60s
 check-long: BENCHFLAGS = -rounds 15
 check-long: SEEDS = 20000
-check-long: lint race simulate clients fork conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
+check-long: lint race simulate clients fork faults conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -40; echo "run gofmt -w ." >&2; exit 1; }
@@ -51,6 +54,9 @@ simulate: ## the governor's protocol in SEEDS simulated fleets
 
 clients: ## real MCP clients against the server
 	cd $(CHECKS) && $(GO) test ./clients/...
+
+faults: redis-server ## four processes on a real Redis, while things break
+	cd $(CHECKS) && $(GO) test -count=1 -v ./faults | grep -v '^=== '
 
 fork: ## the source with three tools of someone else's, built in every way
 	cd $(CHECKS) && $(GO) test ./fork/...

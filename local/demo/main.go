@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"example.com/erlmcp/function"
 	"example.com/erlmcp/local/sample"
@@ -70,16 +71,24 @@ func walk(ctx context.Context, out io.Writer) error {
 		d.modern(second, "invite", fmt.Sprintf(`%s,"inputResponses":{%q:{"action":"accept","content":{"confirm":true}}},"requestState":%q`, invite, question, asked.Result.RequestState))
 	}
 
-	d.title("4. Refused: the state does not fit another call")
+	d.title("4. Refused: a tool of 2 calls a second, 4 at once, is called once more; the answer says when to come back")
+	busy := modernBody("daylight_year", `"arguments":{"city":"Oslo"}`)
+	for range 4 {
+		go http.Post(first, "application/json", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"daylight_year","arguments":{"city":"Oslo"}}}`))
+	}
+	time.Sleep(100 * time.Millisecond)
+	d.send(first, map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "daylight_year"}, busy)
+
+	d.title("5. Refused: the state does not fit another call")
 	d.modern(first, "invite", strings.Replace(invite, "Lima", "Oslo", 1)+fmt.Sprintf(`,"requestState":%q`, asked.Result.RequestState))
 
-	d.title("5. Refused: the headers say one thing and the body another")
+	d.title("6. Refused: the headers say one thing and the body another")
 	d.send(first, map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "find_cities"}, modernBody("distance", `"arguments":{}`))
 
-	d.title("6. Refused: too large a body, with the reason and the receipt's id in the answer")
+	d.title("7. Refused: too large a body, with the reason and the receipt's id in the answer")
 	d.modern(first, "distance", `"arguments":{"from":"`+strings.Repeat("x", 5<<20)+`"}`)
 
-	d.title("Limits, kill switch and receipts join this walk as they are built.")
+	d.title("Kill switch and receipts join this walk as they are built.")
 	return d.err
 }
 
@@ -123,6 +132,7 @@ func (d *demo) send(url string, header map[string]string, body string) []byte {
 		return nil
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "demo")
 	fmt.Fprintf(d.out, "\n  > POST %s\n", url)
 	for name, v := range header {
 		req.Header.Set(name, v)
@@ -145,6 +155,11 @@ func (d *demo) send(url string, header map[string]string, body string) []byte {
 		return nil
 	}
 	fmt.Fprintf(d.out, "\n  < %s\n", resp.Status)
+	for _, name := range []string{"Retry-After", "RateLimit", "RateLimit-Policy"} {
+		if v := resp.Header.Get(name); v != "" {
+			fmt.Fprintf(d.out, "  < %s: %s\n", name, v)
+		}
+	}
 	var pretty bytes.Buffer
 	if json.Indent(&pretty, answer, "  < ", "  ") != nil {
 		pretty.Reset()
