@@ -74,6 +74,11 @@ func TestConcurrencyLimit(t *testing.T) {
 	if a := parse(t, got); resp.StatusCode != 200 || a.code() != 1060 || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("to a client that drops the body of a 429: %d %s", resp.StatusCode, got)
 	}
+	large := modern("tools/call", "single", `"name":"single","arguments":{"pad":"`+strings.Repeat("x", 1<<20)+`"}`)
+	resp, got = large.send(t, url)
+	if a := parse(t, got); resp.StatusCode != 429 || string(a.ID) != `"one"` || !resp.Close {
+		t.Errorf("a large request: %d %s, connection kept: %t", resp.StatusCode, got, !resp.Close)
+	}
 	leave <- struct{}{}
 	if got := <-first; !strings.Contains(got, "done") {
 		t.Errorf("the first call: %s", got)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -226,6 +227,8 @@ func (r *reader) path(name, fallback string) string {
 	switch {
 	case !strings.HasPrefix(v, "/") || strings.ContainsAny(v, " ?#{}"):
 		r.fault(name, "%q is not a path such as %s", v, fallback)
+	case path.Clean(v) != v:
+		r.fault(name, "%q is not a clean path such as %s", v, fallback)
 	case v == "/" || v == "/mcp":
 		r.fault(name, "%q is taken", v)
 	case strings.HasSuffix(v, "z"):

@@ -45,6 +45,7 @@ func TestFaults(t *testing.T) {
 		{"PORT", "70000", "from 0 to 65535"},
 		{"HEALTH_ENDPOINT", "health", "is not a path"},
 		{"HEALTH_ENDPOINT", "/healthz", "ends in z"},
+		{"HEALTH_ENDPOINT", "/a//b", "clean path"},
 		{"HEALTH_ENDPOINT", "/mcp", "is taken"},
 		{"HEALTH_ENDPOINT", "/ready", "same path"},
 		{"MAX_CONNECTIONS", "0", "MAX_CONNECTIONS"},

@@ -158,8 +158,20 @@ type exchange struct {
 
 // Body reads the body within the limits of size and time. The memory for it grows with what arrives, not with what is
 // announced.
-func (x *exchange) Body() ([]byte, error) {
-	limit := x.opts.MaxBody
+func (x *exchange) Body() ([]byte, error) { return x.read(x.opts.MaxBody) }
+
+// glance is where an id is looked for, if the body is not to be read: at its begin.
+const glance = 16 << 10
+
+func (x *exchange) Glance() []byte {
+	body, err := x.read(min(glance, x.opts.MaxBody))
+	if err != nil {
+		x.w.Header()["Connection"] = []string{"close"} // the rest of the body is not read
+	}
+	return body
+}
+
+func (x *exchange) read(limit int64) ([]byte, error) {
 	announced := x.r.ContentLength
 	if announced == 0 {
 		return nil, nil
@@ -220,7 +232,7 @@ func (x *exchange) Refuse(r *mcp.Refusal, status int, body []byte) {
 		x.w.Header()["Ratelimit-Policy"] = []string{r.RateLimitPolicy}
 	}
 	if r.Reason == mcp.TooLarge {
-		x.w.Header()["Connection"] = []string{"close"} // the rest of the body is not read
+		x.w.Header()["Connection"] = []string{"close"}
 	}
 	if dropsReasons(x.r.UserAgent()) && (status == http.StatusTooManyRequests || status >= http.StatusInternalServerError) {
 		status = http.StatusOK

@@ -303,7 +303,11 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 	case c.pending != nil:
 		return InputRequired, nil
 	case ctx.Err() != nil:
-		return Cancelled, &Error{Code: CodeInternal, Message: "the call was cancelled"}
+		what := "the call was cancelled"
+		if cause := context.Cause(ctx); cause != context.Canceled {
+			what += ": " + cause.Error()
+		}
+		return Cancelled, &Error{Code: CodeInternal, Message: what}
 	case limited.Err() != nil:
 		return TimedOut, fmt.Errorf("%s took longer than its limit of %v", c.Name, limit)
 	}

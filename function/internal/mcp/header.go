@@ -37,6 +37,7 @@ func ReadHead(h http.Header, requestID, remoteAddr string) *Head {
 	var err error
 	if head.Version, _, err = headerValue(h, headerVersion); err != nil {
 		head.fault = err.Error()
+		head.Version = "unreadable" // no known version, and so held to the rules of the modern ones
 	}
 	if head.Method, _, err = headerValue(h, headerMethod); err != nil {
 		head.fault = err.Error()

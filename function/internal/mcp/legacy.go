@@ -8,10 +8,6 @@ import (
 const mostInBatch = 100
 
 func (s *Server) serveLegacy(ctx context.Context, head *Head, t *taken, x Exchange, m *message) {
-	if head.fault != "" {
-		s.fail(x, 400, m.id, &Error{Code: CodeInvalidRequest, Message: head.fault})
-		return
-	}
 	if m.id == nil || m.response {
 		x.Accept() // nothing waits here for notifications/cancelled, or for answers of another connection
 		return

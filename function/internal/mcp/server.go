@@ -24,6 +24,8 @@ import (
 type Exchange interface {
 	// Body reads the whole body. With an error it returns what was read before.
 	Body() ([]byte, error)
+	// Glance reads no more of the body than an answer without it needs, to find the request's id.
+	Glance() []byte
 	// Reply sends the JSON-RPC answer, as the last event where streaming began. It does not keep the body.
 	Reply(status int, body []byte)
 	// Accept acknowledges what has no answer.
@@ -100,8 +102,7 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 	}
 	ticket, refusal := s.opts.Gate.Head(ctx, &known)
 	if refusal != nil {
-		body, _ := x.Body()
-		s.refuse(x, head.Modern(), ScanID(body), refusal)
+		s.refuse(x, head.Modern(), ScanID(x.Glance()), refusal)
 		return
 	}
 	t := &taken{gate: s.opts.Gate, ticket: ticket}

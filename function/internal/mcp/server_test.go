@@ -22,6 +22,7 @@ type memory struct {
 }
 
 func (m *memory) Body() ([]byte, error)              { return []byte(m.body), nil }
+func (m *memory) Glance() []byte                     { return []byte(m.body) }
 func (m *memory) Reply(status int, body []byte)      { m.status, m.reply = status, string(body) }
 func (m *memory) Accept()                            { m.status = 202 }
 func (m *memory) Stream(event []byte)                { m.events = append(m.events, string(event)) }
