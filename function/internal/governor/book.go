@@ -24,7 +24,8 @@ type Book struct {
 type account struct {
 	key      string
 	kind     Kind
-	barred   int64 // until then asking is in vain
+	barred   int64 // until then asking is in vain, or was asked so lately that it can wait
+	wait     int64 // what callers were told, of slots
 	lots     []lot // of tokens, the first to end first
 	taken    demand
 	held     int64 // slots
@@ -114,8 +115,8 @@ func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
 		}
 	}
 	for _, p := range c.parts {
-		if p.account.barred > now && p.account.free(now) < p.least {
-			c.refuse(p, p.account.barred-now)
+		if a := p.account; a.barred > now && a.free(now) < p.least {
+			c.refuse(p, max(a.barred-now, a.wait))
 			return c
 		}
 	}
@@ -234,6 +235,7 @@ func (b *Book) Release(c *Claim) (urgent bool) {
 			continue
 		}
 		a.used--
+		a.barred = 0 // one is free: it is worth asking
 		if a.held > a.used+a.keep {
 			a.held = a.used + a.keep // shrunk here before the counters hear of it
 			urgent = true
@@ -391,8 +393,11 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 	}
 	if grant.Amounts == nil {
 		p := open[grant.Refused]
-		if p.account.kind == Tokens {
-			p.account.barred = now + grant.Wait
+		if a := p.account; a.kind == Tokens {
+			_, _, hold := p.limit.pace()
+			a.barred = now + max(grant.Wait, hold/16)
+		} else {
+			a.barred, a.wait = now+slotPause, grant.Wait
 		}
 		by := *p
 		c.giveBack()
@@ -431,6 +436,9 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 	}
 	b.reserve(now, c)
 }
+
+// slotPause is how long an instance that was refused a slot does not ask again: what another one frees waits at most so long.
+const slotPause = int64(200 * time.Microsecond / time.Microsecond)
 
 // Lose gives up on the message of a number: it did not go out, or no answer came in time. Whether the counters took it is
 // not known, so all that it was about is declared again.

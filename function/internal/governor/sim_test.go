@@ -55,7 +55,10 @@ type sim struct {
 	nodes  []*node
 	entry  map[*Limit][]int64
 	loss   float64 // of messages
+	calm   bool    // nothing is late or doubled
 
+	ideal                            *ideal
+	messages                         int
 	offered, admitted, refused, lost int
 	fault                            error
 }
@@ -68,11 +71,41 @@ type node struct {
 	dead    bool
 	running []*simCall // in the order of their entry, as everything here, so that a seed replays
 	waiting []*simCall
+
+	admitted int
+}
+
+// An ideal is one exact limiter that sees every call at once.
+type ideal struct {
+	limit    *Limit
+	arrival  float64
+	live     int64
+	admitted int
+}
+
+// offer admits a call, and tells whether it holds a slot.
+func (i *ideal) offer(now int64) bool {
+	if i.limit.PerSecond > 0 {
+		period := second / i.limit.PerSecond
+		if i.arrival-float64(now) > (i.limit.MaxBurst()-1)*period {
+			return false
+		}
+		i.arrival = max(i.arrival, float64(now)) + period
+	}
+	if i.limit.Concurrency > 0 {
+		if i.live == i.limit.Concurrency {
+			return false
+		}
+		i.live++
+	}
+	i.admitted++
+	return true
 }
 
 type simCall struct {
 	claim  *Claim
 	limits []*Limit
+	takes  int64 // time
 	ended  bool
 }
 
@@ -156,9 +189,13 @@ func (s *sim) run() error {
 	for range s.rng.IntN(4) {
 		s.after(ms*s.rng.Int64N(5000), s.disturb)
 	}
+	return s.runUntil(simTime)
+}
+
+func (s *sim) runUntil(end int64) error {
 	for s.queue.Len() > 0 && s.fault == nil {
 		e := heap.Pop(&s.queue).(event)
-		if e.at > simTime {
+		if e.at > end {
 			break
 		}
 		s.now = e.at
@@ -195,14 +232,21 @@ func (s *sim) up(n *node) bool { return !n.dead && s.now >= n.paused }
 
 // call is one call at an instance: on one of the limits, and on the one on everything.
 func (s *sim) call(n *node) {
+	s.callOn(n, []*Limit{s.limits[s.rng.IntN(len(s.limits)-1)], s.limits[len(s.limits)-1]})
+}
+
+func (s *sim) callOn(n *node, limits []*Limit) {
 	if !s.up(n) {
 		return
 	}
 	s.fence(n)
-	limits := []*Limit{s.limits[s.rng.IntN(len(s.limits)-1)], s.limits[len(s.limits)-1]}
 	s.offered++
 	c := n.book.Claim(n.local(s.now), 1, limits)
-	n.waiting = append(n.waiting, &simCall{claim: c, limits: limits})
+	takes := 1 + s.rng.Int64N(60*ms)
+	n.waiting = append(n.waiting, &simCall{claim: c, limits: limits, takes: takes})
+	if s.ideal != nil && s.ideal.offer(s.now) {
+		s.after(takes, func() { s.ideal.live-- })
+	}
 	s.settle(n)
 	s.send(n)
 	s.after(20*ms, func() {
@@ -236,13 +280,14 @@ func (s *sim) settle(n *node) {
 			}
 		default:
 			s.admitted++
+			n.admitted++
 			n.running = append(n.running, c)
 			for _, l := range c.limits {
 				if l.PerSecond > 0 {
 					s.entry[l] = append(s.entry[l], s.now)
 				}
 			}
-			s.after(1+s.rng.Int64N(60*ms), func() { s.finish(n, c) })
+			s.after(c.takes, func() { s.finish(n, c) })
 			s.checkSlots()
 		}
 	}
@@ -290,8 +335,11 @@ func (s *sim) tick(n *node) {
 }
 
 func (s *sim) delay() int64 {
-	if s.rng.IntN(20) == 0 {
+	if !s.calm && s.rng.IntN(20) == 0 {
 		return s.rng.Int64N(300 * ms) // late, and so reordered
+	}
+	if s.calm {
+		return 100 + s.rng.Int64N(300)
 	}
 	return 100 + s.rng.Int64N(2*ms)
 }
@@ -302,8 +350,9 @@ func (s *sim) send(n *node) {
 		return
 	}
 	draw := *d
+	s.messages++
 	s.after(20*ms, func() { s.timeOut(n, draw.Seq) })
-	for range 1 + boolInt(s.rng.IntN(30) == 0) { // now and then doubled
+	for range 1 + boolInt(!s.calm && s.rng.IntN(30) == 0) { // now and then doubled
 		if s.rng.Float64() < s.loss {
 			continue
 		}
