@@ -76,7 +76,7 @@ fuzz: ## each fuzz target for FUZZTIME
 		$(GO) test -run "^$$" -fuzz "^$${target#*.}$$" -fuzztime $(FUZZTIME) ./function/internal/$${target%.*} || exit 1; done
 
 coldstart: ## time from exec to the first answered call, and the binary's size
-	CGO_ENABLED=0 $(GO) build -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
 	cd $(CHECKS) && $(GO) run ./coldstart -binary $(CURDIR)/$(TOOLS)/erlmcp
 
 bench: ## what a call costs, beside a bare handler and two other servers

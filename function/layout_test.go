@@ -19,16 +19,17 @@ const module = "example.com/erlmcp"
 
 // mayImport is the house: each room and the rooms that it may import. The composition above them may import all.
 var mayImport = map[string][]string{
-	"config":    {},
-	"seal":      {},
-	"identity":  {"outbound"},
-	"telemetry": {},
-	"governor":  {},
-	"redisdb":   {"governor"},
-	"mcp":       {"seal"},
-	"edge":      {"mcp"},
-	"catalog":   {"mcp", "policy"},
-	"admission": {"identity", "governor", "policy", "catalog", "receipt", "mcp"},
+	"config":      {},
+	"seal":        {},
+	"identity":    {"outbound"},
+	"telemetry":   {},
+	"governor":    {},
+	"redisdb":     {"governor"},
+	"firestoredb": {"governor"},
+	"mcp":         {"seal"},
+	"edge":        {"mcp"},
+	"catalog":     {"mcp", "policy"},
+	"admission":   {"identity", "governor", "policy", "catalog", "receipt", "mcp"},
 }
 
 // onlyIn names modules that belong to one room each.
@@ -36,6 +37,7 @@ var onlyIn = map[string]string{
 	"github.com/redis/go-redis":                "redisdb",
 	"github.com/go-redis/redis_rate":           "redisdb",
 	"cloud.google.com/go":                      "firestoredb gcp telemetry",
+	"google.golang.org":                        "firestoredb gcp telemetry",
 	"github.com/modelcontextprotocol/go-sdk":   "backend/upstream",
 	"github.com/yosida95/uritemplate":          "catalog",
 	"github.com/GoogleCloudPlatform/functions": "",

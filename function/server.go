@@ -17,6 +17,7 @@ import (
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/edge"
+	"example.com/erlmcp/function/internal/firestoredb"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/redisdb"
@@ -67,7 +68,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
 	var gate *admission.Gate
-	limits, closeCounters, governing := govern(cfg, instance, o.logger)
+	limits, closeCounters, governing := govern(ctx, cfg, instance, o.logger)
 	faults = errors.Join(faults, governing)
 	if err == nil {
 		gate, err = admission.New(admission.Options{
@@ -105,7 +106,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 func (s *Server) Close() { s.stop() }
 
 // govern makes the governor and what ends it: with counters that the fleet shares, or with this process's own.
-func govern(cfg *config.Config, instance string, logger *slog.Logger) (*governor.Governor, func(), error) {
+func govern(ctx context.Context, cfg *config.Config, instance string, logger *slog.Logger) (*governor.Governor, func(), error) {
 	if !cfg.Governed {
 		return nil, func() {}, nil
 	}
@@ -118,10 +119,17 @@ func govern(cfg *config.Config, instance string, logger *slog.Logger) (*governor
 	if err != nil {
 		return nil, func() {}, errors.New("REDIS_URL: is not a URL such as rediss://:password@host:6379") // the cause may hold the password
 	}
-	g := governor.New(governor.Options{
-		Instance: instance, Counters: redisdb.NewCounters(client), Epochs: redisdb.Storeless{Now: time.Now}, Logger: logger,
-	})
-	return g, sync.OnceFunc(func() { g.Close(); client.Close() }), nil
+	epochs, closeStore := governor.Epochs(redisdb.Storeless{Now: time.Now}), func() error { return nil }
+	if cfg.Project != "" {
+		store, err := firestoredb.Connect(ctx, cfg.Project)
+		if err != nil {
+			client.Close()
+			return nil, func() {}, fmt.Errorf("GOOGLE_CLOUD_PROJECT: Firestore of %s can't be opened: %w", cfg.Project, err)
+		}
+		epochs, closeStore = store, store.Close
+	}
+	g := governor.New(governor.Options{Instance: instance, Counters: redisdb.NewCounters(client), Epochs: epochs, Logger: logger})
+	return g, sync.OnceFunc(func() { g.Close(); client.Close(); closeStore() }), nil
 }
 
 // ServeHTTP serves one request.

@@ -30,6 +30,7 @@ type Config struct {
 	Governed          bool          // GOVERNOR_ENABLED
 	Alone             bool          // GOVERNOR_SCOPE=instance, or nothing to share counters by
 	Redis             Secret        // REDIS_URL; it may hold a password
+	Project           string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
 	MaxCalls          int           // MAX_CONCURRENT_CALLS
 	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
 	Platform          Platform
@@ -82,6 +83,8 @@ var Settings = []Setting{
 	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
 	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "instance counts in this process alone, for a service of one instance", false},
 	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379", true},
+	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore tells lost counters from new ones; without it the first calls on a new Redis wait for 2 s", false},
+	{"FIRESTORE_EMULATOR_HOST", "none", "address of an emulator in place of Firestore", false},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
 	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools together", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
@@ -183,6 +186,10 @@ func (r *reader) integer(name string, fallback, least, most int) int {
 // scope reads where limits hold. Fleets never fall back to counting for themselves unless the operator says so.
 func (r *reader) scope(c *Config) {
 	c.Redis = Secret(r.getenv("REDIS_URL"))
+	c.Project = r.getenv("GOOGLE_CLOUD_PROJECT")
+	if r.getenv("FIRESTORE_EMULATOR_HOST") != "" && c.Project == "" { // Firestore's own library reads its address
+		r.fault("GOOGLE_CLOUD_PROJECT", "is not set, and FIRESTORE_EMULATOR_HOST needs a project, of any name")
+	}
 	switch scope := r.getenv("GOVERNOR_SCOPE"); {
 	case scope != "" && scope != "fleet" && scope != "instance":
 		r.fault("GOVERNOR_SCOPE", "%q is not one of fleet, instance", scope)
