@@ -129,6 +129,7 @@ func govern(ctx context.Context, cfg *config.Config, instance string, logger *sl
 		epochs, closeStore = store, store.Close
 	}
 	g := governor.New(governor.Options{Instance: instance, Counters: redisdb.NewCounters(client), Epochs: epochs, Logger: logger})
+	go g.Warm()
 	return g, sync.OnceFunc(func() { g.Close(); client.Close(); closeStore() }), nil
 }
 

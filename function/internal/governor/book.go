@@ -468,6 +468,13 @@ func (b *Book) lose(s *sent) {
 	}
 }
 
+// Adopt takes the epoch in force, where none is known.
+func (b *Book) Adopt(epoch int64) {
+	if b.epoch == 0 {
+		b.epoch = epoch
+	}
+}
+
 // Resign shrinks to what is in use: the instance goes.
 func (b *Book) Resign() {
 	for _, a := range b.accounts {

@@ -240,6 +240,18 @@ func (g *Governor) found() {
 	g.down = 0
 }
 
+// Warm learns the epoch, or opens the first one, so that the first call needs not wait for it.
+func (g *Governor) Warm() {
+	reply, err := g.draw(&Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil {
+		g.lost(g.now(), err)
+		return
+	}
+	g.book.Adopt(reply.Epoch)
+}
+
 // Release gives back the slots of a call that has returned.
 func (l *Lease) Release() {
 	g := l.governor

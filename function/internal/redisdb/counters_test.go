@@ -212,6 +212,39 @@ func TestFleet(t *testing.T) {
 	})
 }
 
+// TestFirstCall wants the first call on a new Redis admitted at once, and the first after a loss only when the learning ends.
+func TestFirstCall(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client) {
+		limits := []*governor.Limit{{Key: "slots", Scope: "slots", Concurrency: 5}}
+		admit := func(name string, epochs governor.Epochs, patience time.Duration) time.Duration {
+			begin := time.Now()
+			g := governor.New(governor.Options{Instance: name, Counters: NewCounters(client), Epochs: epochs})
+			defer g.Close()
+			g.Warm()
+			for time.Since(begin) < patience {
+				_, l, d := g.Admit(t.Context(), 1, limits)
+				if d.Admitted() {
+					l.Release()
+					return time.Since(begin)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			t.Errorf("%s: not admitted within %v", name, patience)
+			return 0
+		}
+		if d := admit("first", firstEpoch{}, time.Second); d > 40*time.Millisecond {
+			t.Errorf("the first call on a new Redis was admitted after %v", d)
+		}
+		if d := admit("second", firstEpoch{}, time.Second); d > 40*time.Millisecond {
+			t.Errorf("the first call of another instance was admitted after %v", d)
+		}
+		client.FlushAll(t.Context())
+		if d := admit("third", Storeless{Now: time.Now}, 4*time.Second); d < 1900*time.Millisecond {
+			t.Errorf("the first call after a loss was admitted after %v: others may hold slots for 2 s", d)
+		}
+	})
+}
+
 type firstEpoch struct{}
 
 func (firstEpoch) Next(context.Context) (int64, bool, error) { return 1, true, nil }
