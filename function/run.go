@@ -91,7 +91,7 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener) error {
 func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
 	s.draining.Store(true)
 	total := s.config.DrainTimeout
-	s.logger.Info("draining", "running", s.running.Load(), "timeout", total)
+	s.logger.Info("draining", "running", s.running.Load(), "timeout", total.String())
 	deadline := time.Now().Add(total)
 	srv.SetKeepAlivesEnabled(false)
 	time.Sleep(min(lameDuck, total/4))

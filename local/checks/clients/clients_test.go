@@ -3,11 +3,13 @@
 package clients
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,33 +25,74 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-var tools = []string{"add", "countdown", "fail", "many", "rare", "remove", "shard", "wait"}
+var tools = []string{"add", "countdown", "fail", "many", "rare", "remove", "shard", "wait", "waiting"}
 
 // refusedText is what must reach the person whose call was refused.
 const refusedText = "the limit of 0.001 calls a second on tool:rare is reached"
 
 const cannotAsk = "from protocol revision 2026-07-28 on"
 
-// server builds and starts the fixture and returns its URL.
+// pages is how many requests it takes to list the tools.
+const pages = 3
+
+// fixture is the server under test, built once.
+var fixture string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "clients")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fixture = filepath.Join(dir, "fixture")
+	status := 1
+	if out, err := exec.Command("go", "build", "-o", fixture, "./fixture").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the fixture: %v\n%s", err, out)
+	} else {
+		status = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// server starts the fixture and returns its URL.
 func server(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "fixture")
-	if out, err := exec.Command("go", "build", "-o", binary, "./fixture").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	cmd := exec.Command(binary)
+	cmd := exec.Command(fixture)
 	cmd.Env = append(os.Environ(), "PORT=0", "DRAIN_TIMEOUT=200ms")
-	log, err := cmd.StderrPipe()
+	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Signal(syscall.SIGTERM); cmd.Wait() })
+	var log bytes.Buffer
+	stderr := bufio.NewReader(io.TeeReader(pipe, &log))
 	var line struct{ URL string }
-	if err := json.NewDecoder(log).Decode(&line); err != nil {
-		t.Fatal(err)
+	for line.URL == "" && err == nil {
+		var raw []byte
+		raw, err = stderr.ReadBytes('\n')
+		json.Unmarshal(raw, &line)
+	}
+	ended := make(chan struct{})
+	go func() { io.Copy(io.Discard, stderr); close(ended) }() // a full pipe would stop the server
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Error("the server outlives SIGTERM by 10s")
+			cmd.Process.Kill()
+			<-ended
+		}
+		cmd.Wait() // its status tells whether calls were cut off, which tests provoke
+		if t.Failed() {
+			t.Logf("log of the server:\n%s", log.Bytes())
+		}
+	})
+	if err != nil {
+		t.Fatalf("the server did not say its URL: %v", err)
 	}
 	return line.URL
 }
@@ -90,14 +133,19 @@ func walkGoSDK(t *testing.T, url, version string) {
 	modern := version == "2026-07-28"
 
 	var names []string
-	for tool, err := range s.Tools(ctx, nil) {
+	list, asks := &mcp.ListToolsParams{}, 0
+	for ; asks == 0 || list.Cursor != "" && asks < 10; asks++ {
+		r, err := s.ListTools(ctx, list)
 		if err != nil {
 			t.Fatal(err)
 		}
-		names = append(names, tool.Name)
+		for _, tool := range r.Tools {
+			names = append(names, tool.Name)
+		}
+		list = &mcp.ListToolsParams{Cursor: r.NextCursor}
 	}
-	if !slices.Equal(names, tools) {
-		t.Errorf("tools %v", names)
+	if !slices.Equal(names, tools) || asks != pages {
+		t.Errorf("%d pages with tools %v", asks, names)
 	}
 	call := func(name string, args any) (*mcp.CallToolResult, error) {
 		p := &mcp.CallToolParams{Name: name, Arguments: args}
@@ -140,6 +188,15 @@ func walkGoSDK(t *testing.T, url, version string) {
 	}
 	if r, err := call("many", nil); err != nil || len(r.Content) != 4 {
 		t.Errorf("many: %+v %v", r, err)
+	} else {
+		first, _ := r.Content[0].(*mcp.TextContent)
+		image, _ := r.Content[1].(*mcp.ImageContent)
+		embedded, _ := r.Content[2].(*mcp.EmbeddedResource)
+		link, _ := r.Content[3].(*mcp.ResourceLink)
+		if first == nil || first.Text != "look:" || image == nil || string(image.Data) != "\x89PNG" || image.MIMEType != "image/png" ||
+			embedded == nil || embedded.Resource.Text != "hello" || link == nil || link.URI != "note://hello" {
+			t.Errorf("many: %+v %+v %+v %+v", first, image, embedded, link)
+		}
 	}
 
 	call("rare", nil)
@@ -159,15 +216,43 @@ func walkGoSDK(t *testing.T, url, version string) {
 		t.Errorf("remove, declined: %q", got)
 	}
 
+	running := func() string {
+		r, err := call("waiting", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(r.StructuredContent)
+	}
+	idle := running()
 	soon, stop := context.WithTimeout(ctx, 100*time.Millisecond)
 	begin := time.Now()
 	if _, err := s.CallTool(soon, &mcp.CallToolParams{Name: "wait"}); err == nil || time.Since(begin) > 2*time.Second {
 		t.Errorf("wait, cancelled: %v after %v", err, time.Since(begin))
 	}
 	stop()
+	if modern { // an older client's cancellation is a request of its own, which another instance may get
+		for limit := time.Now().Add(2 * time.Second); running() != idle; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Error("wait, cancelled, still runs on the server")
+				break
+			}
+		}
+	}
 
-	if r, err := s.ReadResource(ctx, &mcp.ReadResourceParams{URI: "note://there"}); err != nil || r.Contents[0].Text != "contents of note://there" {
+	if r, err := s.ListResources(ctx, nil); err != nil || len(r.Resources) != 1 || r.Resources[0].URI != "note://hello" {
+		t.Errorf("resources: %+v %v", r, err)
+	}
+	if r, err := s.ListResourceTemplates(ctx, nil); err != nil || len(r.ResourceTemplates) != 1 || r.ResourceTemplates[0].URITemplate != "note://{name}" {
+		t.Errorf("templates: %+v %v", r, err)
+	}
+	if r, err := s.ListPrompts(ctx, nil); err != nil || len(r.Prompts) != 1 || r.Prompts[0].Name != "greet" || !r.Prompts[0].Arguments[0].Required {
+		t.Errorf("prompts: %+v %v", r, err)
+	}
+	if r, err := s.ReadResource(ctx, &mcp.ReadResourceParams{URI: "note://hello"}); err != nil || r.Contents[0].Text != "hello" {
 		t.Errorf("resource: %+v %v", r, err)
+	}
+	if r, err := s.ReadResource(ctx, &mcp.ReadResourceParams{URI: "note://there"}); err != nil || r.Contents[0].Text != "contents of note://there" {
+		t.Errorf("resource of a template: %+v %v", r, err)
 	}
 	if _, err := s.ReadResource(ctx, &mcp.ReadResourceParams{URI: "note://nothing"}); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("missing resource: %v", err)
@@ -243,9 +328,9 @@ func TestTypeScript(t *testing.T) {
 		modern bool
 		lost   any // code of a missing resource
 	}{
-		{"client 2.4 modern", []string{"node/client-v2.mjs", url, "modern"}, true, -32602.0},
-		{"client 2.4 legacy", []string{"node/client-v2.mjs", url, "legacy"}, false, -32602.0}, // it translates the legacy -32002
-		{"sdk 1.32 legacy", []string{"node/sdk-v1.mjs", url}, false, -32002.0},
+		{"client 2.4 modern", []string{"node/client-v2.mjs", "walk", url, "modern"}, true, -32602.0},
+		{"client 2.4 legacy", []string{"node/client-v2.mjs", "walk", url, "legacy"}, false, -32602.0}, // it translates the legacy -32002
+		{"sdk 1.32 legacy", []string{"node/sdk-v1.mjs", "walk", url}, false, -32002.0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got struct {
@@ -253,9 +338,11 @@ func TestTypeScript(t *testing.T) {
 				Sum, After                                             struct{ Sum int }
 				BadArguments, Fail, Unknown, Shard, Countdown, Refused said
 				RemoveAccepted, RemoveDeclined                         said
-				Many, Asked, Resources, Templates, Completion          []string
+				Pages                                                  int
+				Many, Asked, Resources, Templates, Prompts, Completion []string
 				Progress                                               []float64
-				Resource, Prompt                                       string
+				Resource, FromTemplate, Prompt                         string
+				StillWaiting                                           bool
 				Missing, Cancelled                                     struct{ Error said }
 				CancelledAfter                                         int
 			}
@@ -270,30 +357,40 @@ func TestTypeScript(t *testing.T) {
 				}
 			}
 			check("tools over all pages", slices.Equal(got.Tools, tools), got.Tools)
+			check("pages", got.Pages == pages, got.Pages)
 			check("structured content", got.Sum.Sum == 5, got.Sum)
 			check("arguments that do not fit", got.BadArguments.IsError && strings.Contains(got.BadArguments.Text, "do not fit"), got.BadArguments)
 			check("tool error", got.Fail.IsError && got.Fail.Text == "the disk is full", got.Fail)
 			check("unknown tool", got.Unknown.Code == -32602.0 && strings.Contains(got.Unknown.Message, `unknown tool: "nope"`), got.Unknown)
-			check("content", slices.Equal(got.Many, []string{"text", "image", "resource", "resource_link"}), got.Many)
+			check("content", slices.Equal(got.Many, []string{"text look:", "image iVBORw==", "resource hello", "resource_link note://hello"}), got.Many)
 			check("x-mcp-header", got.Shard.Text == "shard größe", got.Shard)
 			check("refusal", strings.Contains(got.Refused.Message, refusedText), got.Refused)
 			check("progress", slices.Equal(got.Progress, []float64{1, 2, 3}) && got.Countdown.Text == "lift-off", got.Progress)
 			if c.modern {
 				check("question accepted", got.RemoveAccepted.Text == "x is removed", got.RemoveAccepted)
 				check("question declined", got.RemoveDeclined.IsError && got.RemoveDeclined.Text == "the user declined", got.RemoveDeclined)
+				check("the end of a cancelled call", !got.StillWaiting, got.StillWaiting)
 				check("questions", slices.Equal(got.Asked, []string{"Remove x?", "Remove x?"}), got.Asked)
 			} else {
 				check("question that can't be put", got.RemoveAccepted.IsError && strings.Contains(got.RemoveAccepted.Text, cannotAsk), got.RemoveAccepted)
 			}
 			check("cancellation", got.Cancelled.Error.Message != "" && got.CancelledAfter < 2000, got.Cancelled)
 			check("resources", slices.Equal(got.Resources, []string{"note://hello"}) && slices.Equal(got.Templates, []string{"note://{name}"}), got.Resources)
-			check("resource", got.Resource == "contents of note://there", got.Resource)
+			check("prompts", slices.Equal(got.Prompts, []string{"greet"}), got.Prompts)
+			check("resource", got.Resource == "hello", got.Resource)
+			check("resource of a template", got.FromTemplate == "contents of note://there", got.FromTemplate)
 			check("missing resource", got.Missing.Error.Code == c.lost && strings.Contains(got.Missing.Error.Message, "not found"), got.Missing)
 			check("prompt", got.Prompt == "Hello, Ada", got.Prompt)
 			check("completion", slices.Equal(got.Completion, []string{"Ada", "Alan"}), got.Completion)
 			check("a call after the errors", got.After.Sum == 42, got.After)
 		})
 	}
+}
+
+// inspector is the command line of a request, which begins with its method.
+func inspector(url, era, request string) []string {
+	return append([]string{"node/node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js",
+		"--cli", "--server-url", url, "--transport", "http", "--protocol-era", era, "--format", "json", "-q", "--method"}, strings.Fields(request)...)
 }
 
 func TestInspector(t *testing.T) {
@@ -303,18 +400,16 @@ func TestInspector(t *testing.T) {
 			args string
 			want []string
 		}{
-			{"--method tools/list --strict", []string{`"name":"add"`, `"x-mcp-header":"Shard"`}},
-			{"--method tools/call --tool-name add --tool-arg a=2 --tool-arg b=3", []string{`"sum":5`}},
-			{"--method tools/call --tool-name shard --tool-arg shard=eu", []string{"shard eu"}},
-			{"--method resources/list", []string{"note://hello"}},
-			{"--method resources/read --uri note://there", []string{"contents of note://there"}},
-			{"--method prompts/list", []string{`"name":"greet"`}},
-			{"--method prompts/get --prompt-name greet --prompt-args who=Ada", []string{"Hello, Ada"}},
+			{"tools/list --strict", []string{`"name":"add"`, `"x-mcp-header":"Shard"`}},
+			{"tools/call --tool-name add --tool-arg a=2 --tool-arg b=3", []string{`"sum":5`}},
+			{"tools/call --tool-name shard --tool-arg shard=eu", []string{"shard eu"}},
+			{"resources/list", []string{"note://hello"}},
+			{"resources/read --uri note://there", []string{"contents of note://there"}},
+			{"prompts/list", []string{`"name":"greet"`}},
+			{"prompts/get --prompt-name greet --prompt-args who=Ada", []string{"Hello, Ada"}},
 		} {
-			t.Run(era+" "+strings.Fields(c.args)[1], func(t *testing.T) {
-				args := append([]string{"node/node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js",
-					"--cli", "--server-url", url, "--transport", "http", "--protocol-era", era, "--format", "json", "-q"}, strings.Fields(c.args)...)
-				out := string(runNode(t, node, args...))
+			t.Run(era+" "+c.args, func(t *testing.T) {
+				out := string(runNode(t, node, inspector(url, era, c.args)...))
 				for _, want := range c.want {
 					if !strings.Contains(out, want) {
 						t.Errorf("%s lacks %s", out, want)

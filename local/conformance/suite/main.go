@@ -163,11 +163,17 @@ func (r *roundRobin) handler() http.Handler {
 			p.SetURL(r.targets[i])
 			p.Out.Host = host // the check against DNS rebinding sees what the client sent
 		},
-		Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext},
+		Transport: &http.Transport{
+			DialContext:     (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			IdleConnTimeout: 5 * time.Second, // well before the server's own, or a request may meet a connection that is being closed
+		},
 	}
 }
 
-type result struct{ passed, failed, warned, skipped int }
+type result struct {
+	passed, failed, warned, skipped int
+	faults                          []string // of what failed, in the suite's words
+}
 
 func (r result) ok() bool { return r.failed == 0 }
 
@@ -224,7 +230,7 @@ func (r requirement) check(ctx context.Context, node, modules, url string) error
 			if slices.Contains(r.beyond, name) {
 				note += ", demanded here"
 				if verdict != "pass" {
-					faults = append(faults, fmt.Errorf("%s: %s: %d checks failed", r.revision, name, res.failed))
+					faults = append(faults, fmt.Errorf("%s: %s: %s", r.revision, name, strings.Join(res.faults, "; ")))
 				}
 			}
 		default:
@@ -236,7 +242,7 @@ func (r requirement) check(ctx context.Context, node, modules, url string) error
 				note = reason
 			}
 			if !res.ok() && !known {
-				faults = append(faults, fmt.Errorf("%s: %s: %d checks failed", r.revision, name, res.failed))
+				faults = append(faults, fmt.Errorf("%s: %s: %s", r.revision, name, strings.Join(res.faults, "; ")))
 			}
 			if res.ok() && known {
 				faults = append(faults, fmt.Errorf("%s: %s passes now: take it off the list of known failures", r.revision, name))
@@ -264,7 +270,7 @@ func read(dir string) (map[string]result, error) {
 		if err != nil {
 			return nil, err
 		}
-		var checks []struct{ Status string }
+		var checks []struct{ Status, Name, ErrorMessage string }
 		if err := json.Unmarshal(b, &checks); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
@@ -277,6 +283,7 @@ func read(dir string) (map[string]result, error) {
 				r.passed++
 			case "FAILURE":
 				r.failed++
+				r.faults = append(r.faults, c.Name+": "+c.ErrorMessage)
 			case "WARNING":
 				r.warned++
 			case "SKIPPED":

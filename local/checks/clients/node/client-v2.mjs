@@ -1,16 +1,21 @@
-// @modelcontextprotocol/client: node client-v2.mjs URL legacy|modern
+// @modelcontextprotocol/client: node client-v2.mjs walk|failures URL legacy|modern
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-import { walk } from './walk.mjs';
+import { acts, counting } from './walk.mjs';
 
-const [url, era] = process.argv.slice(2);
-const asks = { messages: [] };
+const [act, url, era] = process.argv.slice(2);
+const modern = era === 'modern';
+const { sent, fetch } = counting();
 const client = new Client(
   { name: 'check', version: '1.0.0' },
-  { capabilities: { elicitation: {} }, ...(era === 'modern' ? { versionNegotiation: { mode: { pin: '2026-07-28' } } } : {}) },
+  { capabilities: act === 'walk' ? { elicitation: {} } : {}, ...(modern ? { versionNegotiation: { mode: { pin: '2026-07-28' } } } : {}) },
 );
-client.setRequestHandler('elicitation/create', (request) => {
-  asks.messages.push(request.params.message);
-  return asks.answer;
-});
-await client.connect(new StreamableHTTPClientTransport(new URL(url)));
-await walk(client, { asks });
+const peer = { client, modern, sent, asked: [], call: (params, options) => client.callTool(params, options) };
+if (act === 'walk') {
+  client.setRequestHandler('elicitation/create', (request) => {
+    peer.asked.push(request.params.message);
+    return peer.answer;
+  });
+}
+await client.connect(new StreamableHTTPClientTransport(new URL(url), { fetch }));
+console.log(JSON.stringify(await acts[act](peer)));
+await client.close();

@@ -1,14 +1,19 @@
-// @modelcontextprotocol/sdk: node sdk-v1.mjs URL
+// @modelcontextprotocol/sdk: node sdk-v1.mjs walk|failures URL
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
-import { walk } from './walk.mjs';
+import { acts, counting } from './walk.mjs';
 
-const asks = { messages: [], v1: true };
-const client = new Client({ name: 'check', version: '1.0.0' }, { capabilities: { elicitation: {} } });
-client.setRequestHandler(ElicitRequestSchema, (request) => {
-  asks.messages.push(request.params.message);
-  return asks.answer;
-});
-await client.connect(new StreamableHTTPClientTransport(new URL(process.argv[2])));
-await walk(client, { asks });
+const [act, url] = process.argv.slice(2);
+const { sent, fetch } = counting();
+const client = new Client({ name: 'check', version: '1.0.0' }, { capabilities: act === 'walk' ? { elicitation: {} } : {} });
+const peer = { client, modern: false, sent, asked: [], call: (params, options) => client.callTool(params, undefined, options) };
+if (act === 'walk') {
+  client.setRequestHandler(ElicitRequestSchema, (request) => {
+    peer.asked.push(request.params.message);
+    return peer.answer;
+  });
+}
+await client.connect(new StreamableHTTPClientTransport(new URL(url), { fetch }));
+console.log(JSON.stringify(await acts[act](peer)));
+await client.close();

@@ -1,5 +1,7 @@
-// What every client is asked to do; it prints what came of it as one JSON object.
-export async function walk(client, { asks }) {
+// What every client is asked to do. Each function returns what came of it; peer is the client and what the versions of it
+// differ in.
+export async function walk(peer) {
+  const { client } = peer;
   const got = {};
   const attempt = async (fn) => {
     try {
@@ -9,7 +11,10 @@ export async function walk(client, { asks }) {
     }
   };
   const text = (r) => r.error ?? { text: r.content?.map((c) => c.text).filter(Boolean).join(' '), isError: r.isError ?? false };
+  const call = (name, args = {}, options) => peer.call({ name, arguments: args }, options);
 
+  // One client walks the pages by itself, the other leaves it to its user.
+  const before = peer.sent('tools/list');
   let cursor;
   got.tools = [];
   do {
@@ -17,42 +22,90 @@ export async function walk(client, { asks }) {
     got.tools.push(...page.tools.map((t) => t.name));
     cursor = page.nextCursor;
   } while (cursor);
-  got.tools = [...new Set(got.tools)];
+  got.pages = peer.sent('tools/list') - before;
 
-  got.sum = (await client.callTool({ name: 'add', arguments: { a: 2, b: 3 } })).structuredContent;
-  got.badArguments = text(await attempt(() => client.callTool({ name: 'add', arguments: { a: 'x', b: 1 } })));
-  got.fail = text(await attempt(() => client.callTool({ name: 'fail', arguments: {} })));
-  got.unknown = text(await attempt(() => client.callTool({ name: 'nope', arguments: {} })));
-  got.many = (await client.callTool({ name: 'many', arguments: {} })).content.map((c) => c.type);
-  got.shard = text(await attempt(() => client.callTool({ name: 'shard', arguments: { shard: 'größe' } })));
+  got.sum = (await call('add', { a: 2, b: 3 })).structuredContent;
+  got.badArguments = text(await attempt(() => call('add', { a: 'x', b: 1 })));
+  got.fail = text(await attempt(() => call('fail')));
+  got.unknown = text(await attempt(() => call('nope')));
+  got.many = (await call('many')).content.map((c) => `${c.type} ${c.text ?? c.data ?? c.resource?.text ?? c.uri}`);
+  got.shard = text(await attempt(() => call('shard', { shard: 'größe' })));
 
-  await attempt(() => client.callTool({ name: 'rare', arguments: {} }));
-  got.refused = text(await attempt(() => client.callTool({ name: 'rare', arguments: {} })));
+  await attempt(() => call('rare'));
+  got.refused = text(await attempt(() => call('rare')));
 
   got.progress = [];
-  const onprogress = (p) => got.progress.push(p.progress);
-  const countdown = { name: 'countdown', arguments: {} };
-  got.countdown = text(await attempt(() => (asks.v1 ? client.callTool(countdown, undefined, { onprogress }) : client.callTool(countdown, { onprogress }))));
+  got.countdown = text(await attempt(() => call('countdown', {}, { onprogress: (p) => got.progress.push(p.progress) })));
 
-  asks.answer = { action: 'accept', content: { confirm: true } };
-  got.removeAccepted = text(await attempt(() => client.callTool({ name: 'remove', arguments: { name: 'x' } })));
-  asks.answer = { action: 'decline' };
-  got.removeDeclined = text(await attempt(() => client.callTool({ name: 'remove', arguments: { name: 'x' } })));
-  got.asked = asks.messages;
+  peer.answer = { action: 'accept', content: { confirm: true } };
+  got.removeAccepted = text(await attempt(() => call('remove', { name: 'x' })));
+  peer.answer = { action: 'decline' };
+  got.removeDeclined = text(await attempt(() => call('remove', { name: 'x' })));
+  got.asked = peer.asked;
 
-  const wait = { name: 'wait', arguments: {} };
-  const signal = AbortSignal.timeout(100);
+  const running = async () => (await call('waiting')).structuredContent.running;
+  const idle = await running();
   const begin = Date.now();
-  got.cancelled = await attempt(() => (asks.v1 ? client.callTool(wait, undefined, { signal }) : client.callTool(wait, { signal })));
+  got.cancelled = await attempt(() => call('wait', {}, { signal: AbortSignal.timeout(100) }));
   got.cancelledAfter = Date.now() - begin;
+  if (peer.modern) {
+    const limit = Date.now() + 2000;
+    while ((got.stillWaiting = (await running()) > idle) && Date.now() < limit) {
+      await new Promise((r) => setTimeout(r, 20));
+    }
+  }
 
   got.resources = (await client.listResources()).resources.map((r) => r.uri);
   got.templates = (await client.listResourceTemplates()).resourceTemplates.map((r) => r.uriTemplate);
-  got.resource = (await client.readResource({ uri: 'note://there' })).contents[0].text;
+  got.prompts = (await client.listPrompts()).prompts.map((p) => p.name);
+  got.resource = (await client.readResource({ uri: 'note://hello' })).contents[0].text;
+  got.fromTemplate = (await client.readResource({ uri: 'note://there' })).contents[0].text;
   got.missing = await attempt(() => client.readResource({ uri: 'note://nothing' }));
   got.prompt = (await client.getPrompt({ name: 'greet', arguments: { who: 'Ada' } })).messages[0].content.text;
   got.completion = (await client.complete({ ref: { type: 'ref/prompt', name: 'greet' }, argument: { name: 'who', value: 'a' } })).completion.values;
-  got.after = (await client.callTool({ name: 'add', arguments: { a: 20, b: 22 } })).structuredContent;
-  await client.close();
-  console.log(JSON.stringify(got));
+  got.after = (await call('add', { a: 20, b: 22 })).structuredContent;
+  return got;
 }
+
+// failures tells what the client's user sees when a call fails, and whether the connection outlives it. The client must
+// not have declared that it can ask its user.
+export async function failures(peer) {
+  const call = (name, args = {}) => peer.call({ name, arguments: args });
+  await call('rare').catch(() => {});
+  const got = [];
+  for (const [what, fn] of [
+    ['tool error', () => call('fail')],
+    ['bad arguments', () => call('add', { a: 'x', b: 1 })],
+    ['unknown tool', () => call('nope')],
+    ['refusal', () => call('rare')],
+    ['question', () => call('remove', { name: 'x' })],
+    ['too large', () => call('remove', { name: 'x'.repeat(5 << 20) })],
+    ['missing resource', () => peer.client.readResource({ uri: 'note://nothing' })],
+  ]) {
+    let shown;
+    try {
+      const r = await fn();
+      shown = `${r.isError ? 'tool error' : 'NO ERROR'}: ${r.content?.[0]?.text}`;
+    } catch (e) {
+      shown = `${e.name} ${e.code}: ${e.message}`;
+    }
+    const next = await call('add', { a: 1, b: 1 }).catch((e) => e);
+    got.push({ what, shown, survived: next.structuredContent?.sum === 2 });
+  }
+  return got;
+}
+
+// counting is a fetch that counts requests by their method.
+export function counting() {
+  const counts = {};
+  return {
+    sent: (method) => counts[method] ?? 0,
+    fetch: (url, init) => {
+      const { method } = typeof init?.body === 'string' ? JSON.parse(init.body) : {};
+      counts[method] = (counts[method] ?? 0) + 1;
+      return fetch(url, init);
+    },
+  };
+}
+
+export const acts = { walk, failures };
