@@ -32,7 +32,7 @@ var reasons = map[string]string{
 	"bad arguments":    "do not fit the input schema of add",
 	"unknown tool":     "nope",
 	"refusal":          refusedText,
-	"question":         "", // see below: it differs by era
+	"question":         "", // it differs by era
 	"too large":        "too large",
 	"missing resource": "not found",
 }
@@ -82,7 +82,7 @@ func TestShown(t *testing.T) {
 			}
 			fmt.Fprintf(&table, "  %-17s %s\n", s.What, steady(s.Shown))
 		}
-		if len(c.got) < len(reasons)-1 {
+		if len(c.got) < len(reasons)-1 { // a command line has no room for what is too large
 			t.Errorf("%s: only %d failures", c.client, len(c.got))
 		}
 	}
@@ -100,14 +100,16 @@ func TestShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(string(want), "\n")
-	for i, line := range strings.Split(table.String(), "\n") {
-		if i >= len(lines) || line != lines[i] {
-			old := "(nothing)"
-			if i < len(lines) {
-				old = lines[i]
-			}
-			t.Errorf("%s:%d: got\n%s\nwant\n%s\nif that is meant: go test ./clients -run Shown -update", golden, i+1, line, old)
+	old, now := strings.Split(string(want), "\n"), strings.Split(table.String(), "\n")
+	line := func(lines []string, i int) string {
+		if i < len(lines) {
+			return lines[i]
+		}
+		return "(the end)"
+	}
+	for i := range max(len(old), len(now)) {
+		if line(old, i) != line(now, i) {
+			t.Errorf("%s:%d: got\n%s\nwant\n%s\nif that is meant: go test ./clients -run Shown -update", golden, i+1, line(now, i), line(old, i))
 		}
 	}
 }
