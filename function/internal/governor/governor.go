@@ -125,13 +125,9 @@ func (g *Governor) Admit(ctx context.Context, weight int64, limits []*Limit) (co
 // wait lets the claim wait for the counters, with the lock released in between.
 func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	if g.opts.Alone {
-		if !g.sending {
-			g.sending = true
-			g.deliver()
-		}
-		if claim.Decided {
-			return
-		}
+		g.deliver()
+		g.book.Abandon(claim) // unless it is decided, as it is
+		return
 	}
 	done := make(chan struct{})
 	g.waiting[claim] = done
@@ -163,7 +159,7 @@ func (g *Governor) send() {
 	}
 }
 
-// deliver sends messages until there is nothing to say, with the lock released on the way.
+// deliver sends messages until there is nothing to say, with the lock released on the way to counters that are shared.
 func (g *Governor) deliver() {
 	for {
 		d := g.book.Next(g.now())
@@ -171,9 +167,15 @@ func (g *Governor) deliver() {
 			g.sending = false
 			return
 		}
-		g.mu.Unlock()
+		// Alone, the lock is kept: the answer is a computation, and whoever waited for it with a time limit could lose to the
+		// scheduler alone.
+		if !g.opts.Alone {
+			g.mu.Unlock()
+		}
 		reply, err := g.draw(d)
-		g.mu.Lock()
+		if !g.opts.Alone {
+			g.mu.Lock()
+		}
 		now := g.now()
 		if err != nil {
 			g.book.Lose(d.Seq)

@@ -204,6 +204,30 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// slow are counters that take their time, as any goroutine may on a machine with too much to do.
+type slow struct{ *Standalone }
+
+func (s slow) Draw(ctx context.Context, d *Draw) (Reply, error) {
+	time.Sleep(30 * time.Millisecond)
+	return s.Standalone.Draw(ctx, d)
+}
+
+func TestAloneNeverGivesUpOnItself(t *testing.T) {
+	c := NewStandalone(time.Now)
+	g := New(Options{Instance: "one", Counters: slow{c}, Epochs: c, Alone: true})
+	defer g.Close()
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			_, _, d := g.Admit(t.Context(), 1, []*Limit{{Key: "x", Concurrency: 10}})
+			if !d.Admitted() || d.Outage {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestFencing(t *testing.T) {
 	s := &stalled{Standalone: NewStandalone(time.Now)}
 	g := New(Options{Instance: "one", Counters: s, Epochs: s, Lease: 400 * time.Millisecond})
