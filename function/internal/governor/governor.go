@@ -37,6 +37,7 @@ type Governor struct {
 	shares  map[*Limit]*share
 	beat    *time.Timer
 	closed  bool
+	senders sync.WaitGroup
 }
 
 // ErrFenced is the cause of the end of a call whose slot could not be renewed.
@@ -151,11 +152,11 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 func (g *Governor) send() {
 	if !g.sending && !g.closed {
 		g.sending = true
-		go func() {
+		g.senders.Go(func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			g.deliver()
-		}()
+		})
 	}
 }
 
@@ -302,7 +303,8 @@ func (g *Governor) arm() {
 	})
 }
 
-// Close stops the heartbeat and gives back the slots that no call uses, so that others need not wait for the lease's end.
+// Close stops the heartbeat and gives back the slots that no call uses, so that others need not wait for the lease's end. No
+// message goes out once it has returned.
 func (g *Governor) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -313,6 +315,9 @@ func (g *Governor) Close() {
 	if g.beat != nil {
 		g.beat.Stop()
 	}
+	g.mu.Unlock()
+	g.senders.Wait() // each message has a deadline
+	g.mu.Lock()
 	if !g.opts.Alone && !g.sending && g.now() >= g.down {
 		g.book.Resign()
 		g.sending = true

@@ -286,3 +286,32 @@ func BenchmarkAdmit(b *testing.B) {
 	}
 	b.ReportMetric(float64(refused), "refused")
 }
+
+// TestCloseIsTheEnd wants no message after Close: one that comes late could open an epoch for counters that were lost since.
+func TestCloseIsTheEnd(t *testing.T) {
+	c := &slowCounters{Standalone: NewStandalone(time.Now)}
+	g := New(Options{Instance: "n", Counters: c, Epochs: c.Standalone, Patience: 100 * time.Millisecond})
+	g.Warm()
+	_, l, d := g.Admit(t.Context(), 1, []*Limit{{Key: "k", Scope: "k", Concurrency: 3}})
+	if !d.Admitted() {
+		t.Fatalf("%+v", d)
+	}
+	l.Release()
+	g.Close()
+	before := c.draws.Load()
+	time.Sleep(60 * time.Millisecond)
+	if after := c.draws.Load(); after != before || before == 0 {
+		t.Errorf("%d messages before the end of Close, %d later", before, after)
+	}
+}
+
+type slowCounters struct {
+	*Standalone
+	draws atomic.Int64
+}
+
+func (c *slowCounters) Draw(ctx context.Context, d *Draw) (Reply, error) {
+	time.Sleep(20 * time.Millisecond)
+	c.draws.Add(1)
+	return c.Standalone.Draw(ctx, d)
+}
