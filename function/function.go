@@ -40,6 +40,7 @@ type options struct {
 	getenv   func(string) string
 	logger   *slog.Logger
 	loopback bool
+	memory   bool
 	pageSize int
 }
 
@@ -88,6 +89,10 @@ func WithPageSize(n int) Option { return func(o *options) { o.pageSize = n } }
 // WithLoopback binds the server to this machine: it listens on 127.0.0.1, answers only requests that were sent to that
 // name, and takes calls from any web page that this machine serves.
 func WithLoopback() Option { return func(o *options) { o.loopback = true } }
+
+// WithMemoryStore keeps in this process what must outlive Redis, where the settings name no project. The Redis must begin and
+// end with the process too, as in the local run and in tests.
+func WithMemoryStore() Option { return func(o *options) { o.memory = true } }
 
 // Main serves until SIGTERM or SIGINT, drains, and returns; a fault stops the start with status 1 and all faults listed.
 // Settings come from the environment (README.md has the table).

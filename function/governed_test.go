@@ -216,9 +216,10 @@ func TestUnknownNamesMakeNoKeys(t *testing.T) {
 	}
 }
 
-func TestQuotaIsSaidToBeMissing(t *testing.T) {
-	_, err := New(t.Context(), WithGetenv(env()), WithTools(NewAction("x", "X.", func(context.Context, None) error { return nil }, PerDay(5))))
-	if err == nil || !strings.Contains(err.Error(), "not enforced yet") {
+func TestQuotaNeedsAStore(t *testing.T) {
+	tool := NewAction("x", "X.", func(context.Context, None) error { return nil }, PerDay(5))
+	_, err := New(t.Context(), WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1")), WithTools(tool))
+	if err == nil || !strings.Contains(err.Error(), "GOOGLE_CLOUD_PROJECT") {
 		t.Errorf("%v", err)
 	}
 }

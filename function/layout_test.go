@@ -19,17 +19,19 @@ const module = "example.com/erlmcp"
 
 // mayImport is the house: each room and the rooms that it may import. The composition above them may import all.
 var mayImport = map[string][]string{
-	"config":      {},
-	"seal":        {},
-	"identity":    {"outbound"},
-	"telemetry":   {},
-	"governor":    {},
-	"redisdb":     {"governor"},
-	"firestoredb": {"governor"},
-	"mcp":         {"seal"},
-	"edge":        {"mcp"},
-	"catalog":     {"mcp", "policy"},
-	"admission":   {"identity", "governor", "policy", "catalog", "receipt", "mcp"},
+	"config":                {},
+	"seal":                  {},
+	"identity":              {"outbound"},
+	"telemetry":             {},
+	"governor":              {},
+	"redisdb":               {"governor"},
+	"firestoredb":           {"governor"},
+	"memdb":                 {"governor"},
+	"governor/governortest": {"governor"},
+	"mcp":                   {"seal"},
+	"edge":                  {"mcp"},
+	"catalog":               {"mcp", "policy"},
+	"admission":             {"identity", "governor", "policy", "catalog", "receipt", "mcp"},
 }
 
 // onlyIn names modules that belong to one room each.

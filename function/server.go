@@ -11,16 +11,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"example.com/erlmcp/function/internal/admission"
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/edge"
-	"example.com/erlmcp/function/internal/firestoredb"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/mcp"
-	"example.com/erlmcp/function/internal/redisdb"
 	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/telemetry"
 )
@@ -68,15 +65,19 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
 	var gate *admission.Gate
-	limits, closeCounters, governing := govern(ctx, cfg, instance, o.logger)
+	limits, shared, governing := govern(ctx, &o, cfg, instance)
 	faults = errors.Join(faults, governing)
 	if err == nil {
-		gate, err = admission.New(admission.Options{
-			Governor: limits, Catalog: entries, PerSecond: float64(cfg.RatePerSecond), Concurrency: int64(cfg.MaxCalls),
-		})
+		a := gateOptions(cfg, entries, shared)
+		a.Governor, a.Logger = limits, o.logger
+		if cfg.Governed {
+			a.Guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls, Workers: cfg.Workers})
+		}
+		gate, err = admission.New(a)
 		faults = errors.Join(faults, err)
 	}
 	if faults != nil {
+		shared.close()
 		return nil, &StartError{faults}
 	}
 	// What tells the server to go must not end running calls: Close does, after the drain.
@@ -88,7 +89,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		loopback: o.loopback,
 		gate:     gate,
 		governor: limits,
-		stop:     func() { stop(); closeCounters() },
+		stop:     func() { stop(); shared.close() },
 	}
 	endpoint := edge.NewHandler(edge.Options{
 		Engine: mcp.NewServer(mcp.Options{
@@ -105,32 +106,45 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 // Close ends what still runs.
 func (s *Server) Close() { s.stop() }
 
-// govern makes the governor and what ends it: with counters that the fleet shares, or with this process's own.
-func govern(ctx context.Context, cfg *config.Config, instance string, logger *slog.Logger) (*governor.Governor, func(), error) {
+// gateOptions are the limits of the settings.
+func gateOptions(cfg *config.Config, entries *catalog.Catalog, p *parts) admission.Options {
+	return admission.Options{
+		Catalog:    entries,
+		Quotas:     p.quotas != nil,
+		Everything: admission.Limit{PerSecond: float64(cfg.RatePerSecond), Concurrency: int64(cfg.MaxCalls)},
+		EachTenant: admission.Limit{PerSecond: float64(cfg.TenantRate), Concurrency: int64(cfg.TenantCalls), PerDay: int64(cfg.TenantPerDay)},
+		EachClient: admission.Limit{PerSecond: float64(cfg.ClientRate), Concurrency: int64(cfg.ClientCalls)},
+	}
+}
+
+// limitsOf lists the limits that servers with these settings hold under orders.
+func limitsOf(cfg *config.Config, entries *catalog.Catalog, p *parts, orders *governor.Orders) ([]governor.Limit, error) {
+	return admission.Limits(gateOptions(cfg, entries, p), orders)
+}
+
+var outages = map[string]governor.Outage{"closed": governor.Shut, "local": governor.Local, "open": governor.Open}
+
+// govern makes the governor on the parts that the settings name.
+func govern(ctx context.Context, o *options, cfg *config.Config, instance string) (*governor.Governor, *parts, error) {
 	if !cfg.Governed {
-		return nil, func() {}, nil
+		return nil, &parts{close: func() {}}, nil
 	}
-	if cfg.Alone {
-		counters := governor.NewStandalone(time.Now)
-		g := governor.New(governor.Options{Instance: instance, Counters: counters, Epochs: counters, Alone: true, Logger: logger})
-		return g, g.Close, nil
-	}
-	client, err := redisdb.Connect(string(cfg.Redis))
+	p, err := openParts(ctx, cfg, o.memory)
 	if err != nil {
-		return nil, func() {}, errors.New("REDIS_URL: is not a URL such as rediss://:password@host:6379") // the cause may hold the password
+		return nil, p, err
 	}
-	epochs, closeStore := governor.Epochs(redisdb.Storeless{Now: time.Now}), func() error { return nil }
-	if cfg.Project != "" {
-		store, err := firestoredb.Connect(ctx, cfg.Project)
-		if err != nil {
-			client.Close()
-			return nil, func() {}, fmt.Errorf("GOOGLE_CLOUD_PROJECT: Firestore of %s can't be opened: %w", cfg.Project, err)
-		}
-		epochs, closeStore = store, store.Close
+	g := governor.New(governor.Options{
+		Instance: instance, Counters: p.counters, Epochs: p.epochs, Orders: p.orders, Quotas: p.quotas, Alone: cfg.Alone,
+		RateOutage: outages[cfg.RateOutage], SlotOutage: outages[cfg.SlotOutage], Logger: o.logger,
+	})
+	closeParts := p.close
+	p.close = sync.OnceFunc(func() { g.Close(); closeParts() })
+	if cfg.Alone {
+		g.Warm()
+	} else {
+		go g.Warm() // a start must not wait for Redis
 	}
-	g := governor.New(governor.Options{Instance: instance, Counters: redisdb.NewCounters(client), Epochs: epochs, Logger: logger})
-	go g.Warm()
-	return g, sync.OnceFunc(func() { g.Close(); client.Close(); closeStore() }), nil
+	return g, p, nil
 }
 
 // ServeHTTP serves one request.

@@ -111,9 +111,27 @@ func PerSecond(rate float64, burst int) ToolOption {
 // AtATime limits how many calls run at a time over the whole fleet.
 func AtATime(n int) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.Concurrency = n } }
 
-// PerDay limits the calls of one UTC day over the whole fleet. It is not enforced yet: a server with such a tool does not
-// start.
+// PerDay limits the calls of one UTC day over the whole fleet. What was used is kept in the store, so that it outlives
+// Redis: a fleet with such a tool needs GOOGLE_CLOUD_PROJECT.
 func PerDay(n int64) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.PerDay = n } }
+
+// Shadow lets the tool's own limits count and refuse no one: the log says what they would have refused.
+func Shadow() ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.Shadow = true } }
+
+// Upstream names what the tool calls outside of this server, such as "crm". At one instance at most WORKERS calls at a time
+// go to each upstream, an operator can kill all tools of it at once, and they share a breaker.
+func Upstream(name string) ToolOption { return func(t *catalog.Tool) { t.Terms.Upstream = name } }
+
+// Breaker stops calls to the tool's upstream, or to the tool itself where it names none, after so many failures in a row,
+// on all instances and for so long; then single calls try whether it works again. Failures are errors that wrap
+// [ErrUnavailable], calls beyond their time limit, and panics.
+func Breaker(failures int, rest time.Duration) ToolOption {
+	return func(t *catalog.Tool) { t.Terms.Breaker = catalog.Breaker{Failures: failures, Rest: rest} }
+}
+
+// ErrUnavailable is to be wrapped by the error of a tool when what it calls did not answer or failed, other than by
+// refusing the arguments: it counts for the tool's [Breaker].
+var ErrUnavailable = mcp.ErrUnavailable
 
 // InputSchema replaces the schema that comes from In, for what struct tags can't say: a JSON Schema 2020-12 of an object.
 func InputSchema(schema string) ToolOption {

@@ -73,10 +73,26 @@ Ctrl-C stops it.
 `
 
 // greet says where the server is and what to do with it.
-func greet(w io.Writer, url string, withSample bool, now time.Time) {
+func greet(w io.Writer, url, redis string, withSample bool, now time.Time) {
 	fmt.Fprintf(w, "erlmcp listens at %s\n\n", url)
 	for _, t := range tries(withSample, now) {
 		fmt.Fprintf(w, "%s\n\n%s\n", t.what, t.curl(url))
 	}
+	if redis != "" {
+		tool := "time_in_zone"
+		if withSample {
+			tool = "distance"
+		}
+		fmt.Fprintf(w, operator, redis, tool)
+	}
 	fmt.Fprintf(w, clients, url)
 }
+
+const operator = `Be its operator: see the limits, stop a tool while it runs:
+
+  export REDIS_URL=%[1]s
+  go run ./function/cmd/erlmcp limits
+  go run ./function/cmd/erlmcp kill tool:%[2]s -reason "trying it out"
+  go run ./function/cmd/erlmcp kill tool:%[2]s -lift
+
+`

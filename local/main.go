@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/local/embedded"
 	"example.com/erlmcp/local/sample"
 )
 
@@ -51,12 +52,17 @@ func run(args []string, out io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	s, err := function.New(ctx, catalog(*withSample)...)
+	redis, opts, stopRedis, err := embedded.Redis(os.Getenv)
+	if err != nil {
+		return err
+	}
+	defer stopRedis()
+	s, err := function.New(ctx, append(opts, catalog(*withSample)...)...)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	return s.Run(ctx, func(url string) { greet(out, url, *withSample, time.Now()) })
+	return s.Run(ctx, func(url string) { greet(out, url, redis, *withSample, time.Now()) })
 }
 
 func catalog(withSample bool) []function.Option {

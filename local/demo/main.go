@@ -1,5 +1,5 @@
 // Command demo walks through what the server does: a governed call in both eras, a question to the user that any instance can
-// follow up, and refusals with their reasons. It shows each exchange as it goes over the wire.
+// follow up, refusals with their reasons, and a tool that an operator stops. It shows each exchange as it goes over the wire.
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/local/embedded"
 	"example.com/erlmcp/local/sample"
 )
 
@@ -38,11 +39,16 @@ func walk(ctx context.Context, out io.Writer) error {
 	key := make([]byte, 32)
 	rand.Read(key)
 	keys := base64.StdEncoding.EncodeToString(key)
-	first, err := instance(ctx, keys)
+	redis, _, stopRedis, err := embedded.Redis(func(string) string { return "" })
 	if err != nil {
 		return err
 	}
-	second, err := instance(ctx, keys)
+	defer stopRedis()
+	first, err := instance(ctx, keys, redis)
+	if err != nil {
+		return err
+	}
+	second, err := instance(ctx, keys, redis)
 	if err != nil {
 		return err
 	}
@@ -88,14 +94,24 @@ func walk(ctx context.Context, out io.Writer) error {
 	d.title("7. Refused: too large a body, with the reason and the receipt's id in the answer")
 	d.modern(first, "distance", `"arguments":{"from":"`+strings.Repeat("x", 5<<20)+`"}`)
 
-	d.title("Kill switch and receipts join this walk as they are built.")
+	d.title("8. An operator stops a tool, on all instances")
+	if err := order(ctx, redis, func(o *function.Orders) error {
+		return o.Kill(function.Kill{Scope: "tool:distance", Reason: "its map is being redrawn", At: time.Now()})
+	}); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second)
+	d.modern(first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
+	d.modern(second, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
+
+	d.title("Receipts join this walk as they are built.")
 	return d.err
 }
 
 // instance starts a server on a free port and returns the URL of its endpoint.
-func instance(ctx context.Context, keys string) (string, error) {
-	env := map[string]string{"PORT": "0", "ERLMCP_KEYS": keys, "DRAIN_TIMEOUT": "0s"}
-	s, err := function.New(ctx, function.WithLoopback(), function.WithLogger(slog.New(slog.DiscardHandler)),
+func instance(ctx context.Context, keys, redis string) (string, error) {
+	env := map[string]string{"PORT": "0", "ERLMCP_KEYS": keys, "DRAIN_TIMEOUT": "0s", "REDIS_URL": redis}
+	s, err := function.New(ctx, function.WithLoopback(), function.WithMemoryStore(), function.WithLogger(slog.New(slog.DiscardHandler)),
 		function.WithGetenv(func(name string) string { return env[name] }),
 		function.WithTools(sample.Tools()...), function.WithResources(sample.Resources()...), function.WithPrompts(sample.Prompts()...))
 	if err != nil {
@@ -109,6 +125,17 @@ func instance(ctx context.Context, keys string) (string, error) {
 	case err := <-failed:
 		return "", err
 	}
+}
+
+// order changes what holds on the fleet, as erlmcp kill and erlmcp limits do.
+func order(ctx context.Context, redis string, change func(*function.Orders) error) error {
+	op, err := function.OpenOperator(ctx, function.WithGetenv(func(name string) string { return map[string]string{"REDIS_URL": redis}[name] }))
+	if err != nil {
+		return err
+	}
+	defer op.Close()
+	_, err = op.Change(ctx, change)
+	return err
 }
 
 func modernBody(tool, params string) string {

@@ -20,12 +20,19 @@ Usage:
   erlmcp probe      exit 0 if the server at PORT is healthy
   erlmcp settings   list the settings
   erlmcp version    print the version
+  erlmcp kill       stop a tool, a tenant, an upstream or everything, on all instances: erlmcp kill -h
+  erlmcp limits     show and change the limits of the running fleet: erlmcp limits -h
 `
 
 func main() {
 	command := "serve"
 	if len(os.Args) > 1 {
 		command = os.Args[1]
+	}
+	switch command {
+	case "kill", "limits":
+		operate(command, os.Args[2:])
+		return
 	}
 	if len(os.Args) > 2 {
 		fail(fmt.Errorf("erlmcp %s takes no arguments", command))

@@ -5,9 +5,9 @@ package admission
 
 import (
 	"context"
-	"fmt"
-	"math"
-	"strconv"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
@@ -16,7 +16,7 @@ import (
 	"example.com/erlmcp/function/internal/mcp"
 )
 
-// Limits are counted in quarters of a call, so that a list can cost less than a call.
+// Rates are counted in quarters of a call, so that a list can cost less than a call.
 const (
 	units      = 4
 	listWeight = 1
@@ -24,60 +24,114 @@ const (
 
 // Options configure a [Gate].
 type Options struct {
-	Governor *governor.Governor // nil admits all
+	Governor *governor.Governor // nil admits all that the guard does
+	Guard    *governor.Guard    // nil admits all
 	Catalog  *catalog.Catalog
-	// PerSecond and Concurrency limit all calls together; 0 is no limit.
-	PerSecond   float64
-	Concurrency int64
+	Quotas   bool // there is a store to keep daily quotas in
+	// What is allowed on all calls together, and to each tenant and client.
+	Everything, EachTenant, EachClient Limit
+	Now                                func() time.Time
+	Logger                             *slog.Logger
 }
 
 // A Gate implements [mcp.Gate].
 type Gate struct {
-	governor *governor.Governor
-	calls    *governor.Limit // on everything
-	lists    *governor.Limit // the same rate, and no slot: a list is answered at once
-	tools    map[string]tool
+	opts    Options
+	rules   atomic.Pointer[rules]
+	mu      sync.Mutex
+	callers atomic.Pointer[callers]
+	told    map[string]time.Time // when the log last heard of a limit in shadow mode
+	broken  atomic.Pointer[string]
 }
 
-type tool struct {
-	weight int64
-	limits []*governor.Limit // its own and the one on everything
+// callers remember what the governor is asked for each caller and rule.
+type callers struct {
+	rules *rules
+	known sync.Map // caller: *governor.Call
+	size  atomic.Int64
 }
+
+type caller struct {
+	principal identity.Principal
+	rule      string // a tool, or kindList or kindCall
+}
+
+const (
+	kindList = "\x00list"
+	kindCall = "\x00call"
+)
+
+// mostCallers bounds what is remembered of callers.
+const mostCallers = 10000
 
 // New returns a gate. Its error lists the faults of the limits.
 func New(o Options) (*Gate, error) {
-	g := &Gate{governor: o.Governor, tools: map[string]tool{}}
-	g.calls = limit("everything", "all", o.PerSecond, 0, o.Concurrency)
-	g.lists = limit("everything", "all", o.PerSecond, 0, 0)
-	err := o.Catalog.EachTool(func(name string, terms catalog.Terms) error {
-		if terms.Limits.PerDay > 0 {
-			return fmt.Errorf("tool %q: a limit of calls a day is not enforced yet: leave it out", name)
-		}
-		t := tool{weight: units * int64(max(terms.Weight, 1)), limits: []*governor.Limit{g.calls}}
-		if l := terms.Limits; l.PerSecond > 0 || l.Concurrency > 0 {
-			// Names of the catalog alone become keys: what a caller writes never does.
-			own := limit("tool:"+name, "tool:"+name, l.PerSecond, l.Burst, int64(l.Concurrency))
-			if err := own.Check(); err != nil {
-				return fmt.Errorf("tool %q: %w", name, err)
-			}
-			t.limits = []*governor.Limit{own, g.calls}
-		}
-		g.tools[name] = t
-		return nil
-	})
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{opts: o, told: map[string]time.Time{}}
+	r, err := makeRules(&o, &governor.Orders{})
+	if o.Governor != nil {
+		r.orders = o.Governor.Orders()
+	}
+	g.use(r)
 	return g, err
 }
 
-// limit makes a limit of calls; a burst of 0 is the default one.
-func limit(scope, key string, perSecond float64, burst int, concurrency int64) *governor.Limit {
-	l := &governor.Limit{Scope: scope, Key: key, PerSecond: perSecond * units, Concurrency: concurrency}
-	if perSecond > 0 {
-		l.Burst = units * max(1, perSecond/10)
-		if burst > 0 {
-			l.Burst = units * float64(burst)
-		}
+func (g *Gate) use(r *rules) {
+	g.rules.Store(r)
+	g.callers.Store(&callers{rules: r})
+}
+
+// current returns the rules in force: those of the orders that the governor knows now.
+func (g *Gate) current() *callers {
+	c := g.callers.Load()
+	orders := g.opts.Governor.Orders()
+	if c.rules.orders == orders {
+		return c
 	}
-	return l
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c = g.callers.Load(); c.rules.orders != orders {
+		r, err := makeRules(&g.opts, orders)
+		if err != nil {
+			g.opts.Logger.Error("not all of the operators' orders can be followed", "error", err)
+			text := "orders: " + err.Error()
+			g.broken.Store(&text)
+		} else {
+			g.broken.Store(nil)
+		}
+		g.use(r)
+		c = g.callers.Load()
+	}
+	return c
+}
+
+// ask returns what the governor is to be asked for a message.
+func (c *callers) ask(p *identity.Principal, method, name string) *governor.Call {
+	key := caller{principal: *p, rule: kindList}
+	base, isCall := &c.rules.list.call, false
+	switch method {
+	case "tools/call":
+		if t, ok := c.rules.tools[name]; ok { // an unknown one is answered like a list, and has no key
+			key.rule, base, isCall = name, &t.call, true
+		}
+	case "prompts/get", "resources/read", "completion/complete":
+		key.rule, base, isCall = kindCall, &c.rules.call.call, true
+	}
+	if known, ok := c.known.Load(key); ok {
+		return known.(*governor.Call)
+	}
+	call := c.rules.of(p, base, isCall)
+	if c.size.Add(1) > mostCallers {
+		c.known.Clear()
+		c.size.Store(1)
+	}
+	c.known.Store(key, call)
+	return call
 }
 
 // A ticket is what the two decisions share.
@@ -85,7 +139,30 @@ type ticket struct {
 	principal *identity.Principal
 	admitted  bool // from the headers
 	ctx       context.Context
-	lease     *governor.Lease
+	hold      hold
+}
+
+// A hold is what an admitted message has to give back.
+type hold struct {
+	gate     *Gate
+	lease    *governor.Lease
+	upstream string
+}
+
+func (h *hold) release(failed bool) {
+	if h.gate == nil {
+		return
+	}
+	if h.lease != nil {
+		if failed {
+			h.lease.Fail()
+		}
+		h.lease.Release()
+	}
+	if h.gate.opts.Guard != nil {
+		h.gate.opts.Guard.Leave(h.upstream)
+	}
+	*h = hold{}
 }
 
 func (t *ticket) Caller() string { return t.principal.String() }
@@ -97,7 +174,7 @@ func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal)
 		return t, nil
 	}
 	var refusal *mcp.Refusal
-	t.ctx, t.lease, refusal = g.admit(ctx, h.RequestID, h.Method, h.Name)
+	t.ctx, t.hold, refusal = g.admit(ctx, t.principal, h.RequestID, h.Method, h.Name)
 	t.admitted = refusal == nil
 	return t, refusal
 }
@@ -105,86 +182,69 @@ func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal)
 // Begin decides what Head has not, and puts the principal into the context of the call.
 func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.Context, func(mcp.Outcome), *mcp.Refusal) {
 	t := mt.(*ticket)
-	lease := t.lease
+	held := t.hold
 	if t.admitted {
-		ctx, t.lease = t.ctx, nil
+		ctx, t.hold = t.ctx, hold{}
 	} else {
 		var refusal *mcp.Refusal
-		if ctx, lease, refusal = g.admit(ctx, c.Head.RequestID, c.Method, c.Name); refusal != nil {
+		if ctx, held, refusal = g.admit(ctx, t.principal, c.Head.RequestID, c.Method, c.Name); refusal != nil {
 			return ctx, nil, refusal
 		}
 	}
-	return identity.NewContext(ctx, t.principal), func(mcp.Outcome) {
-		if lease != nil {
-			lease.Release()
-		}
+	return identity.NewContext(ctx, t.principal), func(o mcp.Outcome) {
+		held.release(o == mcp.Unavailable || o == mcp.TimedOut || o == mcp.Panicked)
 	}, nil
 }
 
 // Drop gives back the slot of a request that was admitted from its headers and then came to nothing; its token is spent.
-func (g *Gate) Drop(mt mcp.Ticket) {
-	if t := mt.(*ticket); t.lease != nil {
-		t.lease.Release()
-		t.lease = nil
-	}
-}
+func (g *Gate) Drop(mt mcp.Ticket) { mt.(*ticket).hold.release(false) }
 
-func (g *Gate) admit(ctx context.Context, requestID, method, name string) (context.Context, *governor.Lease, *mcp.Refusal) {
-	if g.governor == nil {
-		return ctx, nil, nil
-	}
-	weight, limits := int64(listWeight), []*governor.Limit{g.lists}
-	switch method {
-	case "tools/call":
-		if t, ok := g.tools[name]; ok {
-			weight, limits = t.weight, t.limits
+func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, method, name string) (context.Context, hold, *mcp.Refusal) {
+	h := hold{gate: g}
+	if g.opts.Guard != nil {
+		if method == "tools/call" {
+			h.upstream = g.rules.Load().tools[name].upstream
 		}
-	case "prompts/get", "resources/read", "completion/complete":
-		weight, limits = units, []*governor.Limit{g.calls}
+		if d := g.opts.Guard.Enter(h.upstream); !d.Admitted() {
+			return ctx, hold{}, refusal(d, requestID)
+		}
 	}
-	ctx, lease, d := g.governor.Admit(ctx, weight, limits)
+	if g.opts.Governor == nil {
+		return ctx, h, nil
+	}
+	ctx, lease, d := g.opts.Governor.Admit(ctx, g.current().ask(p, method, name))
 	if !d.Admitted() {
-		return ctx, nil, refusal(d, requestID)
+		h.release(false)
+		return ctx, hold{}, refusal(d, requestID)
 	}
-	return ctx, lease, nil
+	for _, l := range d.Shadow {
+		g.tell(ctx, l, requestID)
+	}
+	h.lease = lease
+	return ctx, h, nil
 }
 
-// refusal words a decision for the person who reads it.
-func refusal(d governor.Decision, requestID string) *mcp.Refusal {
-	r := &mcp.Refusal{Scope: d.Limit.Scope, RetryAfter: d.Wait, Receipt: requestID}
-	var what string
-	if d.Kind == governor.Tokens {
-		perSecond := d.Limit.PerSecond / units
-		r.Reason, r.Limit = mcp.RateLimited, trim(perSecond)+"/s"
-		what = "the limit of " + trim(perSecond) + " calls a second"
-		quota, window := perSecond, 1.0
-		if perSecond < 1 { // headers have whole numbers only
-			quota, window = 1, 1/perSecond
-		}
-		wait := max(1, int64(math.Ceil(d.Wait.Seconds())))
-		r.RateLimitPolicy = fmt.Sprintf("%q;q=%.0f;w=%.0f", d.Limit.Scope, math.Floor(quota), math.Ceil(window))
-		r.RateLimit = fmt.Sprintf("%q;r=0;t=%d", d.Limit.Scope, wait)
-	} else {
-		r.Reason, r.Limit = mcp.Concurrency, strconv.FormatInt(d.Limit.Concurrency, 10)
-		what = fmt.Sprintf("the limit of %d calls at a time", d.Limit.Concurrency)
+// tell says in the log what a limit in shadow mode would have refused, once a second.
+func (g *Gate) tell(ctx context.Context, l *governor.Limit, requestID string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now := g.opts.Now(); now.Sub(g.told[l.Scope]) >= time.Second {
+		g.told[l.Scope] = now
+		g.opts.Logger.WarnContext(ctx, "a limit in shadow mode would have refused a call", "scope", l.Scope, "request_id", requestID)
 	}
-	r.Message = fmt.Sprintf("refused: %s on %s is reached; try again in %v", what, d.Limit.Scope, d.Wait.Round(10*time.Millisecond)+10*time.Millisecond)
-	if d.Outage {
-		r.Reason = mcp.Backpressure
-		r.Message = fmt.Sprintf("refused: %s on %s can't be counted at the moment; try again in %v", what, d.Limit.Scope, d.Wait.Round(10*time.Millisecond))
-	}
-	return r
 }
-
-func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // Ready tells whether the gate can decide: it always can, if need be by its outage rules.
 func (g *Gate) Ready() bool { return true }
 
 // Degraded says what does not work as it should.
 func (g *Gate) Degraded() []string {
-	if g.governor == nil {
+	if g.opts.Governor == nil {
 		return nil
 	}
-	return g.governor.Degraded()
+	out := g.opts.Governor.Degraded()
+	if text := g.broken.Load(); text != nil {
+		out = append(out, *text)
+	}
+	return out
 }

@@ -23,6 +23,17 @@ type Terms struct {
 	Timeout time.Duration // for one call
 	Weight  int           // what one call costs against a rate; 0 counts as 1
 	Limits  Limits
+	// Upstream names what the entry calls outside of this server; entries that call the same share a breaker and the
+	// workers of an instance.
+	Upstream string
+	Breaker  Breaker
+}
+
+// A Breaker stops calls to an upstream, or to the entry itself where it names none, after so many failures in a row, for so
+// long. Zero is no breaker.
+type Breaker struct {
+	Failures int
+	Rest     time.Duration
 }
 
 // Limits hold for an entry over the whole fleet. Zero is no limit.
@@ -31,6 +42,7 @@ type Limits struct {
 	Burst       int     // calls at once on top; 0 for a tenth of a second's worth, at least 1
 	Concurrency int     // calls at a time
 	PerDay      int64   // calls in a UTC day
+	Shadow      bool    // counted and said in the log, and refuses no one
 }
 
 func (t Terms) check() error {
@@ -44,6 +56,12 @@ func (t Terms) check() error {
 	}
 	if l := t.Limits; l.PerSecond < 0 || l.Burst < 0 || l.Concurrency < 0 || l.PerDay < 0 {
 		fault("a limit is negative: %+v", l)
+	}
+	if b := t.Breaker; b.Failures < 0 || (b.Failures > 0) != (b.Rest > 0) {
+		fault("a breaker needs a number of failures and a time to rest: it has %d and %v", b.Failures, b.Rest)
+	}
+	if strings.ContainsFunc(t.Upstream, func(r rune) bool { return r <= ' ' }) || len(t.Upstream) > 128 {
+		fault("the upstream %q is not a name without spaces", t.Upstream)
 	}
 	return errors.Join(faults...)
 }

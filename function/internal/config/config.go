@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,14 @@ type Config struct {
 	Project           string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
 	MaxCalls          int           // MAX_CONCURRENT_CALLS
 	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
+	TenantCalls       int           // TENANT_MAX_CONCURRENT_CALLS: for each tenant; 0 is no limit, as in the next four
+	TenantRate        int           // TENANT_RATE_LIMIT_PER_SECOND
+	TenantPerDay      int           // TENANT_CALLS_PER_DAY
+	ClientCalls       int           // CLIENT_MAX_CONCURRENT_CALLS
+	ClientRate        int           // CLIENT_RATE_LIMIT_PER_SECOND
+	RateOutage        string        // RATE_LIMIT_OUTAGE: closed, local or open
+	SlotOutage        string        // CONCURRENT_CALLS_OUTAGE
+	Workers           int           // WORKERS
 	Platform          Platform
 }
 
@@ -83,10 +92,18 @@ var Settings = []Setting{
 	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
 	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "instance counts in this process alone, for a service of one instance", false},
 	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379", true},
-	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore tells lost counters from new ones; without it the first calls on a new Redis wait for 2 s", false},
+	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore keeps daily quotas, kill switches and what tells lost counters from new ones; without it there are no quotas, kill switches are lost with Redis, and the first calls on a new Redis wait for 2 s", false},
 	{"FIRESTORE_EMULATOR_HOST", "none", "address of an emulator in place of Firestore", false},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
 	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools together", false},
+	{"TENANT_MAX_CONCURRENT_CALLS", "no limit", "calls at a time of each tenant", false},
+	{"TENANT_RATE_LIMIT_PER_SECOND", "no limit", "calls a second of each tenant", false},
+	{"TENANT_CALLS_PER_DAY", "no limit", "calls of each tenant in a UTC day", false},
+	{"CLIENT_MAX_CONCURRENT_CALLS", "no limit", "calls at a time of each client", false},
+	{"CLIENT_RATE_LIMIT_PER_SECOND", "no limit", "calls a second of each client", false},
+	{"RATE_LIMIT_OUTAGE", "local", "what rates do while Redis can't be reached: local (this instance's share), closed or open", false},
+	{"CONCURRENT_CALLS_OUTAGE", "closed", "what limits of calls at a time do while Redis can't be reached: closed, local or open", false},
+	{"WORKERS", "20", "calls at a time of one instance to each upstream that tools name", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
 	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "web origins whose pages may call, separated by commas, or *", false},
@@ -134,6 +151,14 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	r.scope(c)
 	c.MaxCalls = r.integer("MAX_CONCURRENT_CALLS", 1000, 1, 1e6)
 	c.RatePerSecond = r.integer("RATE_LIMIT_PER_SECOND", 10000, 1, 250_000)
+	c.TenantCalls = r.integer("TENANT_MAX_CONCURRENT_CALLS", 0, 0, 1e6)
+	c.TenantRate = r.integer("TENANT_RATE_LIMIT_PER_SECOND", 0, 0, 250_000)
+	c.TenantPerDay = r.integer("TENANT_CALLS_PER_DAY", 0, 0, 1e12)
+	c.ClientCalls = r.integer("CLIENT_MAX_CONCURRENT_CALLS", 0, 0, 1e6)
+	c.ClientRate = r.integer("CLIENT_RATE_LIMIT_PER_SECOND", 0, 0, 250_000)
+	c.RateOutage = r.choice("RATE_LIMIT_OUTAGE", "local", "closed", "local", "open")
+	c.SlotOutage = r.choice("CONCURRENT_CALLS_OUTAGE", "closed", "closed", "local", "open")
+	c.Workers = r.integer("WORKERS", 20, 1, 1e6)
 	c.LogLevel = r.level("LOG_LEVEL", slog.LevelInfo)
 	c.NodeName = r.text("NODE_NAME", nodeName(getenv))
 	c.AllowedOrigins = r.origins("ALLOWED_ORIGINS")
@@ -201,6 +226,14 @@ func (r *reader) scope(c *Config) {
 		r.fault("REDIS_URL", "is not set, and limits must hold over all instances on %s: set it, or declare GOVERNOR_SCOPE=instance and run one instance", c.Platform)
 	}
 	c.Alone = c.Redis == ""
+}
+
+func (r *reader) choice(name, fallback string, of ...string) string {
+	v := r.text(name, fallback)
+	if !slices.Contains(of, v) {
+		r.fault(name, "%q is not one of %s", v, strings.Join(of, ", "))
+	}
+	return v
 }
 
 func (r *reader) boolean(name string, fallback bool) bool {

@@ -1,25 +1,33 @@
-// Package firestoredb keeps in Firestore what must outlive the counters in Redis: so far the epoch of the governor's ledger,
-// by which a lost ledger is told from a new one.
+// Package firestoredb keeps in Firestore what must outlive the counters in Redis: the epoch of the governor's ledger, by which
+// a lost ledger is told from a new one, the operators' orders, and what was drawn of each quota.
 //
 // Documents carry a format version; a newer one than this package knows is refused rather than guessed at.
 package firestoredb
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/url"
+	"time"
 
 	"cloud.google.com/go/firestore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"example.com/erlmcp/function/internal/governor"
 )
 
 const (
 	collection = "erlmcp"
 	ledgerDoc  = "ledger"
+	ordersDoc  = "orders"
+	quotas     = "erlmcp-quotas" // a document for each quota and day; a TTL policy on expires cleans up
 	format     = 1
 )
 
-// A Store is a Firestore database. It implements governor.Epochs.
+// A Store is a Firestore database. It implements [governor.Store].
 type Store struct{ client *firestore.Client }
 
 // Connect opens the default database of a project, or the emulator that FIRESTORE_EMULATOR_HOST names.
@@ -40,28 +48,149 @@ type ledger struct {
 	Epoch  int64 `firestore:"epoch"`
 }
 
-// Next returns the epoch after the last one that was recorded, and records it; first tells that none was.
+// Next implements [governor.Epochs].
 func (s *Store) Next(ctx context.Context) (epoch int64, first bool, err error) {
 	doc := s.client.Collection(collection).Doc(ledgerDoc)
 	err = s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
 		var l ledger
-		snapshot, err := tx.Get(doc)
-		switch {
-		case status.Code(err) == codes.NotFound:
-			first = true
-		case err != nil:
+		found, err := read(tx.Get(doc))(&l, &l.Format)
+		if err != nil {
 			return err
-		default:
-			first = false
-			if err := snapshot.DataTo(&l); err != nil {
-				return err
-			}
-			if l.Format > format {
-				return fmt.Errorf("%s/%s has format %d, and this version knows up to %d: deploy the newer version", collection, ledgerDoc, l.Format, format)
-			}
 		}
-		epoch = l.Epoch + 1
+		first, epoch = !found, l.Epoch+1
 		return tx.Set(doc, ledger{format, epoch})
 	})
 	return epoch, first, err
+}
+
+// read decodes a document unless it isn't there or has a newer format.
+func read(snapshot *firestore.DocumentSnapshot, err error) func(into any, version *int64) (found bool, err error) {
+	return func(into any, version *int64) (bool, error) {
+		switch {
+		case status.Code(err) == codes.NotFound:
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		if err := snapshot.DataTo(into); err != nil {
+			return false, fmt.Errorf("%s: %w", name(snapshot.Ref), err)
+		}
+		if *version > format {
+			return false, fmt.Errorf("%s has format %d, and this version knows up to %d: deploy the newer version", name(snapshot.Ref), *version, format)
+		}
+		return true, nil
+	}
+}
+
+func name(doc *firestore.DocumentRef) string { return doc.Parent.ID + "/" + doc.ID }
+
+// orders is the document of the orders, as JSON.
+type orders struct {
+	Format  int64  `firestore:"format"`
+	Version int64  `firestore:"version"`
+	Orders  string `firestore:"orders"`
+}
+
+func (o orders) decode() (governor.Orders, error) {
+	var out governor.Orders
+	if o.Orders != "" {
+		if err := json.Unmarshal([]byte(o.Orders), &out); err != nil {
+			return governor.Orders{}, fmt.Errorf("%s/%s: %w", collection, ordersDoc, err)
+		}
+	}
+	out.Version = o.Version
+	return out, nil
+}
+
+// Orders implements [governor.OrderStore].
+func (s *Store) Orders(ctx context.Context) (governor.Orders, error) {
+	var o orders
+	if _, err := read(s.client.Collection(collection).Doc(ordersDoc).Get(ctx))(&o, &o.Format); err != nil {
+		return governor.Orders{}, err
+	}
+	return o.decode()
+}
+
+// Change implements [governor.OrderStore].
+func (s *Store) Change(ctx context.Context, change func(*governor.Orders) error) (governor.Orders, error) {
+	var out governor.Orders
+	doc := s.client.Collection(collection).Doc(ordersDoc)
+	err := s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
+		var o orders
+		if _, err := read(tx.Get(doc))(&o, &o.Format); err != nil {
+			return err
+		}
+		var err error
+		if out, err = o.decode(); err != nil {
+			return err
+		}
+		if err := change(&out); err != nil {
+			return err
+		}
+		out.Version = governor.NextVersion(o.Version, time.Now())
+		text, err := json.Marshal(out)
+		if err != nil {
+			return err
+		}
+		return tx.Set(doc, orders{format, out.Version, string(text)})
+	})
+	return out, err
+}
+
+// quota is the document of what was drawn of a quota in a day.
+type quota struct {
+	Format  int64     `firestore:"format"`
+	Used    int64     `firestore:"used"`
+	Expires time.Time `firestore:"expires"`
+}
+
+// kept is how long the document of a quota outlives its day.
+const kept = 7 * 24 * time.Hour
+
+// Take implements [governor.QuotaStore].
+func (s *Store) Take(ctx context.Context, key, day string, most, want int64) (taken, left int64, err error) {
+	if want < 1 {
+		return 0, 0, errors.New("a draw of a quota of less than one")
+	}
+	err = s.drawn(ctx, key, day, func(used int64) int64 {
+		taken = max(0, min(want, most-used))
+		left = max(0, most-used-taken)
+		return used + taken
+	})
+	return taken, left, err
+}
+
+// Return implements [governor.QuotaStore].
+func (s *Store) Return(ctx context.Context, key, day string, n int64) error {
+	return s.drawn(ctx, key, day, func(used int64) int64 { return max(0, used-n) })
+}
+
+func (s *Store) drawn(ctx context.Context, key, day string, change func(used int64) int64) error {
+	begins, err := time.Parse(time.DateOnly, day)
+	if err != nil {
+		return err
+	}
+	doc := s.quota(key, day)
+	return s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
+		var q quota
+		if _, err := read(tx.Get(doc))(&q, &q.Format); err != nil {
+			return err
+		}
+		used := change(q.Used)
+		if used == q.Used {
+			return nil
+		}
+		return tx.Set(doc, quota{format, used, begins.Add(24*time.Hour + kept)})
+	})
+}
+
+func (s *Store) quota(key, day string) *firestore.DocumentRef {
+	return s.client.Collection(quotas).Doc(url.PathEscape(key) + "@" + day)
+}
+
+// Used implements [governor.QuotaStore].
+func (s *Store) Used(ctx context.Context, key, day string) (int64, error) {
+	var q quota
+	_, err := read(s.quota(key, day).Get(ctx))(&q, &q.Format)
+	return q.Used, err
 }

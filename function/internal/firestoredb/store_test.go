@@ -5,11 +5,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"example.com/erlmcp/function/internal/governor/governortest"
 )
 
 // emulator starts Firestore's emulator, which comes with the gcloud SDK. Where that is installed it must run in CI.
@@ -54,7 +54,7 @@ func emulator(t *testing.T) {
 	t.Setenv("FIRESTORE_EMULATOR_HOST", addr)
 }
 
-func TestEpochs(t *testing.T) {
+func TestStore(t *testing.T) {
 	emulator(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -63,32 +63,17 @@ func TestEpochs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if epoch, first, err := s.Next(ctx); epoch != 1 || !first || err != nil {
-		t.Fatalf("the first epoch: %d %t %v", epoch, first, err)
-	}
-	// Instances that find the ledger lost together get epochs of their own.
-	var mu sync.Mutex
-	var got []int64
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			epoch, first, err := s.Next(ctx)
-			if err != nil || first {
-				t.Errorf("a later epoch: %d %t %v", epoch, first, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			got = append(got, epoch)
-		})
-	}
-	wg.Wait()
-	if slices.Sort(got); !slices.Equal(got, []int64{2, 3, 4, 5}) {
-		t.Errorf("epochs %v", got)
-	}
-	if _, err := s.client.Collection(collection).Doc(ledgerDoc).Set(ctx, ledger{format + 1, 9}); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := s.Next(ctx); err == nil || !strings.Contains(err.Error(), "deploy the newer version") {
-		t.Errorf("a newer format: %v", err)
+	governortest.TestStore(t, s)
+
+	for doc, read := range map[string]func() error{
+		ledgerDoc: func() error { _, _, err := s.Next(ctx); return err },
+		ordersDoc: func() error { _, err := s.Orders(ctx); return err },
+	} {
+		if _, err := s.client.Collection(collection).Doc(doc).Set(ctx, ledger{format + 1, 9}); err != nil {
+			t.Fatal(err)
+		}
+		if err := read(); err == nil || !strings.Contains(err.Error(), "deploy the newer version") {
+			t.Errorf("a newer format of %s: %v", doc, err)
+		}
 	}
 }

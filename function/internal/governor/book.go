@@ -12,6 +12,7 @@ type Book struct {
 	lease     int64
 	seq       int64
 	epoch     int64
+	ask       bool  // send something, to hear the news
 	renewed   int64 // when the last message was sent that the counters took
 	beaten    int64
 	instances int64
@@ -67,7 +68,10 @@ type part struct {
 	least   int64 // what the call needs
 	got     int64 // reserved of what is held already
 	until   int64 // when the first of the reserved tokens ends
+	over    bool  // of a limit in shadow mode: there is not enough, and the call goes on without
 }
+
+func (p *part) settled() bool { return p.got == p.least || p.over }
 
 type sent struct {
 	draw   Draw
@@ -81,7 +85,9 @@ type Verdict struct {
 	Limit    *Limit // that refused
 	Kind     Kind   // of the need that was refused
 	Wait     time.Duration
-	Lost     bool // the counters did not answer: the limits' outage rules decide
+	Lost     bool     // the counters did not answer: the limits' outage rules decide
+	Learns   bool     // the counters were lost, and learn what is held
+	Shadow   []*Limit // that would have refused an admitted call
 }
 
 // NewBook returns the book of an instance. A lease is how long the counters keep its slots without a message.
@@ -114,9 +120,15 @@ func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
 			c.parts = append(c.parts, part{limit: l, account: b.account(Slots, l.Key), least: 1})
 		}
 	}
-	for _, p := range c.parts {
-		if a := p.account; a.barred > now && a.free(now) < p.least {
-			c.refuse(p, max(a.barred-now, a.wait))
+	for i := range c.parts {
+		p := &c.parts[i]
+		a := p.account
+		switch {
+		case a.barred <= now || a.free(now) >= p.least:
+		case p.limit.Shadow:
+			p.over = true
+		default:
+			c.refuse(*p, max(a.barred-now, a.wait))
 			return c
 		}
 	}
@@ -131,6 +143,7 @@ func (b *Book) reserve(now int64, c *Claim) {
 	for i := range c.parts {
 		p := &c.parts[i]
 		switch {
+		case p.over:
 		case p.account.kind == Tokens:
 			p.takeTokens(now)
 		case !leased:
@@ -139,7 +152,7 @@ func (b *Book) reserve(now int64, c *Claim) {
 			p.got = 1
 			p.account.use()
 		}
-		enough = enough && p.got == p.least
+		enough = enough && p.settled()
 	}
 	if enough {
 		c.admit(now)
@@ -192,17 +205,21 @@ func (a *account) free(now int64) (n int64) {
 }
 
 func (c *Claim) holdsSlots() bool {
-	return slices.ContainsFunc(c.parts, func(p part) bool { return p.account.kind == Slots })
+	return slices.ContainsFunc(c.parts, func(p part) bool { return p.account.kind == Slots && !p.limit.Shadow })
 }
 
 func (c *Claim) admit(now int64) {
-	for _, p := range c.parts {
-		if p.account.kind == Tokens {
+	c.Decided, c.Verdict = true, Verdict{Admitted: true}
+	for i := range c.parts {
+		p := &c.parts[i]
+		if p.over {
+			p.giveBack()
+			c.Verdict.Shadow = append(c.Verdict.Shadow, p.limit)
+		} else if p.account.kind == Tokens {
 			_, _, hold := p.limit.pace()
 			p.account.taken.add(now, hold, p.least)
 		}
 	}
-	c.Decided, c.Verdict = true, Verdict{Admitted: true}
 }
 
 func (c *Claim) refuse(by part, wait int64) {
@@ -212,18 +229,21 @@ func (c *Claim) refuse(by part, wait int64) {
 // giveBack returns what a claim had reserved: a refused call consumes nothing.
 func (c *Claim) giveBack() {
 	for i := range c.parts {
-		p := &c.parts[i]
-		a := p.account
-		switch {
-		case p.got == 0:
-		case a.kind == Slots:
-			p.dropSlot()
-		default:
-			a.lots = append([]lot{{p.got, p.until}}, a.lots...) // the end of the first: never too late
-			slices.SortFunc(a.lots, func(x, y lot) int { return int(x.until - y.until) })
-		}
-		p.got = 0
+		c.parts[i].giveBack()
 	}
+}
+
+func (p *part) giveBack() {
+	a := p.account
+	switch {
+	case p.got == 0:
+	case a.kind == Slots:
+		p.dropSlot()
+	default:
+		a.lots = append([]lot{{p.got, p.until}}, a.lots...) // the end of the first: never too late
+		slices.SortFunc(a.lots, func(x, y lot) int { return int(x.until - y.until) })
+	}
+	p.got = 0
 }
 
 // Release gives back the slots of an admitted claim, once its call has returned. It tells whether others may be waiting for
@@ -231,7 +251,7 @@ func (c *Claim) giveBack() {
 func (b *Book) Release(c *Claim) (urgent bool) {
 	for _, p := range c.parts {
 		a := p.account
-		if a.kind != Slots {
+		if a.kind != Slots || p.got == 0 {
 			continue
 		}
 		a.used--
@@ -281,18 +301,22 @@ func (b *Book) Next(now int64) *Draw {
 		}
 	}
 	n := min(len(b.waiting), mostGroups)
-	if n == 0 && len(d.Holdings) == 0 && !(beat && holds) {
+	if n == 0 && len(d.Holdings) == 0 && !(beat && holds) && !b.ask {
 		return nil
 	}
+	b.ask = false
 	asked := map[*account]bool{}
 	for _, c := range b.waiting[:n] {
 		var g Group
 		for _, p := range c.parts {
-			if p.got == p.least {
+			if p.settled() {
 				continue
 			}
 			need := Need{Key: p.account.key, Kind: p.account.kind, Least: p.least - p.got}
 			need.Most = need.Least
+			if p.limit.Shadow {
+				need.Least = 0
+			}
 			if p.account.kind == Tokens {
 				need.Period, need.Slack, _ = p.limit.pace()
 			} else {
@@ -365,6 +389,7 @@ func (b *Book) Apply(now, seq int64, r Reply) {
 			a.declared = unknown
 		}
 		b.waiting = append(s.claims, b.waiting...)
+		b.ask = true
 		return
 	case r.Status != Done:
 		b.lose(s)
@@ -387,7 +412,7 @@ func (b *Book) Apply(now, seq int64, r Reply) {
 func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 	open := make([]*part, 0, len(g))
 	for i := range c.parts {
-		if p := &c.parts[i]; p.got < p.least {
+		if p := &c.parts[i]; !p.settled() {
 			open = append(open, p)
 		}
 	}
@@ -402,6 +427,7 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 		by := *p
 		c.giveBack()
 		c.refuse(by, grant.Wait)
+		c.Verdict.Learns = grant.Learns
 		return
 	}
 	for i, p := range open {
@@ -409,6 +435,10 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 		if a.kind == Slots {
 			a.held += amount
 			a.declared += amount
+			if amount == 0 { // in shadow mode
+				p.over, a.barred = true, now+slotPause
+				continue
+			}
 			a.keep = min(b.slice(*p), max(grant.Left[i], 0)/(4*max(b.instances, 1)))
 			p.got = 1
 			a.use()
@@ -417,6 +447,13 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 		_, _, hold := p.limit.pace()
 		until := s.at + hold
 		need := p.least - p.got
+		if amount < need { // in shadow mode
+			p.over, a.barred = true, now+hold/16
+			if amount > 0 {
+				a.lots = append(a.lots, lot{amount, until})
+			}
+			continue
+		}
 		if p.got == 0 || until < p.until {
 			p.until = until
 		}
@@ -426,7 +463,7 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 		}
 	}
 	for i := range c.parts {
-		if p := &c.parts[i]; p.account.kind == Tokens && p.until <= now {
+		if p := &c.parts[i]; p.account.kind == Tokens && !p.over && p.until <= now {
 			p.got = 0 // came too late to be used
 		}
 	}
@@ -497,6 +534,9 @@ func (b *Book) Abandon(c *Claim) {
 	}
 	c.gone = true // what the message under way brings goes back
 }
+
+// Ask demands a message even where there is nothing to say.
+func (b *Book) Ask() { b.ask = true }
 
 // Epoch is the epoch that the book knows, 0 before the first answer.
 func (b *Book) Epoch() int64 { return b.epoch }

@@ -13,6 +13,25 @@ type Counters interface {
 	Draw(context.Context, *Draw) (Reply, error)
 	// Open begins an epoch unless one has begun, and returns the one in force.
 	Open(ctx context.Context, epoch int64, first bool, lease time.Duration) (int64, error)
+	// Bulletin returns what was announced last.
+	Bulletin(context.Context) (Bulletin, error)
+	// Post announces orders, unless orders of the same version or a later one are there; it tells which it was.
+	Post(context.Context, Orders) (posted bool, err error)
+	// Trip announces that the breaker on a scope is open for so long, or closed.
+	Trip(ctx context.Context, scope string, open time.Duration) error
+}
+
+// A Bulletin is what the instances tell each other beside the counts.
+type Bulletin struct {
+	Epoch, News int64 // of the reply that belongs to it
+	Orders      Orders
+	Trips       []Trip
+}
+
+// A Trip says that the breaker on a scope is open.
+type Trip struct {
+	Scope string
+	Left  time.Duration // until a call may try again; not positive where one may now
 }
 
 // Epochs is the store that outlives the counters: it knows whether they are new or lost.
@@ -21,11 +40,43 @@ type Epochs interface {
 	Next(context.Context) (epoch int64, first bool, err error)
 }
 
+// OrderStore keeps the orders where they outlive the counters.
+type OrderStore interface {
+	// Orders returns what is in force; of a new store it is nothing, at version 0.
+	Orders(context.Context) (Orders, error)
+	// Change changes the orders in one transaction, raises their version and returns them. An error of the function
+	// changes nothing and is returned.
+	Change(context.Context, func(*Orders) error) (Orders, error)
+}
+
+// QuotaStore keeps what was drawn of each quota in a UTC day, such as "2026-11-24".
+type QuotaStore interface {
+	// Take draws up to want of what is left of a limit of most in a day, and returns how many that were, and how many are
+	// left for others then.
+	Take(ctx context.Context, key, day string, most, want int64) (taken, left int64, err error)
+	// Return gives back what was drawn and not used.
+	Return(ctx context.Context, key, day string, n int64) error
+	// Used is how many are drawn in a day.
+	Used(ctx context.Context, key, day string) (int64, error)
+}
+
+// NextVersion is the version of changed orders: later than the one before, and than any that a store which was lost or restored
+// has given before.
+func NextVersion(before int64, now time.Time) int64 { return max(before+1, now.UnixMilli()) }
+
+// A Store outlives the counters.
+type Store interface {
+	Epochs
+	OrderStore
+	QuotaStore
+}
+
 // Standalone are the counters of a server that counts for itself alone.
 type Standalone struct {
 	now    func() time.Time
 	mu     sync.Mutex
 	ledger *Ledger
+	orders Orders
 }
 
 // NewStandalone returns counters in this process; what they count ends with it.
@@ -46,6 +97,28 @@ func (s *Standalone) Open(_ context.Context, epoch int64, first bool, lease time
 	defer s.mu.Unlock()
 	return s.ledger.Open(s.now().UnixMicro(), epoch, first, lease.Microseconds()), nil
 }
+
+// Bulletin implements [Counters].
+func (s *Standalone) Bulletin(context.Context) (Bulletin, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Bulletin{Epoch: s.ledger.epoch, News: s.ledger.news, Orders: s.orders}, nil
+}
+
+// Post implements [Counters].
+func (s *Standalone) Post(_ context.Context, o Orders) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Version <= s.orders.Version {
+		return false, nil
+	}
+	s.orders = o
+	s.ledger.Announce()
+	return true, nil
+}
+
+// Trip implements [Counters]: no one else is there to be told.
+func (s *Standalone) Trip(context.Context, string, time.Duration) error { return nil }
 
 // Next implements [Epochs]: a process that counts for itself is always at its first.
 func (s *Standalone) Next(context.Context) (int64, bool, error) { return 1, true, nil }

@@ -44,10 +44,10 @@ func TestSlotsAreNeverExceeded(t *testing.T) {
 	for range 40 {
 		wg.Go(func() {
 			for range 200 {
-				_, l, d := g.Admit(context.Background(), 1, []*Limit{limit})
+				_, l, d := g.Admit(context.Background(), &Call{Weight: 1, Limits: []*Limit{limit}})
 				if !d.Admitted() {
 					refused.Add(1)
-					if d.Limit != limit || d.Kind != Slots || d.Wait <= 0 {
+					if d.Limit != limit || d.Reason != SlotsTaken || d.Wait <= 0 {
 						t.Errorf("%+v", d)
 					}
 					continue
@@ -84,7 +84,7 @@ func TestRateDeliversItsLimitAndNoMore(t *testing.T) {
 		var entries []int64
 		for c.now().Sub(begin) < total {
 			for range 3 {
-				if _, l, d := g.Admit(context.Background(), 1, []*Limit{limit}); d.Admitted() {
+				if _, l, d := g.Admit(context.Background(), &Call{Weight: 1, Limits: []*Limit{limit}}); d.Admitted() {
 					entries = append(entries, c.now().Sub(begin).Microseconds())
 					l.Release()
 				}
@@ -105,28 +105,28 @@ func TestRefusedCallConsumesNothing(t *testing.T) {
 	c := newClock()
 	g := alone(t, c.now)
 	rate, slot := &Limit{Key: "rate", PerSecond: 1, Burst: 2}, &Limit{Key: "slot", Concurrency: 1}
-	_, first, d := g.Admit(t.Context(), 1, []*Limit{rate, slot})
+	_, first, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
 	if !d.Admitted() {
 		t.Fatal(d)
 	}
 	for range 5 {
-		if _, _, d := g.Admit(t.Context(), 1, []*Limit{rate, slot}); d.Limit != slot {
+		if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}}); d.Limit != slot {
 			t.Fatalf("the slot is taken: %+v", d)
 		}
 	}
 	first.Release()
 	// The refused ones left the second token of the burst.
-	_, second, d := g.Admit(t.Context(), 1, []*Limit{rate, slot})
+	_, second, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
 	if !d.Admitted() {
 		t.Fatalf("a token is left: %+v", d)
 	}
 	second.Release()
-	_, _, d = g.Admit(t.Context(), 1, []*Limit{rate, slot})
+	_, _, d = g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
 	if d.Limit != rate || d.Wait <= 0 || d.Wait > time.Second+150*time.Millisecond {
 		t.Fatalf("%+v", d)
 	}
 	c.add(d.Wait) // who honours the wait gets in
-	if _, _, d := g.Admit(t.Context(), 1, []*Limit{rate, slot}); !d.Admitted() {
+	if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}}); !d.Admitted() {
 		t.Errorf("after the wait: %+v", d)
 	}
 }
@@ -173,7 +173,7 @@ func TestOutage(t *testing.T) {
 			admitted := 0
 			begin := time.Now()
 			for range 20 {
-				_, _, d := g.Admit(t.Context(), 1, []*Limit{&c.limit})
+				_, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&c.limit}})
 				if !d.Outage {
 					t.Errorf("%s: not said to be an outage: %+v", c.name, d)
 				}
@@ -196,7 +196,7 @@ func TestOutage(t *testing.T) {
 			s.hang.Store(false)
 			s.fault.Store(nil)
 			time.Sleep(retry + 20*time.Millisecond)
-			if _, _, d := g.Admit(t.Context(), 1, []*Limit{&c.limit}); !d.Admitted() || d.Outage || len(g.Degraded()) > 0 {
+			if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&c.limit}}); !d.Admitted() || d.Outage || len(g.Degraded()) > 0 {
 				t.Errorf("%s: after the outage: %+v %v", c.name, d, g.Degraded())
 			}
 			g.Close()
@@ -219,7 +219,7 @@ func TestAloneNeverGivesUpOnItself(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() {
-			_, _, d := g.Admit(t.Context(), 1, []*Limit{{Key: "x", Concurrency: 10}})
+			_, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", Concurrency: 10}}})
 			if !d.Admitted() || d.Outage {
 				t.Errorf("%+v", d)
 			}
@@ -232,7 +232,7 @@ func TestFencing(t *testing.T) {
 	s := &stalled{Standalone: NewStandalone(time.Now)}
 	g := New(Options{Instance: "one", Counters: s, Epochs: s, Lease: 400 * time.Millisecond})
 	defer g.Close()
-	ctx, l, d := g.Admit(t.Context(), 1, []*Limit{{Key: "x", Concurrency: 5}})
+	ctx, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", Concurrency: 5}}})
 	if !d.Admitted() {
 		t.Fatal(d)
 	}
@@ -277,7 +277,7 @@ func BenchmarkAdmit(b *testing.B) {
 	b.ReportAllocs()
 	refused := 0
 	for b.Loop() {
-		_, l, d := g.Admit(context.Background(), 1, limits)
+		_, l, d := g.Admit(context.Background(), &Call{Weight: 1, Limits: limits})
 		if d.Admitted() {
 			l.Release()
 		} else {
@@ -292,7 +292,7 @@ func TestCloseIsTheEnd(t *testing.T) {
 	c := &slowCounters{Standalone: NewStandalone(time.Now)}
 	g := New(Options{Instance: "n", Counters: c, Epochs: c.Standalone, Patience: 100 * time.Millisecond})
 	g.Warm()
-	_, l, d := g.Admit(t.Context(), 1, []*Limit{{Key: "k", Scope: "k", Concurrency: 3}})
+	_, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "k", Scope: "k", Concurrency: 3}}})
 	if !d.Admitted() {
 		t.Fatalf("%+v", d)
 	}

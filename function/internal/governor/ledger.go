@@ -15,6 +15,8 @@ type Ledger struct {
 	arrivals  map[string]int64
 	slots     map[string]map[string]int64 // key, instance
 	instances map[string]presence
+	news      int64 // counts announcements
+	read      int64 // when an instance was last sent to read the store
 }
 
 type presence struct {
@@ -74,6 +76,7 @@ const (
 	Done   Status = iota
 	Closed        // the ledger has no epoch: it is new, or was lost
 	Stale         // an older message than the last one, or another epoch; nothing was done
+	Newer         // a newer version keeps the ledger, in a form that this one does not know; nothing was done
 )
 
 // A Reply answers a draw.
@@ -81,6 +84,8 @@ type Reply struct {
 	Status    Status
 	Epoch     int64
 	Instances int64   // present now; 0 where they were not counted
+	News      int64   // announcements in this epoch: another number than the last one says that the [Bulletin] has changed
+	Read      bool    // it is this instance's turn to read the orders from the store
 	Granted   []Grant // one for each group
 }
 
@@ -90,6 +95,7 @@ type Grant struct {
 	Left    []int64 // one for each need: slots that no one holds
 	Refused int     // which need refused
 	Wait    int64   // µs after which it is worth asking again
+	Learns  bool    // it is refused because the ledger was lost and learns what is held
 }
 
 // Open begins an epoch unless one has begun, and returns the one in force. In the first one of all the full budget is there
@@ -117,7 +123,10 @@ func (l *Ledger) Draw(now int64, d *Draw) Reply {
 	for _, h := range d.Holdings {
 		l.hold(h.Key, d.Instance, h.Slots)
 	}
-	r := Reply{Epoch: l.epoch, Granted: make([]Grant, len(d.Groups))}
+	r := Reply{Epoch: l.epoch, News: l.news, Read: now-l.read >= readEvery, Granted: make([]Grant, len(d.Groups))}
+	if r.Read {
+		l.read = now
+	}
 	for i, g := range d.Groups {
 		r.Granted[i] = l.grant(now, d.Instance, g)
 	}
@@ -133,6 +142,12 @@ func (l *Ledger) Draw(now int64, d *Draw) Reply {
 	return r
 }
 
+// Announce tells every instance with its next reply that the bulletin has changed.
+func (l *Ledger) Announce() { l.news++ }
+
+// readEvery is how often the store is read for orders, by one instance for all.
+const readEvery = int64(time.Second / time.Microsecond)
+
 // forget is how long the sequence of an instance that went silent is remembered, so that no message of it can come later.
 const forget = int64(10 * time.Minute / time.Microsecond)
 
@@ -141,7 +156,7 @@ func (l *Ledger) grant(now int64, instance string, g Group) Grant {
 	for i, n := range g {
 		var wait int64
 		if amounts[i], wait = l.available(now, n); amounts[i] < n.Least {
-			return Grant{Refused: i, Wait: wait}
+			return Grant{Refused: i, Wait: wait, Learns: n.Kind == Slots && now < l.learnEnds}
 		}
 	}
 	for i, n := range g {

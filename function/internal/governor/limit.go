@@ -10,6 +10,7 @@
 package governor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -23,31 +24,32 @@ type Limit struct {
 	PerSecond   float64 // tokens a second
 	Burst       float64 // tokens at once; 0 for a tenth of a second's worth, at least 1
 	Concurrency int64   // calls at a time
-	RateOutage  Outage  // by default Local
-	SlotOutage  Outage  // by default Shut
+	PerDay      int64   // calls in a UTC day
+	Shadow      bool    // counted, and refuses no one: what it would have refused is said in the decision
+	RateOutage  Outage  // by default as the governor's options say
+	SlotOutage  Outage
 }
 
 // Outage is what a limit does while the counters are out of reach. Only counted slots keep their cap, so slots shut by
-// default; a rate goes on locally.
+// default; a rate goes on locally. Open is for those who choose it.
 type Outage int
 
 // Rules for an outage.
 const (
-	ByKind Outage = iota // the default
+	ByKind Outage = iota // as is said in general
 	Shut                 // admit nothing that is not leased already
 	Local                // admit by this instance's share of the limit
 	Open                 // admit
 )
 
-func (l *Limit) outage(k Kind) Outage {
-	rule, fallback := l.RateOutage, Local
+func (o Outage) String() string { return [...]string{"default", "closed", "local", "open"}[o] }
+
+// outageRule returns the rule for a kind of a limit.
+func (g *Governor) outageRule(l *Limit, k Kind) Outage {
 	if k == Slots {
-		rule, fallback = l.SlotOutage, Shut
+		return cmp.Or(l.SlotOutage, g.opts.SlotOutage)
 	}
-	if rule == ByKind {
-		return fallback
-	}
-	return rule
+	return cmp.Or(l.RateOutage, g.opts.RateOutage)
 }
 
 // Check returns what is wrong with the limit.
@@ -64,6 +66,9 @@ func (l *Limit) Check() error {
 	}
 	if l.Concurrency < 0 {
 		faults = append(faults, fmt.Errorf("%d calls at a time is less than none", l.Concurrency))
+	}
+	if l.PerDay < 0 {
+		faults = append(faults, fmt.Errorf("%d calls a day is less than none", l.PerDay))
 	}
 	return errors.Join(faults...)
 }

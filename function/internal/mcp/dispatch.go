@@ -134,7 +134,9 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 			return b, Failed, e
 		}
 		result = &Result{Content: []Content{Text(err.Error())}, IsError: true}
-		outcome = ToolFailed
+		if outcome = ToolFailed; errors.Is(err, ErrUnavailable) {
+			outcome = Unavailable
+		}
 	case outcome == TimedOut:
 		result = &Result{Content: []Content{Text(err.Error())}, IsError: true}
 	case result == nil:

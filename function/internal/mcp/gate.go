@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -32,6 +33,7 @@ const (
 	Completed     Outcome = iota
 	InputRequired         // the person at the client was asked
 	ToolFailed            // a result with isError
+	Unavailable           // the same, by an error that wraps ErrUnavailable
 	Failed                // a JSON-RPC error
 	Cancelled             // the client went away
 	TimedOut
@@ -39,8 +41,11 @@ const (
 )
 
 func (o Outcome) String() string {
-	return [...]string{"completed", "input_required", "tool_failed", "failed", "cancelled", "timed_out", "panicked"}[o]
+	return [...]string{"completed", "input_required", "tool_failed", "unavailable", "failed", "cancelled", "timed_out", "panicked"}[o]
 }
+
+// ErrUnavailable is wrapped by the error of a handler when what it calls did not answer or failed.
+var ErrUnavailable = errors.New("unavailable")
 
 // A Reason says why a request was refused.
 type Reason struct {

@@ -1,13 +1,15 @@
 // Package redisdb keeps the governor's counters in Redis 6.2 or later, shared by all instances: each message is one script,
 // which checks everything and then writes everything.
 //
-// Keys carry a format version and a hash tag, so that neighbouring versions of the server never mix their counts and all of
-// them lie on one shard of a cluster. None expires: a limit that is forgotten would begin with a full budget.
+// Keys carry a hash tag, so that all of them lie on one shard of a cluster. None expires: a limit that is forgotten would
+// begin with a full budget. Neighbouring versions of the server count together, each by its own scripts, as long as the
+// format that is written beside the epoch is one that both know; a newer one is refused rather than guessed at.
 package redisdb
 
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -24,12 +26,21 @@ var (
 	//go:embed open.lua
 	openSource string
 
-	drawScript = redis.NewScript(drawSource)
-	openScript = redis.NewScript(openSource)
+	//go:embed bulletin.lua
+	bulletinSource string
+	//go:embed post.lua
+	postSource string
+	//go:embed trip.lua
+	tripSource string
+
+	drawScript     = redis.NewScript(drawSource)
+	openScript     = redis.NewScript(openSource)
+	bulletinScript = redis.NewScript(bulletinSource)
+	postScript     = redis.NewScript(postSource)
+	tripScript     = redis.NewScript(tripSource)
 )
 
-// prefix holds the format of keys and values.
-const prefix = "{erlmcp1}:"
+const prefix = "{erlmcp}:"
 
 // Connect returns a client for a URL as in REDIS_URL. It connects when it is first used. A stalled Redis must never hold up
 // a call: contexts are honoured, nothing is retried here, and the pool is small, since one message is under way at a time.
@@ -50,10 +61,10 @@ func Connect(url string) (*redis.Client, error) {
 }
 
 // Counters implement [governor.Counters].
-type Counters struct{ client redis.Scripter }
+type Counters struct{ client *redis.Client }
 
 // NewCounters returns counters on a client.
-func NewCounters(client redis.Scripter) *Counters { return &Counters{client} }
+func NewCounters(client *redis.Client) *Counters { return &Counters{client} }
 
 // Open implements [governor.Counters].
 func (c *Counters) Open(ctx context.Context, epoch int64, first bool, lease time.Duration) (int64, error) {
@@ -88,10 +99,10 @@ func (c *Counters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, 
 var errAnswer = errors.New("the counters' script answered in another form: another version wrote it")
 
 func read(raw []any, d *governor.Draw) (governor.Reply, error) {
-	if len(raw) < 3 {
+	var head [5]int64
+	if len(raw) < len(head) {
 		return governor.Reply{}, errAnswer
 	}
-	var head [3]int64
 	for i := range head {
 		n, ok := raw[i].(int64)
 		if !ok {
@@ -99,16 +110,16 @@ func read(raw []any, d *governor.Draw) (governor.Reply, error) {
 		}
 		head[i] = n
 	}
-	r := governor.Reply{Status: governor.Status(head[0]), Epoch: head[1], Instances: head[2]}
+	r := governor.Reply{Status: governor.Status(head[0]), Epoch: head[1], Instances: head[2], News: head[3], Read: head[4] == 1}
 	if r.Status != governor.Done {
 		return r, nil
 	}
-	if len(raw) != 3+len(d.Groups) {
+	if len(raw) != len(head)+len(d.Groups) {
 		return governor.Reply{}, errAnswer
 	}
 	r.Granted = make([]governor.Grant, len(d.Groups))
 	for i, g := range d.Groups {
-		values, ok := raw[3+i].([]any)
+		values, ok := raw[len(head)+i].([]any)
 		if !ok || len(values) < 2 {
 			return governor.Reply{}, errAnswer
 		}
@@ -119,7 +130,9 @@ func read(raw []any, d *governor.Draw) (governor.Reply, error) {
 			}
 		}
 		grant := governor.Grant{Refused: int(numbers[0]), Wait: numbers[1]}
-		if grant.Refused < 0 {
+		if grant.Refused >= 0 {
+			grant.Learns = len(numbers) > 2 && numbers[2] == 1
+		} else {
 			if len(numbers) != 2+2*len(g) {
 				return governor.Reply{}, errAnswer
 			}
@@ -128,6 +141,64 @@ func read(raw []any, d *governor.Draw) (governor.Reply, error) {
 		r.Granted[i] = grant
 	}
 	return r, nil
+}
+
+// Bulletin implements [governor.Counters].
+func (c *Counters) Bulletin(ctx context.Context) (governor.Bulletin, error) {
+	raw, err := bulletinScript.Run(ctx, c.client, []string{prefix}).Slice()
+	if err != nil {
+		return governor.Bulletin{}, err
+	}
+	if len(raw) < 4 {
+		return governor.Bulletin{}, errAnswer
+	}
+	epoch, ok1 := raw[0].(int64)
+	news, ok2 := raw[1].(int64)
+	version, ok3 := raw[2].(int64)
+	text, ok4 := raw[3].(string)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return governor.Bulletin{}, errAnswer
+	}
+	b := governor.Bulletin{Epoch: epoch, News: news}
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &b.Orders); err != nil {
+			return governor.Bulletin{}, fmt.Errorf("the orders in the counters: %w", err)
+		}
+	}
+	b.Orders.Version = version
+	for _, v := range raw[4:] {
+		pair, ok := v.([]any)
+		if !ok || len(pair) != 2 {
+			return governor.Bulletin{}, errAnswer
+		}
+		scope, ok1 := pair[0].(string)
+		left, ok2 := pair[1].(int64)
+		if !ok1 || !ok2 {
+			return governor.Bulletin{}, errAnswer
+		}
+		b.Trips = append(b.Trips, governor.Trip{Scope: scope, Left: time.Duration(left) * time.Microsecond})
+	}
+	return b, nil
+}
+
+// Post implements [governor.Counters].
+func (c *Counters) Post(ctx context.Context, o governor.Orders) (bool, error) {
+	return c.postAfter(ctx, -1, o)
+}
+
+// postAfter announces orders in place of those of a version, or of whatever is there for -1.
+func (c *Counters) postAfter(ctx context.Context, before int64, o governor.Orders) (bool, error) {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return false, err
+	}
+	n, err := postScript.Run(ctx, c.client, []string{prefix}, o.Version, text, before).Int()
+	return n == 1, err
+}
+
+// Trip implements [governor.Counters].
+func (c *Counters) Trip(ctx context.Context, scope string, open time.Duration) error {
+	return tripScript.Run(ctx, c.client, []string{prefix}, scope, open.Microseconds()).Err()
 }
 
 // Storeless are epochs without a store: each opening counts as one after a loss, which is the safe side. The first calls on

@@ -106,6 +106,12 @@ func TestScriptsAnswerAsTheLedger(t *testing.T) {
 						t.Fatalf("seed %d step %d: open %d %v, want %d", seed, step, got, err, want)
 					}
 				}
+				if step > 10 && rng.IntN(20) == 0 {
+					ledger.Announce()
+					if err := counters.Trip(ctx, "tool:x", time.Duration(rng.IntN(2))*time.Second); err != nil {
+						t.Fatal(err)
+					}
+				}
 				d := randomDraw(rng, seqs)
 				want := ledger.Draw(at, d)
 				got, err := counters.Draw(ctx, d)
@@ -185,7 +191,7 @@ func TestFleet(t *testing.T) {
 		for i := range 32 {
 			wg.Go(func() {
 				for time.Now().Before(end) {
-					_, l, d := fleet[i%4].Admit(context.Background(), 1, limits)
+					_, l, d := fleet[i%4].Admit(context.Background(), &governor.Call{Weight: 1, Limits: limits})
 					if !d.Admitted() {
 						time.Sleep(min(d.Wait, 10*time.Millisecond))
 						continue
@@ -222,7 +228,7 @@ func TestFirstCall(t *testing.T) {
 			defer g.Close()
 			g.Warm()
 			for time.Since(begin) < patience {
-				_, l, d := g.Admit(t.Context(), 1, limits)
+				_, l, d := g.Admit(t.Context(), &governor.Call{Weight: 1, Limits: limits})
 				if d.Admitted() {
 					l.Release()
 					return time.Since(begin)

@@ -1,12 +1,14 @@
 -- One message of an instance to the ledger: the same as Ledger.Draw in package governor, which says why.
 -- KEYS[1] prefix, with the hash tag that keeps all keys on one shard
 -- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, slack, cap, least, most}…}…
--- Answers {status, epoch, instances, {refused, wait, amount…, left…}…}. Everything is checked before anything is written,
+-- Answers {status, epoch, instances, news, read, {refused, wait, learns}… or {-1, 0, amount…, left…}…}. Everything is checked before anything is written,
 -- so that a write that is refused for want of memory leaves the ledger as it was. Times are microseconds of Redis's clock.
 local prefix = KEYS[1]
-local DONE, CLOSED, STALE = 0, 1, 2
+local DONE, CLOSED, STALE, NEWER = 0, 1, 2, 3
+local FORMAT = 1
 local TOKENS = '0'
 local FORGET = 600000000
+local READ_EVERY = 1000000
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -16,8 +18,9 @@ local function text() at = at + 1; return ARGV[at] end
 local function number() return tonumber(text()) end
 local function whole(n) return string.format('%.0f', n) end
 
-local head = redis.call('HMGET', prefix .. 'epoch', 'epoch', 'opened', 'first', 'learn')
-if not head[1] then return {CLOSED, 0, 0} end
+local head = redis.call('HMGET', prefix .. 'epoch', 'epoch', 'opened', 'first', 'learn', 'news', 'read', 'format')
+if not head[1] then return {CLOSED, 0, 0, 0, 0} end
+if tonumber(head[7] or FORMAT) > FORMAT then return {NEWER, 0, 0, 0, 0} end
 local opened, first, learn = tonumber(head[2]), head[3] == '1', tonumber(head[4])
 
 local instance, seq, epoch, lease = text(), number(), text(), number()
@@ -34,7 +37,7 @@ local function present(name)
   return p
 end
 
-if epoch ~= head[1] or seq <= present(instance)[2] then return {STALE, tonumber(head[1]), 0} end
+if epoch ~= head[1] or seq <= present(instance)[2] then return {STALE, tonumber(head[1]), 0, 0, 0} end
 presence[instance] = {now + lease, seq}
 
 local slots = {}   -- key: {instance: slots}
@@ -89,7 +92,8 @@ local function available(need)
   return amount, ahead + (need.least - 1) * need.period - need.slack
 end
 
-local answer = {DONE, tonumber(head[1]), 0}
+local reads = now - tonumber(head[6] or 0) >= READ_EVERY
+local answer = {DONE, tonumber(head[1]), 0, tonumber(head[5] or 0), reads and 1 or 0}
 local groups = number()
 for _ = 1, groups do
   local needs, amounts, refused, wait = {}, {}, -1, 0
@@ -105,7 +109,9 @@ for _ = 1, groups do
     amounts[i] = amount
   end
   local reply = {refused, wait}
-  if refused < 0 then
+  if refused >= 0 then
+    reply[3] = needs[refused + 1].kind ~= TOKENS and now < learn and 1 or 0
+  else
     local left = {}
     for i, need in ipairs(needs) do
       if need.kind == TOKENS then
@@ -137,6 +143,7 @@ if groups == 0 or seq % 16 == 1 then
   answer[3] = count
 end
 
+if reads then redis.call('HSET', prefix .. 'epoch', 'read', whole(now)) end
 redis.call('HSET', prefix .. 'instances', instance, whole(now + lease) .. ' ' .. whole(seq))
 for key in pairs(moved) do redis.call('SET', prefix .. key, whole(arrivals[key])) end
 for key, names in pairs(changed) do

@@ -1,0 +1,183 @@
+package governor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// wait lets the claim wait for the counters, with the lock released in between.
+func (g *Governor) wait(ctx context.Context, claim *Claim) {
+	if g.opts.Alone {
+		g.deliver()
+		g.book.Abandon(claim) // unless it is decided, as it is
+		return
+	}
+	done := make(chan struct{})
+	g.waiting[claim] = done
+	g.send()
+	g.mu.Unlock()
+	timer := time.NewTimer(g.opts.Patience)
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	timer.Stop()
+	g.mu.Lock()
+	if !claim.Decided {
+		g.book.Abandon(claim)
+		delete(g.waiting, claim)
+	}
+}
+
+// send starts sending unless it goes on already: what comes meanwhile goes along with the next message.
+func (g *Governor) send() {
+	if !g.sending && !g.closed {
+		g.sending = true
+		g.senders.Go(func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.deliver()
+		})
+	}
+}
+
+// deliver sends messages until there is nothing to say, with the lock released on the way to counters that are shared.
+func (g *Governor) deliver() {
+	for {
+		d := g.book.Next(g.now())
+		if d == nil {
+			g.sending = false
+			return
+		}
+		// Alone, the lock is kept: the answer is a computation, and whoever waited for it with a time limit could lose to the
+		// scheduler alone.
+		if !g.opts.Alone {
+			g.mu.Unlock()
+		}
+		reply, err := g.draw(d)
+		if !g.opts.Alone {
+			g.mu.Lock()
+		}
+		now := g.now()
+		if err != nil {
+			g.book.Lose(d.Seq)
+			g.lost(now, err)
+		} else {
+			g.book.Apply(now, d.Seq, reply)
+			g.found()
+			g.heed(now, reply)
+		}
+		for claim, done := range g.waiting {
+			if claim.Decided {
+				delete(g.waiting, claim)
+				close(done)
+			}
+		}
+		if err != nil {
+			g.sending = false
+			g.arm()
+			return
+		}
+	}
+}
+
+// draw makes one round trip, and opens an epoch where the counters have none.
+func (g *Governor) draw(d *Draw) (Reply, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), g.opts.Patience)
+	defer cancel()
+	reply, err := g.opts.Counters.Draw(ctx, d)
+	switch {
+	case err != nil:
+		return reply, err
+	case reply.Status == Newer:
+		return reply, ErrNewer
+	case reply.Status != Closed:
+		return reply, nil
+	}
+	// This may take longer than a decision may: the claims of this message are decided without it.
+	ctx, cancel = context.WithTimeout(context.Background(), g.opts.Lease)
+	defer cancel()
+	epoch, first, err := g.opts.Epochs.Next(ctx)
+	if err != nil {
+		return Reply{}, fmt.Errorf("the epoch of the counters: %w", err)
+	}
+	if epoch, err = g.opts.Counters.Open(ctx, epoch, first, g.opts.Lease); err != nil {
+		return Reply{}, err
+	}
+	if !first {
+		g.opts.Logger.Warn("the counters were lost and begin anew: for one lease only slots that are held count", "epoch", epoch)
+	}
+	return Reply{Status: Stale, Epoch: epoch}, nil
+}
+
+// ErrNewer is the fault of counters that a newer version of the server keeps.
+var ErrNewer = errors.New("a newer version of the server keeps the counters in a form that this one does not know: deploy the newer version")
+
+// retry is how long the counters are left alone after a fault.
+const retry = 100 * time.Millisecond
+
+func (g *Governor) lost(now int64, err error) {
+	g.down = now + retry.Microseconds()
+	told := g.outage != nil
+	g.outage = err
+	if !told {
+		g.opts.Logger.Error(g.rule(), "error", err)
+	}
+	g.tellNews() // none will come
+}
+
+// rule is what holds while the counters are out of reach.
+func (g *Governor) rule() string {
+	if errors.Is(g.outage, ErrNewer) {
+		return ErrNewer.Error()
+	}
+	return fmt.Sprintf("the counters can't be reached: rates are %v, slots are %v (closed: only what is leased already; local: this instance's share; open: no limit)",
+		g.opts.RateOutage, g.opts.SlotOutage)
+}
+
+func (g *Governor) found() {
+	if g.outage != nil {
+		g.opts.Logger.Info("the counters answer again")
+		g.outage = nil
+		clear(g.shares)
+	}
+	g.down = 0
+}
+
+// Warm learns the epoch, or opens the first one, and the orders, so that the first call needs not wait for them.
+func (g *Governor) Warm() error {
+	reply, err := g.draw(&Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil {
+		g.lost(g.now(), err)
+		g.catchUp(true, true)
+		return err
+	}
+	g.book.Adopt(reply.Epoch)
+	g.catchUp(true, false)
+	return nil
+}
+
+// arm keeps the heart beating while there is something to renew.
+func (g *Governor) arm() {
+	if g.beat != nil || g.closed {
+		return
+	}
+	g.beat = time.AfterFunc(g.opts.Lease/8, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.beat = nil
+		now := g.now()
+		g.fence(now)
+		if now >= g.down {
+			g.send()
+		}
+		if held, used, _ := g.book.Holdings(now); held+used > 0 || g.outage != nil {
+			g.arm()
+		}
+	})
+}

@@ -1,0 +1,204 @@
+package governor
+
+import (
+	"context"
+	"time"
+)
+
+// news is what the instance knows of the orders and of breakers elsewhere, and how fresh that is. Every reply of the counters
+// says whether the bulletin has changed since; once a second one instance of the fleet reads the store and announces what it
+// finds there. An instance that slept asks before it decides the next call.
+type news struct {
+	known    bool
+	orders   Orders
+	epoch    int64 // of the reply that the bulletin belongs to
+	number   int64
+	heard    int64 // when it was last known to be current
+	read     int64 // when the store was read last
+	fault    error // of the last reading of the store
+	barred   int64 // until then catching up is in vain, where nothing is known yet
+	catching bool
+	changed  chan struct{} // closed at the next catching up
+}
+
+// Ages of the news, in microseconds, at which an instance asks for it without waiting, and waits for it.
+const (
+	askAge  = int64(500 * time.Millisecond / time.Microsecond)
+	waitAge = int64(1500 * time.Millisecond / time.Microsecond)
+)
+
+// hear makes sure that the news is fresh, as far as that can be had within the patience.
+func (g *Governor) hear(ctx context.Context, now int64) {
+	n := &g.news
+	age := now - n.heard
+	if n.known && age < askAge {
+		return
+	}
+	switch {
+	case !n.known && now < n.barred:
+		return
+	case g.outage != nil && now < g.down || g.outage != nil && n.known:
+		// The counters tell nothing: the store is read once a second, and the last known orders hold.
+		if now-n.read >= readEvery {
+			g.catchUp(true, true)
+		}
+		if n.known {
+			return
+		}
+	case !n.known && g.book.Epoch() == 0 && !g.opts.Alone:
+		g.catchUp(true, false) // before the first message
+	default:
+		g.book.Ask()
+		if g.opts.Alone {
+			g.deliver()
+		} else if now >= g.down {
+			g.send()
+		}
+	}
+	deadline := g.opts.Patience
+	if !n.known {
+		deadline = firstPatience
+	}
+	if n.known && age < waitAge {
+		return
+	}
+	timer := time.NewTimer(deadline)
+	defer timer.Stop()
+	for (!n.known || g.now()-n.heard >= waitAge) && g.outage == nil || !n.known && n.catching {
+		changed := n.changed
+		g.mu.Unlock()
+		expired := false
+		select {
+		case <-changed:
+		case <-timer.C:
+			expired = true
+		case <-ctx.Done():
+			expired = true
+		}
+		g.mu.Lock()
+		if expired {
+			return
+		}
+	}
+}
+
+// firstPatience is how long a call may wait for the orders where none are known yet.
+const firstPatience = time.Second
+
+// heed takes what a reply says of the news.
+func (g *Governor) heed(now int64, r Reply) {
+	n := &g.news
+	if r.Status != Done {
+		return
+	}
+	current := n.known && r.News == n.number && r.Epoch == n.epoch
+	if current {
+		n.heard = now
+		g.tellNews()
+	}
+	if !current || r.Read {
+		g.catchUp(r.Read || !n.known || r.Epoch != n.epoch, false)
+	}
+}
+
+func (g *Governor) tellNews() {
+	close(g.news.changed)
+	g.news.changed = make(chan struct{})
+}
+
+// catchUp reads the bulletin, and the store where it is told to, and makes them agree. The counters are left out where they
+// can't be reached.
+func (g *Governor) catchUp(fromStore, storeOnly bool) {
+	n := &g.news
+	if n.catching || g.closed {
+		return
+	}
+	n.catching = true
+	if fromStore = fromStore && g.opts.Orders != nil; fromStore {
+		n.read = g.now()
+	}
+	if storeOnly && !fromStore {
+		n.catching = false
+		return
+	}
+	known, mine := n.known, n.orders
+	g.senders.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), g.opts.Lease)
+		defer cancel()
+		asked := g.now()
+		var bulletin Bulletin
+		var countersFault, storeFault error
+		if !storeOnly {
+			short, cancel := context.WithTimeout(ctx, 5*g.opts.Patience)
+			bulletin, countersFault = g.opts.Counters.Bulletin(short)
+			cancel()
+		}
+		latest, ok := mine, known
+		if !storeOnly && countersFault == nil && bulletin.Orders.Version >= latest.Version {
+			latest, ok = bulletin.Orders, known || bulletin.Orders.Version > 0
+		}
+		if fromStore {
+			var stored Orders
+			if stored, storeFault = g.opts.Orders.Orders(ctx); storeFault == nil {
+				if ok = true; stored.Version > latest.Version {
+					latest = stored
+				}
+			}
+		}
+		if ok && !storeOnly && countersFault == nil && latest.Version > bulletin.Orders.Version {
+			_, countersFault = g.opts.Counters.Post(ctx, latest)
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		n.catching = false
+		if fromStore {
+			if storeFault != nil && n.fault == nil {
+				g.opts.Logger.Error("the store can't be read: kill switches and overridden limits are those known before", "error", storeFault)
+			}
+			n.fault = storeFault
+		}
+		if ok {
+			if latest.Version != n.orders.Version {
+				g.opts.Logger.Info("operators' orders are in force", "version", latest.Version, "kills", len(latest.Kills), "limits", len(latest.Limits))
+			}
+			if latest.Version != n.orders.Version {
+				g.orders.Store(&latest)
+			}
+			n.known, n.orders = true, latest
+		} else {
+			n.barred = g.now() + retry.Microseconds()
+		}
+		if !storeOnly && countersFault == nil {
+			n.epoch, n.number = bulletin.Epoch, bulletin.News // a post of our own counts as news: it is read once more
+			if ok {
+				n.heard = asked
+			}
+			g.adoptTrips(g.now(), bulletin.Trips)
+		}
+		g.tellNews()
+	})
+}
+
+// ordered decides by the orders: kill switches.
+func (g *Governor) ordered(scopes []string) Decision {
+	n := &g.news
+	if !n.known {
+		return Decision{Reason: Unknown, Scope: Everything, Wait: time.Second, Outage: true, Rule: Shut}
+	}
+	if len(n.orders.Kills) == 0 {
+		return Decision{}
+	}
+	now := g.opts.Now()
+	k := n.orders.killed(now, scopes)
+	if k == nil {
+		return Decision{}
+	}
+	d := Decision{Reason: Killed, Scope: k.Scope, Note: k.Reason}
+	if !k.Until.IsZero() {
+		d.Wait = k.Until.Sub(now)
+	}
+	return d
+}
+
+// Orders returns the orders in force; another pointer than before says that they have changed. They must not be changed.
+func (g *Governor) Orders() *Orders { return g.orders.Load() }

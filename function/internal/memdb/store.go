@@ -1,0 +1,90 @@
+// Package memdb keeps in this process what must outlive the counters: for the local run and for tests. It ends with the
+// process, and so must the counters.
+package memdb
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/erlmcp/function/internal/governor"
+)
+
+// A Store implements [governor.Store].
+type Store struct {
+	mu     sync.Mutex
+	epoch  int64
+	orders governor.Orders
+	used   map[quota]int64
+}
+
+type quota struct{ key, day string }
+
+// New returns an empty store.
+func New() *Store { return &Store{used: map[quota]int64{}} }
+
+// Next implements [governor.Epochs].
+func (s *Store) Next(context.Context) (epoch int64, first bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	return s.epoch, s.epoch == 1, nil
+}
+
+// Orders implements [governor.OrderStore].
+func (s *Store) Orders(context.Context) (governor.Orders, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return clone(s.orders), nil
+}
+
+// Change implements [governor.OrderStore].
+func (s *Store) Change(_ context.Context, change func(*governor.Orders) error) (governor.Orders, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := clone(s.orders)
+	if err := change(&o); err != nil {
+		return governor.Orders{}, err
+	}
+	o.Version = governor.NextVersion(s.orders.Version, time.Now())
+	s.orders = o
+	return clone(o), nil
+}
+
+func clone(o governor.Orders) governor.Orders {
+	o.Kills, o.Limits = slices.Clone(o.Kills), slices.Clone(o.Limits)
+	return o
+}
+
+// Take implements [governor.QuotaStore]. Days that have passed are forgotten.
+func (s *Store) Take(_ context.Context, key, day string, most, want int64) (taken, left int64, err error) {
+	if want < 1 {
+		return 0, 0, errors.New("a draw of a quota of less than one")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.used, func(q quota, _ int64) bool { return q.key == key && q.day < day })
+	q := quota{key, day}
+	taken = max(0, min(want, most-s.used[q]))
+	s.used[q] += taken
+	return taken, max(0, most-s.used[q]), nil
+}
+
+// Return implements [governor.QuotaStore].
+func (s *Store) Return(_ context.Context, key, day string, n int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := quota{key, day}
+	s.used[q] = max(0, s.used[q]-n)
+	return nil
+}
+
+// Used implements [governor.QuotaStore].
+func (s *Store) Used(_ context.Context, key, day string) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.used[quota{key, day}], nil
+}
