@@ -106,6 +106,7 @@ func Main(opts ...Option) {
 func run(opts []Option) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	limitMemory(os.Getenv)
 	s, err := New(ctx, opts...)
 	if err != nil {
 		return err

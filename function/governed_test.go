@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alicebob/miniredis/v2"
 )
 
 // governed has a tool that may run once at a time, and one that may be called once in a while.
@@ -213,6 +215,156 @@ func TestUnknownNamesMakeNoKeys(t *testing.T) {
 	}
 	if n := s.governor.Accounts(); n > 2 {
 		t.Errorf("%d accounts", n)
+	}
+}
+
+// TestOrdersAndQuotasOutliveRedis has a fleet of two on an embedded Redis, which is emptied.
+func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
+	redis := miniredis.RunT(t)
+	getenv := env("REDIS_URL", "redis://"+redis.Addr())
+	tools := WithTools(
+		NewTool("scarce", "Three a day.", func(context.Context, None) (string, error) { return "here", nil }, PerDay(3)),
+		NewTool("free", "No limit.", func(context.Context, None) (string, error) { return "here", nil }),
+	)
+	url := newServer(t, WithGetenv(getenv), WithMemoryStore(), tools).URL
+	scarce, free := modern("tools/call", "scarce", `"name":"scarce"`), modern("tools/call", "free", `"name":"free"`)
+	for i := range 5 {
+		resp, got := scarce.send(t, url)
+		a := parse(t, got)
+		if i < 3 {
+			if a.code() != 0 {
+				t.Fatalf("call %d of 3: %s", i+1, got)
+			}
+			continue
+		}
+		d := refused(t, a)
+		if resp.StatusCode != 429 || a.code() != 1059 || d.Reason != "quota" || d.Limit != "3/day" || d.RetryAfterMs <= 0 || resp.Header.Get("Retry-After") == "" ||
+			!strings.Contains(a.Error.Message, "midnight UTC") {
+			t.Errorf("%d %s", resp.StatusCode, got)
+		}
+	}
+
+	op, err := OpenOperator(t.Context(), WithGetenv(getenv), tools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer op.Close()
+	order := func(change func(*Orders) error) {
+		t.Helper()
+		if _, err := op.Change(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := func(code int) {
+		t.Helper()
+		for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			resp, got := free.send(t, url)
+			a := parse(t, got)
+			if a.code() == code {
+				if code == 2041 && (resp.StatusCode != 503 || refused(t, a).Reason != "kill_switch" || !strings.Contains(a.Error.Message, "it leaks")) {
+					t.Errorf("%d %s", resp.StatusCode, got)
+				}
+				return
+			}
+			if time.Since(begin) > 4*time.Second {
+				t.Fatalf("want code %d: %s", code, got)
+			}
+		}
+	}
+	order(func(o *Orders) error { return o.Kill(Kill{Scope: "tool:free", Reason: "it leaks", At: time.Now()}) })
+	until(2041)
+	redis.FlushAll()
+	for range 10 {
+		if _, got := free.send(t, url); parse(t, got).code() != 2041 {
+			t.Errorf("a killed tool after Redis was emptied: %s", got)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if _, got := scarce.send(t, url); parse(t, got).code() != 1059 {
+		t.Errorf("a used up quota after Redis was emptied: %s", got)
+	}
+	order(func(o *Orders) error { return o.Lift("tool:free") })
+	until(0)
+
+	rate := 0.01
+	order(func(o *Orders) error { return o.Override(Override{Scope: "tool:free", PerSecond: &rate}) })
+	until(1056)
+	list, instances, err := op.Limits(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "GOOGLE_CLOUD_PROJECT") { // the operator's own settings name no store
+		t.Errorf("%v", err)
+	}
+	found := false
+	for _, l := range list {
+		found = found || l.Scope == "tool:free" && l.PerSecond == rate
+	}
+	if !found || instances != 1 {
+		t.Errorf("%+v, %d instances", list, instances)
+	}
+	order(func(o *Orders) error { return o.Reset("tool:free") })
+	until(0)
+}
+
+func TestNewerFormatStopsTheStart(t *testing.T) {
+	redis := miniredis.RunT(t)
+	redis.HSet("{erlmcp}:epoch", "epoch", "1", "format", "2")
+	s, err := New(t.Context(), WithGetenv(env("REDIS_URL", "redis://"+redis.Addr(), "PORT", "0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := s.Run(ctx, nil); err == nil || !strings.Contains(err.Error(), "deploy the newer version") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestBreakerOfATool(t *testing.T) {
+	fails := true
+	url := newServer(t, WithTools(NewTool("crm", "Calls out.", func(context.Context, None) (string, error) {
+		if fails {
+			return "", fmt.Errorf("the CRM is away: %w", ErrUnavailable)
+		}
+		return "here", nil
+	}, Upstream("crm"), Breaker(2, 300*time.Millisecond)))).URL
+	call := modern("tools/call", "crm", `"name":"crm"`)
+	for range 2 {
+		if _, got := call.send(t, url); !strings.Contains(got, "the CRM is away") {
+			t.Fatal(got)
+		}
+	}
+	resp, got := call.send(t, url)
+	if a := parse(t, got); resp.StatusCode != 503 || a.code() != 1086 || refused(t, a).Scope != "upstream:crm" {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+	fails = false
+	time.Sleep(310 * time.Millisecond)
+	for range 3 {
+		if _, got := call.send(t, url); parse(t, got).code() != 0 {
+			t.Error(got)
+		}
+	}
+}
+
+func TestTenantLimits(t *testing.T) {
+	url := newServer(t, WithGetenv(env("TENANT_RATE_LIMIT_PER_SECOND", "1", "CLIENT_MAX_CONCURRENT_CALLS", "1", "TENANT_CALLS_PER_DAY", "2")), WithTools(
+		NewTool("free", "No limit.", func(context.Context, None) (string, error) { return "here", nil }))).URL
+	call := modern("tools/call", "free", `"name":"free"`)
+	if _, got := call.send(t, url); parse(t, got).code() != 0 {
+		t.Fatal(got)
+	}
+	_, got := call.send(t, url)
+	if d := refused(t, parse(t, got)); d.Scope != "tenant:local" || d.Limit != "1/s" {
+		t.Error(got)
+	}
+	time.Sleep(1200 * time.Millisecond)
+	if _, got := call.send(t, url); parse(t, got).code() != 0 {
+		t.Fatal(got)
+	}
+	time.Sleep(1200 * time.Millisecond)
+	_, got = call.send(t, url)
+	if d := refused(t, parse(t, got)); d.Scope != "tenant:local" || d.Limit != "2/day" {
+		t.Error(got)
 	}
 }
 

@@ -22,13 +22,14 @@ type parts struct {
 	quotas   governor.QuotaStore // nil where there is no store
 	redis    *redisdb.Counters   // nil where the process counts for itself
 	close    func()
+	unfit    chan error // gets why the process can't work with them
 }
 
 // openParts connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
 // where its Redis is embedded.
 func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, error) {
 	var closers []func() error
-	p := &parts{}
+	p := &parts{unfit: make(chan error, 1)}
 	p.close = sync.OnceFunc(func() {
 		for _, c := range closers {
 			c()

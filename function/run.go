@@ -83,6 +83,9 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener) error {
 	select {
 	case err := <-failed:
 		return err
+	case err := <-s.unfit:
+		srv.Close()
+		return &StartError{fmt.Errorf("REDIS_URL: %w", err)}
 	case <-ctx.Done():
 	}
 	return s.drain(srv, cancel)

@@ -32,6 +32,7 @@ type Server struct {
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
 	stop     func()             // ends the calls that outlive their connections, and gives back what the governor holds
+	unfit    chan error         // gets why the server can't work with what it is connected to
 	draining atomic.Bool
 	running  atomic.Int64 // requests being served
 }
@@ -90,6 +91,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		gate:     gate,
 		governor: limits,
 		stop:     func() { stop(); shared.close() },
+		unfit:    shared.unfit,
 	}
 	endpoint := edge.NewHandler(edge.Options{
 		Engine: mcp.NewServer(mcp.Options{
@@ -142,7 +144,11 @@ func govern(ctx context.Context, o *options, cfg *config.Config, instance string
 	if cfg.Alone {
 		g.Warm()
 	} else {
-		go g.Warm() // a start must not wait for Redis
+		go func() { // a start must not wait for Redis
+			if err := g.Warm(); errors.Is(err, governor.ErrNewer) {
+				p.unfit <- err
+			}
+		}()
 	}
 	return g, p, nil
 }

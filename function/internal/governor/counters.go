@@ -77,11 +77,12 @@ type Standalone struct {
 	mu     sync.Mutex
 	ledger *Ledger
 	orders Orders
+	trips  map[string]time.Time
 }
 
 // NewStandalone returns counters in this process; what they count ends with it.
 func NewStandalone(now func() time.Time) *Standalone {
-	return &Standalone{now: now, ledger: NewLedger()}
+	return &Standalone{now: now, ledger: NewLedger(), trips: map[string]time.Time{}}
 }
 
 // Draw implements [Counters].
@@ -102,7 +103,11 @@ func (s *Standalone) Open(_ context.Context, epoch int64, first bool, lease time
 func (s *Standalone) Bulletin(context.Context) (Bulletin, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Bulletin{Epoch: s.ledger.epoch, News: s.ledger.news, Orders: s.orders}, nil
+	b := Bulletin{Epoch: s.ledger.epoch, News: s.ledger.news, Orders: s.orders}
+	for scope, ends := range s.trips {
+		b.Trips = append(b.Trips, Trip{scope, ends.Sub(s.now())})
+	}
+	return b, nil
 }
 
 // Post implements [Counters].
@@ -117,8 +122,16 @@ func (s *Standalone) Post(_ context.Context, o Orders) (bool, error) {
 	return true, nil
 }
 
-// Trip implements [Counters]: no one else is there to be told.
-func (s *Standalone) Trip(context.Context, string, time.Duration) error { return nil }
+// Trip implements [Counters].
+func (s *Standalone) Trip(_ context.Context, scope string, open time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if delete(s.trips, scope); open > 0 {
+		s.trips[scope] = s.now().Add(open)
+	}
+	s.ledger.Announce()
+	return nil
+}
 
 // Next implements [Epochs]: a process that counts for itself is always at its first.
 func (s *Standalone) Next(context.Context) (int64, bool, error) { return 1, true, nil }

@@ -18,7 +18,7 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	g.waiting[claim] = done
 	g.send()
 	g.mu.Unlock()
-	timer := time.NewTimer(g.opts.Patience)
+	timer := time.NewTimer(g.patience())
 	select {
 	case <-done:
 	case <-timer.C:
@@ -31,6 +31,18 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 		delete(g.waiting, claim)
 	}
 }
+
+// patience is how long to wait for the counters: longer where they have neither answered nor failed yet, since connecting
+// takes its time.
+func (g *Governor) patience() time.Duration {
+	if g.book.Epoch() == 0 && g.outage == nil {
+		return connectPatience
+	}
+	return g.opts.Patience
+}
+
+// connectPatience is for the first message of all.
+const connectPatience = 250 * time.Millisecond
 
 // send starts sending unless it goes on already: what comes meanwhile goes along with the next message.
 func (g *Governor) send() {
@@ -54,10 +66,11 @@ func (g *Governor) deliver() {
 		}
 		// Alone, the lock is kept: the answer is a computation, and whoever waited for it with a time limit could lose to the
 		// scheduler alone.
+		patience := g.patience()
 		if !g.opts.Alone {
 			g.mu.Unlock()
 		}
-		reply, err := g.draw(d)
+		reply, err := g.draw(d, patience)
 		if !g.opts.Alone {
 			g.mu.Lock()
 		}
@@ -85,8 +98,8 @@ func (g *Governor) deliver() {
 }
 
 // draw makes one round trip, and opens an epoch where the counters have none.
-func (g *Governor) draw(d *Draw) (Reply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), g.opts.Patience)
+func (g *Governor) draw(d *Draw, patience time.Duration) (Reply, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	reply, err := g.opts.Counters.Draw(ctx, d)
 	switch {
@@ -149,7 +162,7 @@ func (g *Governor) found() {
 
 // Warm learns the epoch, or opens the first one, and the orders, so that the first call needs not wait for them.
 func (g *Governor) Warm() error {
-	reply, err := g.draw(&Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
+	reply, err := g.draw(&Draw{Instance: g.opts.Instance}, connectPatience) // number 0: taken for an old message, and told the epoch
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {

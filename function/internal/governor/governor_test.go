@@ -172,6 +172,11 @@ func TestOutage(t *testing.T) {
 			c.limit.Key = "x"
 			admitted := 0
 			begin := time.Now()
+			g.Warm()
+			if d := time.Since(begin); d > connectPatience+50*time.Millisecond {
+				t.Errorf("the first message was given up after %v", d)
+			}
+			begin = time.Now()
 			for range 20 {
 				_, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&c.limit}})
 				if !d.Outage {

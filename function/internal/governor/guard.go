@@ -18,7 +18,7 @@ type GuardOptions struct {
 // Load is how busy the process is.
 type Load struct {
 	Memory float64       // the part of GOMEMLIMIT that is in use and can't be collected; 0 without a limit
-	Wait   time.Duration // that goroutines waited for a processor since the last time, the 99th percentile; 0 for too few
+	Wait   time.Duration // that goroutines waited for a processor since the last time, the 99th percentile; negative for too few
 }
 
 // A Guard keeps one instance from more than it can carry, beside the limits of the fleet: by its memory, by calls at a time
@@ -93,6 +93,9 @@ func (g *Guard) Leave(upstream string) {
 
 func (g *Guard) adapt(l Load) {
 	g.full = l.Memory > mostMemory || g.full && l.Memory > memoryAgain
+	if l.Wait < 0 {
+		return
+	}
 	if l.Wait <= borneWait {
 		g.late = 0
 		g.limit = min(g.limit+math.Sqrt(g.limit), float64(g.opts.Most))
@@ -124,12 +127,13 @@ func newGauge() *gauge {
 	}}
 }
 
-// fewestWaits is how many waits a percentile is worth taking of.
-const fewestWaits = 200
+// fewestWaits is how many waits a percentile is worth taking of. The runtime records one in eight, and a process that is late
+// has few.
+const fewestWaits = 16
 
 func (g *gauge) load() Load {
 	metrics.Read(g.samples)
-	var l Load
+	l := Load{Wait: -1}
 	if limit := g.samples[3].Value.Uint64(); limit < math.MaxInt64 {
 		l.Memory = float64(g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64()) / float64(limit)
 	}
@@ -141,16 +145,17 @@ func (g *gauge) load() Load {
 	for i, n := range waits.Counts {
 		all += n - g.before[i]
 	}
+	if all < fewestWaits {
+		return l // they add up until there are enough
+	}
 	over := all / 100
-	if all >= fewestWaits {
-		for i := len(waits.Counts) - 1; i >= 0; i-- {
-			if n := waits.Counts[i] - g.before[i]; n <= over {
-				over -= n
-				continue
-			}
-			l.Wait = time.Duration(waits.Buckets[i] * float64(time.Second)) // the lower end of the bucket
-			break
+	for i := len(waits.Counts) - 1; i >= 0; i-- {
+		if n := waits.Counts[i] - g.before[i]; n <= over {
+			over -= n
+			continue
 		}
+		l.Wait = time.Duration(max(0, waits.Buckets[i]) * float64(time.Second)) // the lower end of the bucket
+		break
 	}
 	copy(g.before, waits.Counts)
 	return l

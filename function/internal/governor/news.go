@@ -82,7 +82,7 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 	}
 }
 
-// firstPatience is how long a call may wait for the orders where none are known yet.
+// firstPatience is how long a call may wait where nothing is known yet.
 const firstPatience = time.Second
 
 // heed takes what a reply says of the news.

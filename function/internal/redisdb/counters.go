@@ -77,6 +77,14 @@ func (c *Counters) Open(ctx context.Context, epoch int64, first bool, lease time
 
 // Draw implements [governor.Counters].
 func (c *Counters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, error) {
+	raw, err := drawScript.Run(ctx, c.client, []string{prefix}, arguments(d)...).Slice()
+	if err != nil {
+		return governor.Reply{}, err
+	}
+	return read(raw, d)
+}
+
+func arguments(d *governor.Draw) []any {
 	args := make([]any, 0, 6+2*len(d.Holdings)+8*len(d.Groups))
 	args = append(args, d.Instance, d.Seq, d.Epoch, d.Lease, len(d.Holdings))
 	for _, h := range d.Holdings {
@@ -89,11 +97,7 @@ func (c *Counters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, 
 			args = append(args, n.Key, int(n.Kind), n.Period, n.Slack, n.Cap, n.Least, n.Most)
 		}
 	}
-	raw, err := drawScript.Run(ctx, c.client, []string{prefix}, args...).Slice()
-	if err != nil {
-		return governor.Reply{}, err
-	}
-	return read(raw, d)
+	return args
 }
 
 var errAnswer = errors.New("the counters' script answered in another form: another version wrote it")

@@ -1,0 +1,226 @@
+package redisdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/memdb"
+)
+
+// previous are the counters of the version before, with its scripts as they were: no news, no format.
+type previous struct {
+	*Counters
+	draw, open *redis.Script
+}
+
+func newPrevious(t *testing.T, client *redis.Client) *previous {
+	script := func(name string) *redis.Script {
+		b, err := os.ReadFile("testdata/format1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return redis.NewScript(string(b))
+	}
+	return &previous{NewCounters(client), script("draw.lua"), script("open.lua")}
+}
+
+func (p *previous) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, error) {
+	raw, err := p.draw.Run(ctx, p.client, []string{prefix}, arguments(d)...).Slice()
+	if err != nil {
+		return governor.Reply{}, err
+	}
+	return read(append(raw[:3:3], append([]any{int64(0), int64(0)}, raw[3:]...)...), d)
+}
+
+func (p *previous) Open(ctx context.Context, epoch int64, first bool, lease time.Duration) (int64, error) {
+	flag := 0
+	if first {
+		flag = 1
+	}
+	return p.open.Run(ctx, p.client, []string{prefix}, epoch, flag, lease.Microseconds()).Int64()
+}
+
+// TestPreviousVersionSideBySide has two instances of each version on one Redis, as in a canary, and loses it once.
+func TestPreviousVersionSideBySide(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client) {
+		limits := []*governor.Limit{{Key: "slots", Scope: "slots", Concurrency: 12}, {Key: "rate", Scope: "rate", PerSecond: 400}}
+		var fleet []*governor.Governor
+		epochs := memdb.New()
+		for i := range 4 {
+			counters := governor.Counters(NewCounters(client))
+			if i%2 == 1 {
+				counters = newPrevious(t, client)
+			}
+			g := governor.New(governor.Options{Instance: fmt.Sprint("n", i), Counters: counters, Epochs: epochs, Patience: 200 * time.Millisecond})
+			defer g.Close()
+			g.Warm()
+			fleet = append(fleet, g)
+		}
+		var live, most atomic.Int64
+		var each [4]atomic.Int64
+		var mu sync.Mutex
+		var entries []time.Time
+		begin := time.Now()
+		end := begin.Add(4500 * time.Millisecond)
+		var wg sync.WaitGroup
+		for i := range 32 {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					ctx, l, d := fleet[i%4].Admit(context.Background(), &governor.Call{Weight: 1, Limits: limits})
+					if !d.Admitted() {
+						time.Sleep(min(max(d.Wait, time.Millisecond), 10*time.Millisecond))
+						continue
+					}
+					mu.Lock()
+					entries = append(entries, time.Now())
+					mu.Unlock()
+					if n := live.Add(1); n > most.Load() {
+						most.Store(n)
+					}
+					each[i%4].Add(1)
+					select {
+					case <-time.After(2 * time.Millisecond):
+					case <-ctx.Done():
+					}
+					live.Add(-1)
+					l.Release()
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		client.FlushAll(context.Background())
+		wg.Wait()
+		if most.Load() > 12 {
+			t.Errorf("%d calls were live, the cap is 12", most.Load())
+		}
+		for j := range entries {
+			for i := 0; i < j; i += 1 + (j-i)/8 { // every short window, and some of the long ones
+				if n, w := float64(j-i+1), entries[j].Sub(entries[i]).Seconds(); n > 40+400*w+2 {
+					t.Fatalf("%v calls in %v s under 400/s and 40 at once", n, w)
+				}
+			}
+		}
+		for i := range each {
+			if each[i].Load() < 50 {
+				t.Errorf("instance %d admitted %d of %d", i, each[i].Load(), len(entries))
+			}
+		}
+	})
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client) {
+		ctx := t.Context()
+		g := governor.New(governor.Options{Instance: "n", Counters: NewCounters(client), Epochs: firstEpoch{}})
+		defer g.Close()
+		if err := g.Warm(); err != nil {
+			t.Fatal(err)
+		}
+		client.HSet(ctx, prefix+"epoch", "format", 2)
+		if err := g.Warm(); !errors.Is(err, governor.ErrNewer) {
+			t.Errorf("%v", err)
+		}
+		_, _, d := g.Admit(ctx, &governor.Call{Weight: 1, Limits: []*governor.Limit{{Key: "k", Scope: "k", Concurrency: 1}}})
+		if d.Admitted() || !d.Outage {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+func TestBulletin(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client) {
+		ctx := t.Context()
+		c := NewCounters(client)
+		if b, err := c.Bulletin(ctx); err != nil || !reflect.DeepEqual(b, governor.Bulletin{}) {
+			t.Fatalf("of an empty Redis: %+v, %v", b, err)
+		}
+		if _, err := c.Open(ctx, 3, true, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		news := func() int64 {
+			r, err := c.Draw(ctx, &governor.Draw{Instance: "n", Seq: time.Now().UnixNano() >> 12, Epoch: 3, Lease: 1e6})
+			if err != nil || r.Status != governor.Done {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			return r.News
+		}
+		before := news()
+		store := Orders{c, time.Now}
+		if err := change(ctx, store, "tool:a"); err != nil {
+			t.Fatal(err)
+		}
+		b, err := c.Bulletin(ctx)
+		if err != nil || b.Epoch != 3 || len(b.Orders.Kills) != 1 || b.News != before+1 || news() != b.News {
+			t.Errorf("%+v, %v, news %d before and %d after", b, err, before, news())
+		}
+		old := b.Orders
+		old.Version--
+		if posted, err := c.Post(ctx, old); posted || err != nil {
+			t.Errorf("an older version was posted: %t, %v", posted, err)
+		}
+		// Changes at the same time all count.
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				if err := change(ctx, store, fmt.Sprint("tool:", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if o, err := store.Orders(ctx); err != nil || len(o.Kills) != 5 {
+			t.Errorf("%+v, %v", o, err)
+		}
+		if err := c.Trip(ctx, "tool:a", 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		b, err = c.Bulletin(ctx)
+		if err != nil || len(b.Trips) != 1 || b.Trips[0].Scope != "tool:a" || b.Trips[0].Left < 4*time.Second || b.Trips[0].Left > 5*time.Second {
+			t.Errorf("%+v, %v", b.Trips, err)
+		}
+		if err := c.Trip(ctx, "tool:a", 0); err != nil {
+			t.Fatal(err)
+		}
+		if b, err = c.Bulletin(ctx); err != nil || len(b.Trips) != 0 {
+			t.Errorf("%+v, %v", b.Trips, err)
+		}
+	})
+}
+
+func change(ctx context.Context, s governor.OrderStore, scope string) error {
+	_, err := s.Change(ctx, func(o *governor.Orders) error {
+		return o.Kill(governor.Kill{Scope: scope, Reason: "r", At: time.Now()})
+	})
+	return err
+}
+
+func TestUsage(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client) {
+		ctx := t.Context()
+		c := NewCounters(client)
+		limit := &governor.Limit{Key: "k", Scope: "k", Concurrency: 5}
+		for _, name := range []string{"a", "b"} {
+			g := governor.New(governor.Options{Instance: name, Counters: c, Epochs: firstEpoch{}})
+			defer g.Close()
+			_, l, d := g.Admit(ctx, &governor.Call{Weight: 1, Limits: []*governor.Limit{limit}})
+			if !d.Admitted() {
+				t.Fatalf("%+v", d)
+			}
+			defer l.Release()
+		}
+		slots, instances, err := c.Usage(ctx, []*governor.Limit{limit, {Key: "other", Concurrency: 1}})
+		if err != nil || instances != 2 || slots["k"] != 2 || slots["other"] != 0 {
+			t.Errorf("%v, %d instances, %v", slots, instances, err)
+		}
+	})
+}

@@ -1,0 +1,27 @@
+package function
+
+import (
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+)
+
+// limitMemory gives the garbage collector nine tenths of what the container may use, unless GOMEMLIMIT says otherwise, so
+// that the guard has a limit to go by and the platform none to kill for.
+func limitMemory(getenv func(string) string) {
+	if getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		// Without a limit it says "max", or a number beyond any memory.
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 && n < 1<<50 {
+			debug.SetMemoryLimit(n / 10 * 9)
+		}
+		return
+	}
+}
