@@ -9,6 +9,7 @@ CHECKS  := local/checks
 NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=false --loglevel=error
 
 BENCHFLAGS ?= -rounds 5 -calls 10000
+COSTROUNDS ?= 5
 
 .PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart
 
@@ -29,6 +30,7 @@ check: lint race clients fork faults conformance fuzz coldstart bench ## all tha
 
 check-long: FUZZTIME = 60s
 check-long: BENCHFLAGS = -rounds 15
+check-long: COSTROUNDS = 15
 check-long: SEEDS = 20000
 check-long: lint race simulate clients fork faults conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
@@ -79,6 +81,7 @@ coldstart: ## time from exec to the first answered call, and the binary's size
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
 	cd $(CHECKS) && $(GO) run ./coldstart -binary $(CURDIR)/$(TOOLS)/erlmcp
 
-bench: ## what a call costs, beside a bare handler and two other servers
+bench: redis-server ## what a call costs, beside a bare handler and two other servers, and what a decision does
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$(TOOLS)/bench ./bench
 	$(TOOLS)/bench $(BENCHFLAGS) -most 1.4
+	$(GO) test -count=1 -v -run TestCost ./function/internal/redisdb -cost $(COSTROUNDS) | grep -v '^=== '
