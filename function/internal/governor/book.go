@@ -292,8 +292,10 @@ func (b *Book) Next(now int64) *Draw {
 	}
 	d := Draw{Instance: b.instance, Seq: b.seq + 1, Epoch: b.epoch, Lease: b.lease}
 	holds := false
+	d.Full = true
 	for _, a := range b.accounts {
 		if a.kind == Slots {
+			d.Full = d.Full && (a.held == 0 || a.held != a.declared)
 			holds = holds || a.held > 0
 			if a.held != a.declared {
 				d.Holdings = append(d.Holdings, Holding{a.key, a.held})
@@ -383,11 +385,9 @@ func (b *Book) Apply(now, seq int64, r Reply) {
 	}
 	b.sent = nil
 	switch {
-	case r.Status == Stale && r.Epoch != b.epoch:
+	case r.Status == Stale && (r.Epoch != b.epoch || r.Lapsed):
 		b.epoch = r.Epoch
-		for _, a := range b.accounts {
-			a.declared = unknown
-		}
+		b.redeclare()
 		b.waiting = append(s.claims, b.waiting...)
 		b.ask = true
 		return
@@ -478,7 +478,7 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 const slotPause = int64(200 * time.Microsecond / time.Microsecond)
 
 // Lose gives up on the message of a number: it did not go out, or no answer came in time. Whether the counters took it is
-// not known, so all that it was about is declared again.
+// not known, nor whether those that answer next are the same, so all that is held is declared again.
 func (b *Book) Lose(seq int64) {
 	if s := b.sent; s != nil && s.draw.Seq == seq {
 		b.sent = nil
@@ -487,21 +487,19 @@ func (b *Book) Lose(seq int64) {
 }
 
 func (b *Book) lose(s *sent) {
-	for _, h := range s.draw.Holdings {
-		if a := b.accounts[h.Key]; a != nil {
-			a.declared = unknown
-		}
-	}
-	for i, c := range s.claims {
-		for _, n := range s.draw.Groups[i] {
-			if a := b.accounts[n.Key]; a != nil && n.Kind == Slots {
-				a.declared = unknown
-			}
-		}
+	b.redeclare()
+	for _, c := range s.claims {
 		c.giveBack()
 		if !c.gone {
 			c.Decided, c.Verdict = true, Verdict{Lost: true}
 		}
+	}
+}
+
+// redeclare takes nothing of what the counters know for granted.
+func (b *Book) redeclare() {
+	for _, a := range b.accounts {
+		a.declared = unknown
 	}
 }
 

@@ -65,6 +65,7 @@ type Draw struct {
 	Epoch    int64 // that the instance knows
 	Lease    int64 // µs for which the holdings stay without another message
 	Holdings []Holding
+	Full     bool // the holdings are all that the instance has
 	Groups   []Group
 }
 
@@ -86,6 +87,7 @@ type Reply struct {
 	Instances int64   // present now; 0 where they were not counted
 	News      int64   // announcements in this epoch: another number than the last one says that the [Bulletin] has changed
 	Read      bool    // it is this instance's turn to read the orders from the store
+	Lapsed    bool    // with Stale: by the counters' clock the instance's lease had ended, and it must declare all that it holds
 	Granted   []Grant // one for each group
 }
 
@@ -116,14 +118,18 @@ func (l *Ledger) Draw(now int64, d *Draw) Reply {
 	if l.epoch == 0 {
 		return Reply{Status: Closed}
 	}
-	if d.Epoch != l.epoch || d.Seq <= l.instances[d.Instance].seq {
+	before := l.instances[d.Instance]
+	if d.Epoch != l.epoch || d.Seq <= before.seq {
 		return Reply{Status: Stale, Epoch: l.epoch}
+	}
+	if before.seq > 0 && before.ends <= now && !d.Full {
+		return Reply{Status: Stale, Epoch: l.epoch, Lapsed: true} // what it held may count for nothing by now
 	}
 	l.instances[d.Instance] = presence{now + d.Lease, d.Seq}
 	for _, h := range d.Holdings {
 		l.hold(h.Key, d.Instance, h.Slots)
 	}
-	r := Reply{Epoch: l.epoch, News: l.news, Read: now-l.read >= readEvery, Granted: make([]Grant, len(d.Groups))}
+	r := Reply{Epoch: l.epoch, News: l.news, Read: now-l.read >= readEvery || now < l.read, Granted: make([]Grant, len(d.Groups))}
 	if r.Read {
 		l.read = now
 	}
@@ -162,7 +168,7 @@ func (l *Ledger) grant(now int64, instance string, g Group) Grant {
 	for i, n := range g {
 		switch n.Kind {
 		case Tokens:
-			l.arrivals[n.Key] = max(l.arrival(n), now) + amounts[i]*n.Period
+			l.arrivals[n.Key] = max(l.arrival(now, n), now) + amounts[i]*n.Period
 		case Slots:
 			left[i] = n.Cap - l.held(now, n.Key) - amounts[i]
 			l.hold(n.Key, instance, l.slots[n.Key][instance]+amounts[i])
@@ -180,7 +186,7 @@ func (l *Ledger) available(now int64, n Need) (amount, wait int64) {
 		return max(0, min(n.Most, n.Cap-l.held(now, n.Key))), slotWait
 	}
 	// k tokens conform if the arrival of the last of them is at most Slack ahead.
-	ahead := max(l.arrival(n)-now, 0)
+	ahead := max(l.arrival(now, n)-now, 0)
 	if room := n.Slack - ahead; room >= 0 {
 		amount = min(n.Most, room/n.Period+1)
 	}
@@ -203,15 +209,14 @@ func (l *Ledger) held(now int64, key string) (sum int64) {
 const slotWait = int64(50 * time.Millisecond / time.Microsecond)
 
 // arrival is the theoretical arrival time of the next token. Of a rate that this epoch has not seen it is that of one used
-// up as the epoch began, unless nothing was before it.
-func (l *Ledger) arrival(n Need) int64 {
-	if t, ok := l.arrivals[n.Key]; ok {
-		return t
+// up as the epoch began, unless nothing was before it. It lies no further ahead than that of a rate used up now, unless the
+// clock was set back.
+func (l *Ledger) arrival(now int64, n Need) int64 {
+	t, ok := l.arrivals[n.Key]
+	if !ok && !l.first {
+		t = l.opened + n.Slack + n.Period
 	}
-	if l.first {
-		return 0
-	}
-	return l.opened + n.Slack + n.Period
+	return min(t, now+n.Slack+n.Period)
 }
 
 func (l *Ledger) hold(key, instance string, slots int64) {

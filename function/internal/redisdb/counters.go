@@ -85,7 +85,7 @@ func (c *Counters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, 
 }
 
 func arguments(d *governor.Draw) []any {
-	args := make([]any, 0, 6+2*len(d.Holdings)+8*len(d.Groups))
+	args := make([]any, 0, 7+2*len(d.Holdings)+8*len(d.Groups))
 	args = append(args, d.Instance, d.Seq, d.Epoch, d.Lease, len(d.Holdings))
 	for _, h := range d.Holdings {
 		args = append(args, h.Key, h.Slots)
@@ -97,7 +97,10 @@ func arguments(d *governor.Draw) []any {
 			args = append(args, n.Key, int(n.Kind), n.Period, n.Slack, n.Cap, n.Least, n.Most)
 		}
 	}
-	return args
+	if d.Full {
+		return append(args, "full")
+	}
+	return append(args, "")
 }
 
 var errAnswer = errors.New("the counters' script answered in another form: another version wrote it")
@@ -114,7 +117,7 @@ func read(raw []any, d *governor.Draw) (governor.Reply, error) {
 		}
 		head[i] = n
 	}
-	r := governor.Reply{Status: governor.Status(head[0]), Epoch: head[1], Instances: head[2], News: head[3], Read: head[4] == 1}
+	r := governor.Reply{Status: governor.Status(head[0]), Epoch: head[1], Instances: head[2], News: head[3], Read: head[4]&1 != 0, Lapsed: head[4]&2 != 0}
 	if r.Status != governor.Done {
 		return r, nil
 	}

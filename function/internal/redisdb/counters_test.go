@@ -98,6 +98,9 @@ func TestScriptsAnswerAsTheLedger(t *testing.T) {
 				if rng.IntN(40) == 0 {
 					at += rng.Int64N(900_000_000)
 				}
+				if rng.IntN(40) == 0 { // the clock is set back
+					at -= rng.Int64N(9_000_000)
+				}
 				client.Set(ctx, "test:now", at, 0)
 				if step == 3 || step > 3 && rng.IntN(30) == 0 {
 					want := ledger.Open(at, 7, first, 2_000_000)
@@ -150,7 +153,7 @@ func randomDraw(rng *rand.Rand, seqs map[string]int64) *governor.Draw {
 	if seqs[name]++; rng.IntN(15) == 0 {
 		seqs[name] -= 2 // an old message
 	}
-	d := &governor.Draw{Instance: name, Seq: max(seqs[name], 1), Epoch: 7, Lease: 2_000_000}
+	d := &governor.Draw{Instance: name, Seq: max(seqs[name], 1), Epoch: 7, Lease: 2_000_000, Full: rng.IntN(2) == 0}
 	if rng.IntN(25) == 0 {
 		d.Epoch = 6
 	}

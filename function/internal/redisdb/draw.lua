@@ -1,7 +1,8 @@
 -- One message of an instance to the ledger: the same as Ledger.Draw in package governor, which says why.
 -- KEYS[1] prefix, with the hash tag that keeps all keys on one shard
--- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, slack, cap, least, most}…}…
--- Answers {status, epoch, instances, news, read, {refused, wait, learns}… or {-1, 0, amount…, left…}…}. Everything is checked before anything is written,
+-- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, slack, cap, least, most}…}…, 'full' or ''
+-- Answers {status, epoch, instances, news, 1 for read or 2 for lapsed, {refused, wait, learns}… or {-1, 0, amount…, left…}…}.
+-- Everything is checked before anything is written,
 -- so that a write that is refused for want of memory leaves the ledger as it was. Times are microseconds of Redis's clock.
 local prefix = KEYS[1]
 local DONE, CLOSED, STALE, NEWER = 0, 1, 2, 3
@@ -38,6 +39,9 @@ local function present(name)
 end
 
 if epoch ~= head[1] or seq <= present(instance)[2] then return {STALE, tonumber(head[1]), 0, 0, 0} end
+if present(instance)[2] > 0 and present(instance)[1] <= now and ARGV[#ARGV] ~= 'full' then
+  return {STALE, tonumber(head[1]), 0, 0, 2}
+end
 presence[instance] = {now + lease, seq}
 
 local slots = {}   -- key: {instance: slots}
@@ -73,7 +77,8 @@ local function arrival(need)
   if not arrivals[need.key] then
     arrivals[need.key] = tonumber(redis.call('GET', prefix .. need.key) or '')
   end
-  return arrivals[need.key] or (first and 0 or opened + need.slack + need.period)
+  local at = arrivals[need.key] or (first and 0 or opened + need.slack + need.period)
+  return math.min(at, now + need.slack + need.period)
 end
 
 for _ = 1, number() do
@@ -92,7 +97,8 @@ local function available(need)
   return amount, ahead + (need.least - 1) * need.period - need.slack
 end
 
-local reads = now - tonumber(head[6] or 0) >= READ_EVERY
+local read = tonumber(head[6] or 0)
+local reads = now - read >= READ_EVERY or now < read
 local answer = {DONE, tonumber(head[1]), 0, tonumber(head[5] or 0), reads and 1 or 0}
 local groups = number()
 for _ = 1, groups do

@@ -35,7 +35,7 @@ func newExact(t *testing.T, client *redis.Client, key string, rate, burst int) *
 func (e *exact) allow(t *testing.T) bool {
 	t.Helper()
 	e.seq++
-	r, err := e.counters.Draw(t.Context(), &governor.Draw{Instance: e.need.Key, Seq: e.seq, Epoch: 1, Lease: 1e6, Groups: []governor.Group{{e.need}}})
+	r, err := e.counters.Draw(t.Context(), &governor.Draw{Instance: e.need.Key, Seq: e.seq, Epoch: 1, Lease: 1e6, Full: true, Groups: []governor.Group{{e.need}}})
 	if err != nil || r.Status != governor.Done {
 		t.Fatalf("%+v, %v", r, err)
 	}
