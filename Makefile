@@ -32,6 +32,7 @@ check-long: FUZZTIME = 60s
 check-long: BENCHFLAGS = -rounds 15
 check-long: COSTROUNDS = 15
 check-long: SEEDS = 20000
+check-long: TRIALS = 3
 check-long: lint race simulate clients fork faults conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
@@ -57,8 +58,9 @@ simulate: ## the governor's protocol in SEEDS simulated fleets
 clients: ## real MCP clients against the server
 	cd $(CHECKS) && $(GO) test ./clients/...
 
+TRIALS ?= 1
 faults: redis-server ## four processes on a real Redis, while things break
-	cd $(CHECKS) && $(GO) test -count=1 -v ./faults | grep -v '^=== '
+	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 30m ./faults -trials $(TRIALS) | grep -v '^=== '
 
 fork: ## the source with three tools of someone else's, built in every way
 	cd $(CHECKS) && $(GO) test ./fork/...

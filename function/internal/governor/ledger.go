@@ -216,7 +216,11 @@ func (l *Ledger) arrival(now int64, n Need) int64 {
 	if !ok && !l.first {
 		t = l.opened + n.Slack + n.Period
 	}
-	return min(t, now+n.Slack+n.Period)
+	if most := now + n.Slack + n.Period; t > most {
+		l.arrivals[n.Key] = most // or else it would stay ahead until the clock is where it was
+		return most
+	}
+	return t
 }
 
 func (l *Ledger) hold(key, instance string, slots int64) {

@@ -78,7 +78,12 @@ local function arrival(need)
     arrivals[need.key] = tonumber(redis.call('GET', prefix .. need.key) or '')
   end
   local at = arrivals[need.key] or (first and 0 or opened + need.slack + need.period)
-  return math.min(at, now + need.slack + need.period)
+  local most = now + need.slack + need.period
+  if at > most then -- the clock was set back
+    at = most
+    arrivals[need.key], moved[need.key] = at, true
+  end
+  return at
 end
 
 for _ = 1, number() do
