@@ -56,6 +56,11 @@ type sim struct {
 	entry  map[*Limit][]int64
 	loss   float64 // of messages
 	calm   bool    // nothing is late or doubled
+	sleepy bool    // an instance gets no processor unless a call is under way
+	slow   int64   // how many times longer calls take
+	quiet  bool    // no more load
+
+	granted map[string]int64 // tokens, by key
 
 	ideal                            *ideal
 	messages                         int
@@ -68,6 +73,8 @@ type node struct {
 	book    *Book
 	offset  int64 // of its clock
 	paused  int64 // until
+	frozen  bool
+	pending []func() // what comes while it is frozen
 	dead    bool
 	running []*simCall // in the order of their entry, as everything here, so that a seed replays
 	waiting []*simCall
@@ -141,9 +148,11 @@ const (
 )
 
 func newSim(seed uint64) *sim {
-	s := &sim{rng: rand.New(rand.NewPCG(seed, 0)), ledger: NewLedger(), entry: map[*Limit][]int64{}}
+	s := &sim{rng: rand.New(rand.NewPCG(seed, 0)), ledger: NewLedger(), entry: map[*Limit][]int64{}, granted: map[string]int64{}}
 	rates := []float64{1, 5, 20, 100, 1000}
-	caps := []int64{1, 3, 10, 40}
+	caps := []int64{1, 3, 10, 40, 60, 150}
+	s.slow = []int64{1, 1, 8}[s.rng.IntN(3)]
+	s.sleepy = s.rng.IntN(4) == 0
 	for i := range 1 + s.rng.IntN(3) {
 		l := &Limit{Scope: fmt.Sprint("tenant:", i), Key: fmt.Sprint("t", i)}
 		if s.rng.IntN(3) > 0 {
@@ -189,20 +198,21 @@ func (s *sim) run() error {
 	for range s.rng.IntN(4) {
 		s.after(ms*s.rng.Int64N(5000), s.disturb)
 	}
-	return s.runUntil(simTime)
+	if err := s.runUntil(simTime); err != nil {
+		return err
+	}
+	return s.heal()
 }
 
 func (s *sim) runUntil(end int64) error {
-	for s.queue.Len() > 0 && s.fault == nil {
+	for s.queue.Len() > 0 && s.queue[0].at <= end && s.fault == nil {
 		e := heap.Pop(&s.queue).(event)
-		if e.at > end {
-			break
-		}
 		s.now = e.at
 		e.do()
 	}
 	if s.fault == nil {
 		s.checkRates()
+		s.checkTokens()
 	}
 	return s.fault
 }
@@ -228,7 +238,37 @@ func (s *sim) loseLedger() { s.ledger = NewLedger() }
 
 func (n *node) local(now int64) int64 { return now + n.offset }
 
-func (s *sim) up(n *node) bool { return !n.dead && s.now >= n.paused }
+func (s *sim) up(n *node) bool { return !n.dead && !n.frozen && s.now >= n.paused }
+
+// when does something at an instance as soon as it runs.
+func (s *sim) when(n *node, do func()) {
+	switch {
+	case n.dead:
+	case n.frozen:
+		n.pending = append(n.pending, do)
+	case s.now < n.paused:
+		s.after(n.paused-s.now+1, func() { s.when(n, do) })
+	default:
+		do()
+		s.doze(n)
+	}
+}
+
+// doze freezes an instance that has nothing to do, where instances sleep between calls.
+func (s *sim) doze(n *node) {
+	n.frozen = s.sleepy && !s.quiet && len(n.running) == 0 && len(n.waiting) == 0
+}
+
+// wake lets a frozen instance go on with what has come meanwhile, in no certain order.
+func (s *sim) wake(n *node) {
+	n.frozen = false
+	pending := n.pending
+	n.pending = nil
+	s.rng.Shuffle(len(pending), func(i, j int) { pending[i], pending[j] = pending[j], pending[i] })
+	for _, do := range pending {
+		s.after(s.rng.Int64N(200), func() { s.when(n, do) })
+	}
+}
 
 // call is one call at an instance: on one of the limits, and on the one on everything.
 func (s *sim) call(n *node) {
@@ -236,13 +276,23 @@ func (s *sim) call(n *node) {
 }
 
 func (s *sim) callOn(n *node, limits []*Limit) {
+	if s.quiet {
+		return
+	}
+	if n.frozen && !n.dead && s.now >= n.paused {
+		s.wake(n)
+	}
 	if !s.up(n) {
 		return
 	}
 	s.fence(n)
 	s.offered++
+	s.callFor(n, limits, 1+s.rng.Int64N(60*ms*max(s.slow, 1)))
+}
+
+// callFor is a call that takes some time.
+func (s *sim) callFor(n *node, limits []*Limit, takes int64) {
 	c := n.book.Claim(n.local(s.now), 1, limits)
-	takes := 1 + s.rng.Int64N(60*ms)
 	n.waiting = append(n.waiting, &simCall{claim: c, limits: limits, takes: takes})
 	if s.ideal != nil && s.ideal.offer(s.now) {
 		s.after(takes, func() { s.ideal.live-- })
@@ -250,10 +300,12 @@ func (s *sim) callOn(n *node, limits []*Limit) {
 	s.settle(n)
 	s.send(n)
 	s.after(20*ms, func() {
-		if s.up(n) && !c.Decided {
-			n.book.Abandon(c)
-			s.settle(n)
-		}
+		s.when(n, func() {
+			if !c.Decided {
+				n.book.Abandon(c)
+				s.settle(n)
+			}
+		})
 	})
 }
 
@@ -294,20 +346,18 @@ func (s *sim) settle(n *node) {
 }
 
 func (s *sim) finish(n *node, c *simCall) {
-	if n.dead || c.ended {
-		return
-	}
-	if s.now < n.paused {
-		s.after(n.paused-s.now+1, func() { s.finish(n, c) })
-		return
-	}
-	if s.fence(n); c.ended {
-		return
-	}
-	n.running = slices.DeleteFunc(n.running, func(r *simCall) bool { return r == c })
-	if c.ended = true; n.book.Release(c.claim) {
-		s.send(n)
-	}
+	s.when(n, func() {
+		if c.ended {
+			return
+		}
+		if s.fence(n); c.ended {
+			return
+		}
+		n.running = slices.DeleteFunc(n.running, func(r *simCall) bool { return r == c })
+		if c.ended = true; n.book.Release(c.claim) {
+			s.send(n)
+		}
+	})
 }
 
 // fence cancels what runs beyond the lease, as an instance does when it wakes.
@@ -327,9 +377,10 @@ func (s *sim) tick(n *node) {
 	if n.dead {
 		return
 	}
-	if s.now >= n.paused {
+	if s.up(n) {
 		s.fence(n)
 		s.send(n)
+		s.checkAccounts(n)
 	}
 	s.after(50*ms, func() { s.tick(n) })
 }
@@ -361,16 +412,11 @@ func (s *sim) send(n *node) {
 }
 
 func (s *sim) timeOut(n *node, seq int64) {
-	if n.dead {
-		return
-	}
-	if s.now < n.paused {
-		s.after(n.paused-s.now+1, func() { s.timeOut(n, seq) })
-		return
-	}
-	n.book.Lose(seq)
-	s.settle(n)
-	s.send(n)
+	s.when(n, func() {
+		n.book.Lose(seq)
+		s.settle(n)
+		s.send(n)
+	})
 }
 
 func boolInt(b bool) int {
@@ -382,6 +428,13 @@ func boolInt(b bool) int {
 
 func (s *sim) receive(n *node, d Draw) {
 	reply := s.ledger.Draw(s.now, &d)
+	for i, g := range reply.Granted {
+		for j, amount := range g.Amounts {
+			if d.Groups[i][j].Kind == Tokens {
+				s.granted[d.Groups[i][j].Key] += amount
+			}
+		}
+	}
 	if s.rng.Float64() < s.loss {
 		return
 	}
@@ -389,69 +442,15 @@ func (s *sim) receive(n *node, d Draw) {
 }
 
 func (s *sim) answer(n *node, seq int64, r Reply) {
-	if n.dead {
-		return
-	}
-	if s.now < n.paused {
-		s.after(n.paused-s.now+1, func() { s.answer(n, seq, r) })
-		return
-	}
-	if r.Status == Closed {
-		s.epochs++
-		s.ledger.Open(s.now, s.epochs, false, simLease.Microseconds())
-	}
-	n.book.Apply(n.local(s.now), seq, r)
-	s.fence(n)
-	s.settle(n)
-	s.send(n)
-}
-
-// checkSlots holds the live calls of each limit to its cap. A paused instance runs nothing; it cancels as it wakes.
-func (s *sim) checkSlots() {
-	for _, l := range s.limits {
-		if l.Concurrency == 0 {
-			continue
+	s.when(n, func() {
+		if r.Status == Closed {
+			s.epochs++
+			s.ledger.Open(s.now, s.epochs, false, simLease.Microseconds())
 		}
-		var live int64
-		for _, n := range s.nodes {
-			if !s.up(n) || !n.book.Leased(n.local(s.now)) {
-				continue
-			}
-			for _, r := range n.running {
-				for _, of := range r.limits {
-					if of == l {
-						live++
-					}
-				}
-			}
-		}
-		if live > l.Concurrency {
-			s.fault = fmt.Errorf("at %d µs %d calls are live on %s, the cap is %d", s.now, live, l.Scope, l.Concurrency)
-		}
-	}
-}
-
-// checkRates holds every window: for entries e, of all i < j, j-i+1 ≤ B + r·(e[j]-e[i]).
-func (s *sim) checkRates() {
-	for l, entries := range s.entry {
-		excess, at := worstWindow(l, entries)
-		if excess > 1e-6 {
-			s.fault = fmt.Errorf("%s (%v/s, B %v): %.3f calls too many in the window that ends with entry %d of %d", l.Scope, l.PerSecond, l.MaxBurst(), excess, at, len(entries))
-		}
-	}
-}
-
-// worstWindow returns by how much the worst window is over B + r·W.
-func worstWindow(l *Limit, entries []int64) (excess float64, at int) {
-	least := 0.0
-	for j, e := range entries {
-		position := float64(j) - l.PerSecond*float64(e)/second
-		if j == 0 || position < least {
-			least = position
-		}
-		if over := position + 1 - least - l.MaxBurst(); over > excess {
-			excess, at = over, j
-		}
-	}
-	return excess, at
+		n.book.Apply(n.local(s.now), seq, r)
+		s.fence(n)
+		s.settle(n)
+		s.send(n)
+		s.checkAccounts(n)
+	})
 }

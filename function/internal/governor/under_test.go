@@ -30,7 +30,7 @@ func TestNotUnder(t *testing.T) {
 		limit.Scope, limit.Key = "all", "all"
 		name := fmt.Sprintf("%v/s or %d at a time over %d", limit.PerSecond, limit.Concurrency, c.nodes)
 		t.Run(name, func(t *testing.T) {
-			s := &sim{rng: rand.New(rand.NewPCG(1, 2)), ledger: NewLedger(), entry: map[*Limit][]int64{}, limits: []*Limit{&limit}, calm: true, ideal: &ideal{limit: &limit}}
+			s := &sim{rng: rand.New(rand.NewPCG(1, 2)), ledger: NewLedger(), entry: map[*Limit][]int64{}, granted: map[string]int64{}, limits: []*Limit{&limit}, calm: true, ideal: &ideal{limit: &limit}}
 			for range c.nodes {
 				s.spawn()
 			}
