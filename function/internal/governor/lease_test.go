@@ -1,0 +1,143 @@
+package governor
+
+import (
+	"testing"
+	"time"
+)
+
+// A pair is two instances on one ledger, whose messages the test carries.
+type pair struct {
+	t      *testing.T
+	now    int64
+	set    int64 // by how much the ledger's clock is ahead
+	ledger *Ledger
+	a, b   *Book
+}
+
+func newPair(t *testing.T) *pair {
+	p := &pair{t: t, ledger: NewLedger(), a: NewBook("a", 2*time.Second), b: NewBook("b", 2*time.Second)}
+	p.ledger.Open(0, 1, true, 2_000_000)
+	p.a.Adopt(1)
+	p.b.Adopt(1)
+	return p
+}
+
+// carry takes the book's messages to the ledger and back until there are none.
+func (p *pair) carry(b *Book) {
+	for range 100 {
+		d := b.Next(p.now)
+		if d == nil {
+			return
+		}
+		b.Apply(p.now, d.Seq, p.ledger.Draw(p.now+p.set, d))
+	}
+	p.t.Fatal("a book that always has something to say")
+}
+
+// admitted claims and carries, so many times, and returns how many were admitted.
+func (p *pair) admitted(b *Book, times int, limits ...*Limit) (n int) {
+	for range times {
+		c := b.Claim(p.now, 1, limits)
+		p.carry(b)
+		if c.Verdict.Admitted {
+			n++
+		}
+		p.now += 300 // past the pause after a refusal
+	}
+	return n
+}
+
+var few = &Limit{Scope: "few", Key: "few", Concurrency: 64}
+
+// withFreeSlots lets a hold free slots beside one in use, then sleep beyond its lease while b takes all of them.
+func (p *pair) withFreeSlots() {
+	if p.admitted(p.a, 1, few) != 1 {
+		p.t.Fatal("not admitted")
+	}
+	if held, used, _ := p.a.Holdings(p.now); held <= used {
+		p.t.Fatalf("holds %d and uses %d: there is nothing to test", held, used)
+	}
+	p.now += 3_000_000
+	if n := p.admitted(p.b, 64, few); n != 64 {
+		p.t.Fatalf("b was admitted %d times of 64", n)
+	}
+}
+
+func TestFreeSlotsEndWithTheLease(t *testing.T) {
+	p := newPair(t)
+	p.withFreeSlots()
+	p.carry(p.a) // it renews, and must not take back what is b's
+	if n := p.admitted(p.a, 5, few); n != 0 {
+		t.Errorf("%d calls admitted by slots of a lease that had ended", n)
+	}
+}
+
+func TestReservedSlotEndsWithTheLease(t *testing.T) {
+	p := newPair(t)
+	if p.admitted(p.a, 1, few) != 1 {
+		t.Fatal("not admitted")
+	}
+	rate := &Limit{Scope: "rate", Key: "rate", PerSecond: 1000}
+	c := p.a.Claim(p.now, 1, []*Limit{few, rate}) // has its slot, and waits for a token
+	if c.Decided || c.parts[0].got != 1 {
+		t.Fatalf("%+v", c)
+	}
+	p.now += 3_000_000
+	if n := p.admitted(p.b, 64, few); n != 64 {
+		t.Fatalf("b was admitted %d times of 64", n)
+	}
+	if p.carry(p.a); c.Verdict.Admitted {
+		t.Error("admitted by a slot of a lease that had ended")
+	}
+}
+
+func TestLateGrantIsNotUsed(t *testing.T) {
+	p := newPair(t)
+	c := p.a.Claim(p.now, 1, []*Limit{few})
+	d := p.a.Next(p.now)
+	reply := p.ledger.Draw(p.now, d)
+	p.now += 3_000_000
+	if n := p.admitted(p.b, 64, few); n != 64 {
+		t.Fatalf("b was admitted %d times of 64", n)
+	}
+	p.a.Apply(p.now, d.Seq, reply)
+	if p.carry(p.a); c.Verdict.Admitted {
+		t.Error("admitted by a grant whose lease had ended when it came")
+	}
+}
+
+func TestLeaseCountsFromTheSending(t *testing.T) {
+	p := newPair(t)
+	c := p.a.Claim(p.now, 1, []*Limit{few})
+	d := p.a.Next(p.now)
+	reply := p.ledger.Draw(p.now, d)
+	p.now += 1_000_000
+	p.a.Apply(p.now, d.Seq, reply)
+	if !c.Verdict.Admitted || !p.a.Leased(p.now) {
+		t.Fatal("an answer within the lease is not taken")
+	}
+	if p.now += 900_000; p.a.Leased(p.now) {
+		t.Error("leased for longer than the counters know")
+	}
+}
+
+// TestClockSetForth has the counters' clock jump over every lease: what is held must count again as soon as its holder is
+// heard of.
+func TestClockSetForth(t *testing.T) {
+	p := newPair(t)
+	if n := p.admitted(p.a, 40, few); n != 40 {
+		t.Fatalf("a was admitted %d times of 40", n)
+	}
+	p.set = 5_000_000
+	p.admitted(p.b, 1, few) // forgets a's slots
+	p.now += 500_000
+	p.carry(p.a) // its beat
+	if n := p.admitted(p.b, 64, few); n > 24 {
+		t.Errorf("b was admitted %d times while a holds 40 of 64", n)
+	}
+	p.now += 500_000
+	p.carry(p.a)
+	if !p.a.Leased(p.now) {
+		t.Error("a has lost its lease")
+	}
+}
