@@ -353,7 +353,8 @@ func (b *Book) slice(p part) int64 {
 	}
 	period, slack, _ := p.limit.pace()
 	share := slack / period / (2 * max(b.instances, 1))
-	return min(max(p.account.taken.before, p.account.taken.now), share)
+	n := min(max(p.account.taken.before, p.account.taken.now), share)
+	return n - n%p.least // less than a whole call would only grow old
 }
 
 // returnIdle shrinks what was not needed since the last beat and forgets what is nothing.

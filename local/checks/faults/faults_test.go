@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,7 +15,10 @@ import (
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 )
 
-var trials = flag.Int("trials", 1, "how often each fault is tried")
+var (
+	trials = flag.Int("trials", 1, "how often each fault is tried")
+	only   = flag.String("only", "", "try faults whose names contain this alone")
+)
 
 // A fault is done to a fleet that is busy.
 type fault struct {
@@ -141,6 +145,7 @@ func failOver(f *fleet) int {
 func TestFaults(t *testing.T) {
 	f := newFleet(t, nil, nil)
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	faults := slices.DeleteFunc(slices.Clone(faults), func(c fault) bool { return !strings.Contains(c.name, *only) })
 	for range *trials {
 		full := f.startLoad(3 * atATime)
 		if _, ok := f.recovery(atATime, 10*time.Second); !ok {
