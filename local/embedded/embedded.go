@@ -3,6 +3,9 @@
 package embedded
 
 import (
+	"sync"
+	"time"
+
 	"github.com/alicebob/miniredis/v2"
 
 	"example.com/erlmcp/function"
@@ -18,6 +21,19 @@ func Redis(getenv func(string) string) (url string, opts []function.Option, stop
 	if err := m.StartAddr("127.0.0.1:0"); err != nil {
 		return "", nil, nil, err
 	}
+	done := make(chan struct{})
+	go func() { // its keys expire by this clock alone
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				m.FastForward(time.Second)
+			case <-done:
+				return
+			}
+		}
+	}()
 	url = "redis://" + m.Addr()
 	return url, []function.Option{
 		function.WithMemoryStore(),
@@ -27,5 +43,5 @@ func Redis(getenv func(string) string) (url string, opts []function.Option, stop
 			}
 			return getenv(name)
 		}),
-	}, m.Close, nil
+	}, sync.OnceFunc(func() { close(done); m.Close() }), nil
 }

@@ -137,6 +137,7 @@ func (r *rules) of(p *identity.Principal, base *governor.Call, isCall bool) *gov
 	}
 	tenant.Scope, tenant.Key = tenantScope, "tenant:"+hashed(p.Tenant)
 	client := r.each[governor.EachClient]
+	tenant.Many, client.Many = true, true
 	client.Scope, client.Key = "client", "client:"+hashed(p.String())
 	if !isCall {
 		tenant.Concurrency, tenant.PerDay, client.Concurrency, client.PerDay = 0, 0, 0, 0

@@ -98,8 +98,11 @@ func NewBook(instance string, lease time.Duration) *Book {
 // Leased tells whether slots may be used: the lease, counted from when it was asked for, has a tenth left.
 func (b *Book) Leased(now int64) bool { return b.epoch != 0 && now < b.renewed+b.lease*9/10 }
 
-func (b *Book) account(kind Kind, key string) *account {
-	key = [...]string{Tokens: "r:", Slots: "c:"}[kind] + key
+func (b *Book) account(kind Kind, l *Limit) *account {
+	key := [...]string{Tokens: "r:", Slots: "c:"}[kind] + l.Key
+	if l.Many && kind == Tokens {
+		key = Forgettable + l.Key
+	}
 	a := b.accounts[key]
 	if a == nil {
 		a = &account{key: key, kind: kind}
@@ -114,10 +117,10 @@ func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
 	c := &Claim{parts: make([]part, 0, 2*len(limits))}
 	for _, l := range limits {
 		if l.PerSecond > 0 {
-			c.parts = append(c.parts, part{limit: l, account: b.account(Tokens, l.Key), least: min(weight, int64(l.MaxBurst()))})
+			c.parts = append(c.parts, part{limit: l, account: b.account(Tokens, l), least: min(weight, int64(l.MaxBurst()))})
 		}
 		if l.Concurrency > 0 {
-			c.parts = append(c.parts, part{limit: l, account: b.account(Slots, l.Key), least: 1})
+			c.parts = append(c.parts, part{limit: l, account: b.account(Slots, l), least: 1})
 		}
 	}
 	for i := range c.parts {

@@ -1,6 +1,10 @@
 package governor
 
-import "time"
+import (
+	"maps"
+	"strings"
+	"time"
+)
 
 // A Ledger is the fleet's account of every limit: the reference for what [Counters] do, wherever they are kept, and itself
 // the counters of a server that stands alone. It is a pure state machine: time comes in as microseconds of one clock.
@@ -28,6 +32,9 @@ type presence struct {
 func NewLedger() *Ledger {
 	return &Ledger{arrivals: map[string]int64{}, slots: map[string]map[string]int64{}, instances: map[string]presence{}}
 }
+
+// Forgettable begins the keys of rates that counters may forget once they are as if they had not been used.
+const Forgettable = "t:"
 
 // A Kind is what a need is for.
 type Kind int
@@ -145,8 +152,16 @@ func (l *Ledger) Draw(now int64, d *Draw) Reply {
 			}
 		}
 	}
+	if len(l.arrivals) > mostArrivals && d.Seq%1024 == 0 {
+		maps.DeleteFunc(l.arrivals, func(key string, t int64) bool {
+			return strings.HasPrefix(key, Forgettable) && max(t, l.opened)+forget < now
+		})
+	}
 	return r
 }
+
+// mostArrivals is from how many on rates are forgotten that may be.
+const mostArrivals = 10000
 
 // Announce tells every instance with its next reply that the bulletin has changed.
 func (l *Ledger) Announce() { l.news++ }

@@ -265,7 +265,7 @@ func callsOf(perSecond, all int) func(client int) *governor.Call {
 	var known sync.Map
 	return func(client int) *governor.Call {
 		c, _ := known.LoadOrStore(client, &governor.Call{Weight: 1, Limits: []*governor.Limit{
-			{Scope: "client", Key: fmt.Sprint("client:", client), PerSecond: float64(perSecond)}, everything}})
+			{Scope: "client", Key: fmt.Sprint("client:", client), PerSecond: float64(perSecond), Many: true}, everything}})
 		return c.(*governor.Call)
 	}
 }

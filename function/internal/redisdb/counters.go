@@ -1,8 +1,8 @@
 // Package redisdb keeps the governor's counters in Redis 6.2 or later, shared by all instances: each message is one script,
 // which checks everything and then writes everything.
 //
-// Keys carry a hash tag, so that all of them lie on one shard of a cluster. None expires: a limit that is forgotten would
-// begin with a full budget. Neighbouring versions of the server count together, each by its own scripts, as long as the
+// Keys carry a hash tag, so that all of them lie on one shard of a cluster. None expires, since a limit that is forgotten
+// would begin with a full budget, but those of rates that each caller has, long after they say that all of it is there. Neighbouring versions of the server count together, each by its own scripts, as long as the
 // format that is written beside the epoch is one that both know; a newer one is refused rather than guessed at.
 package redisdb
 

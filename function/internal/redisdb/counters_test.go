@@ -168,7 +168,7 @@ func randomDraw(rng *rand.Rand, seqs map[string]int64) *governor.Draw {
 			if rng.IntN(2) == 0 {
 				n.Key, n.Kind, n.Cap = fmt.Sprint("c:k", i), governor.Slots, 8
 			} else {
-				n.Key, n.Kind, n.Period, n.Slack = fmt.Sprint("r:k", i), governor.Tokens, 1+rng.Int64N(100_000), rng.Int64N(1_000_000)
+				n.Key, n.Kind, n.Period, n.Slack = fmt.Sprint([]string{"r:k", governor.Forgettable}[rng.IntN(2)], i), governor.Tokens, 1+rng.Int64N(100_000), rng.Int64N(1_000_000)
 			}
 			g = append(g, n)
 		}
@@ -267,6 +267,31 @@ func TestScriptsSurviveAFlush(t *testing.T) {
 			}
 			if err := client.ScriptFlush(t.Context()).Err(); err != nil {
 				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestWhatExpires(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client) {
+		ctx := t.Context()
+		g := governor.New(governor.Options{Instance: "n", Counters: NewCounters(client), Epochs: firstEpoch{}})
+		defer g.Close()
+		_, l, d := g.Admit(ctx, &governor.Call{Weight: 1, Limits: []*governor.Limit{
+			{Scope: "all", Key: "all", PerSecond: 5, Concurrency: 3}, {Scope: "client", Key: "client:x", PerSecond: 5, Many: true},
+		}})
+		if !d.Admitted() {
+			t.Fatalf("%+v", d)
+		}
+		defer l.Release()
+		keys, err := client.Keys(ctx, "*").Result()
+		if err != nil || len(keys) != 5 {
+			t.Fatalf("%q, %v", keys, err)
+		}
+		for _, key := range keys {
+			ttl, err := client.TTL(ctx, key).Result()
+			if expires := strings.HasPrefix(key, prefix+governor.Forgettable); err != nil || expires != (ttl > 0) || expires && (ttl < 9*time.Minute || ttl > 11*time.Minute) {
+				t.Errorf("%s expires in %v, %v", key, ttl, err)
 			}
 		}
 	})

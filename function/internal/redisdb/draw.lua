@@ -7,7 +7,7 @@
 local prefix = KEYS[1]
 local DONE, CLOSED, STALE, NEWER = 0, 1, 2, 3
 local FORMAT = 1
-local TOKENS = '0'
+local TOKENS, FORGETTABLE = '0', 't:'
 local FORGET = 600000000
 local READ_EVERY = 1000000
 
@@ -81,7 +81,7 @@ local function arrival(need)
   local most = now + need.slack + need.period
   if at > most then -- the clock was set back
     at = most
-    arrivals[need.key], moved[need.key] = at, true
+    arrivals[need.key], moved[need.key] = at, need.slack + need.period
   end
   return at
 end
@@ -127,7 +127,7 @@ for _ = 1, groups do
     for i, need in ipairs(needs) do
       if need.kind == TOKENS then
         arrivals[need.key] = math.max(arrival(need), now) + amounts[i] * need.period
-        moved[need.key] = true
+        moved[need.key] = need.slack + need.period
         left[i] = 0
       else
         left[i] = need.cap - held(need.key) - amounts[i]
@@ -156,7 +156,14 @@ end
 
 if reads then redis.call('HSET', prefix .. 'epoch', 'read', whole(now)) end
 redis.call('HSET', prefix .. 'instances', instance, whole(now + lease) .. ' ' .. whole(seq))
-for key in pairs(moved) do redis.call('SET', prefix .. key, whole(arrivals[key])) end
+for key, most in pairs(moved) do
+  if string.sub(key, 1, 2) == FORGETTABLE then -- it ends long after it says no more than none would
+    local left = math.max(arrivals[key], opened + most) - now
+    redis.call('SET', prefix .. key, whole(arrivals[key]), 'PX', whole(math.max(left, 0) / 1000 + FORGET / 1000))
+  else
+    redis.call('SET', prefix .. key, whole(arrivals[key]))
+  end
+end
 for key, names in pairs(changed) do
   for name in pairs(names) do
     local n = slots[key][name]
