@@ -39,6 +39,7 @@ var onlyIn = map[string]string{
 	"github.com/redis/go-redis":                "redisdb",
 	"github.com/go-redis/redis_rate":           "redisdb",
 	"cloud.google.com/go":                      "firestoredb gcp telemetry",
+	"github.com/prometheus":                    "telemetry",
 	"google.golang.org":                        "firestoredb gcp telemetry",
 	"github.com/modelcontextprotocol/go-sdk":   "backend/upstream",
 	"github.com/yosida95/uritemplate":          "catalog",

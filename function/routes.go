@@ -13,6 +13,7 @@ func (s *Server) routes(endpoint http.Handler) http.Handler {
 	mux.Handle("/mcp", endpoint)
 	mux.HandleFunc("GET "+s.config.Health, s.health)
 	mux.HandleFunc("GET "+s.config.Ready, s.ready)
+	mux.Handle("GET /metrics", edge.FromThisMachine(s.metrics))
 	mux.HandleFunc("/", s.elsewhere)
 	if s.loopback {
 		return edge.LoopbackOnly(mux)

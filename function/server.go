@@ -31,6 +31,7 @@ type Server struct {
 	handler  http.Handler
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
+	metrics  http.Handler
 	stop     func()             // ends the calls that outlive their connections, and gives back what the governor holds
 	unfit    chan error         // gets why the server can't work with what it is connected to
 	draining atomic.Bool
@@ -66,13 +67,15 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
 	var gate *admission.Gate
+	var guard *governor.Guard
 	limits, shared, governing := govern(ctx, &o, cfg, instance)
 	faults = errors.Join(faults, governing)
 	if err == nil {
 		a := gateOptions(cfg, entries, shared)
 		a.Governor, a.Logger = limits, o.logger
 		if cfg.Governed {
-			a.Guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls, Workers: cfg.Workers})
+			guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls, Workers: cfg.Workers})
+			a.Guard = guard
 		}
 		gate, err = admission.New(a)
 		faults = errors.Join(faults, err)
@@ -90,6 +93,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		loopback: o.loopback,
 		gate:     gate,
 		governor: limits,
+		metrics:  telemetry.Metrics(metrics(limits, guard)),
 		stop:     func() { stop(); shared.close() },
 		unfit:    shared.unfit,
 	}

@@ -52,6 +52,19 @@ func LoopbackOnly(next http.Handler) http.Handler {
 	})
 }
 
+// FromThisMachine refuses requests that did not come from this machine itself, as from a collector beside the server. What a
+// proxy or the platform passes on says so.
+func FromThisMachine(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		addr, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !addr.Addr().Unmap().IsLoopback() || !LoopbackHost(r.Host) || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+			fail(w, http.StatusForbidden, "this path answers on the machine itself only")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func allowOrigin(h http.Header, origin string) {
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Add("Vary", "Origin")

@@ -75,7 +75,9 @@ func (g *Governor) deliver() {
 			g.mu.Lock()
 		}
 		now := g.now()
+		g.roundTrips++
 		if err != nil {
+			g.lostTrips++
 			g.book.Lose(d.Seq)
 			g.lost(now, err)
 		} else {

@@ -47,6 +47,11 @@ type Governor struct {
 	today    today
 	breakers map[string]*breaker
 	orders   atomic.Pointer[Orders]
+
+	admitted              int64
+	decisions             map[Decided]int64 // but for the calls admitted by the counters
+	waited                time.Duration
+	roundTrips, lostTrips int64
 }
 
 // ErrFenced is the cause of the end of a call whose slot could not be renewed.
@@ -132,6 +137,7 @@ func New(o Options) *Governor {
 	g := &Governor{
 		opts: o, start: o.Now(), book: NewBook(o.Instance, o.Lease), waiting: map[*Claim]chan struct{}{},
 		running: map[*Lease]struct{}{}, shares: map[string]*share{}, quotas: map[string]*quota{}, breakers: map[string]*breaker{},
+		decisions: map[Decided]int64{},
 	}
 	g.news.changed = make(chan struct{})
 	g.orders.Store(&Orders{})
@@ -148,6 +154,12 @@ func (g *Governor) now() int64 { return g.opts.Now().Sub(g.start).Microseconds()
 func (g *Governor) Admit(ctx context.Context, call *Call) (context.Context, *Lease, Decision) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	ctx, l, d := g.admit(ctx, call)
+	g.count(d)
+	return ctx, l, d
+}
+
+func (g *Governor) admit(ctx context.Context, call *Call) (context.Context, *Lease, Decision) {
 	now := g.now()
 	g.fence(now)
 	g.hear(ctx, now)
@@ -187,6 +199,7 @@ func (g *Governor) claim(ctx context.Context, now int64, l *Lease) Decision {
 			g.book.Abandon(l.claim)
 		} else {
 			g.wait(ctx, l.claim)
+			g.waited += time.Duration(g.now()-now) * time.Microsecond
 		}
 	}
 	v := l.claim.Verdict

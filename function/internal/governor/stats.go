@@ -1,0 +1,66 @@
+package governor
+
+import (
+	"strings"
+	"time"
+)
+
+// Stats are what a governor has done so far, and how things are.
+type Stats struct {
+	Decisions  map[Decided]int64
+	Waited     time.Duration // for the counters and the store, of all decisions together
+	RoundTrips int64         // messages to the counters
+	Lost       int64         // of them without an answer
+	InFlight   int           // calls that hold slots of the counters'
+	Held, Used int64         // slots, of all limits
+	Tokens     int64         // leased and not used
+	Waiting    int           // calls that wait for the counters
+	Instances  int64         // of the fleet, when they were last counted
+	Degraded   bool          // the counters are out of reach: the rules are in force
+	RateOutage Outage
+	SlotOutage Outage
+	StoreFault bool
+	OrdersAge  time.Duration // since the orders were known to be current
+	Orders     int64         // their version
+}
+
+// Decided is a kind of decision: by whom it was refused, where it was, and whether that was without the counters.
+type Decided struct {
+	Reason Reason
+	Scope  string // of limits that every caller has for itself, only "tenant" or "client"
+	Outage bool
+}
+
+func (r Reason) String() string {
+	return [...]string{"admitted", "rate", "concurrency", "quota", "kill_switch", "breaker_open", "unknown_orders", "saturated"}[r]
+}
+
+func (g *Governor) count(d Decision) {
+	if d.Admitted() && !d.Outage {
+		g.admitted++
+		return
+	}
+	scope := d.Scope
+	if d.Limit != nil && d.Limit.Many || strings.HasPrefix(scope, "tenant:") {
+		scope, _, _ = strings.Cut(scope, ":")
+	}
+	g.decisions[Decided{d.Reason, scope, d.Outage}]++
+}
+
+// Stats returns what there is to know.
+func (g *Governor) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	s := Stats{
+		Decisions: map[Decided]int64{{Reason: Admitted}: g.admitted}, Waited: g.waited, RoundTrips: g.roundTrips, Lost: g.lostTrips,
+		InFlight: len(g.running), Waiting: len(g.waiting), Instances: g.book.instances, Degraded: g.outage != nil,
+		RateOutage: g.opts.RateOutage, SlotOutage: g.opts.SlotOutage, StoreFault: g.news.fault != nil,
+		OrdersAge: time.Duration(now-g.news.heard) * time.Microsecond, Orders: g.news.orders.Version,
+	}
+	s.Held, s.Used, s.Tokens = g.book.Holdings(now)
+	for d, n := range g.decisions {
+		s.Decisions[d] += n
+	}
+	return s
+}

@@ -1,0 +1,62 @@
+package function
+
+import (
+	"strconv"
+
+	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/telemetry"
+)
+
+// metrics are those of the governor.
+func metrics(g *governor.Governor, guard *governor.Guard) []telemetry.Metric {
+	if g == nil {
+		return nil
+	}
+	one := func(name, help string, kind telemetry.Kind, value func(governor.Stats) float64) telemetry.Metric {
+		return telemetry.Metric{Name: name, Help: help, Kind: kind, Read: func(emit func(float64, ...string)) { emit(value(g.Stats())) }}
+	}
+	flag := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	return []telemetry.Metric{
+		{Name: "erlmcp_governor_decisions_total", Help: "Decisions, by reason and scope of the refusal; outage: made without the counters.",
+			Kind: telemetry.Counter, Labels: []string{"decision", "reason", "scope", "outage"},
+			Read: func(emit func(float64, ...string)) {
+				for d, n := range g.Stats().Decisions {
+					decision := "refused"
+					if d.Reason == governor.Admitted {
+						decision = "admitted"
+					}
+					emit(float64(n), decision, d.Reason.String(), d.Scope, strconv.FormatBool(d.Outage))
+				}
+			}},
+		{Name: "erlmcp_governor_degraded", Help: "1 while the counters can't be reached and the rule in the label is in force.",
+			Kind: telemetry.Gauge, Labels: []string{"limit", "rule"},
+			Read: func(emit func(float64, ...string)) {
+				s := g.Stats()
+				emit(flag(s.Degraded), "rate", s.RateOutage.String())
+				emit(flag(s.Degraded), "concurrency", s.SlotOutage.String())
+				emit(flag(s.StoreFault), "quota", governor.Shut.String())
+			}},
+		one("erlmcp_governor_wait_seconds_total", "Time that decisions waited for counters and store.", telemetry.Counter, func(s governor.Stats) float64 { return s.Waited.Seconds() }),
+		one("erlmcp_governor_round_trips_total", "Messages to the counters.", telemetry.Counter, func(s governor.Stats) float64 { return float64(s.RoundTrips) }),
+		one("erlmcp_governor_lost_round_trips_total", "Messages to the counters that no answer came to in time.", telemetry.Counter, func(s governor.Stats) float64 { return float64(s.Lost) }),
+		one("erlmcp_governor_in_flight", "Calls that hold slots of the fleet.", telemetry.Gauge, func(s governor.Stats) float64 { return float64(s.InFlight) }),
+		one("erlmcp_governor_waiting", "Calls that wait for the counters.", telemetry.Gauge, func(s governor.Stats) float64 { return float64(s.Waiting) }),
+		{Name: "erlmcp_governor_leased", Help: "What this instance has leased of all limits.", Kind: telemetry.Gauge, Labels: []string{"kind"},
+			Read: func(emit func(float64, ...string)) {
+				s := g.Stats()
+				emit(float64(s.Held), "slots")
+				emit(float64(s.Used), "slots_in_use")
+				emit(float64(s.Tokens), "tokens")
+			}},
+		one("erlmcp_governor_instances", "Instances of the fleet, when they were last counted.", telemetry.Gauge, func(s governor.Stats) float64 { return float64(s.Instances) }),
+		one("erlmcp_governor_orders_version", "Version of the operators' orders in force.", telemetry.Gauge, func(s governor.Stats) float64 { return float64(s.Orders) }),
+		one("erlmcp_governor_orders_age_seconds", "Time since the orders were known to be current.", telemetry.Gauge, func(s governor.Stats) float64 { return s.OrdersAge.Seconds() }),
+		{Name: "erlmcp_instance_calls_allowed", Help: "Calls at a time that the instance takes on: it falls while goroutines wait too long for a processor.",
+			Kind: telemetry.Gauge, Read: func(emit func(float64, ...string)) { emit(float64(guard.Cap())) }},
+	}
+}
