@@ -32,8 +32,8 @@ type Server struct {
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
 	metrics  http.Handler
-	stop     func()             // ends the calls that outlive their connections, and gives back what the governor holds
-	unfit    chan error         // gets why the server can't work with what it is connected to
+	stop     func()     // ends the calls that outlive their connections, and gives back what the governor holds
+	unfit    chan error // gets why the server can't work with what it is connected to
 	draining atomic.Bool
 	running  atomic.Int64 // requests being served
 }

@@ -389,7 +389,7 @@ func (b *Book) Apply(now, seq int64, r Reply) {
 	}
 	b.sent = nil
 	switch {
-	case r.Status == Stale && (r.Epoch != b.epoch || r.Lapsed):
+	case r.Status == Stale && (r.Epoch != s.draw.Epoch || r.Lapsed):
 		b.epoch = r.Epoch
 		b.redeclare()
 		b.waiting = append(s.claims, b.waiting...)

@@ -18,7 +18,11 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	g.waiting[claim] = done
 	g.send()
 	g.mu.Unlock()
-	timer := time.NewTimer(g.patience())
+	patience := g.patience()
+	if patience > g.opts.Patience {
+		patience = firstPatience // an epoch may have to be opened too
+	}
+	timer := time.NewTimer(patience)
 	select {
 	case <-done:
 	case <-timer.C:
@@ -112,21 +116,37 @@ func (g *Governor) draw(d *Draw, patience time.Duration) (Reply, error) {
 	case reply.Status != Closed:
 		return reply, nil
 	}
-	// This may take longer than a decision may: the claims of this message are decided without it.
-	ctx, cancel = context.WithTimeout(context.Background(), g.opts.Lease)
+	return g.open(d)
+}
+
+// open begins an epoch, and may take longer than a decision may: the claims of the message are decided without it.
+func (g *Governor) open(d *Draw) (Reply, error) {
+	g.opening <- struct{}{} // two at once would take each other for the one that was lost
+	defer func() { <-g.opening }()
+	ctx, cancel := context.WithTimeout(context.Background(), g.opts.Lease)
 	defer cancel()
+	if reply, err := g.opts.Counters.Draw(ctx, d); err != nil || reply.Status != Closed {
+		return reply, err
+	}
 	epoch, first, err := g.opts.Epochs.Next(ctx)
 	if err != nil {
 		return Reply{}, fmt.Errorf("the epoch of the counters: %w", err)
 	}
-	if epoch, err = g.opts.Counters.Open(ctx, epoch, first, g.opts.Lease); err != nil {
+	if epoch == 2 { // another instance may be about to open the first
+		time.Sleep(startTogether)
+	}
+	opened, err := g.opts.Counters.Open(ctx, epoch, first, g.opts.Lease)
+	if err != nil {
 		return Reply{}, err
 	}
-	if !first {
+	if opened == epoch && !first {
 		g.opts.Logger.Warn("the counters were lost and begin anew: for one lease only slots that are held count", "epoch", epoch)
 	}
-	return Reply{Status: Stale, Epoch: epoch}, nil
+	return Reply{Status: Stale, Epoch: opened}, nil
 }
+
+// startTogether is how long the second instance of a fleet that has just begun leaves to the first.
+const startTogether = 100 * time.Millisecond
 
 // ErrNewer is the fault of counters that a newer version of the server keeps.
 var ErrNewer = errors.New("a newer version of the server keeps the counters in a form that this one does not know: deploy the newer version")

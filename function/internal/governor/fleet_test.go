@@ -260,3 +260,23 @@ func TestNothingIsOpenBeforeOrdersAreKnown(t *testing.T) {
 		})
 	}
 }
+
+// TestFleetThatStartsTogether wants the full budget at once from instances that find new counters at the same time.
+func TestFleetThatStartsTogether(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFleet()
+			var wg sync.WaitGroup
+			for i := range 8 {
+				wg.Go(func() {
+					g := f.governor(t, fmt.Sprint("n", i))
+					go g.Warm()
+					if d := admit(t, g, search); !d.Admitted() {
+						t.Errorf("the first call is refused: %+v", d)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}

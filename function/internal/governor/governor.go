@@ -42,6 +42,7 @@ type Governor struct {
 	beat     *time.Timer
 	closed   bool
 	senders  sync.WaitGroup
+	opening  chan struct{}
 	news     news
 	quotas   map[string]*quota
 	today    today
@@ -137,7 +138,7 @@ func New(o Options) *Governor {
 	g := &Governor{
 		opts: o, start: o.Now(), book: NewBook(o.Instance, o.Lease), waiting: map[*Claim]chan struct{}{},
 		running: map[*Lease]struct{}{}, shares: map[string]*share{}, quotas: map[string]*quota{}, breakers: map[string]*breaker{},
-		decisions: map[Decided]int64{},
+		decisions: map[Decided]int64{}, opening: make(chan struct{}, 1),
 	}
 	g.news.changed = make(chan struct{})
 	g.orders.Store(&Orders{})

@@ -42,6 +42,13 @@ var (
 
 const prefix = "{erlmcp}:"
 
+// silent drops what the client library would print of its pool: the governor's log says what it means.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(silent{}) }
+
 // Connect returns a client for a URL as in REDIS_URL. It connects when it is first used. A stalled Redis must never hold up
 // a call: contexts are honoured, nothing is retried here, and the pool is small, since one message is under way at a time.
 func Connect(url string) (*redis.Client, error) {
@@ -56,6 +63,7 @@ func Connect(url string) (*redis.Client, error) {
 	o.WriteTimeout = 500 * time.Millisecond
 	o.PoolTimeout = 100 * time.Millisecond
 	o.PoolSize = 4
+	o.DialerRetries = 1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClient(o), nil
 }
