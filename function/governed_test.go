@@ -283,6 +283,18 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 	if _, got := scarce.send(t, url); parse(t, got).code() != 1059 {
 		t.Errorf("a used up quota after Redis was emptied: %s", got)
 	}
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) { // an instance puts its copy back
+		o, err := op.Orders(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(o.Kills) == 1 {
+			break
+		}
+		if time.Since(begin) > 2*time.Second {
+			t.Fatal("the orders are still lost")
+		}
+	}
 	order(func(o *Orders) error { return o.Lift("tool:free") })
 	until(0)
 
