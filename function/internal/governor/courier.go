@@ -17,11 +17,11 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	done := make(chan struct{})
 	g.waiting[claim] = done
 	g.send()
-	g.mu.Unlock()
 	patience := g.patience()
 	if patience > g.opts.Patience {
 		patience = firstPatience // an epoch may have to be opened too
 	}
+	g.mu.Unlock()
 	timer := time.NewTimer(patience)
 	select {
 	case <-done:
