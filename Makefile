@@ -8,7 +8,7 @@ TOOLS   := .tools
 CHECKS  := local/checks
 NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=false --loglevel=error
 
-BENCHFLAGS ?= -rounds 5 -calls 10000
+BENCHFLAGS ?= -rounds 5 -calls 10000 -governed 1.3
 COSTROUNDS ?= 5
 
 .PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart
@@ -29,7 +29,7 @@ test: ## everything that needs only Go
 check: lint race clients fork faults conformance fuzz coldstart bench ## all that CI runs
 
 check-long: FUZZTIME = 60s
-check-long: BENCHFLAGS = -rounds 15
+check-long: BENCHFLAGS = -rounds 15 -governed 1.15
 check-long: COSTROUNDS = 15
 check-long: SEEDS = 20000
 check-long: TRIALS = 3

@@ -65,6 +65,7 @@ type sim struct {
 	ideal                            *ideal
 	messages                         int
 	offered, admitted, refused, lost int
+	clients                          [20]int // admitted calls of each of equal clients
 	fault                            error
 }
 
@@ -113,6 +114,7 @@ type simCall struct {
 	claim  *Claim
 	limits []*Limit
 	takes  int64 // time
+	client int
 	ended  bool
 }
 
@@ -293,7 +295,7 @@ func (s *sim) callOn(n *node, limits []*Limit) {
 // callFor is a call that takes some time.
 func (s *sim) callFor(n *node, limits []*Limit, takes int64) {
 	c := n.book.Claim(n.local(s.now), 1, limits)
-	n.waiting = append(n.waiting, &simCall{claim: c, limits: limits, takes: takes})
+	n.waiting = append(n.waiting, &simCall{claim: c, limits: limits, takes: takes, client: s.rng.IntN(len(s.clients))})
 	if s.ideal != nil && s.ideal.offer(s.now) {
 		s.after(takes, func() { s.ideal.live-- })
 	}
@@ -333,6 +335,7 @@ func (s *sim) settle(n *node) {
 		default:
 			s.admitted++
 			n.admitted++
+			s.clients[c.client]++
 			n.running = append(n.running, c)
 			for _, l := range c.limits {
 				if l.PerSecond > 0 {

@@ -63,6 +63,14 @@ func TestNotUnder(t *testing.T) {
 			if share < c.least {
 				t.Errorf("%.1f %% of what one exact limiter admits", 100*share)
 			}
+			sum, squares = 0, 0
+			for _, n := range s.clients {
+				sum += float64(n)
+				squares += float64(n) * float64(n)
+			}
+			if fair := sum * sum / (float64(len(s.clients)) * squares); fair < 0.98-4*float64(len(s.clients))/want {
+				t.Errorf("Jain %.4f among equal clients", fair)
+			}
 			// Chance alone spreads n calls over the instances by about √(n/instances) each.
 			if expect := 0.99 - 4*float64(c.nodes)/want; jain < expect {
 				t.Errorf("Jain %.4f among the instances, want %.4f", jain, expect)

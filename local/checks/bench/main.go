@@ -1,7 +1,7 @@
 // Command bench measures what one tools/call costs a server: this one, a bare net/http handler, and the stateless handlers
 // of two other Go implementations, all in one run, with the same call over loopback.
 //
-// Each server is a process of its own. What counts is its user and system time (getrusage) and its allocations
+// Each server is a process of its own, and one of them has its limits in a real Redis. What counts is its user and system time (getrusage) and its allocations
 // (runtime.MemStats), so that neither the load generator nor the machine's other work is in the figures; wall time is not
 // measured. The rounds of the servers alternate, and the medians are printed. Arguments differ from call to call, and each
 // server's counter proves that its handler ran every time.
@@ -9,14 +9,17 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"text/tabwriter"
+	"time"
 )
 
 func main() {
@@ -26,12 +29,13 @@ func main() {
 	conns := flag.Int("conns", 4, "connections at a time")
 	only := flag.String("only", "", "measure this server alone")
 	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler")
+	governed := flag.Float64("governed", 0, "exit with 1 when a governed call takes more than so many times the CPU of an ungoverned one")
 	flag.Parse()
 	if *serve != "" {
 		serveOne(*serve)
 		return
 	}
-	if err := measure(*calls, *rounds, *conns, *only, *most); err != nil {
+	if err := measure(*calls, *rounds, *conns, *only, *most, *governed); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -52,7 +56,13 @@ type cost struct {
 	allocs float64
 }
 
-func measure(calls, rounds, conns int, only string, most float64) error {
+func measure(calls, rounds, conns int, only string, most, mostGoverned float64) error {
+	redis, stop, err := startRedis()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	os.Setenv("REDIS_URL", redis)
 	var servers []*server
 	for _, p := range peers {
 		if only != "" && p.name != only && p.name != "bare" {
@@ -68,7 +78,6 @@ func measure(calls, rounds, conns int, only string, most float64) error {
 	fmt.Printf("One tools/call over loopback, %d calls a round, %d connections, medians of %d rounds in alternation\n\n", calls, conns, rounds)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "era\tserver\tCPU µs/call\tbest\tworst\ttimes bare\tKB/call\tallocs/call\t")
-	var err error
 	for _, era := range eras {
 		costs := map[string][]cost{}
 		for round := -1; round < rounds; round++ { // the first warms up
@@ -82,22 +91,53 @@ func measure(calls, rounds, conns int, only string, most float64) error {
 				}
 			}
 		}
+		medians := map[string]float64{}
 		bare := median(costs["bare"], func(c cost) float64 { return c.cpu })
 		for _, s := range servers {
 			cs := costs[s.name]
 			cpu := func(c cost) float64 { return c.cpu }
 			slices.SortFunc(cs, func(a, b cost) int { return int((a.cpu - b.cpu) * 1000) })
 			m := median(cs, cpu)
+			medians[s.name] = m
 			fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\t\n", era.name, s.what, m, cs[0].cpu, cs[len(cs)-1].cpu, m/bare,
 				median(cs, func(c cost) float64 { return c.bytes })/1000, median(cs, func(c cost) float64 { return c.allocs }))
 			if s.name == "erlmcp" && most > 0 && m/bare > most {
 				err = fmt.Errorf("%s: %.2f times the bare handler's CPU, the limit is %.2f", era.name, m/bare, most)
 			}
 		}
+		for _, name := range []string{"erlmcp", "fleet"} {
+			if times := medians[name] / medians["ungoverned"]; only == "" && mostGoverned > 0 && times > mostGoverned {
+				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an ungoverned one, the limit is %.2f", era.name, name, times, mostGoverned)
+			}
+		}
 	}
 	t.Flush()
 	fmt.Println("\nEvery handler ran once for each call, by the servers' own counters.")
 	return err
+}
+
+// startRedis starts a Redis for the server whose limits are there.
+func startRedis() (url string, stop func(), err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+	if err := cmd.Start(); err != nil {
+		return "", nil, fmt.Errorf("%w: apt-get install redis-server", err)
+	}
+	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			conn.Close()
+			return "redis://" + addr, func() { cmd.Process.Kill(); cmd.Wait() }, nil
+		}
+		if time.Since(begin) > 5*time.Second {
+			return "", nil, errors.New("redis-server does not listen")
+		}
+	}
 }
 
 func median(cs []cost, of func(cost) float64) float64 {

@@ -27,6 +27,7 @@ type peer struct{ name, what string }
 var peers = []peer{
 	{"bare", "bare net/http handler"},
 	{"erlmcp", "erlmcp"},
+	{"fleet", "erlmcp, limits in Redis"},
 	{"ungoverned", "erlmcp, its governor off"},
 	{"go-sdk", "official Go SDK, stateless"},
 	{"mcp-go", "mcp-go, stateless"},
@@ -61,11 +62,14 @@ func serveOne(name string) {
 	}))
 	announce := func(url string) { fmt.Printf("%s http://%s/\n", url, usageAt.Addr()) }
 
-	if name == "erlmcp" || name == "ungoverned" {
+	if name == "erlmcp" || name == "fleet" || name == "ungoverned" {
+		if name != "fleet" {
+			os.Unsetenv("REDIS_URL")
+		}
 		os.Setenv("PORT", "0")
 		os.Setenv("RATE_LIMIT_PER_SECOND", "250000") // counted for each call, and never reached
-		os.Setenv("GOVERNOR_ENABLED", strconv.FormatBool(name == "erlmcp"))
-		s, err := function.New(context.Background(), function.WithLoopback(), function.WithTools(
+		os.Setenv("GOVERNOR_ENABLED", strconv.FormatBool(name != "ungoverned"))
+		s, err := function.New(context.Background(), function.WithLoopback(), function.WithMemoryStore(), function.WithTools(
 			function.NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) { return add(in), nil }),
 		))
 		if err != nil {
