@@ -41,7 +41,7 @@ func TestNotUnder(t *testing.T) {
 				capacity = float64(limit.Concurrency) * second / float64(callTime)
 			}
 			gap := int64(second / (2 * capacity))
-			total := max(10*int64(second), int64(100*second/capacity))
+			total := max(10*int64(second), int64(600*second/capacity))
 			var offer func()
 			offer = func() {
 				s.callOn(s.nodes[s.rng.IntN(len(s.nodes))], s.limits)
