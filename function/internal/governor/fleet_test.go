@@ -280,3 +280,15 @@ func TestFleetThatStartsTogether(t *testing.T) {
 		})
 	}
 }
+
+// TestStoreAwayAtTheStart wants a late instance to learn from the counters that there are no orders.
+func TestStoreAwayAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		within(t, f.governor(t, "first"), search, governor.Admitted)
+		f.set(func() { f.lost = true })
+		if d := admit(t, f.governor(t, "late"), search); !d.Admitted() {
+			t.Errorf("%+v", d)
+		}
+	})
+}

@@ -1,6 +1,7 @@
-// Package governor decides whether a call may proceed under limits that hold over the whole fleet: rates, and calls at a
-// time. An instance leases slices of tokens and slots from shared counters, so that most calls are decided without a round
-// trip; a slice of one is the exact check by the same code.
+// Package governor decides whether a call may proceed: under limits that hold over the whole fleet (rates, calls at a time,
+// calls a day), by what operators have ordered, and by breakers. An instance leases slices of tokens and slots from shared
+// counters, so that most calls are decided without a round trip; a slice of one is the exact check by the same code. Daily
+// quotas are drawn in slices from a store that outlives the counters, and orders are kept there.
 //
 // The lease protocol is a pure state machine on both sides, the instance's [Book] and the counters' [Ledger], with clock and
 // network outside. Its rules: an instance has one message under way at a time and numbers them, declares what it holds in

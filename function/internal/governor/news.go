@@ -140,6 +140,7 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 		if fromStore {
 			var stored Orders
 			if stored, storeFault = g.opts.Orders.Orders(ctx); storeFault == nil {
+				stored.Version = max(stored.Version, nothing)
 				if ok = true; stored.Version > latest.Version {
 					latest = stored
 				}
@@ -159,10 +160,10 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 		}
 		if ok {
 			if latest.Version != n.orders.Version {
-				g.opts.Logger.Info("operators' orders are in force", "version", latest.Version, "kills", len(latest.Kills), "limits", len(latest.Limits))
-			}
-			if latest.Version != n.orders.Version {
 				g.orders.Store(&latest)
+				if latest.Version > nothing {
+					g.opts.Logger.Info("operators' orders are in force", "version", latest.Version, "kills", len(latest.Kills), "limits", len(latest.Limits))
+				}
 			}
 			n.known, n.orders = true, latest
 		} else {
@@ -178,6 +179,9 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 		g.tellNews()
 	})
 }
+
+// nothing is the version of the orders of a store that has none: so that who can't read the store learns of that too.
+const nothing = 1
 
 // ordered decides by the orders: kill switches.
 func (g *Governor) ordered(scopes []string) Decision {

@@ -124,6 +124,9 @@ func (g *Governor) takeQuota(ctx context.Context, l *Limit) (day string, d Decis
 		}
 		g.drawQuota(q)
 		drawn := q.drawing
+		if drawn == nil { // closed
+			return "", without(l, QuotaUsed, Shut, time.Second)
+		}
 		if timer == nil {
 			timer = time.NewTimer(quotaPatience)
 			defer timer.Stop()
