@@ -314,6 +314,21 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 	}
 	order(func(o *Orders) error { return o.Reset("tool:free") })
 	until(0)
+
+	// A script that changes limits again and again is held up, and a kill switch never is.
+	for i := range 30 {
+		if _, err = op.Change(t.Context(), func(o *Orders) error { return o.Override(Override{Scope: "tool:free", PerSecond: &rate}) }); err != nil {
+			break
+		}
+		if i == 29 {
+			t.Error("30 changes at once went through")
+		}
+	}
+	if err != nil && !strings.Contains(err.Error(), "wait") {
+		t.Error(err)
+	}
+	order(func(o *Orders) error { return o.Kill(Kill{Scope: "tool:free", Reason: "it leaks", At: time.Now()}) })
+	until(2041)
 }
 
 func TestNewerFormatStopsTheStart(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
@@ -64,9 +65,23 @@ func (o *Operator) Orders(ctx context.Context) (Orders, error) { return o.orders
 // ErrNotTold is that orders are in force, and will reach instances only as they read the store, within a second or two.
 var ErrNotTold = errors.New("the order is recorded, and Redis could not be told of it: instances follow as they read the store")
 
+// changesPerMinute is how many changes of limits a minute the fleet bears: every instance follows each. Kill switches are not
+// counted.
+const changesPerMinute = 60
+
 // Change changes the orders and announces them. With [ErrNotTold] they are changed nevertheless.
 func (o *Operator) Change(ctx context.Context, change func(*Orders) error) (Orders, error) {
-	orders, err := o.orders.Change(ctx, change)
+	orders, err := o.orders.Change(ctx, func(orders *Orders) error {
+		kills := slices.Clone(orders.Kills)
+		if err := change(orders); err != nil || o.parts.redis == nil || !slices.Equal(kills, orders.Kills) {
+			return err
+		}
+		// Where Redis can't say, the change goes through.
+		if wait, err := o.parts.redis.Slow("changes", changesPerMinute, 20).Allow(ctx); err == nil && wait > 0 {
+			return fmt.Errorf("more than %d changes of limits in a minute: wait %v", changesPerMinute, wait.Round(time.Second/10))
+		}
+		return nil
+	})
 	if err != nil || o.parts.redis == nil || o.parts.orders == nil {
 		return orders, err
 	}

@@ -102,3 +102,15 @@ func TestRatesAgreeWithRedisRateOnARealRedis(t *testing.T) {
 		t.Errorf("%d admitted in a second under 100/s with 20 at once, %d by redis_rate", n, theirs)
 	}
 }
+
+func TestSlow(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client) {
+		s := NewCounters(client).Slow("changes", 60, 3)
+		for i := range 5 {
+			wait, err := s.Allow(t.Context())
+			if err != nil || (wait > 0) != (i >= 3) || wait > time.Second {
+				t.Errorf("call %d of 3 at once: wait %v, %v", i+1, wait, err)
+			}
+		}
+	})
+}
