@@ -75,7 +75,7 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{opts: o, told: map[string]time.Time{}}
 	r, err := makeRules(&o, &governor.Orders{})
 	if o.Governor != nil {
-		r.orders = o.Governor.Orders()
+		r.orders = nil // those of the governor are asked for at the first call
 	}
 	g.use(r)
 	return g, err
@@ -86,10 +86,9 @@ func (g *Gate) use(r *rules) {
 	g.callers.Store(&callers{rules: r})
 }
 
-// current returns the rules in force: those of the orders that the governor knows now.
-func (g *Gate) current() *callers {
+// current returns the rules in force: those of the orders that the governor knows.
+func (g *Gate) current(orders *governor.Orders) *callers {
 	c := g.callers.Load()
-	orders := g.opts.Governor.Orders()
 	if c.rules.orders == orders {
 		return c
 	}
@@ -212,7 +211,7 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 	if g.opts.Governor == nil {
 		return ctx, h, nil
 	}
-	ctx, lease, d := g.opts.Governor.Admit(ctx, g.current().ask(p, method, name))
+	ctx, lease, d := g.opts.Governor.Admit(ctx, g.current(g.opts.Governor.Hear(ctx)).ask(p, method, name))
 	if !d.Admitted() {
 		h.release(false)
 		return ctx, hold{}, refusal(d, requestID)

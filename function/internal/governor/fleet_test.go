@@ -226,6 +226,16 @@ func TestSleepersHearFirst(t *testing.T) {
 		if d := admit(t, asleep, search); d.Reason != governor.Killed {
 			t.Errorf("the first call after a sleep: %+v", d)
 		}
+		f.set(func() { f.down = true })
+		admit(t, asleep, other)
+		kill(t, f, governor.Kill{Scope: "tool:other", Reason: "r", At: time.Now()})
+		time.Sleep(10 * time.Second)
+		if o := asleep.Hear(t.Context()); len(o.Kills) != 2 {
+			t.Errorf("after a sleep without the counters the orders are %+v", o)
+		}
+		if d := admit(t, asleep, other); d.Reason != governor.Killed {
+			t.Errorf("the first call after a sleep without the counters: %+v", d)
+		}
 	})
 }
 

@@ -27,23 +27,26 @@ const (
 	waitAge = int64(1500 * time.Millisecond / time.Microsecond)
 )
 
-// hear makes sure that the news is fresh, as far as that can be had within the patience.
+// Hear makes sure that the orders are fresh, as far as that can be had within the patience, and returns those in force;
+// another pointer than before says that they have changed. They must not be changed.
+func (g *Governor) Hear(ctx context.Context) *Orders {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hear(ctx, g.now())
+	return g.orders.Load()
+}
+
 func (g *Governor) hear(ctx context.Context, now int64) {
 	n := &g.news
 	age := now - n.heard
-	if n.known && age < askAge {
+	if n.known && age < askAge || !n.known && now < n.barred {
 		return
 	}
+	alone := g.outage != nil && (n.known || now < g.down) // the counters tell nothing
 	switch {
-	case !n.known && now < n.barred:
-		return
-	case g.outage != nil && now < g.down || g.outage != nil && n.known:
-		// The counters tell nothing: the store is read once a second, and the last known orders hold.
+	case alone:
 		if now-n.read >= readEvery {
 			g.catchUp(true, true)
-		}
-		if n.known {
-			return
 		}
 	case !n.known && g.book.Epoch() == 0 && !g.opts.Alone:
 		g.catchUp(true, false) // before the first message
@@ -55,16 +58,19 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 			g.send()
 		}
 	}
-	deadline := g.opts.Patience
-	if !n.known {
-		deadline = firstPatience
-	}
-	if n.known && age < waitAge {
+	patience := g.opts.Patience
+	switch {
+	case !n.known:
+		patience = firstPatience
+	case age < waitAge:
 		return
+	case alone:
+		patience = storePatience
 	}
-	timer := time.NewTimer(deadline)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	for (!n.known || g.now()-n.heard >= waitAge) && g.outage == nil || !n.known && n.catching {
+	// Whoever catches up tells, and so does a fault.
+	for n.catching || g.outage == nil && (!n.known || g.now()-n.heard >= waitAge) {
 		changed := n.changed
 		g.mu.Unlock()
 		expired := false
@@ -81,6 +87,9 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 		}
 	}
 }
+
+// storePatience is how long a call waits for the store's orders where the counters are out of reach, once in a while.
+const storePatience = 100 * time.Millisecond
 
 // firstPatience is how long a call may wait where nothing is known yet.
 const firstPatience = time.Second
@@ -175,6 +184,8 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 				n.heard = asked
 			}
 			g.adoptTrips(g.now(), bulletin.Trips)
+		} else if fromStore && storeFault == nil {
+			n.heard = asked
 		}
 		g.tellNews()
 	})
@@ -203,6 +214,3 @@ func (g *Governor) ordered(scopes []string) Decision {
 	}
 	return d
 }
-
-// Orders returns the orders in force; another pointer than before says that they have changed. They must not be changed.
-func (g *Governor) Orders() *Orders { return g.orders.Load() }
