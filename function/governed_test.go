@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -343,6 +345,31 @@ func TestNewerFormatStopsTheStart(t *testing.T) {
 	defer cancel()
 	if err := s.Run(ctx, nil); err == nil || !strings.Contains(err.Error(), "deploy the newer version") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestNotReadyBeforeOrdersAreKnown has neither a Redis nor a store that answers.
+func TestNotReadyBeforeOrdersAreKnown(t *testing.T) {
+	t.Setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1") // its library reads that for itself
+	url := newServer(t, WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1", "GOOGLE_CLOUD_PROJECT", "none"))).URL
+	for path, want := range map[string]string{"/ready": "starting", "/health": `"taiea_ready":false`} {
+		resp, err := http.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if (resp.StatusCode == 503) != (path == "/ready") || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, b)
+		}
+	}
+	begin := time.Now()
+	resp, got := modern("tools/call", "echo", `"name":"echo"`).send(t, url)
+	if a := parse(t, got); resp.StatusCode != 503 || a.code() != 1005 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("refused after %v", took)
 	}
 }
 

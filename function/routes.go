@@ -37,6 +37,10 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
 		return
 	}
+	if !s.gate.Ready() {
+		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered"})
+		return
+	}
 	degraded := s.gate.Degraded()
 	if degraded == nil {
 		degraded = []string{}

@@ -233,8 +233,8 @@ func (g *Gate) tell(ctx context.Context, l *governor.Limit, requestID string) {
 	}
 }
 
-// Ready tells whether the gate can decide: it always can, if need be by its outage rules.
-func (g *Gate) Ready() bool { return true }
+// Ready tells whether the gate can let calls in: not before the operators' orders are known.
+func (g *Gate) Ready() bool { return g.opts.Governor == nil || g.opts.Governor.Known() }
 
 // Degraded says what does not work as it should.
 func (g *Gate) Degraded() []string {

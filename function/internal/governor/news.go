@@ -36,6 +36,13 @@ func (g *Governor) Hear(ctx context.Context) *Orders {
 	return g.orders.Load()
 }
 
+// Known tells whether it is known what operators have ordered: until then every call is refused.
+func (g *Governor) Known() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.news.known
+}
+
 func (g *Governor) hear(ctx context.Context, now int64) {
 	n := &g.news
 	age := now - n.heard
@@ -83,6 +90,9 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 		}
 		g.mu.Lock()
 		if expired {
+			if !n.known {
+				n.barred = g.now() + firstPatience.Microseconds() // others need not wait as long
+			}
 			return
 		}
 	}
