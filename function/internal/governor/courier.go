@@ -132,7 +132,7 @@ func (g *Governor) open(d *Draw) (Reply, error) {
 	if err != nil {
 		return Reply{}, fmt.Errorf("the epoch of the counters: %w", err)
 	}
-	if epoch == 2 { // another instance may be about to open the first
+	if !first { // another instance may be about to open the first
 		time.Sleep(startTogether)
 	}
 	opened, err := g.opts.Counters.Open(ctx, epoch, first, g.opts.Lease)
@@ -145,7 +145,7 @@ func (g *Governor) open(d *Draw) (Reply, error) {
 	return Reply{Status: Stale, Epoch: opened}, nil
 }
 
-// startTogether is how long the second instance of a fleet that has just begun leaves to the first.
+// startTogether is how long instances that find the counters new, and another before them, leave to that one.
 const startTogether = 100 * time.Millisecond
 
 // ErrNewer is the fault of counters that a newer version of the server keeps.
@@ -184,6 +184,14 @@ func (g *Governor) found() {
 
 // Warm learns the epoch, or opens the first one, and the orders, so that the first call needs not wait for them.
 func (g *Governor) Warm() error {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return nil
+	}
+	g.senders.Add(1)
+	g.mu.Unlock()
+	defer g.senders.Done()
 	reply, err := g.draw(&Draw{Instance: g.opts.Instance}, connectPatience) // number 0: taken for an old message, and told the epoch
 	g.mu.Lock()
 	defer g.mu.Unlock()
