@@ -425,7 +425,10 @@ func TestTenantLimits(t *testing.T) {
 func TestQuotaNeedsAStore(t *testing.T) {
 	tool := NewAction("x", "X.", func(context.Context, None) error { return nil }, PerDay(5))
 	_, err := New(t.Context(), WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1")), WithTools(tool))
-	if err == nil || !strings.Contains(err.Error(), "GOOGLE_CLOUD_PROJECT") {
+	if err == nil || !strings.Contains(err.Error(), "tool:x: calls a day") || !strings.Contains(err.Error(), "GOOGLE_CLOUD_PROJECT") {
+		t.Errorf("%v", err)
+	}
+	if _, err = New(t.Context(), WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1", "TENANT_CALLS_PER_DAY", "5"))); err == nil || !strings.Contains(err.Error(), "each-tenant") {
 		t.Errorf("%v", err)
 	}
 }

@@ -51,16 +51,18 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 			faults = append(faults, fmt.Errorf("the limit on %s: %w", l.Scope, err))
 			return governor.Limit{Scope: l.Scope, Key: l.Key}
 		}
-		v, ok := overrides[l.Scope]
-		if !ok {
-			return l
+		if v, ok := overrides[l.Scope]; ok {
+			if over := v.Over(l); over.Check() != nil {
+				faults = append(faults, fmt.Errorf("the override on %s: %w", l.Scope, over.Check()))
+			} else {
+				l = *over
+			}
 		}
-		over := *v.Over(l)
-		if err := over.Check(); err != nil {
-			faults = append(faults, fmt.Errorf("the override on %s: %w", l.Scope, err))
-			return l
+		if l.PerDay > 0 && !o.Quotas {
+			faults = append(faults, fmt.Errorf("the limit on %s: calls a day need a store: set GOOGLE_CLOUD_PROJECT", l.Scope))
+			l.PerDay = 0
 		}
-		return over
+		return l
 	}
 	base := func(scope, key string, l Limit) governor.Limit {
 		return governor.Limit{Scope: scope, Key: key, PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay}
@@ -79,17 +81,13 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	r.list = rule{call: governor.Call{Weight: listWeight, Limits: active(inUnits(rateOnly))}}
 	r.call = rule{call: governor.Call{Weight: units, Limits: active(all)}}
 	upstreams := map[string]*governor.Limit{}
-	o.Catalog.EachTool(func(name string, terms catalog.Terms) error {
+	faults = append(faults, o.Catalog.EachTool(func(name string, terms catalog.Terms) error {
 		scope := "tool:" + name
 		// Names of the catalog alone become keys: what a caller writes never does.
 		own := resolve(governor.Limit{
 			Scope: scope, Key: scope, PerSecond: terms.Limits.PerSecond, Burst: float64(terms.Limits.Burst),
 			Concurrency: int64(terms.Limits.Concurrency), PerDay: terms.Limits.PerDay, Shadow: terms.Limits.Shadow,
 		})
-		if own.PerDay > 0 && !o.Quotas {
-			faults = append(faults, fmt.Errorf("tool %q: a limit of calls a day needs a store: set GOOGLE_CLOUD_PROJECT", name))
-			own.PerDay = 0
-		}
 		t := rule{name: name, upstream: terms.Upstream, call: governor.Call{Weight: units * int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
 		t.call.Limits = active(inUnits(own), all)
 		broken := scope
@@ -108,7 +106,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		}
 		r.tools[name] = t
 		return nil
-	})
+	}))
 	return r, errors.Join(faults...)
 }
 

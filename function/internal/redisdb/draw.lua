@@ -2,8 +2,8 @@
 -- KEYS[1] prefix, with the hash tag that keeps all keys on one shard
 -- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, slack, cap, least, most}…}…, 'full' or ''
 -- Answers {status, epoch, instances, news, 1 for read or 2 for lapsed, {refused, wait, learns}… or {-1, 0, amount…, left…}…}.
--- Everything is checked before anything is written,
--- so that a write that is refused for want of memory leaves the ledger as it was. Times are microseconds of Redis's clock.
+-- Everything is checked before anything is written, so that a write that is refused for want of memory leaves the ledger as
+-- it was. Times are microseconds of Redis's clock.
 local prefix = KEYS[1]
 local DONE, CLOSED, STALE, NEWER = 0, 1, 2, 3
 local FORMAT = 1
