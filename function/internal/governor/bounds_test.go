@@ -101,6 +101,11 @@ func (s *sim) heal() error {
 		}
 	}
 	only := alive[s.rng.IntN(len(alive))]
+	// Counters may have been lost without anyone having asked them since: they learn first.
+	s.callFor(only, s.limits, 1)
+	if err := s.runUntil(s.now + 4*simLease.Microseconds()); err != nil {
+		return err
+	}
 	for _, l := range s.limits {
 		if l.Concurrency == 0 {
 			continue
