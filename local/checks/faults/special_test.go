@@ -62,7 +62,7 @@ func TestHolderKilled(t *testing.T) {
 	if most > slots {
 		t.Errorf("%d calls were live, the cap is %d", most, slots)
 	}
-	if took > lease+time.Second {
+	if took > bound(lease+time.Second) {
 		t.Errorf("the slots came back after %v", took)
 	}
 }
@@ -123,7 +123,7 @@ func TestClockSetForthAndBack(t *testing.T) {
 		if over > perSecond*float64(max(step.seconds, 0)) {
 			t.Errorf("clock %+d s: %.1f calls too many in a window", step.seconds, over)
 		}
-		if float64(ticks) < 0.8*3*perSecond {
+		if float64(ticks) < 0.5*3*perSecond {
 			t.Errorf("clock %+d s: only %d calls under a rate of %d/s in 3 s", step.seconds, ticks, perSecond)
 		}
 	}
