@@ -81,16 +81,21 @@ func parse(flags *flag.FlagSet, usage string, args []string) (scope string, err 
 	return scope, nil
 }
 
+// open understands the command line before it connects to the fleet.
+func open(ctx context.Context, flags *flag.FlagSet, usage string, args []string) (scope string, op *function.Operator, err error) {
+	if scope, err = parse(flags, usage, args); err != nil {
+		return "", nil, err
+	}
+	op, err = function.OpenOperator(ctx, function.WithTools(function.Tools()...))
+	return scope, op, err
+}
+
 func kill(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("kill", flag.ContinueOnError)
 	reason := flags.String("reason", "", "")
 	lasts := flags.Duration("for", 0, "")
 	lift := flags.Bool("lift", false, "")
-	scope, err := parse(flags, killUsage, args)
-	if err != nil {
-		return err
-	}
-	op, err := function.OpenOperator(ctx, function.WithTools(function.Tools()...))
+	scope, op, err := open(ctx, flags, killUsage, args)
 	if err != nil {
 		return err
 	}
@@ -157,11 +162,7 @@ func limits(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	})
 	reset := flags.Bool("reset", false, "")
-	scope, err := parse(flags, limitsUsage, args)
-	if err != nil {
-		return err
-	}
-	op, err := function.OpenOperator(ctx, function.WithTools(function.Tools()...))
+	scope, op, err := open(ctx, flags, limitsUsage, args)
 	if err != nil {
 		return err
 	}

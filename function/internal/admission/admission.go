@@ -37,7 +37,6 @@ type Options struct {
 // A Gate implements [mcp.Gate].
 type Gate struct {
 	opts    Options
-	rules   atomic.Pointer[rules]
 	mu      sync.Mutex
 	callers atomic.Pointer[callers]
 	told    map[string]time.Time // when the log last heard of a limit in shadow mode
@@ -77,13 +76,8 @@ func New(o Options) (*Gate, error) {
 	if o.Governor != nil {
 		r.orders = nil // those of the governor are asked for at the first call
 	}
-	g.use(r)
-	return g, err
-}
-
-func (g *Gate) use(r *rules) {
-	g.rules.Store(r)
 	g.callers.Store(&callers{rules: r})
+	return g, err
 }
 
 // current returns the rules in force: those of the orders that the governor knows.
@@ -103,8 +97,8 @@ func (g *Gate) current(orders *governor.Orders) *callers {
 		} else {
 			g.broken.Store(nil)
 		}
-		g.use(r)
-		c = g.callers.Load()
+		c = &callers{rules: r}
+		g.callers.Store(c)
 	}
 	return c
 }
@@ -202,7 +196,7 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 	h := hold{gate: g}
 	if g.opts.Guard != nil {
 		if method == "tools/call" {
-			h.upstream = g.rules.Load().tools[name].upstream
+			h.upstream = g.callers.Load().rules.tools[name].upstream
 		}
 		if d := g.opts.Guard.Enter(h.upstream); !d.Admitted() {
 			return ctx, hold{}, refusal(d, requestID)

@@ -32,7 +32,6 @@ type rules struct {
 }
 
 type rule struct {
-	name     string
 	upstream string
 	call     governor.Call
 }
@@ -88,7 +87,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 			Scope: scope, Key: scope, PerSecond: terms.Limits.PerSecond, Burst: float64(terms.Limits.Burst),
 			Concurrency: int64(terms.Limits.Concurrency), PerDay: terms.Limits.PerDay, Shadow: terms.Limits.Shadow,
 		})
-		t := rule{name: name, upstream: terms.Upstream, call: governor.Call{Weight: units * int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
+		t := rule{upstream: terms.Upstream, call: governor.Call{Weight: units * int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
 		t.call.Limits = active(inUnits(own), all)
 		broken := scope
 		if u := terms.Upstream; u != "" {

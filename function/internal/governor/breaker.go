@@ -25,11 +25,11 @@ type breaker struct {
 	own      bool // the transition is not announced yet
 }
 
-func (g *Governor) breaker(b *Breaker) *breaker {
-	s := g.breakers[b.Scope]
+func (g *Governor) breaker(scope string) *breaker {
+	s := g.breakers[scope]
 	if s == nil {
 		s = &breaker{}
-		g.breakers[b.Scope] = s
+		g.breakers[scope] = s
 	}
 	return s
 }
@@ -37,7 +37,7 @@ func (g *Governor) breaker(b *Breaker) *breaker {
 // tryBreakers decides by breakers: all must let the call through. The bits of trials say on which of them it is a trial.
 func (g *Governor) tryBreakers(now int64, breakers []*Breaker) (trials uint64, d Decision) {
 	for i, b := range breakers {
-		s := g.breaker(b)
+		s := g.breaker(b.Scope)
 		if !s.open {
 			continue
 		}
@@ -56,7 +56,7 @@ func (g *Governor) tryBreakers(now int64, breakers []*Breaker) (trials uint64, d
 func (g *Governor) leaveBreakers(breakers []*Breaker, trials uint64) {
 	for i, b := range breakers {
 		if trials&(1<<i) != 0 {
-			g.breaker(b).trying = false
+			g.breaker(b.Scope).trying = false
 		}
 	}
 }
@@ -64,7 +64,7 @@ func (g *Governor) leaveBreakers(breakers []*Breaker, trials uint64) {
 // ended counts how an admitted call went.
 func (g *Governor) ended(l *Lease) {
 	for i, b := range l.call.Breakers {
-		s := g.breaker(b)
+		s := g.breaker(b.Scope)
 		trial := l.trials&(1<<i) != 0
 		if trial {
 			s.trying = false
@@ -116,20 +116,16 @@ func (g *Governor) announce(scope string, s *breaker, open time.Duration) {
 
 // adoptTrips takes over what others announced.
 func (g *Governor) adoptTrips(now int64, trips []Trip) {
-	announced := map[string]time.Duration{}
+	announced := map[string]bool{}
 	for _, t := range trips {
-		announced[t.Scope] = t.Left
-		s := g.breakers[t.Scope]
-		if s == nil {
-			s = &breaker{}
-			g.breakers[t.Scope] = s
-		}
+		announced[t.Scope] = true
+		s := g.breaker(t.Scope)
 		if until := now + t.Left.Microseconds(); !s.own && t.Left > 0 && (!s.open || until > s.until) {
 			s.open, s.until, s.rest = true, until, max(s.rest, t.Left)
 		}
 	}
 	for scope, s := range g.breakers {
-		if _, ok := announced[scope]; !ok && s.open && !s.own && !s.trying {
+		if !announced[scope] && s.open && !s.own && !s.trying {
 			s.open, s.failures = false, 0 // closed by another's trial
 		}
 	}

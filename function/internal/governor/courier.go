@@ -21,15 +21,9 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	if patience > g.opts.Patience {
 		patience = firstPatience // an epoch may have to be opened too
 	}
-	g.mu.Unlock()
 	timer := time.NewTimer(patience)
-	select {
-	case <-done:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	timer.Stop()
-	g.mu.Lock()
+	defer timer.Stop()
+	g.await(ctx, done, timer)
 	if !claim.Decided {
 		g.book.Abandon(claim)
 		delete(g.waiting, claim)

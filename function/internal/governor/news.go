@@ -10,7 +10,6 @@ import (
 // finds there. An instance that slept asks before it decides the next call.
 type news struct {
 	known    bool
-	orders   Orders
 	epoch    int64 // of the reply that the bulletin belongs to
 	number   int64
 	heard    int64 // when it was last known to be current
@@ -78,18 +77,7 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 	defer timer.Stop()
 	// Whoever catches up tells, and so does a fault.
 	for n.catching || g.outage == nil && (!n.known || g.now()-n.heard >= waitAge) {
-		changed := n.changed
-		g.mu.Unlock()
-		expired := false
-		select {
-		case <-changed:
-		case <-timer.C:
-			expired = true
-		case <-ctx.Done():
-			expired = true
-		}
-		g.mu.Lock()
-		if expired {
+		if !g.await(ctx, n.changed, timer) {
 			if !n.known {
 				n.barred = g.now() + firstPatience.Microseconds() // others need not wait as long
 			}
@@ -120,6 +108,19 @@ func (g *Governor) heed(now int64, r Reply) {
 	}
 }
 
+// await waits with the lock released, and tells whether what it waits for came before the time was up or the caller gone.
+func (g *Governor) await(ctx context.Context, done <-chan struct{}, up *time.Timer) bool {
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	select {
+	case <-done:
+		return true
+	case <-up.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
 func (g *Governor) tellNews() {
 	close(g.news.changed)
 	g.news.changed = make(chan struct{})
@@ -140,7 +141,7 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 		n.catching = false
 		return
 	}
-	known, mine := n.known, n.orders
+	known, mine := n.known, *g.orders.Load()
 	g.senders.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), g.opts.Lease)
 		defer cancel()
@@ -178,13 +179,13 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 			n.fault = storeFault
 		}
 		if ok {
-			if latest.Version != n.orders.Version {
+			if latest.Version != g.orders.Load().Version {
 				g.orders.Store(&latest)
 				if latest.Version > nothing {
 					g.opts.Logger.Info("operators' orders are in force", "version", latest.Version, "kills", len(latest.Kills), "limits", len(latest.Limits))
 				}
 			}
-			n.known, n.orders = true, latest
+			n.known = true
 		} else {
 			n.barred = g.now() + retry.Microseconds()
 		}
@@ -206,15 +207,15 @@ const nothing = 1
 
 // ordered decides by the orders: kill switches.
 func (g *Governor) ordered(scopes []string) Decision {
-	n := &g.news
-	if !n.known {
+	if !g.news.known {
 		return Decision{Reason: Unknown, Scope: Everything, Wait: time.Second, Outage: true, Rule: Shut}
 	}
-	if len(n.orders.Kills) == 0 {
+	orders := g.orders.Load()
+	if len(orders.Kills) == 0 {
 		return Decision{}
 	}
 	now := g.opts.Now()
-	k := n.orders.killed(now, scopes)
+	k := orders.killed(now, scopes)
 	if k == nil {
 		return Decision{}
 	}

@@ -45,15 +45,16 @@ const (
 )
 
 func (g *Governor) quota(l *Limit) *quota {
+	day := g.today.at(g.opts.Now())
 	q := g.quotas[l.Key]
 	if q == nil {
-		if day := g.today.at(g.opts.Now()); len(g.quotas) > mostQuotas {
+		if len(g.quotas) > mostQuotas {
 			maps.DeleteFunc(g.quotas, func(_ string, q *quota) bool { return q.day != day && q.drawing == nil })
 		}
 		q = &quota{others: -1}
 		g.quotas[l.Key] = q
 	}
-	if day := g.today.at(g.opts.Now()); q.day != day {
+	if q.day != day {
 		q.day, q.left, q.others, q.barred = day, 0, -1, 0
 	}
 	if q.limit == nil || q.limit.PerDay != l.PerDay {
@@ -131,17 +132,7 @@ func (g *Governor) takeQuota(ctx context.Context, l *Limit) (day string, d Decis
 			timer = time.NewTimer(quotaPatience)
 			defer timer.Stop()
 		}
-		g.mu.Unlock()
-		expired := false
-		select {
-		case <-drawn:
-		case <-timer.C:
-			expired = true
-		case <-ctx.Done():
-			expired = true
-		}
-		g.mu.Lock()
-		if expired {
+		if !g.await(ctx, drawn, timer) {
 			return "", without(l, QuotaUsed, Shut, time.Second)
 		}
 	}

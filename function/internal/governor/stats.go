@@ -56,7 +56,7 @@ func (g *Governor) Stats() Stats {
 		Decisions: map[Decided]int64{{Reason: Admitted}: g.admitted}, Waited: g.waited, RoundTrips: g.roundTrips, Lost: g.lostTrips,
 		InFlight: len(g.running), Waiting: len(g.waiting), Instances: g.book.instances, Degraded: g.outage != nil,
 		RateOutage: g.opts.RateOutage, SlotOutage: g.opts.SlotOutage, StoreFault: g.news.fault != nil,
-		OrdersAge: time.Duration(now-g.news.heard) * time.Microsecond, Orders: g.news.orders.Version,
+		OrdersAge: time.Duration(now-g.news.heard) * time.Microsecond, Orders: g.orders.Load().Version,
 	}
 	s.Held, s.Used, s.Tokens = g.book.Holdings(now)
 	for d, n := range g.decisions {
