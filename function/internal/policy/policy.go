@@ -1,0 +1,288 @@
+// Package policy decides by rules that operators write in CEL (https://cel.dev): over who calls, what is called, when, and
+// with which arguments. The first rule that holds decides: allow, deny, ask a person first, or demand scopes. Before the
+// arguments are known it tells whether a caller may see an entry at all.
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/ext"
+
+	"example.com/erlmcp/function/internal/identity"
+)
+
+// An Effect is what a rule does where it holds.
+type Effect string
+
+// The effects, from the mildest.
+const (
+	Allow   Effect = "allow"
+	Confirm Effect = "confirm" // a person at the client must agree
+	Scopes  Effect = "scopes"  // the caller must have been granted scopes
+	Deny    Effect = "deny"
+)
+
+var severity = map[Effect]int{Allow: 0, Confirm: 1, Scopes: 2, Deny: 3}
+
+// A Rule is one rule as it is written.
+type Rule struct {
+	Name    string   `yaml:"name"`
+	When    string   `yaml:"when"` // CEL, of type bool; empty always holds
+	Then    Effect   `yaml:"then"`
+	Scopes  []string `yaml:"scopes"`  // with scopes
+	Message string   `yaml:"message"` // for the person who is refused or asked
+	Shadow  bool     `yaml:"shadow"`  // only says in the log what it would do
+
+	place string
+}
+
+// A Set is rules in their order, and what holds where none of them does.
+type Set struct {
+	rules     []compiled
+	otherwise Effect
+}
+
+type compiled struct {
+	Rule
+	program cel.Program // nil always holds
+	partial cel.Program // for arguments that are not known yet; nil where the rule has none
+}
+
+// An Object is what rules are about: an entry of the catalog.
+type Object struct {
+	Kind, Name, Upstream                         string // Kind is tool, prompt or resource
+	ReadOnly, Destructive, Idempotent, OpenWorld bool
+}
+
+// A Question is one call, or before that the question whether an entry can be seen.
+type Question struct {
+	Principal *identity.Principal
+	Object    *Object
+	Now       time.Time
+	Arguments map[string]any
+	// Early says that the arguments are not known yet. A rule that depends on them denies nothing then.
+	Early bool
+}
+
+// A Decision is the answer.
+type Decision struct {
+	Effect  Effect
+	Rule    string // "" where no rule held
+	Message string
+	Scopes  []string // that the caller lacks
+	Fault   error    // of a rule that could not be evaluated, and so denies
+	Shadow  []string // rules in shadow mode that would have refused or asked
+}
+
+// Decide returns the effect of the first rule that holds.
+func (s *Set) Decide(q *Question) Decision {
+	if s == nil {
+		return Decision{Effect: Allow}
+	}
+	var shadow []string
+	for i := range s.rules {
+		r := &s.rules[i]
+		holds, maybe, err := r.holds(q)
+		if maybe && r.Then == Deny {
+			continue // it may be called with other arguments
+		}
+		if err == nil && !holds && !maybe {
+			continue
+		}
+		d := Decision{Effect: r.Then, Rule: r.Name, Message: r.Message, Shadow: shadow}
+		if err != nil {
+			d.Effect, d.Fault = Deny, err
+		} else if d.Effect == Scopes {
+			if d.Scopes = q.Principal.Missing(r.Scopes); len(d.Scopes) == 0 {
+				d.Effect = Allow
+			} else {
+				d.Scopes = r.Scopes
+			}
+		}
+		if maybe && d.Effect != Allow {
+			d.Effect = Allow // to be seen; the call decides
+		}
+		if r.Shadow {
+			if d.Effect != Allow {
+				shadow = append(shadow, r.Name)
+			}
+			continue
+		}
+		return d
+	}
+	return Decision{Effect: s.otherwise, Shadow: shadow}
+}
+
+// Stricter returns the decision that lets less through.
+func Stricter(a, b Decision) Decision {
+	shadow := append(slices.Clip(a.Shadow), b.Shadow...)
+	if severity[b.Effect] > severity[a.Effect] || b.Effect == a.Effect && a.Rule == "" {
+		a = b
+	}
+	a.Shadow = shadow
+	return a
+}
+
+// holds evaluates the condition. Maybe depends on arguments that are not known yet.
+func (r *compiled) holds(q *Question) (holds, maybe bool, err error) {
+	if r.program == nil {
+		return true, false, nil
+	}
+	program, vars := r.program, any((*activation)(q))
+	if q.Early && r.partial != nil {
+		program = r.partial
+		if vars, err = cel.PartialVars(vars, cel.AttributePattern("args")); err != nil {
+			return false, false, err
+		}
+	}
+	value, _, err := program.Eval(vars)
+	if err != nil {
+		return false, false, fmt.Errorf("%s: %w", r.place, err)
+	}
+	if types.IsUnknown(value) {
+		return false, true, nil
+	}
+	holds, ok := value.Value().(bool)
+	if !ok {
+		return false, false, fmt.Errorf("%s: the condition is no bool", r.place)
+	}
+	return holds, false, nil
+}
+
+// Variables are what conditions are written over, with their types.
+var Variables = []struct {
+	Name, Help string
+	kind       *cel.Type
+	value      func(*Question) any
+}{
+	{"principal.tenant", "whom the caller belongs to", cel.StringType, func(q *Question) any { return q.Principal.Tenant }},
+	{"principal.subject", "the caller within the tenant", cel.StringType, func(q *Question) any { return q.Principal.Subject }},
+	{"principal.issuer", "who vouches for it", cel.StringType, func(q *Question) any { return q.Principal.Issuer }},
+	{"principal.method", "how it was authenticated: keys, oauth, google, cloudrun, iap, kubernetes, anonymous or local", cel.StringType, func(q *Question) any { return q.Principal.Method }},
+	{"principal.scopes", "what it was granted", cel.ListType(cel.StringType), func(q *Question) any { return q.Principal.Scopes }},
+	{"principal.claims", "what its token says", cel.MapType(cel.StringType, cel.DynType), func(q *Question) any { return object(q.Principal.Claims) }},
+	{"tool.kind", "tool, prompt or resource", cel.StringType, func(q *Question) any { return q.Object.Kind }},
+	{"tool.name", "the name, or the URI of a resource or its template", cel.StringType, func(q *Question) any { return q.Object.Name }},
+	{"tool.upstream", "what it calls outside", cel.StringType, func(q *Question) any { return q.Object.Upstream }},
+	{"tool.readOnly", "it changes nothing", cel.BoolType, func(q *Question) any { return q.Object.ReadOnly }},
+	{"tool.destructive", "it may overwrite or delete", cel.BoolType, func(q *Question) any { return q.Object.Destructive }},
+	{"tool.idempotent", "calling it twice is as once", cel.BoolType, func(q *Question) any { return q.Object.Idempotent }},
+	{"tool.openWorld", "it reaches beyond the server", cel.BoolType, func(q *Question) any { return q.Object.OpenWorld }},
+	{"now", "the time", cel.TimestampType, func(q *Question) any { return q.Now }},
+	{"args", "the arguments of the call", cel.MapType(cel.StringType, cel.DynType), func(q *Question) any { return object(q.Arguments) }},
+}
+
+func object(m map[string]any) map[string]any {
+	if m == nil {
+		return map[string]any{}
+	}
+	return m
+}
+
+// activation gives rules the variables of a question.
+type activation Question
+
+func (a *activation) ResolveName(name string) (any, bool) {
+	for i := range Variables {
+		if v := &Variables[i]; v.Name == name {
+			return v.value((*Question)(a)), true
+		}
+	}
+	return nil, false
+}
+
+func (a *activation) Parent() cel.Activation { return nil }
+
+// mostCost bounds the evaluation of a condition over arguments, which a caller chooses.
+const mostCost = 1_000_000
+
+// Compile checks the rules. Its error lists every fault with its place and what to do.
+func Compile(rules []Rule, otherwise Effect) (*Set, error) {
+	s := &Set{otherwise: cmp.Or(otherwise, Allow)}
+	var faults []error
+	if s.otherwise != Allow && s.otherwise != Deny {
+		faults = append(faults, fmt.Errorf("otherwise: %q is not one of allow, deny", otherwise))
+	}
+	options := []cel.EnvOption{ext.Strings(), cel.OptionalTypes()}
+	for _, v := range Variables {
+		options = append(options, cel.Variable(v.Name, v.kind))
+	}
+	env, err := cel.NewEnv(options...)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for i, r := range rules {
+		if r.place == "" {
+			r.place = fmt.Sprintf("rule %d", i+1)
+		}
+		if r.Name == "" {
+			r.Name = fmt.Sprintf("rule-%d", i+1)
+		}
+		r.place += fmt.Sprintf(" (%s)", r.Name)
+		fault := func(format string, args ...any) {
+			faults = append(faults, fmt.Errorf("%s: "+format, append([]any{r.place}, args...)...))
+		}
+		if seen[r.Name] {
+			fault("there is another rule of this name")
+		}
+		seen[r.Name] = true
+		switch _, known := severity[r.Then]; {
+		case !known:
+			fault("then: %q is not one of allow, deny, confirm, scopes", r.Then)
+		case r.Then == Scopes && len(r.Scopes) == 0:
+			fault("scopes: name the scopes that the caller must have")
+		case r.Then != Scopes && len(r.Scopes) > 0:
+			fault("scopes: only a rule with then: scopes has them")
+		}
+		c := compiled{Rule: r}
+		if r.When != "" {
+			if err := c.compile(env); err != nil {
+				fault("when: %w", err)
+			}
+		}
+		s.rules = append(s.rules, c)
+	}
+	return s, errors.Join(faults...)
+}
+
+func (r *compiled) compile(env *cel.Env) error {
+	ast, issues := env.Compile(r.When)
+	if err := issues.Err(); err != nil {
+		var names []string
+		for _, v := range Variables {
+			names = append(names, v.Name)
+		}
+		return fmt.Errorf("%w\nthere are the variables %s", err, strings.Join(names, ", "))
+	}
+	if ast.OutputType() != cel.BoolType {
+		return fmt.Errorf("%q is of type %s, and a condition is a bool, such as tool.name == \"search\"", r.When, ast.OutputType())
+	}
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if usesArguments(ast) {
+		options = append(options, cel.CostLimit(mostCost))
+		var err error
+		if r.partial, err = env.Program(ast, cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval)); err != nil {
+			return err
+		}
+	}
+	var err error
+	r.program, err = env.Program(ast, options...)
+	return err
+}
+
+func usesArguments(ast *cel.Ast) bool {
+	for _, ref := range ast.NativeRep().ReferenceMap() {
+		if ref.Name == "args" {
+			return true
+		}
+	}
+	return false
+}

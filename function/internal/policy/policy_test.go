@@ -1,0 +1,128 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/erlmcp/function/internal/identity"
+)
+
+var (
+	ada   = &identity.Principal{Tenant: "acme", Subject: "ada", Method: "oauth", Scopes: []string{"read"}, Claims: map[string]any{"groups": []any{"ops"}}}
+	wipe  = &Object{Kind: "tool", Name: "wipe", Destructive: true}
+	look  = &Object{Kind: "tool", Name: "look", ReadOnly: true, Upstream: "crm"}
+	night = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
+)
+
+func TestDecide(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		about      *Object
+		args       map[string]any
+		early      Effect // what may be seen
+		late       Effect // at the call
+		rule       string
+	}{
+		{"no rules", ``, wipe, nil, Allow, Allow, ""},
+		{"closed", `otherwise: deny`, wipe, nil, Deny, Deny, ""},
+		{"first rule that holds", `{rules: [{name: a, when: 'tool.name == "look"', then: deny}, {name: b, then: allow}, {name: c, then: deny}]}`, wipe, nil, Allow, Allow, "b"},
+		{"tenant", `{rules: [{name: a, when: 'principal.tenant == "acme" && tool.destructive', then: deny}]}`, wipe, nil, Deny, Deny, "a"},
+		{"another tool", `{rules: [{name: a, when: 'principal.tenant == "acme" && tool.destructive', then: deny}]}`, look, nil, Allow, Allow, ""},
+		{"time", `{rules: [{name: a, when: 'now.getHours("UTC") < 6', then: deny}]}`, look, nil, Deny, Deny, "a"},
+		{"claims", `{rules: [{name: a, when: '"ops" in principal.claims.groups', then: confirm}]}`, look, nil, Confirm, Confirm, "a"},
+		{"arguments hide nothing", `{rules: [{name: a, when: 'args.force == true', then: deny}]}`, wipe, map[string]any{"force": true}, Allow, Deny, "a"},
+		{"other arguments", `{rules: [{name: a, when: 'args.force == true', then: deny}]}`, wipe, map[string]any{"force": false}, Allow, Allow, ""},
+		{"allowed by arguments", `{otherwise: deny, rules: [{name: a, when: 'args.rows < 10', then: allow}]}`, look, map[string]any{"rows": 3.0}, Allow, Allow, "a"},
+		{"not allowed by arguments", `{otherwise: deny, rules: [{name: a, when: 'args.rows < 10', then: allow}]}`, look, map[string]any{"rows": 30.0}, Allow, Deny, ""},
+		{"known without arguments", `{otherwise: deny, rules: [{name: a, when: 'tool.readOnly && args.rows < 10', then: allow}]}`, wipe, map[string]any{"rows": 3.0}, Deny, Deny, ""},
+		{"scopes that are there", `{rules: [{name: a, then: scopes, scopes: [read]}]}`, look, nil, Allow, Allow, "a"},
+		{"scopes that are not", `{rules: [{name: a, then: scopes, scopes: [read, write]}]}`, look, nil, Scopes, Scopes, "a"},
+		{"shadow", `{rules: [{name: a, then: deny, shadow: true}]}`, look, nil, Allow, Allow, ""},
+		{"a fault denies", `{rules: [{name: a, when: 'args.missing > 3', then: allow}]}`, look, map[string]any{}, Allow, Deny, "a"},
+		{"optional argument", `{rules: [{name: a, when: 'args.?missing.orValue(0) > 3', then: deny}]}`, look, map[string]any{}, Allow, Allow, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set, err := Parse([]byte(c.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := Question{Principal: ada, Object: c.about, Now: night, Early: true}
+			if d := set.Decide(&q); d.Effect != c.early {
+				t.Errorf("before the arguments: %+v, want %s", d, c.early)
+			}
+			q.Early, q.Arguments = false, c.args
+			d := set.Decide(&q)
+			if d.Effect != c.late || d.Rule != c.rule {
+				t.Errorf("at the call: %+v, want %s by %q", d, c.late, c.rule)
+			}
+			if (len(d.Shadow) > 0) != (c.name == "shadow") || (d.Fault != nil) != (c.name == "a fault denies") {
+				t.Errorf("shadow or fault: %+v", d)
+			}
+		})
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for _, c := range []struct{ name, file, want string }{
+		{"not yaml", "rules: [", "not a file of rules"},
+		{"unknown field", "rule: []", "field rule not found"},
+		{"unknown field of a rule", "rules:\n- name: a\n  if: true\n  then: deny", `line 3: a rule has no field "if"`},
+		{"misspelled variable", "rules:\n- name: a\n  when: principal.tennant == 'x'\n  then: deny", "line 2 (a): when: ERROR: <input>:1:1"},
+		{"remedy", "rules:\n- name: a\n  when: principal.tennant == 'x'\n  then: deny", "there are the variables principal.tenant"},
+		{"wrong type", "rules:\n- {name: a, when: tool.name, then: deny}", "is of type string, and a condition is a bool"},
+		{"wrong types", "rules:\n- {name: a, when: 'tool.name > 3', then: deny}", "found no matching overload"},
+		{"effect", "rules:\n- {name: a, then: refuse}", `then: "refuse" is not one of allow, deny, confirm, scopes`},
+		{"scopes", "rules:\n- {name: a, then: scopes}", "name the scopes"},
+		{"name twice", "rules:\n- {name: a, then: deny}\n- {name: a, then: deny}", "line 3 (a): there is another rule of this name"},
+		{"otherwise", "otherwise: maybe", `otherwise: "maybe" is not one of allow, deny`},
+	} {
+		if _, err := Parse([]byte(c.file)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v\nwant %s", c.name, err, c.want)
+		}
+	}
+}
+
+func TestCostIsBounded(t *testing.T) {
+	set, err := Parse([]byte(`rules: [{name: a, when: 'args.list.all(x, args.list.all(y, args.list.all(z, x + y + z > -1.0)))', then: allow}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := make([]any, 2000)
+	for i := range list {
+		list[i] = float64(i)
+	}
+	start := time.Now()
+	d := set.Decide(&Question{Principal: ada, Object: look, Now: night, Arguments: map[string]any{"list": list}})
+	if d.Effect != Deny || d.Fault == nil || time.Since(start) > 5*time.Second {
+		t.Errorf("%+v after %v", d, time.Since(start))
+	}
+}
+
+const tenRules = `
+rules:
+- {name: r1, when: 'principal.tenant == "other" && tool.destructive', then: deny}
+- {name: r2, when: 'principal.method == "anonymous" && !tool.readOnly', then: deny}
+- {name: r3, when: 'tool.name.startsWith("admin.")', then: scopes, scopes: [admin]}
+- {name: r4, when: 'tool.upstream == "billing" && !("billing" in principal.scopes)', then: deny}
+- {name: r5, when: 'tool.destructive && now.getHours("UTC") < 2', then: deny}
+- {name: r6, when: 'principal.subject.endsWith("@contractor.example")', then: deny}
+- {name: r7, when: 'tool.kind == "prompt" && principal.tenant == "kiosk"', then: deny}
+- {name: r8, when: 'tool.openWorld && principal.tenant == "airgap"', then: deny}
+- {name: r9, when: 'has(args.rows) && args.rows > 1000', then: confirm}
+- {name: r10, when: '"ops" in principal.claims.groups && tool.name == "wipe"', then: confirm}
+`
+
+func BenchmarkTenRules(b *testing.B) {
+	set, err := Parse([]byte(tenRules))
+	if err != nil {
+		b.Fatal(err)
+	}
+	q := &Question{Principal: ada, Object: look, Now: night, Arguments: map[string]any{"rows": 3.0}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := set.Decide(q); d.Effect != Allow || d.Rule != "" {
+			b.Fatal(d)
+		}
+	}
+}
