@@ -89,7 +89,7 @@ func TestAskInRounds(t *testing.T) {
 		t.Fatalf("%+v", r2)
 	}
 	r3 := call(t, first, "remove", `{"name":"x"}`, `,"inputResponses":{"choice":{"action":"accept","content":{"color":"blue","count":2,"extra":1}}},"requestState":"`+r2.RequestState+`"`).round(t)
-	if r3.ResultType != "complete" || r3.Content[0].Text != "sure=true color=blue count=2 caller=local" {
+	if r3.ResultType != "complete" || r3.Content[0].Text != "sure=true color=blue count=2 caller=anonymous" {
 		t.Fatalf("%+v", r3)
 	}
 }

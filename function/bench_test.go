@@ -26,7 +26,7 @@ func BenchmarkCall(b *testing.B) {
 		B    int    `json:"b"`
 		Note string `json:"note"`
 	}
-	s, err := New(b.Context(), WithGetenv(func(string) string { return "" }), WithTools(
+	s, err := New(b.Context(), WithGetenv(env()), WithTools(
 		NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) {
 			return "the sum is " + strconv.Itoa(in.A+in.B), nil
 		})))

@@ -408,7 +408,7 @@ func TestTenantLimits(t *testing.T) {
 		t.Fatal(got)
 	}
 	_, got := call.send(t, url)
-	if d := refused(t, parse(t, got)); d.Scope != "tenant:local" || d.Limit != "1/s" {
+	if d := refused(t, parse(t, got)); d.Scope != "tenant:anonymous" || d.Limit != "1/s" {
 		t.Error(got)
 	}
 	time.Sleep(1200 * time.Millisecond)
@@ -417,7 +417,7 @@ func TestTenantLimits(t *testing.T) {
 	}
 	time.Sleep(1200 * time.Millisecond)
 	_, got = call.send(t, url)
-	if d := refused(t, parse(t, got)); d.Scope != "tenant:local" || d.Limit != "2/day" {
+	if d := refused(t, parse(t, got)); d.Scope != "tenant:anonymous" || d.Limit != "2/day" {
 		t.Error(got)
 	}
 }

@@ -31,6 +31,9 @@ var mayImport = map[string][]string{
 	"mcp":                   {"seal"},
 	"edge":                  {"mcp"},
 	"catalog":               {"mcp", "policy"},
+	"outbound":              {},
+	"policy":                {"identity"},
+	"mounted":               {},
 	"admission":             {"identity", "governor", "policy", "catalog", "receipt", "mcp"},
 }
 
@@ -40,6 +43,9 @@ var onlyIn = map[string]string{
 	"github.com/go-redis/redis_rate":           "redisdb",
 	"cloud.google.com/go":                      "firestoredb gcp telemetry",
 	"github.com/prometheus":                    "telemetry",
+	"github.com/go-jose":                       "identity",
+	"cel.dev":                                  "policy",
+	"go.yaml.in/yaml":                          "policy",
 	"google.golang.org":                        "firestoredb gcp telemetry",
 	"github.com/modelcontextprotocol/go-sdk":   "backend/upstream",
 	"github.com/yosida95/uritemplate":          "catalog",

@@ -1,11 +1,38 @@
 package function
 
 import (
+	"cmp"
 	"strconv"
 
+	"example.com/erlmcp/function/internal/admission"
 	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/telemetry"
 )
+
+// callerMetrics are those of authentication and policies.
+func callerMetrics(a *identity.Authenticator, gate *admission.Gate) []telemetry.Metric {
+	return []telemetry.Metric{
+		{Name: "erlmcp_authentications_total", Help: "Requests by the method that authenticated or refused the caller, and the outcome: ok, or the cause of the refusal.",
+			Kind: telemetry.Counter, Labels: []string{"method", "outcome"},
+			Read: func(emit func(float64, ...string)) {
+				for o, n := range a.Stats() {
+					method, outcome := cmp.Or(o.Method, "none"), string(o.Cause)
+					if outcome == "" {
+						outcome = "ok"
+					}
+					emit(float64(n), method, outcome)
+				}
+			}},
+		{Name: "erlmcp_policy_decisions_total", Help: "Calls that a rule decided, by rule and effect: allow, confirm, scopes, deny or shadow.",
+			Kind: telemetry.Counter, Labels: []string{"rule", "effect"},
+			Read: func(emit func(float64, ...string)) {
+				for d, n := range gate.Decided() {
+					emit(float64(n), cmp.Or(d.Rule, "otherwise"), d.Effect)
+				}
+			}},
+	}
+}
 
 // metrics are those of the governor.
 func metrics(g *governor.Governor, guard *governor.Guard) []telemetry.Metric {

@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,7 +23,8 @@ func init() {
 	functions.HTTP(Target, registered())
 	// The framework's own server would start whatever the settings are, and fail at the first request.
 	if os.Getenv("FUNCTION_TARGET") == Target {
-		if _, err := config.Load(os.Getenv, openFiles()); err != nil {
+		cfg, err := config.Load(os.Getenv, openFiles())
+		if err = errors.Join(err, cfg.CheckPublic()); err != nil {
 			fmt.Fprintln(os.Stderr, &StartError{err})
 			os.Exit(1)
 		}

@@ -11,6 +11,8 @@ import (
 func (s *Server) routes(endpoint http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", endpoint)
+	mux.HandleFunc("GET "+metadataPath, s.protectedResource(""))
+	mux.HandleFunc("GET "+metadataPath+"/mcp", s.protectedResource("/mcp"))
 	mux.HandleFunc("GET "+s.config.Health, s.health)
 	mux.HandleFunc("GET "+s.config.Ready, s.ready)
 	mux.Handle("GET /metrics", edge.FromThisMachine(s.metrics))
@@ -41,7 +43,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered"})
 		return
 	}
-	degraded := s.gate.Degraded()
+	degraded := append(s.gate.Degraded(), s.callers.degraded()...)
 	if degraded == nil {
 		degraded = []string{}
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/edge"
 	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/telemetry"
@@ -28,6 +30,9 @@ type Server struct {
 	logger   *slog.Logger
 	instance string // NODE_NAME and a random part: unlike any other process
 	loopback bool
+	name     string          // as clients see it
+	scopes   map[string]bool // that entries demand
+	callers  *callers
 	handler  http.Handler
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
@@ -70,9 +75,15 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	var guard *governor.Guard
 	limits, shared, governing := govern(ctx, &o, cfg, instance)
 	faults = errors.Join(faults, governing)
+	who, err2 := newCallers(&o, cfg, shared.redis)
+	faults = errors.Join(faults, err2)
 	if err == nil {
 		a := gateOptions(cfg, entries, shared)
 		a.Governor, a.Logger = limits, o.logger
+		a.Callers, a.Policy, a.Scopes = who.authenticator, who.policy, cfg.Callers.Scopes
+		if slices.Contains(cfg.Callers.Chain, identity.OAuth) {
+			a.Metadata = cfg.Callers.PublicURL + metadataPath + "/mcp"
+		}
 		if cfg.Governed {
 			guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls, Workers: cfg.Workers})
 			a.Guard = guard
@@ -91,9 +102,12 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		logger:   o.logger,
 		instance: instance,
 		loopback: o.loopback,
+		name:     o.info.Title,
+		scopes:   entries.Scopes(),
+		callers:  who,
 		gate:     gate,
 		governor: limits,
-		metrics:  telemetry.Metrics(metrics(limits, guard)),
+		metrics:  telemetry.Metrics(append(metrics(limits, guard), callerMetrics(who.authenticator, gate)...)),
 		stop:     func() { stop(); shared.close() },
 		unfit:    shared.unfit,
 	}
@@ -120,6 +134,7 @@ func gateOptions(cfg *config.Config, entries *catalog.Catalog, p *parts) admissi
 		Everything: admission.Limit{PerSecond: float64(cfg.RatePerSecond), Concurrency: int64(cfg.MaxCalls)},
 		EachTenant: admission.Limit{PerSecond: float64(cfg.TenantRate), Concurrency: int64(cfg.TenantCalls), PerDay: int64(cfg.TenantPerDay)},
 		EachClient: admission.Limit{PerSecond: float64(cfg.ClientRate), Concurrency: int64(cfg.ClientCalls)},
+		Anonymous:  admission.Limit{PerSecond: float64(cfg.Callers.AnonymousRate), Concurrency: int64(cfg.Callers.AnonymousCalls)},
 	}
 }
 

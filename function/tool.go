@@ -3,11 +3,13 @@ package function
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/policy"
 )
 
 // What a tool may answer with, beside a type of its own: content blocks, or a whole result.
@@ -133,6 +135,32 @@ func Breaker(failures int, rest time.Duration) ToolOption {
 // refusing the arguments: it counts for the tool's [Breaker].
 var ErrUnavailable = mcp.ErrUnavailable
 
+// Scopes are what a caller must have been granted to call the tool. Who lacks them sees the tool, and is told to get them.
+func Scopes(scopes ...string) ToolOption {
+	return func(t *catalog.Tool) { t.Terms.Scopes = append(t.Terms.Scopes, scopes...) }
+}
+
+// AllowWhen hides and refuses the tool unless the condition holds, in CEL over principal, tool, now and args, as in the
+// operator's file of rules:
+//
+//	AllowWhen(`principal.tenant == "acme" && args.rows <= 100`)
+func AllowWhen(condition string) ToolOption {
+	return rule(policy.Rule{When: "!(" + condition + ")", Then: policy.Deny})
+}
+
+// ConfirmWhen lets a person at the client agree before the tool is called, where the condition holds; the message says what
+// to. Clients before protocol revision 2026-07-28 can't be asked, and are told so.
+func ConfirmWhen(condition, message string) ToolOption {
+	return rule(policy.Rule{When: condition, Then: policy.Confirm, Message: message})
+}
+
+func rule(r policy.Rule) ToolOption {
+	return func(t *catalog.Tool) {
+		r.Name = fmt.Sprintf("%s-%d", t.Name, len(t.Terms.Rules)+1)
+		t.Terms.Rules = append(t.Terms.Rules, r)
+	}
+}
+
 // InputSchema replaces the schema that comes from In, for what struct tags can't say: a JSON Schema 2020-12 of an object.
 func InputSchema(schema string) ToolOption {
 	return func(t *catalog.Tool) { t.Input = json.RawMessage(schema) }
@@ -143,7 +171,7 @@ func OutputSchema(schema string) ToolOption {
 	return func(t *catalog.Tool) { t.Output = json.RawMessage(schema) }
 }
 
-// A Principal is who calls: a tenant, and a subject within it.
+// A Principal is who calls: a tenant, and a subject within it, with what was granted to it.
 type Principal = identity.Principal
 
 // Caller returns who calls, and the zero Principal outside of a call.

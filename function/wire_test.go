@@ -21,7 +21,10 @@ import (
 func testKey(b byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32)) }
 
 func env(pairs ...string) func(string) string {
-	m := map[string]string{"ERLMCP_KEYS": testKey(1)}
+	m := map[string]string{
+		"ERLMCP_KEYS": testKey(1), "AUTHENTICATION": "anonymous",
+		"ANONYMOUS_RATE_LIMIT_PER_SECOND": "0", "ANONYMOUS_MAX_CONCURRENT_CALLS": "0",
+	}
 	for i := 0; i < len(pairs); i += 2 {
 		m[pairs[i]] = pairs[i+1]
 	}

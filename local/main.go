@@ -3,7 +3,7 @@
 //
 //	go run ./local
 //
-// It listens on loopback only. Settings come from the environment, as everywhere (go run ./local -h lists them).
+// It listens on loopback only, unless it is told otherwise and who may call. Settings come from the environment, as everywhere (go run ./local -h lists them).
 package main
 
 import (
@@ -40,6 +40,7 @@ var errUsage = errors.New("usage")
 func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	withSample := flags.Bool("sample", true, "serve the sample catalog of world cities; -sample=false leaves it out")
+	public := flags.Bool("public", false, "listen on all interfaces, and not on loopback alone; AUTHENTICATION must say who may call")
 	flags.Usage = func() { usage(flags) }
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -57,7 +58,11 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	defer stopRedis()
-	s, err := function.New(ctx, append(opts, catalog(*withSample)...)...)
+	opts = append(opts, catalog(*withSample)...)
+	if !*public { // others get in with credentials alone
+		opts = append(opts, function.WithLoopback())
+	}
+	s, err := function.New(ctx, opts...)
 	if err != nil {
 		return err
 	}
@@ -70,7 +75,7 @@ func catalog(withSample bool) []function.Option {
 		Name: "erlmcp-local", Title: "erlmcp on this machine", Version: function.Version,
 		Instructions: "Tools of this server are governed: a refused call says why and when to try again.",
 	}
-	opts := []function.Option{function.WithLoopback(), function.WithTools(function.Tools()...)}
+	opts := []function.Option{function.WithTools(function.Tools()...)}
 	if withSample {
 		info.Instructions += " The sample catalog knows world cities: find_cities to look them up, sun_times and daylight_year for the sun, " +
 			"distance between two, meeting_times to find when people in several cities can meet, then invite to make a calendar file, " +

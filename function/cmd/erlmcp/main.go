@@ -20,6 +20,7 @@ Usage:
   erlmcp probe      exit 0 if the server at PORT is healthy
   erlmcp settings   list the settings
   erlmcp version    print the version
+  erlmcp keys       make, list and revoke API keys: erlmcp keys -h
   erlmcp kill       stop a tool, a tenant, an upstream or everything, on all instances: erlmcp kill -h
   erlmcp limits     show and change the limits of the running fleet: erlmcp limits -h
 `
@@ -30,6 +31,11 @@ func main() {
 		command = os.Args[1]
 	}
 	switch command {
+	case "keys":
+		if err := keys(os.Args[2:], os.Stdout, time.Now()); err != nil {
+			fail(err)
+		}
+		return
 	case "kill", "limits":
 		operate(command, os.Args[2:])
 		return

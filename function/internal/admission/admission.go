@@ -1,6 +1,6 @@
-// Package admission stands before every message: it finds out who calls and decides by the governor's limits whether the
-// call may proceed. A modern request is decided from its headers, before its body is read; a legacy one, and each element of
-// a batch, once it is decoded. So far every caller is the local principal.
+// Package admission stands before every message: it finds out who calls, what the caller may see and do, and decides by the
+// governor's limits whether the call may proceed. A modern request is decided from its headers, before its body is read; a
+// legacy one, and each element of a batch, once it is decoded.
 package admission
 
 import (
@@ -14,6 +14,7 @@ import (
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/policy"
 )
 
 // Rates are counted in quarters of a call, so that a list can cost less than a call.
@@ -27,11 +28,15 @@ type Options struct {
 	Governor *governor.Governor // nil admits all that the guard does
 	Guard    *governor.Guard    // nil admits all
 	Catalog  *catalog.Catalog
-	Quotas   bool // there is a store to keep daily quotas in
+	Callers  *identity.Authenticator
+	Scopes   []string           // that every call needs
+	Metadata string             // URL of the protected resource metadata (RFC 9728), "" where no tokens are taken
+	Policy   func() *policy.Set // in force; nil for none
+	Quotas   bool               // there is a store to keep daily quotas in
 	// What is allowed on all calls together, and to each tenant and client.
-	Everything, EachTenant, EachClient Limit
-	Now                                func() time.Time
-	Logger                             *slog.Logger
+	Everything, EachTenant, EachClient, Anonymous Limit
+	Now                                           func() time.Time
+	Logger                                        *slog.Logger
 }
 
 // A Gate implements [mcp.Gate].
@@ -41,6 +46,8 @@ type Gate struct {
 	callers atomic.Pointer[callers]
 	told    map[string]time.Time // when the log last heard of a limit in shadow mode
 	broken  atomic.Pointer[string]
+	ruled   bool // an entry has rules of its own
+	decided decisions
 }
 
 // callers remember what the governor is asked for each caller and rule.
@@ -51,8 +58,8 @@ type callers struct {
 }
 
 type caller struct {
-	principal identity.Principal
-	rule      string // a tool, or kindList or kindCall
+	name string // of the principal
+	rule string // a tool, or kindList or kindCall
 }
 
 const (
@@ -71,7 +78,7 @@ func New(o Options) (*Gate, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{opts: o, told: map[string]time.Time{}}
+	g := &Gate{opts: o, told: map[string]time.Time{}, ruled: o.Catalog.Ruled()}
 	r, err := makeRules(&o, &governor.Orders{})
 	if o.Governor != nil {
 		r.orders = nil // those of the governor are asked for at the first call
@@ -105,7 +112,7 @@ func (g *Gate) current(orders *governor.Orders) *callers {
 
 // ask returns what the governor is to be asked for a message.
 func (c *callers) ask(p *identity.Principal, method, name string) *governor.Call {
-	key := caller{principal: *p, rule: kindList}
+	key := caller{name: p.String(), rule: kindList}
 	base, isCall := &c.rules.list.call, false
 	switch method {
 	case "tools/call":
@@ -162,12 +169,19 @@ func (t *ticket) Caller() string { return t.principal.String() }
 
 // Head authenticates, and decides a modern request.
 func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal) {
-	t := &ticket{principal: &identity.Local}
+	p, err := g.opts.Callers.Authenticate(ctx, &identity.Request{Header: h.Header, RemoteAddr: h.RemoteAddr, ID: h.RequestID})
+	if err != nil {
+		return nil, g.unauthenticated(err, h)
+	}
+	t := &ticket{principal: p}
 	if h.Method == "" {
 		return t, nil
 	}
-	var refusal *mcp.Refusal
-	t.ctx, t.hold, refusal = g.admit(ctx, t.principal, h.RequestID, h.Method, h.Name)
+	known, refusal := g.authorize(ctx, p, h.RequestID, h.Method, h.Name)
+	if refusal != nil {
+		return nil, refusal
+	}
+	t.ctx, t.hold, refusal = g.admit(ctx, p, h.RequestID, h.Method, known)
 	t.admitted = refusal == nil
 	return t, refusal
 }
@@ -179,10 +193,18 @@ func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.C
 	if t.admitted {
 		ctx, t.hold = t.ctx, hold{}
 	} else {
-		var refusal *mcp.Refusal
-		if ctx, held, refusal = g.admit(ctx, t.principal, c.Head.RequestID, c.Method, c.Name); refusal != nil {
+		known, refusal := g.authorize(ctx, t.principal, c.Head.RequestID, c.Method, c.Name)
+		if refusal != nil {
 			return ctx, nil, refusal
 		}
+		if ctx, held, refusal = g.admit(ctx, t.principal, c.Head.RequestID, c.Method, known); refusal != nil {
+			return ctx, nil, refusal
+		}
+	}
+	ctx, refusal := g.enforce(ctx, t.principal, c)
+	if refusal != nil {
+		held.release(false)
+		return ctx, nil, refusal
 	}
 	return identity.NewContext(ctx, t.principal), func(o mcp.Outcome) {
 		held.release(o == mcp.Unavailable || o == mcp.TimedOut || o == mcp.Panicked)
@@ -211,19 +233,20 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 		return ctx, hold{}, refusal(d, requestID)
 	}
 	for _, l := range d.Shadow {
-		g.tell(ctx, l, requestID)
+		g.tell(ctx, "a limit in shadow mode would have refused a call", l.Scope, requestID)
 	}
 	h.lease = lease
 	return ctx, h, nil
 }
 
-// tell says in the log what a limit in shadow mode would have refused, once a second.
-func (g *Gate) tell(ctx context.Context, l *governor.Limit, requestID string) {
+// tell says in the log what was decided about a scope, once a second. The scopes are those of limits and rules, never what a
+// caller writes.
+func (g *Gate) tell(ctx context.Context, what, scope, requestID string, more ...any) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if now := g.opts.Now(); now.Sub(g.told[l.Scope]) >= time.Second {
-		g.told[l.Scope] = now
-		g.opts.Logger.WarnContext(ctx, "a limit in shadow mode would have refused a call", "scope", l.Scope, "request_id", requestID)
+	if now := g.opts.Now(); now.Sub(g.told[scope]) >= time.Second {
+		g.told[scope] = now
+		g.opts.Logger.WarnContext(ctx, what, append([]any{"scope", scope, "request_id", requestID}, more...)...)
 	}
 }
 

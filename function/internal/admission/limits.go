@@ -29,6 +29,7 @@ type rules struct {
 	tools   map[string]rule
 	tenants map[string]governor.Override
 	each    map[string]governor.Limit // EachTenant, EachClient
+	anyone  governor.Limit            // of the tenant of anonymous callers
 }
 
 type rule struct {
@@ -69,6 +70,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	everything := resolve(base(governor.Everything, "all", o.Everything))
 	r.each[governor.EachTenant] = resolve(base(governor.EachTenant, "", o.EachTenant))
 	r.each[governor.EachClient] = resolve(base(governor.EachClient, "", o.EachClient))
+	r.anyone = anonymous(r.each[governor.EachTenant], o.Anonymous)
 	for scope, v := range overrides {
 		if strings.HasPrefix(scope, "tenant:") {
 			r.tenants[scope] = v
@@ -129,6 +131,9 @@ func inUnits(l governor.Limit) *governor.Limit {
 func (r *rules) of(p *identity.Principal, base *governor.Call, isCall bool) *governor.Call {
 	tenantScope := "tenant:" + p.Tenant
 	tenant := r.each[governor.EachTenant]
+	if p.Tenant == identity.TenantAnonymous {
+		tenant = r.anyone
+	}
 	if v, ok := r.tenants[tenantScope]; ok {
 		tenant = *v.Over(tenant)
 	}
@@ -143,6 +148,17 @@ func (r *rules) of(p *identity.Principal, base *governor.Call, isCall bool) *gov
 	c.Scopes = append(slices.Clip(c.Scopes), tenantScope)
 	c.Limits = slices.Concat(active(inUnits(client), inUnits(tenant)), c.Limits)
 	return &c
+}
+
+// anonymous is the limit of a tenant, where that of anonymous callers is not smaller.
+func anonymous(tenant governor.Limit, own Limit) governor.Limit {
+	if own.PerSecond > 0 && (tenant.PerSecond == 0 || own.PerSecond < tenant.PerSecond) {
+		tenant.PerSecond, tenant.Burst = own.PerSecond, own.PerSecond // a client that starts sends several at once
+	}
+	if own.Concurrency > 0 && (tenant.Concurrency == 0 || own.Concurrency < tenant.Concurrency) {
+		tenant.Concurrency = own.Concurrency
+	}
+	return tenant
 }
 
 // hashed keeps who calls out of the counters and the store.

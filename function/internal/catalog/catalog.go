@@ -16,6 +16,7 @@ import (
 	"github.com/yosida95/uritemplate/v3"
 
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/policy"
 )
 
 // Terms are the conditions under which an entry is served. Zero values leave it to the server's defaults.
@@ -27,6 +28,8 @@ type Terms struct {
 	// workers of an instance.
 	Upstream string
 	Breaker  Breaker
+	Scopes   []string // that a caller needs
+	Rules    []policy.Rule
 }
 
 // A Breaker stops calls to an upstream, or to the entry itself where it names none, after so many failures in a row, for so
@@ -60,6 +63,11 @@ func (t Terms) check() error {
 	if b := t.Breaker; b.Failures < 0 || (b.Failures > 0) != (b.Rest > 0) {
 		fault("a breaker needs a number of failures and a time to rest: it has %d and %v", b.Failures, b.Rest)
 	}
+	for _, s := range t.Scopes {
+		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			fault("the scope %q is not one word", s)
+		}
+	}
 	if strings.ContainsFunc(t.Upstream, func(r rune) bool { return r <= ' ' }) || len(t.Upstream) > 128 {
 		fault("the upstream %q is not a name without spaces", t.Upstream)
 	}
@@ -73,6 +81,7 @@ type Catalog struct {
 	resources map[string]*Resource
 	templates []*Template // in the order of their URIs
 	listings  [4]mcp.Listing
+	objects   [4]map[string]*Object // what policies know the entries as, by the keys of the lists
 	completes bool
 }
 
@@ -90,6 +99,9 @@ type Entry interface {
 // Build makes a catalog of the entries. Its error lists every fault.
 func Build(entries ...Entry) (*Catalog, error) {
 	c := &Catalog{tools: map[string]*Tool{}, prompts: map[string]*Prompt{}, resources: map[string]*Resource{}}
+	for kind := range c.objects {
+		c.objects[kind] = map[string]*Object{}
+	}
 	var faults []error
 	for _, e := range entries {
 		if err := e.add(c); err != nil {
@@ -132,12 +144,27 @@ func (c *Catalog) Has(kind mcp.Kind) bool { return len(c.listings[kind].Items) >
 // Completes tells whether any argument has a completer.
 func (c *Catalog) Completes() bool { return c.completes }
 
-// List returns every entry of the kind.
-func (c *Catalog) List(_ context.Context, kind mcp.Kind) mcp.Listing { return c.listings[kind] }
+// List returns the entries of the kind that the caller sees.
+func (c *Catalog) List(ctx context.Context, kind mcp.Kind) mcp.Listing {
+	l := c.listings[kind]
+	sees := viewOf(ctx)
+	if sees == nil {
+		return l
+	}
+	l.Private = true
+	all := l.Items
+	l.Items = make([]mcp.Item, 0, len(all))
+	for _, item := range all {
+		if sees(c.objects[kind][item.Key]) {
+			l.Items = append(l.Items, item)
+		}
+	}
+	return l
+}
 
 // Tool returns the tool or nil.
-func (c *Catalog) Tool(_ context.Context, name string) *mcp.Tool {
-	if t := c.tools[name]; t != nil {
+func (c *Catalog) Tool(ctx context.Context, name string) *mcp.Tool {
+	if t := c.tools[name]; t != nil && c.sees(ctx, mcp.Tools, name) {
 		return &t.engine
 	}
 	return nil
@@ -153,22 +180,28 @@ func (c *Catalog) EachTool(visit func(name string, terms Terms) error) error {
 }
 
 // Prompt returns the prompt or nil.
-func (c *Catalog) Prompt(_ context.Context, name string) *mcp.Prompt {
-	if p := c.prompts[name]; p != nil {
+func (c *Catalog) Prompt(ctx context.Context, name string) *mcp.Prompt {
+	if p := c.prompts[name]; p != nil && c.sees(ctx, mcp.Prompts, name) {
 		return &p.engine
 	}
 	return nil
 }
 
 // Resource returns the resource at uri, or the first template that matches it.
-func (c *Catalog) Resource(_ context.Context, uri string) (*mcp.Resource, map[string]string) {
+func (c *Catalog) Resource(ctx context.Context, uri string) (*mcp.Resource, map[string]string) {
 	if r := c.resources[uri]; r != nil {
+		if !c.sees(ctx, mcp.Resources, uri) {
+			return nil, nil
+		}
 		return &r.engine, nil
 	}
 	for _, t := range c.templates {
 		values := t.parsed.Match(uri)
 		if values == nil {
 			continue
+		}
+		if !c.sees(ctx, mcp.Templates, t.URI) {
+			return nil, nil
 		}
 		vars := make(map[string]string, len(values))
 		for name, v := range values {
@@ -254,6 +287,9 @@ func (p *Prompt) add(c *Catalog) error {
 		}
 	}
 	c.prompts[p.Name] = p
+	if err := c.describe(mcp.Prompts, p.Name, &p.Terms, policy.Object{Kind: "prompt", Name: p.Name}); err != nil {
+		return err
+	}
 	c.completes = c.completes || p.Complete != nil
 	return c.list(mcp.Prompts, p.Name, struct {
 		Name        string     `json:"name"`
@@ -294,6 +330,9 @@ func (r *Resource) add(c *Catalog) error {
 	}
 	r.engine = reader(r.Terms, r.Read)
 	c.resources[r.URI] = r
+	if err := c.describe(mcp.Resources, r.URI, &r.Terms, policy.Object{Kind: "resource", Name: r.URI, ReadOnly: true}); err != nil {
+		return err
+	}
 	return c.list(mcp.Resources, r.URI, resourceDescriptor{r.URI, "", r.Name, r.Title, r.Description, r.MIMEType}, nil)
 }
 
@@ -347,6 +386,9 @@ func (t *Template) add(c *Catalog) error {
 	t.parsed = parsed
 	t.engine = reader(t.Terms, t.Read)
 	c.templates = append(c.templates, t)
+	if err := c.describe(mcp.Templates, t.URI, &t.Terms, policy.Object{Kind: "resource", Name: t.URI, ReadOnly: true}); err != nil {
+		return err
+	}
 	c.completes = c.completes || t.Complete != nil
 	return c.list(mcp.Templates, t.URI, resourceDescriptor{"", t.URI, t.Name, t.Title, t.Description, t.MIMEType}, nil)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/policy"
 )
 
 // A Tool is a function that a model may call.
@@ -40,6 +41,21 @@ type toolDescriptor struct {
 	InputSchema  json.RawMessage `json:"inputSchema"`
 	OutputSchema json.RawMessage `json:"outputSchema,omitempty"`
 	Annotations  *Hints          `json:"annotations,omitempty"`
+}
+
+// object is what policies see, with the protocol's defaults for hints that are not given.
+func (t *Tool) object() policy.Object {
+	is := func(hint *bool, fallback bool) bool {
+		if hint == nil {
+			return fallback
+		}
+		return *hint
+	}
+	readOnly := is(t.Hints.ReadOnly, false)
+	return policy.Object{
+		Kind: "tool", Name: t.Name, ReadOnly: readOnly, Destructive: is(t.Hints.Destructive, !readOnly),
+		Idempotent: is(t.Hints.Idempotent, false), OpenWorld: is(t.Hints.OpenWorld, true),
+	}
 }
 
 func (t *Tool) add(c *Catalog) error {
@@ -89,6 +105,9 @@ func (t *Tool) add(c *Catalog) error {
 	t.engine.Timeout = t.Terms.Timeout
 	t.engine.Call = t.Call
 	c.tools[t.Name] = t
+	if err := c.describe(mcp.Tools, t.Name, &t.Terms, t.object()); err != nil {
+		return err
+	}
 	return c.list(mcp.Tools, t.Name, descriptor, legacy)
 }
 

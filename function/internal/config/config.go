@@ -42,6 +42,9 @@ type Config struct {
 	RateOutage        string        // RATE_LIMIT_OUTAGE: closed, local or open
 	SlotOutage        string        // CONCURRENT_CALLS_OUTAGE
 	Workers           int           // WORKERS
+	Callers           Callers
+	PolicyFile        string // POLICY_FILE
+	OutboundAllow     string // OUTBOUND_ALLOW
 	Platform          Platform
 }
 
@@ -104,6 +107,23 @@ var Settings = []Setting{
 	{"RATE_LIMIT_OUTAGE", "local", "what rates do while Redis can't be reached: local (this instance's share), closed or open", false},
 	{"CONCURRENT_CALLS_OUTAGE", "closed", "what limits of calls at a time do while Redis can't be reached: closed, local or open", false},
 	{"WORKERS", "20", "calls at a time of one instance to each upstream that tools name", false},
+	{"AUTHENTICATION", "none; demanded but on loopback", "who may call, in the order in which credentials are tried: keys, oauth, google, cloudrun, iap, kubernetes, anonymous", false},
+	{"PUBLIC_URL", "none; demanded with oauth", "where clients reach the server, such as https://mcp.example.com", false},
+	{"API_KEYS_FILE", "none; demanded with keys", "file of API keys that erlmcp keys makes; it is read again when it changes", false},
+	{"OAUTH_ISSUERS", "none; demanded with oauth", "issuers of access tokens, separated by commas, such as https://login.example.com", false},
+	{"OAUTH_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what tokens must be made for, separated by commas", false},
+	{"OAUTH_ALGORITHMS", "RS256,ES256", "signatures that are taken: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA", false},
+	{"OAUTH_SCOPES", "none", "scopes that every call needs, of keys too, separated by commas", false},
+	{"OAUTH_TENANT_CLAIM", "none: the issuer's host is the tenant", "claim of a token that names the tenant", false},
+	{"GOOGLE_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what ID tokens of Google must be made for, separated by commas", false},
+	{"IAP_AUDIENCES", "none; demanded with iap", "audiences of the Identity-Aware Proxy, such as /projects/NUMBER/locations/REGION/services/NAME", false},
+	{"KUBERNETES_ISSUER", "none; demanded with kubernetes", "issuer of the cluster's service account tokens, whose keys must be readable without credentials", false},
+	{"KUBERNETES_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what service account tokens must be made for, separated by commas", false},
+	{"ANONYMOUS_RATE_LIMIT_PER_SECOND", "5", "calls a second of all anonymous callers together; 0 is no limit of their own", false},
+	{"ANONYMOUS_MAX_CONCURRENT_CALLS", "5", "calls at a time of all anonymous callers together; 0 is no limit of their own", false},
+	{"PROXIES", "1 on Cloud Run, else 0", "proxies before the server that add to X-Forwarded-For, to find the address of who failed to authenticate", false},
+	{"POLICY_FILE", "none", "file of rules in CEL; it is read again when it changes", false},
+	{"OUTBOUND_ALLOW", "none", "hosts and address ranges that the server may reach though they are not public, separated by commas, such as 10.0.0.0/8,login.internal", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
 	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "web origins whose pages may call, separated by commas, or *", false},
@@ -159,6 +179,9 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	c.RateOutage = r.choice("RATE_LIMIT_OUTAGE", "local", "closed", "local", "open")
 	c.SlotOutage = r.choice("CONCURRENT_CALLS_OUTAGE", "closed", "closed", "local", "open")
 	c.Workers = r.integer("WORKERS", 20, 1, 1e6)
+	r.callers(c)
+	c.PolicyFile = r.text("POLICY_FILE", "")
+	c.OutboundAllow = r.text("OUTBOUND_ALLOW", "")
 	c.LogLevel = r.level("LOG_LEVEL", slog.LevelInfo)
 	c.NodeName = r.text("NODE_NAME", nodeName(getenv))
 	c.AllowedOrigins = r.origins("ALLOWED_ORIGINS")

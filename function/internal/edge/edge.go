@@ -231,6 +231,9 @@ func (x *exchange) Refuse(r *mcp.Refusal, status int, body []byte) {
 		x.w.Header()["Ratelimit"] = []string{r.RateLimit}
 		x.w.Header()["Ratelimit-Policy"] = []string{r.RateLimitPolicy}
 	}
+	if r.Challenge != "" {
+		x.w.Header()["Www-Authenticate"] = []string{r.Challenge}
+	}
 	if r.Reason == mcp.TooLarge {
 		x.w.Header()["Connection"] = []string{"close"}
 	}

@@ -67,6 +67,23 @@ func (c *Call) Ask(questions ...InputRequest) error {
 	return errInputRequired
 }
 
+// Demand makes a question the condition of the call: it is put before the handler runs. An answer counts only to a question
+// that was put, which the sealed state proves.
+func (c *Call) Demand(q InputRequest) { c.demands = append(c.demands, q) }
+
+// meet puts the questions that the gate demands.
+func (c *Call) meet() error {
+	if len(c.demands) == 0 {
+		return nil
+	}
+	if !c.resumed {
+		for _, q := range c.demands {
+			delete(c.answers, q.Key)
+		}
+	}
+	return c.Ask(c.demands...)
+}
+
 // demand checks that the client declared what the questions need.
 func (c *Call) demand(open []InputRequest) error {
 	need := map[string]any{}
@@ -112,6 +129,7 @@ func (c *Call) resume(p *params) *Error {
 		if err := json.Unmarshal(text, &c.answers); err != nil {
 			return invalidParams("requestState was refused (%v): repeat the call without it", err)
 		}
+		c.resumed = true
 	}
 	if p.inputResponses == nil {
 		return nil

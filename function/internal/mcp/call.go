@@ -29,6 +29,8 @@ type Call struct {
 	answers       map[string]json.RawMessage
 	accepted      map[string]json.RawMessage
 	pending       []InputRequest
+	demands       []InputRequest // of the gate
+	resumed       bool           // with state that this server sealed
 
 	mu       sync.Mutex
 	over     bool

@@ -298,7 +298,9 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 			"request_id", c.Head.RequestID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		outcome, err = Panicked, &Error{Code: CodeInternal, Message: "internal error; the operator finds it in the log under request " + c.Head.RequestID}
 	}()
-	err = handle(limited)
+	if err = c.meet(); err == nil {
+		err = handle(limited)
+	}
 	switch {
 	case err == nil:
 		return Completed, nil

@@ -65,6 +65,10 @@ var (
 	BreakerOpen  = Reason{"breaker_open", 1086, 503}
 	Killed       = Reason{"kill_switch", 2041, 503}
 	NotEntitled  = Reason{"not_entitled", 2001, 403}
+
+	Unauthenticated      = Reason{"unauthenticated", 2000, 401}
+	MalformedCredentials = Reason{"malformed_credentials", 2000, 400}
+	InsufficientScope    = Reason{"insufficient_scope", 2001, 403}
 )
 
 // A Refusal is a decision not to serve a request.
@@ -76,7 +80,9 @@ type Refusal struct {
 	RetryAfter time.Duration // 0 where waiting does not help
 	// RateLimit and RateLimitPolicy are headers (draft-ietf-httpapi-ratelimit-headers), where a rate is concerned.
 	RateLimit, RateLimitPolicy string
-	Receipt                    string // id of the receipt
+	// Challenge is the header WWW-Authenticate (RFC 6750), which tells a client how to be let in.
+	Challenge string
+	Receipt   string // id of the receipt
 }
 
 // Err renders the refusal as a JSON-RPC error.

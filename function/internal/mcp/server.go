@@ -160,10 +160,10 @@ func (s *Server) fail(x Exchange, status int, id []byte, e *Error) {
 }
 
 // refuse renders a refusal. A legacy client gets it with HTTP 200, since its transport would drop the body otherwise;
-// what can't be tied to a request keeps the HTTP status.
+// what can't be tied to a request keeps the HTTP status, and so does a challenge, which clients know by it.
 func (s *Server) refuse(x Exchange, modern bool, id []byte, r *Refusal) {
 	status := r.Reason.Status
-	if !modern && id != nil {
+	if !modern && id != nil && r.Challenge == "" {
 		status = 200
 	}
 	x.Refuse(r, status, AppendError(nil, id, r.Err()))

@@ -1,0 +1,272 @@
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/policy"
+)
+
+// authorize decides from the name alone whether the caller may see what it asks for, and has the scopes for it. The name that
+// it returns is what the governor is asked about: none, for what the caller can't see.
+func (g *Gate) authorize(ctx context.Context, p *identity.Principal, requestID, method, name string) (known string, _ *mcp.Refusal) {
+	o := g.opts.Catalog.Object(method, name)
+	if o == nil {
+		if lacks := p.Missing(g.opts.Scopes); len(lacks) > 0 {
+			return "", g.lacksScopes("", g.opts.Scopes, requestID)
+		}
+		return name, nil
+	}
+	d := g.decide(&policy.Question{Principal: p, Now: g.opts.Now(), Early: true}, o)
+	if d.Effect == policy.Deny {
+		return "", nil // the catalog hides it
+	}
+	need := g.opts.Scopes
+	if len(o.Scopes) > 0 {
+		need = slices.Concat(need, o.Scopes)
+	}
+	if d.Effect == policy.Scopes {
+		need = append(slices.Clip(need), d.Scopes...)
+	}
+	if lacks := p.Missing(need); len(lacks) > 0 {
+		return "", g.lacksScopes(o.Name, need, requestID)
+	}
+	return name, nil
+}
+
+// enforce decides with the arguments at hand, and lets the call see of the catalog what the caller may.
+func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call) (context.Context, *mcp.Refusal) {
+	if g.opts.Policy == nil && !g.ruled {
+		return ctx, nil
+	}
+	now := g.opts.Now()
+	ctx = catalog.NewContext(ctx, func(o *catalog.Object) bool {
+		return g.decide(&policy.Question{Principal: p, Now: now, Early: true}, o).Effect != policy.Deny
+	})
+	o := g.opts.Catalog.Object(c.Method, c.Name)
+	if o == nil {
+		return ctx, nil
+	}
+	arguments := c.Arguments
+	if c.Method == "resources/read" {
+		arguments = map[string]any{"uri": c.Name}
+	}
+	d := g.decide(&policy.Question{Principal: p, Now: now, Arguments: arguments}, o)
+	scope := o.Kind + ":" + o.Name
+	for _, rule := range d.Shadow {
+		g.decided.count(rule, "shadow")
+		g.tell(ctx, "a rule in shadow mode would have refused a call, or asked first", "rule:"+rule, c.Head.RequestID, "about", scope)
+	}
+	if d.Rule != "" || d.Effect != policy.Allow {
+		g.decided.count(d.Rule, string(d.Effect))
+	}
+	switch d.Effect {
+	case policy.Deny:
+		if g.decide(&policy.Question{Principal: p, Now: now, Early: true}, o).Effect == policy.Deny {
+			return ctx, nil // the catalog hides it
+		}
+		message := d.Message
+		if d.Fault != nil {
+			message = "the rule " + d.Rule + " could not be evaluated"
+			g.tell(ctx, "a rule could not be evaluated, and so refuses", "rule:"+d.Rule, c.Head.RequestID, "about", scope, "error", d.Fault)
+		} else if message == "" {
+			message = "with these arguments it is not allowed"
+		}
+		return ctx, &mcp.Refusal{
+			Reason: mcp.NotEntitled, Scope: scope, Limit: "rule:" + d.Rule, Receipt: c.Head.RequestID,
+			Message: "refused by policy: " + message + " (rule " + d.Rule + ")",
+		}
+	case policy.Scopes:
+		return ctx, g.lacksScopes(o.Name, slices.Concat(g.opts.Scopes, o.Scopes, d.Scopes), c.Head.RequestID)
+	case policy.Confirm:
+		c.Demand(confirmation(d.Rule, d.Message, o, c.Raw))
+	}
+	return ctx, nil
+}
+
+// decide is the stricter of the operator's rules and those of the entry.
+func (g *Gate) decide(q *policy.Question, o *catalog.Object) policy.Decision {
+	q.Object = &o.Object
+	d := o.Policy.Decide(q)
+	if g.opts.Policy != nil {
+		d = policy.Stricter(g.opts.Policy().Decide(q), d)
+	}
+	return d
+}
+
+var errDeclined = errors.New("the call was not made: the person at the client did not agree to it")
+
+// mostShown is how much of the arguments the person is shown.
+const mostShown = 500
+
+// confirmation asks the person at the client whether the call may be made (MRTR).
+func confirmation(rule, message string, o *catalog.Object, arguments json.RawMessage) mcp.InputRequest {
+	if message == "" {
+		message = "The operator wants your consent to this call."
+	}
+	shown := string(arguments)
+	if len(shown) > mostShown {
+		shown = strings.ToValidUTF8(shown[:mostShown], "") + "…"
+	}
+	if shown != "" {
+		shown = " with " + shown
+	}
+	params, err := json.Marshal(map[string]any{
+		"mode":    "form",
+		"message": fmt.Sprintf("%s Call %s%s?", message, o.Name, shown),
+		"requestedSchema": map[string]any{
+			"type": "object", "required": []string{"confirm"},
+			"properties": map[string]any{"confirm": map[string]any{"type": "boolean", "title": "Make this call"}},
+		},
+	})
+	if err != nil {
+		panic(err) // text only
+	}
+	return mcp.InputRequest{
+		Key: "erlmcp.confirm." + rule, Method: "elicitation/create", Capability: "elicitation", Params: params,
+		Accept: func(raw json.RawMessage) error {
+			var answer struct {
+				Action  string
+				Content struct{ Confirm *bool }
+			}
+			if err := json.Unmarshal(raw, &answer); err != nil {
+				return mcp.Malformed(err)
+			}
+			switch {
+			case answer.Action != "accept" && answer.Action != "decline" && answer.Action != "cancel":
+				return mcp.Malformed(fmt.Errorf("unknown action %q", answer.Action))
+			case answer.Action == "accept" && answer.Content.Confirm == nil:
+				return mcp.Malformed(errors.New("confirm is missing"))
+			case answer.Action != "accept" || !*answer.Content.Confirm:
+				return errDeclined
+			}
+			return nil
+		},
+	}
+}
+
+// unauthenticated words why a caller was not let in. It tells no more than the caller may know: whether a key exists, or
+// which check it failed, is for the log.
+func (g *Gate) unauthenticated(e *identity.Error, h *mcp.Head) *mcp.Refusal {
+	r := &mcp.Refusal{Reason: mcp.Unauthenticated, Scope: "authentication", Receipt: h.RequestID}
+	fault, text := "invalid_token", "the credentials are not valid here"
+	switch e.Cause {
+	case identity.Missing:
+		fault, text = "", "say who you are: send the header Authorization: Bearer, with a key or a token"
+	case identity.Malformed:
+		r.Reason = mcp.MalformedCredentials
+		fault, text = "invalid_request", "the credentials are malformed: send one header Authorization: Bearer, with one key or token"
+	case identity.Expired:
+		text = "the credentials have expired"
+	case identity.NotYetValid:
+		text = "the credentials are not valid yet"
+	case identity.Unavailable:
+		return &mcp.Refusal{
+			Reason: mcp.Backpressure, Scope: "authentication", Receipt: h.RequestID, RetryAfter: 5 * time.Second,
+			Message: "refused: the issuer of the token can't be asked for its keys at the moment; try again in 5s",
+		}
+	}
+	if e.Wait > 0 {
+		wait := max(e.Wait.Round(10*time.Millisecond), 10*time.Millisecond)
+		return &mcp.Refusal{
+			Reason: mcp.RateLimited, Scope: "authentication", Receipt: h.RequestID, RetryAfter: e.Wait,
+			Message: "refused: too many failed attempts to authenticate; try again in " + wait.String(),
+		}
+	}
+	need := g.opts.Scopes
+	if o := g.opts.Catalog.Object(h.Method, h.Name); o != nil && g.opts.Policy == nil && o.Policy == nil {
+		need = slices.Concat(need, o.Scopes) // what a policy hides must not show by its scopes
+	}
+	r.Challenge = g.challenge(fault, text, need)
+	r.Message = "refused: " + text
+	return r
+}
+
+// lacksScopes asks for a token with all the scopes that the call needs (step-up).
+func (g *Gate) lacksScopes(name string, need []string, requestID string) *mcp.Refusal {
+	need = compact(need)
+	what := "this server"
+	if name != "" {
+		what = name
+	}
+	text := what + " needs the scopes " + strings.Join(need, " ")
+	return &mcp.Refusal{
+		Reason: mcp.InsufficientScope, Scope: what, Limit: strings.Join(need, " "), Receipt: requestID,
+		Message: "refused: " + text, Challenge: g.challenge("insufficient_scope", text, need),
+	}
+}
+
+func compact(scopes []string) []string {
+	var out []string
+	for _, s := range scopes {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// challenge is the value of WWW-Authenticate (RFC 6750, section 3; RFC 9728, section 5.1).
+func (g *Gate) challenge(fault, description string, scopes []string) string {
+	parts := []string{`realm="erlmcp"`}
+	add := func(name, value string) {
+		if value != "" {
+			parts = append(parts, name+`="`+quotable(value)+`"`)
+		}
+	}
+	add("error", fault)
+	if fault != "" {
+		add("error_description", description)
+	}
+	add("scope", strings.Join(compact(scopes), " "))
+	add("resource_metadata", g.opts.Metadata)
+	return "Bearer " + strings.Join(parts, ", ")
+}
+
+// quotable keeps to what RFC 6750 lets a quoted value have.
+func quotable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// decisions count what rules decided.
+type decisions struct {
+	mu sync.Mutex
+	n  map[Decided]int64
+}
+
+// Decided is what a metric counts of policies.
+type Decided struct{ Rule, Effect string }
+
+func (d *decisions) count(rule, effect string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.n == nil {
+		d.n = map[Decided]int64{}
+	}
+	d.n[Decided{rule, effect}]++
+}
+
+// Decided returns how often rules had an effect.
+func (g *Gate) Decided() map[Decided]int64 {
+	g.decided.mu.Lock()
+	defer g.decided.mu.Unlock()
+	out := make(map[Decided]int64, len(g.decided.n))
+	for d, n := range g.decided.n {
+		out[d] = n
+	}
+	return out
+}

@@ -1,0 +1,94 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+
+	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/policy"
+)
+
+// An Object is what decides who may see and call an entry.
+type Object struct {
+	policy.Object
+	Scopes []string    // that a caller needs
+	Policy *policy.Set // of the entry itself, or nil
+}
+
+// Sees tells whether the caller sees an entry.
+type Sees func(*Object) bool
+
+type viewKey struct{}
+
+// NewContext returns a context in which only what the function lets through is in the catalog.
+func NewContext(ctx context.Context, sees Sees) context.Context {
+	return context.WithValue(ctx, viewKey{}, sees)
+}
+
+func viewOf(ctx context.Context) Sees {
+	sees, _ := ctx.Value(viewKey{}).(Sees)
+	return sees
+}
+
+func (c *Catalog) sees(ctx context.Context, kind mcp.Kind, key string) bool {
+	sees := viewOf(ctx)
+	return sees == nil || sees(c.objects[kind][key])
+}
+
+// Object returns what a message of the method is about, by its name or URI, or nil where there is no such entry.
+func (c *Catalog) Object(method, name string) *Object {
+	switch method {
+	case "tools/call":
+		return c.objects[mcp.Tools][name]
+	case "prompts/get":
+		return c.objects[mcp.Prompts][name]
+	case "resources/read":
+		if o := c.objects[mcp.Resources][name]; o != nil {
+			return o
+		}
+		for _, t := range c.templates {
+			if t.parsed.Match(name) != nil {
+				return c.objects[mcp.Templates][t.URI]
+			}
+		}
+	}
+	return nil
+}
+
+// Ruled tells whether any entry has rules of its own.
+func (c *Catalog) Ruled() bool {
+	for _, objects := range c.objects {
+		for _, o := range objects {
+			if o.Policy != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Scopes lists every scope that an entry demands.
+func (c *Catalog) Scopes() map[string]bool {
+	all := map[string]bool{}
+	for _, objects := range c.objects {
+		for _, o := range objects {
+			for _, s := range o.Scopes {
+				all[s] = true
+			}
+		}
+	}
+	return all
+}
+
+func (c *Catalog) describe(kind mcp.Kind, key string, terms *Terms, o policy.Object) error {
+	o.Upstream = terms.Upstream
+	object := &Object{Object: o, Scopes: terms.Scopes}
+	if len(terms.Rules) > 0 {
+		var err error
+		if object.Policy, err = policy.Compile(terms.Rules, policy.Allow); err != nil {
+			return fmt.Errorf("its policy: %w", err)
+		}
+	}
+	c.objects[kind][key] = object
+	return nil
+}

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Callers are the settings of who may call.
+type Callers struct {
+	Chain               []string // AUTHENTICATION
+	PublicURL           string   // PUBLIC_URL, without a path
+	KeysFile            string   // API_KEYS_FILE
+	Issuers             []string // OAUTH_ISSUERS
+	Audiences           []string // OAUTH_AUDIENCES
+	Algorithms          []string // OAUTH_ALGORITHMS
+	Scopes              []string // OAUTH_SCOPES
+	TenantClaim         string   // OAUTH_TENANT_CLAIM
+	GoogleAudiences     []string // GOOGLE_AUDIENCES
+	IAPAudiences        []string // IAP_AUDIENCES
+	KubernetesIssuer    string   // KUBERNETES_ISSUER
+	KubernetesAudiences []string // KUBERNETES_AUDIENCES
+	AnonymousRate       int      // ANONYMOUS_RATE_LIMIT_PER_SECOND
+	AnonymousCalls      int      // ANONYMOUS_MAX_CONCURRENT_CALLS
+	Proxies             int      // PROXIES
+}
+
+var methods = []string{"keys", "oauth", "google", "cloudrun", "iap", "kubernetes", "anonymous"}
+
+// Asymmetric signatures alone: who can check one must not be able to make it.
+var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+// ErrNoCallers is the fault of a server that others can reach and that no one may call.
+var ErrNoCallers = errors.New("AUTHENTICATION: is not set, and says who may call: keys (make one with: erlmcp keys add), oauth, google, cloudrun " +
+	"(a service that demands authentication), iap, kubernetes, several of them separated by commas, or anonymous for anyone")
+
+// CheckPublic checks that someone may call a server that is not on loopback.
+func (c *Config) CheckPublic() error {
+	if len(c.Callers.Chain) == 0 {
+		return ErrNoCallers
+	}
+	return nil
+}
+
+func (r *reader) callers(cfg *Config) {
+	c := &cfg.Callers
+	c.Chain = r.list("AUTHENTICATION", "")
+	for i, m := range c.Chain {
+		switch {
+		case !slices.Contains(methods, m):
+			r.fault("AUTHENTICATION", "%q is not one of %s", m, strings.Join(methods, ", "))
+		case slices.Contains(c.Chain[:i], m):
+			r.fault("AUTHENTICATION", "%s is named twice", m)
+		case m == "anonymous" && i < len(c.Chain)-1:
+			r.fault("AUTHENTICATION", "anonymous must come last")
+		}
+	}
+	// demand faults a setting that a method of the chain can't do without.
+	demand := func(method, name string, missing bool, what string) {
+		if missing && slices.Contains(c.Chain, method) {
+			r.fault(name, "is not set, and AUTHENTICATION names %s: %s", method, what)
+		}
+	}
+	c.PublicURL = r.publicURL("PUBLIC_URL")
+	own := ""
+	if c.PublicURL != "" {
+		own = c.PublicURL + "," + c.PublicURL + "/mcp"
+	}
+	c.KeysFile = r.text("API_KEYS_FILE", "")
+	demand("keys", "API_KEYS_FILE", c.KeysFile == "", "it is where the keys are; make one with: erlmcp keys add")
+	c.Issuers = r.issuers("OAUTH_ISSUERS")
+	demand("oauth", "OAUTH_ISSUERS", len(c.Issuers) == 0, "it says whose tokens are taken")
+	demand("oauth", "PUBLIC_URL", c.PublicURL == "", "clients are told where to learn of the issuers")
+	c.Audiences = r.list("OAUTH_AUDIENCES", own)
+	c.Algorithms = r.list("OAUTH_ALGORITHMS", "RS256,ES256")
+	for _, a := range c.Algorithms {
+		if !slices.Contains(algorithms, a) {
+			r.fault("OAUTH_ALGORITHMS", "%q is not one of %s", a, strings.Join(algorithms, ", "))
+		}
+	}
+	c.Scopes = r.list("OAUTH_SCOPES", "")
+	for _, s := range c.Scopes {
+		if strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' }) {
+			r.fault("OAUTH_SCOPES", "%q is not a scope of one word", s)
+		}
+	}
+	c.TenantClaim = r.text("OAUTH_TENANT_CLAIM", "")
+	c.GoogleAudiences = r.list("GOOGLE_AUDIENCES", own)
+	demand("google", "GOOGLE_AUDIENCES", len(c.GoogleAudiences) == 0, "it says what tokens must be made for; or set PUBLIC_URL")
+	c.IAPAudiences = r.list("IAP_AUDIENCES", "")
+	demand("iap", "IAP_AUDIENCES", len(c.IAPAudiences) == 0, "without it the proxy of anyone's service would do")
+	if list := r.issuers("KUBERNETES_ISSUER"); len(list) > 1 {
+		r.fault("KUBERNETES_ISSUER", "is one issuer, not %d", len(list))
+	} else if len(list) == 1 {
+		c.KubernetesIssuer = list[0]
+	}
+	demand("kubernetes", "KUBERNETES_ISSUER", c.KubernetesIssuer == "", "it is the iss of the cluster's tokens")
+	c.KubernetesAudiences = r.list("KUBERNETES_AUDIENCES", own)
+	demand("kubernetes", "KUBERNETES_AUDIENCES", len(c.KubernetesAudiences) == 0, "it says what tokens must be made for; or set PUBLIC_URL")
+	if slices.Contains(c.Chain, "cloudrun") && cfg.Platform != CloudRun {
+		r.fault("AUTHENTICATION", "cloudrun trusts that Cloud Run has checked the caller, and this is not Cloud Run")
+	}
+	c.AnonymousRate = r.integer("ANONYMOUS_RATE_LIMIT_PER_SECOND", 5, 0, 250_000)
+	c.AnonymousCalls = r.integer("ANONYMOUS_MAX_CONCURRENT_CALLS", 5, 0, 1e6)
+	proxies := 0
+	if cfg.Platform == CloudRun {
+		proxies = 1
+	}
+	c.Proxies = r.integer("PROXIES", proxies, 0, 10)
+}
+
+// list reads words that commas separate.
+func (r *reader) list(name, fallback string) []string {
+	var out []string
+	for item := range strings.SplitSeq(r.text(name, fallback), ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+func (r *reader) publicURL(name string) string {
+	v := strings.TrimSuffix(r.text(name, ""), "/")
+	if v == "" {
+		return ""
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || v != u.Scheme+"://"+u.Host || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+		r.fault(name, "%q is not an address such as https://mcp.example.com, without a path", v)
+		return ""
+	}
+	return v
+}
+
+// issuers reads addresses that are compared byte by byte with what tokens say.
+func (r *reader) issuers(name string) []string {
+	list := r.list(name, "")
+	for _, v := range list {
+		u, err := url.Parse(v)
+		if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+			r.fault(name, "%q is not the address of an issuer, such as https://login.example.com", v)
+		}
+	}
+	return list
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
