@@ -58,8 +58,8 @@ STRICT ?=
 simulate: ## the governor's protocol in SEEDS simulated fleets
 	$(GO) test -count=1 -run Simulation ./function/internal/governor -seeds $(SEEDS)
 
-clients: ## real MCP clients against the server
-	cd $(CHECKS) && $(GO) test ./clients/...
+clients: ## real MCP clients against the server, and the official one through a real authorization server
+	cd $(CHECKS) && $(GO) test ./clients/... ./oauth/...
 
 TRIALS ?= 1
 faults: redis-server ## four processes on a real Redis, while things break
@@ -89,4 +89,4 @@ coldstart: ## time from exec to the first answered call, and the binary's size
 bench: redis-server ## what a call costs, beside a bare handler and two other servers, and what a decision does
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$(TOOLS)/bench ./bench
 	$(TOOLS)/bench $(BENCHFLAGS)
-	$(GO) test -count=1 -v -run TestCost ./function/internal/redisdb -cost $(COSTROUNDS) $(STRICT) | grep -v '^=== '
+	$(GO) test -count=1 -v -p 1 -run TestCost ./function/internal/redisdb ./function/internal/identity ./function/internal/policy -cost $(COSTROUNDS) $(STRICT) | grep -v '^=== '

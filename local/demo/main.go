@@ -1,5 +1,6 @@
 // Command demo walks through what the server does: a governed call in both eras, a question to the user that any instance can
-// follow up, refusals with their reasons, and a tool that an operator stops. It shows each exchange as it goes over the wire.
+// follow up, refusals with their reasons, a tool that an operator stops, and callers with keys under a policy. It shows each
+// exchange as it goes over the wire.
 package main
 
 import (
@@ -8,11 +9,14 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,11 +48,12 @@ func walk(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer stopRedis()
-	first, err := instance(ctx, keys, redis)
+	base := map[string]string{"PORT": "0", "ERLMCP_KEYS": keys, "DRAIN_TIMEOUT": "0s", "REDIS_URL": redis}
+	first, err := instance(ctx, base)
 	if err != nil {
 		return err
 	}
-	second, err := instance(ctx, keys, redis)
+	second, err := instance(ctx, base)
 	if err != nil {
 		return err
 	}
@@ -104,13 +109,51 @@ func walk(ctx context.Context, out io.Writer) error {
 	d.modern(first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
 	d.modern(second, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
 
+	if err := d.callers(ctx, base); err != nil {
+		return err
+	}
+
 	d.title("Receipts join this walk as they are built.")
 	return d.err
 }
 
+// callers shows a server that lets in who has a key, and a rule that hides tools from one of them.
+func (d *demo) callers(ctx context.Context, base map[string]string) error {
+	dir, err := os.MkdirTemp("", "demo")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	guest, guestEntry := function.NewKey(function.Key{Tenant: "visitors", Subject: "guest", Scopes: []string{"read"}})
+	staff, staffEntry := function.NewKey(function.Key{Tenant: "office", Subject: "staff", Scopes: []string{"*"}})
+	file, err := json.Marshal(function.KeyFile{Keys: []function.Key{guestEntry, staffEntry}})
+	if err != nil {
+		return err
+	}
+	env := maps.Clone(base)
+	env["AUTHENTICATION"], env["API_KEYS_FILE"], env["POLICY_FILE"] = "keys", filepath.Join(dir, "keys.json"), filepath.Join(dir, "policy.yaml")
+	const rule = `rules: [{name: visitors, when: 'principal.tenant == "visitors" && tool.name != "find_cities"', then: deny}]`
+	if err := errors.Join(os.WriteFile(env["API_KEYS_FILE"], file, 0o600), os.WriteFile(env["POLICY_FILE"], []byte(rule), 0o600)); err != nil {
+		return err
+	}
+	url, err := instance(ctx, env)
+	if err != nil {
+		return err
+	}
+	call := func(key string) {
+		d.send(url, map[string]string{"Authorization": "Bearer " + key}, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sun_times","arguments":{"city":"Oslo","date":"2026-06-21"}}}`)
+	}
+	d.title("9. A server with callers of its own: a key that no one has is refused …")
+	call("erlmcp_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaa")
+	d.title("… the key of a visitor does not see the tool: the rule is " + rule)
+	call(guest)
+	d.title("… and the key of the staff does")
+	call(staff)
+	return nil
+}
+
 // instance starts a server on a free port and returns the URL of its endpoint.
-func instance(ctx context.Context, keys, redis string) (string, error) {
-	env := map[string]string{"PORT": "0", "ERLMCP_KEYS": keys, "DRAIN_TIMEOUT": "0s", "REDIS_URL": redis}
+func instance(ctx context.Context, env map[string]string) (string, error) {
 	s, err := function.New(ctx, function.WithLoopback(), function.WithMemoryStore(), function.WithLogger(slog.New(slog.DiscardHandler)),
 		function.WithGetenv(func(name string) string { return env[name] }),
 		function.WithTools(sample.Tools()...), function.WithResources(sample.Resources()...), function.WithPrompts(sample.Prompts()...))
@@ -164,7 +207,7 @@ func (d *demo) send(url string, header map[string]string, body string) []byte {
 	for name, v := range header {
 		req.Header.Set(name, v)
 	}
-	for _, name := range []string{"MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"} {
+	for _, name := range []string{"Authorization", "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"} {
 		if v, ok := header[name]; ok {
 			fmt.Fprintf(d.out, "  > %s: %s\n", name, v)
 		}
@@ -182,7 +225,7 @@ func (d *demo) send(url string, header map[string]string, body string) []byte {
 		return nil
 	}
 	fmt.Fprintf(d.out, "\n  < %s\n", resp.Status)
-	for _, name := range []string{"Retry-After", "RateLimit", "RateLimit-Policy"} {
+	for _, name := range []string{"WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"} {
 		if v := resp.Header.Get(name); v != "" {
 			fmt.Fprintf(d.out, "  < %s: %s\n", name, v)
 		}

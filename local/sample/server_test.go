@@ -14,7 +14,7 @@ import (
 // serve makes a server of the whole catalog.
 func serve(t *testing.T) http.Handler {
 	t.Helper()
-	s, err := function.New(t.Context(), function.WithTools(Tools()...), function.WithResources(Resources()...), function.WithPrompts(Prompts()...),
+	s, err := function.New(t.Context(), function.WithLoopback(), function.WithTools(Tools()...), function.WithResources(Resources()...), function.WithPrompts(Prompts()...),
 		function.WithGetenv(func(string) string { return "" }))
 	if err != nil {
 		t.Fatal(err)

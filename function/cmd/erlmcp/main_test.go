@@ -39,7 +39,7 @@ func run(t *testing.T, binary string, env []string, args ...string) (int, string
 func TestCommands(t *testing.T) {
 	binary := build(t)
 	serve := exec.Command(binary)
-	serve.Env = append(os.Environ(), "PORT=0", "DRAIN_TIMEOUT=0s")
+	serve.Env = append(os.Environ(), "PORT=0", "DRAIN_TIMEOUT=0s", "AUTHENTICATION=anonymous")
 	log, err := serve.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -62,11 +62,13 @@ func TestCommands(t *testing.T) {
 	}{
 		{[]string{port}, "probe", 0, ""},
 		{[]string{port, "HEALTH_ENDPOINT=/elsewhere"}, "probe", 1, "not healthy"},
-		{[]string{port}, "serve", 1, "something else listens on port"},
+		{[]string{port, "AUTHENTICATION=anonymous"}, "serve", 1, "something else listens on port"},
 		{[]string{"PORT=x", "LOG_LEVEL=y"}, "serve", 1, "LOG_LEVEL"},
 		{[]string{"PORT=x"}, "probe", 1, "PORT"},
 		{[]string{"FUNCTION_TARGET=other"}, "serve", 1, "there is erlmcp"},
 		{[]string{"K_SERVICE=erlmcp"}, "serve", 1, "ERLMCP_KEYS: is not set"},
+		{nil, "serve", 1, "AUTHENTICATION: is not set"},
+		{nil, "keys", 0, "erlmcp keys add"},
 		{nil, "version", 0, function.Version},
 		{nil, "settings", 0, "ALLOWED_ORIGINS"},
 		{nil, "help", 0, "Usage"},

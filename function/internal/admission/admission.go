@@ -138,6 +138,7 @@ func (c *callers) ask(p *identity.Principal, method, name string) *governor.Call
 type ticket struct {
 	principal *identity.Principal
 	admitted  bool // from the headers
+	verdict   verdict
 	ctx       context.Context
 	hold      hold
 }
@@ -177,11 +178,11 @@ func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal)
 	if h.Method == "" {
 		return t, nil
 	}
-	known, refusal := g.authorize(ctx, p, h.RequestID, h.Method, h.Name)
-	if refusal != nil {
+	var refusal *mcp.Refusal
+	if t.verdict, refusal = g.authorize(p, h.RequestID, h.Method, h.Name); refusal != nil {
 		return nil, refusal
 	}
-	t.ctx, t.hold, refusal = g.admit(ctx, p, h.RequestID, h.Method, known)
+	t.ctx, t.hold, refusal = g.admit(ctx, p, h.RequestID, h.Method, h.Name, t.verdict.hidden)
 	t.admitted = refusal == nil
 	return t, refusal
 }
@@ -193,15 +194,15 @@ func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.C
 	if t.admitted {
 		ctx, t.hold = t.ctx, hold{}
 	} else {
-		known, refusal := g.authorize(ctx, t.principal, c.Head.RequestID, c.Method, c.Name)
-		if refusal != nil {
+		var refusal *mcp.Refusal
+		if t.verdict, refusal = g.authorize(t.principal, c.Head.RequestID, c.Method, c.Name); refusal != nil {
 			return ctx, nil, refusal
 		}
-		if ctx, held, refusal = g.admit(ctx, t.principal, c.Head.RequestID, c.Method, known); refusal != nil {
+		if ctx, held, refusal = g.admit(ctx, t.principal, c.Head.RequestID, c.Method, c.Name, t.verdict.hidden); refusal != nil {
 			return ctx, nil, refusal
 		}
 	}
-	ctx, refusal := g.enforce(ctx, t.principal, c)
+	ctx, refusal := g.enforce(ctx, t.principal, c, &t.verdict)
 	if refusal != nil {
 		held.release(false)
 		return ctx, nil, refusal
@@ -214,7 +215,11 @@ func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.C
 // Drop gives back the slot of a request that was admitted from its headers and then came to nothing; its token is spent.
 func (g *Gate) Drop(mt mcp.Ticket) { mt.(*ticket).hold.release(false) }
 
-func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, method, name string) (context.Context, hold, *mcp.Refusal) {
+// admit asks guard and governor. What the caller can't see is decided as what there is not.
+func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, method, name string, hidden bool) (context.Context, hold, *mcp.Refusal) {
+	if hidden {
+		name = ""
+	}
 	h := hold{gate: g}
 	if g.opts.Guard != nil {
 		if method == "tools/call" {

@@ -16,51 +16,94 @@ import (
 	"example.com/erlmcp/function/internal/policy"
 )
 
-// authorize decides from the name alone whether the caller may see what it asks for, and has the scopes for it. The name that
-// it returns is what the governor is asked about: none, for what the caller can't see.
-func (g *Gate) authorize(ctx context.Context, p *identity.Principal, requestID, method, name string) (known string, _ *mcp.Refusal) {
+// A verdict is what policies say of one call.
+type verdict struct {
+	object        *catalog.Object // nil where the call is about no entry
+	hidden        bool
+	now           time.Time
+	rules         *policy.Set // of the operator, as they were at first
+	operator, own policy.Decision
+}
+
+// early decides before the arguments are known.
+func (g *Gate) early(p *identity.Principal, o *catalog.Object, now time.Time) verdict {
+	v := verdict{object: o, now: now}
+	q := policy.Question{Principal: p, Object: &o.Object, Now: now, Early: true}
+	if g.opts.Policy != nil {
+		v.rules = g.opts.Policy()
+	}
+	v.operator, v.own = v.rules.Decide(&q), o.Policy.Decide(&q)
+	v.hidden = v.decision().Effect == policy.Deny
+	return v
+}
+
+// late decides with the arguments.
+func (v *verdict) late(p *identity.Principal, arguments map[string]any) policy.Decision {
+	q := policy.Question{Principal: p, Object: &v.object.Object, Now: v.now, Arguments: arguments}
+	v.operator, v.own = v.rules.Resume(v.operator, &q), v.object.Policy.Resume(v.own, &q)
+	return v.decision()
+}
+
+// decision is the stricter of the operator's rules and those of the entry.
+func (v *verdict) decision() policy.Decision { return policy.Stricter(v.operator, v.own) }
+
+// authorize decides from the name alone whether the caller may see what it asks for, and has the scopes for it.
+func (g *Gate) authorize(p *identity.Principal, requestID, method, name string) (v verdict, _ *mcp.Refusal) {
 	o := g.opts.Catalog.Object(method, name)
 	if o == nil {
 		if lacks := p.Missing(g.opts.Scopes); len(lacks) > 0 {
-			return "", g.lacksScopes("", g.opts.Scopes, requestID)
+			return v, g.lacksScopes("", g.opts.Scopes, requestID)
 		}
-		return name, nil
+		return v, nil
 	}
-	d := g.decide(&policy.Question{Principal: p, Now: g.opts.Now(), Early: true}, o)
-	if d.Effect == policy.Deny {
-		return "", nil // the catalog hides it
+	v.object = o
+	if g.governed() {
+		v = g.early(p, o, g.opts.Now())
+	}
+	if v.hidden {
+		return v, nil // the catalog says so
 	}
 	need := g.opts.Scopes
 	if len(o.Scopes) > 0 {
 		need = slices.Concat(need, o.Scopes)
 	}
-	if d.Effect == policy.Scopes {
+	if d := v.decision(); d.Effect == policy.Scopes {
 		need = append(slices.Clip(need), d.Scopes...)
 	}
 	if lacks := p.Missing(need); len(lacks) > 0 {
-		return "", g.lacksScopes(o.Name, need, requestID)
+		return v, g.lacksScopes(o.Name, need, requestID)
 	}
-	return name, nil
+	return v, nil
 }
 
+// governed tells whether there are any rules.
+func (g *Gate) governed() bool { return g.opts.Policy != nil || g.ruled }
+
 // enforce decides with the arguments at hand, and lets the call see of the catalog what the caller may.
-func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call) (context.Context, *mcp.Refusal) {
-	if g.opts.Policy == nil && !g.ruled {
+func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, v *verdict) (context.Context, *mcp.Refusal) {
+	if !g.governed() {
 		return ctx, nil
 	}
-	now := g.opts.Now()
-	ctx = catalog.NewContext(ctx, func(o *catalog.Object) bool {
-		return g.decide(&policy.Question{Principal: p, Now: now, Early: true}, o).Effect != policy.Deny
-	})
-	o := g.opts.Catalog.Object(c.Method, c.Name)
-	if o == nil {
+	o := v.object
+	// A tool that may be called is seen, and the call looks for nothing else.
+	if o == nil || v.hidden || c.Method != "tools/call" {
+		now := g.opts.Now()
+		ctx = catalog.NewContext(ctx, func(other *catalog.Object) bool {
+			if other == o {
+				return !v.hidden
+			}
+			d := g.early(p, other, now)
+			return !d.hidden
+		})
+	}
+	if o == nil || v.hidden {
 		return ctx, nil
 	}
 	arguments := c.Arguments
 	if c.Method == "resources/read" {
 		arguments = map[string]any{"uri": c.Name}
 	}
-	d := g.decide(&policy.Question{Principal: p, Now: now, Arguments: arguments}, o)
+	d := v.late(p, arguments)
 	scope := o.Kind + ":" + o.Name
 	for _, rule := range d.Shadow {
 		g.decided.count(rule, "shadow")
@@ -71,9 +114,6 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call) 
 	}
 	switch d.Effect {
 	case policy.Deny:
-		if g.decide(&policy.Question{Principal: p, Now: now, Early: true}, o).Effect == policy.Deny {
-			return ctx, nil // the catalog hides it
-		}
 		message := d.Message
 		if d.Fault != nil {
 			message = "the rule " + d.Rule + " could not be evaluated"
@@ -91,16 +131,6 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call) 
 		c.Demand(confirmation(d.Rule, d.Message, o, c.Raw))
 	}
 	return ctx, nil
-}
-
-// decide is the stricter of the operator's rules and those of the entry.
-func (g *Gate) decide(q *policy.Question, o *catalog.Object) policy.Decision {
-	q.Object = &o.Object
-	d := o.Policy.Decide(q)
-	if g.opts.Policy != nil {
-		d = policy.Stricter(g.opts.Policy().Decide(q), d)
-	}
-	return d
 }
 
 var errDeclined = errors.New("the call was not made: the person at the client did not agree to it")

@@ -392,23 +392,3 @@ func TestAddress(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkCachedToken(b *testing.B) {
-	f := newFake("a")
-	a := f.authenticator(APIKeys, OAuth)
-	text, key := NewKey(Key{Tenant: "acme", Subject: "ci"})
-	keys, _ := (&KeyFile{Keys: []Key{key}}).index()
-	a.opts.Keys = func() *Keys { return keys }
-	token := f.token(b, "a", f.keys["a"], map[string]any{"scope": "read write", "client_id": strings.Repeat("c", 200)})
-	for name, credential := range map[string]string{"token": token, "key": text} {
-		r := &Request{Header: http.Header{"Authorization": {"Bearer " + credential}}, RemoteAddr: "192.0.2.1:1"}
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := a.Authenticate(context.Background(), r); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

@@ -79,24 +79,45 @@ type Decision struct {
 	Scopes  []string // that the caller lacks
 	Fault   error    // of a rule that could not be evaluated, and so denies
 	Shadow  []string // rules in shadow mode that would have refused or asked
+
+	open *opening // where an early decision depends on the arguments
+}
+
+// An opening is the first rule that could not be decided early, and the rules in shadow mode before it.
+type opening struct {
+	rule   int
+	shadow []string
 }
 
 // Decide returns the effect of the first rule that holds.
-func (s *Set) Decide(q *Question) Decision {
+func (s *Set) Decide(q *Question) Decision { return s.decide(q, 0, nil) }
+
+// Resume decides with the arguments what was decided early without them: only what depends on them is evaluated.
+func (s *Set) Resume(early Decision, q *Question) Decision {
+	if early.open == nil {
+		return early
+	}
+	return s.decide(q, early.open.rule, early.open.shadow)
+}
+
+func (s *Set) decide(q *Question, from int, shadow []string) Decision {
 	if s == nil {
 		return Decision{Effect: Allow}
 	}
-	var shadow []string
-	for i := range s.rules {
+	var open *opening
+	for i := from; i < len(s.rules); i++ {
 		r := &s.rules[i]
 		holds, maybe, err := r.holds(q)
+		if maybe && open == nil {
+			open = &opening{i, slices.Clip(shadow)}
+		}
 		if maybe && r.Then == Deny {
 			continue // it may be called with other arguments
 		}
 		if err == nil && !holds && !maybe {
 			continue
 		}
-		d := Decision{Effect: r.Then, Rule: r.Name, Message: r.Message, Shadow: shadow}
+		d := Decision{Effect: r.Then, Rule: r.Name, Message: r.Message, Shadow: shadow, open: open}
 		if err != nil {
 			d.Effect, d.Fault = Deny, err
 		} else if d.Effect == Scopes {
@@ -117,7 +138,7 @@ func (s *Set) Decide(q *Question) Decision {
 		}
 		return d
 	}
-	return Decision{Effect: s.otherwise, Shadow: shadow}
+	return Decision{Effect: s.otherwise, Shadow: shadow, open: open}
 }
 
 // Stricter returns the decision that lets less through.
@@ -138,7 +159,7 @@ func (r *compiled) holds(q *Question) (holds, maybe bool, err error) {
 	program, vars := r.program, any((*activation)(q))
 	if q.Early && r.partial != nil {
 		program = r.partial
-		if vars, err = cel.PartialVars(vars, cel.AttributePattern("args")); err != nil {
+		if vars, err = cel.PartialVars(vars, argumentsUnknown); err != nil {
 			return false, false, err
 		}
 	}
@@ -155,6 +176,8 @@ func (r *compiled) holds(q *Question) (holds, maybe bool, err error) {
 	}
 	return holds, false, nil
 }
+
+var argumentsUnknown = cel.AttributePattern("args")
 
 // Variables are what conditions are written over, with their types.
 var Variables = []struct {

@@ -30,15 +30,15 @@ var eras = []era{
 }
 
 // request appends the i-th call.
-func (e era) request(b []byte, host, path string, i int) (request []byte, sum int) {
+func (e era) request(b []byte, host, path, token string, i int) (request []byte, sum int) {
 	x, y := i, 7*i%1009
 	body := fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"add","arguments":{"a":%d,"b":%d,"note":"call number %d"}%s}}`, i+1, x, y, i, e.meta)
-	b = fmt.Appendf(b, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n%sContent-Length: %d\r\n\r\n", path, host, e.headers, len(body))
+	b = fmt.Appendf(b, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nAuthorization: Bearer %s\r\n%sContent-Length: %d\r\n\r\n", path, host, token, e.headers, len(body))
 	return append(b, body...), x + y
 }
 
 // load makes calls over a number of connections and checks every answer.
-func load(endpoint string, e era, first, calls, conns int) error {
+func load(endpoint, token string, e era, first, calls, conns int) error {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func load(endpoint string, e era, first, calls, conns int) error {
 			r := bufio.NewReader(conn)
 			var buf []byte
 			for i := first + c; i < first+calls; i += conns {
-				request, sum := e.request(buf[:0], u.Host, u.Path, i)
+				request, sum := e.request(buf[:0], u.Host, u.Path, token, i)
 				buf = request
 				if _, err := conn.Write(request); err != nil {
 					done <- err

@@ -63,6 +63,11 @@ func measure(calls, rounds, conns int, only string, most, mostGoverned float64) 
 	}
 	defer stop()
 	os.Setenv("REDIS_URL", redis)
+	token, stopIssuer, err := callers()
+	if err != nil {
+		return err
+	}
+	defer stopIssuer()
 	var servers []*server
 	for _, p := range peers {
 		if only != "" && p.name != only && p.name != "bare" {
@@ -82,7 +87,7 @@ func measure(calls, rounds, conns int, only string, most, mostGoverned float64) 
 		costs := map[string][]cost{}
 		for round := -1; round < rounds; round++ { // the first warms up
 			for _, s := range servers {
-				c, err := s.round(era, max(round, 0)*calls, calls, conns)
+				c, err := s.round(era, token, max(round, 0)*calls, calls, conns)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, era.name, err)
 				}
@@ -101,8 +106,8 @@ func measure(calls, rounds, conns int, only string, most, mostGoverned float64) 
 			medians[s.name] = m
 			fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\t\n", era.name, s.what, m, cs[0].cpu, cs[len(cs)-1].cpu, m/bare,
 				median(cs, func(c cost) float64 { return c.bytes })/1000, median(cs, func(c cost) float64 { return c.allocs }))
-			if s.name == "erlmcp" && most > 0 && m/bare > most {
-				err = fmt.Errorf("%s: %.2f times the bare handler's CPU, the limit is %.2f", era.name, m/bare, most)
+			if (s.name == "erlmcp" || s.name == "callers") && most > 0 && m/bare > most {
+				err = fmt.Errorf("%s: %s takes %.2f times the bare handler's CPU, the limit is %.2f", era.name, s.what, m/bare, most)
 			}
 		}
 		for _, name := range []string{"erlmcp", "fleet"} {
@@ -188,12 +193,12 @@ func (s *server) usage() (u usage, err error) {
 	return u, json.Unmarshal(b, &u)
 }
 
-func (s *server) round(e era, first, calls, conns int) (cost, error) {
+func (s *server) round(e era, token string, first, calls, conns int) (cost, error) {
 	before, err := s.usage()
 	if err != nil {
 		return cost{}, err
 	}
-	if err := load(s.url, e, first, calls, conns); err != nil {
+	if err := load(s.url, token, e, first, calls, conns); err != nil {
 		return cost{}, err
 	}
 	after, err := s.usage()

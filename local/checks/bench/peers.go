@@ -28,6 +28,7 @@ var peers = []peer{
 	{"bare", "bare net/http handler"},
 	{"erlmcp", "erlmcp"},
 	{"fleet", "erlmcp, limits in Redis"},
+	{"callers", "erlmcp, limits in Redis, tokens, ten rules"},
 	{"ungoverned", "erlmcp, its governor off"},
 	{"go-sdk", "official Go SDK, stateless"},
 	{"mcp-go", "mcp-go, stateless"},
@@ -62,16 +63,22 @@ func serveOne(name string) {
 	}))
 	announce := func(url string) { fmt.Printf("%s http://%s/\n", url, usageAt.Addr()) }
 
-	if name == "erlmcp" || name == "fleet" || name == "ungoverned" {
-		if name != "fleet" {
+	if name == "erlmcp" || name == "fleet" || name == "callers" || name == "ungoverned" {
+		if name != "fleet" && name != "callers" {
 			os.Unsetenv("REDIS_URL")
 		}
 		os.Setenv("PORT", "0")
 		os.Setenv("RATE_LIMIT_PER_SECOND", "250000") // counted for each call, and never reached
 		os.Setenv("GOVERNOR_ENABLED", strconv.FormatBool(name != "ungoverned"))
-		s, err := function.New(context.Background(), function.WithLoopback(), function.WithMemoryStore(), function.WithTools(
+		opts := []function.Option{function.WithMemoryStore(), function.WithTools(
 			function.NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) { return add(in), nil }),
-		))
+		)}
+		if name == "callers" {
+			authenticated()
+		} else {
+			opts = append(opts, function.WithLoopback())
+		}
+		s, err := function.New(context.Background(), opts...)
 		if err != nil {
 			log.Fatal(err)
 		}
