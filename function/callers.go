@@ -101,6 +101,18 @@ func (s *Server) protectedResource(path string) http.HandlerFunc {
 	slices.Sort(scopes)
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public
+		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+		case http.MethodOptions: // clients in browsers send headers that must be allowed first
+			w.Header().Set("Access-Control-Allow-Methods", "GET")
+			w.Header().Set("Access-Control-Allow-Headers", "*")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		default:
+			answer(w, http.StatusMethodNotAllowed, map[string]string{"error": "there is only something to GET here"})
+			return
+		}
 		if !slices.Contains(settings.Chain, identity.OAuth) {
 			answer(w, http.StatusNotFound, map[string]string{"error": "no access tokens are taken here"})
 			return

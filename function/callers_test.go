@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/go-jose/go-jose/v4"
 
 	"example.com/erlmcp/function/internal/identity"
@@ -275,5 +276,45 @@ func TestCredentials(t *testing.T) {
 				srv.Close()
 			}
 		})
+	}
+}
+
+// TestGuessing counts failed attempts over all instances, in Redis.
+func TestGuessing(t *testing.T) {
+	redis := miniredis.RunT(t)
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
+	var urls []string
+	for range 2 {
+		urls = append(urls, newServer(t, WithMemoryStore(), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr(), "PROXIES", "1"))).URL)
+	}
+	attempt := func(i int, key, address string) (*http.Response, string) {
+		return modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).with("Authorization", "Bearer "+key, "X-Forwarded-For", address).send(t, urls[i])
+	}
+	guess := keys[0][:16] + strings.Repeat("a", 26)
+	for i := range 10 {
+		if resp, got := attempt(i%2, guess, fmt.Sprint("192.0.2.", i)); resp.StatusCode != 401 {
+			t.Fatalf("attempt %d: %d %s", i, resp.StatusCode, got)
+		}
+	}
+	for i := range 2 {
+		resp, got := attempt(i, guess, "198.51.100.7")
+		if resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" || refused(t, parse(t, got)).Scope != "authentication" || resp.Header.Get("Www-Authenticate") != "" {
+			t.Errorf("one more at instance %d: %d %s", i, resp.StatusCode, got)
+		}
+		if resp, got := attempt(i, keys[0], "198.51.100.7"); resp.StatusCode != 200 {
+			t.Errorf("the owner at instance %d: %d %s", i, resp.StatusCode, got)
+		}
+	}
+	for _, k := range redis.Keys() {
+		if strings.Contains(k, "192.0.2") || strings.Contains(k, keys[0][7:15]) {
+			t.Errorf("Redis learns who: %s", k)
+		}
+	}
+	redis.Close()
+	if resp, got := attempt(0, guess, "203.0.113.1"); resp.StatusCode != 429 { // known here
+		t.Errorf("without Redis: %d %s", resp.StatusCode, got)
+	}
+	if resp, _ := attempt(1, "erlmcp_bbbbbbbb_"+strings.Repeat("a", 26), "203.0.113.1"); resp.StatusCode != 401 {
+		t.Errorf("another key without Redis: %d", resp.StatusCode)
 	}
 }

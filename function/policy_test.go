@@ -291,6 +291,10 @@ func TestProtectedResource(t *testing.T) {
 			t.Errorf("%s: %s\nwant %s", path, got, want)
 		}
 	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodOptions, srv.URL+"/.well-known/oauth-protected-resource/mcp", nil)
+	if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != 204 || resp.Header.Get("Access-Control-Allow-Headers") != "*" {
+		t.Errorf("a browser's first question: %v %v", resp, err)
+	}
 	closed := newServer(t)
 	if resp, err := http.Get(closed.URL + "/.well-known/oauth-protected-resource/mcp"); err != nil || resp.StatusCode != 404 {
 		t.Errorf("without oauth: %v %v", resp.StatusCode, err)

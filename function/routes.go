@@ -11,8 +11,8 @@ import (
 func (s *Server) routes(endpoint http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", endpoint)
-	mux.HandleFunc("GET "+metadataPath, s.protectedResource(""))
-	mux.HandleFunc("GET "+metadataPath+"/mcp", s.protectedResource("/mcp"))
+	mux.HandleFunc(metadataPath, s.protectedResource(""))
+	mux.HandleFunc(metadataPath+"/mcp", s.protectedResource("/mcp"))
 	mux.HandleFunc("GET "+s.config.Health, s.health)
 	mux.HandleFunc("GET "+s.config.Ready, s.ready)
 	mux.Handle("GET /metrics", edge.FromThisMachine(s.metrics))

@@ -89,6 +89,14 @@ func TestLocal(t *testing.T) {
 	}
 }
 
+// TestPublic: others are let in by credentials alone.
+func TestPublic(t *testing.T) {
+	cmd, stderr := command(t, build(t), "-public")
+	if err := cmd.Run(); err == nil || !strings.Contains(stderr.String(), "AUTHENTICATION: is not set") {
+		t.Errorf("%v\n%s", err, stderr)
+	}
+}
+
 // curls finds the commands in what was printed, each up to the first line that does not go on.
 func curls(printed string) []string {
 	var commands []string

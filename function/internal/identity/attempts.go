@@ -26,6 +26,7 @@ type failures struct {
 	shared Attempts
 	local  *localAttempts
 	now    func() time.Time
+	asking chan struct{} // holds one while the others are asked
 
 	mu    sync.Mutex
 	until map[string]time.Time // what is known to be too many
@@ -47,13 +48,8 @@ func (f *failures) one(ctx context.Context, key string, perMinute int) time.Dura
 	if wait > 0 {
 		return wait // a flood is not passed on
 	}
-	var err error
-	if f.shared != nil {
-		ctx, cancel := context.WithTimeout(ctx, attemptsTimeout)
-		wait, err = f.shared.Failed(ctx, key, perMinute)
-		cancel()
-	}
-	if f.shared == nil || err != nil {
+	var counted bool
+	if wait, counted = f.ask(ctx, key, perMinute); !counted {
 		wait = f.local.failed(key, perMinute)
 	}
 	if wait > 0 {
@@ -65,6 +61,24 @@ func (f *failures) one(ctx context.Context, key string, perMinute int) time.Dura
 		f.until[key] = now.Add(wait)
 	}
 	return max(wait, 0)
+}
+
+// ask counts over all instances, one failure at a time: a flood from many addresses must not take up the connections that
+// calls are decided over.
+func (f *failures) ask(ctx context.Context, key string, perMinute int) (wait time.Duration, counted bool) {
+	if f.shared == nil {
+		return 0, false
+	}
+	select {
+	case f.asking <- struct{}{}:
+	default:
+		return 0, false
+	}
+	defer func() { <-f.asking }()
+	ctx, cancel := context.WithTimeout(ctx, attemptsTimeout)
+	defer cancel()
+	wait, err := f.shared.Failed(ctx, key, perMinute)
+	return wait, err == nil
 }
 
 // localAttempts count in this process (GCRA).

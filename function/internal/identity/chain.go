@@ -46,6 +46,16 @@ const (
 	Unavailable    Cause = "unavailable" // the issuer's keys can't be had
 )
 
+// guess tells whether who sends such credentials may be trying others. Genuine ones that have ended are no guess: their bearer
+// must learn so, and get new ones.
+func (c Cause) guess() bool {
+	switch c {
+	case Malformed, Unknown, WrongIssuer, WrongAlgorithm, UnknownKey, BadSignature:
+		return true
+	}
+	return false
+}
+
 // An Error is a refusal to authenticate.
 type Error struct {
 	Cause  Cause
@@ -103,7 +113,7 @@ func New(o Options) *Authenticator {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Authenticator{opts: o, outcomes: map[Outcome]int64{}, told: map[Cause]*record{}}
-	a.failures = failures{shared: o.Attempts, now: o.Now, until: map[string]time.Time{}, local: newLocalAttempts(o.Now)}
+	a.failures = failures{shared: o.Attempts, now: o.Now, until: map[string]time.Time{}, asking: make(chan struct{}, 1), local: newLocalAttempts(o.Now)}
 	for _, method := range o.Chain {
 		switch method {
 		case APIKeys:
@@ -158,7 +168,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, r *Request) (*Principa
 		err = c.unrecognized()
 	}
 	a.count(Outcome{err.Method, err.Cause})
-	if err.Cause != Missing && err.Cause != Unavailable {
+	if err.Cause.guess() {
 		err.Wait = a.failures.add(ctx, c.keyID, Address(r.Header, r.RemoteAddr, a.opts.Proxies))
 	}
 	a.tell(ctx, r, err)

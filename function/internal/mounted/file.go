@@ -23,13 +23,16 @@ type File[T any] struct {
 	looked  atomic.Int64 // when, in Unix microseconds
 	value   atomic.Pointer[T]
 	fault   atomic.Pointer[error]
-	mu      sync.Mutex // whoever looks
-	content []byte
+	content []byte // touched by whoever looks alone
+
+	mu      sync.Mutex
+	looking chan struct{} // closed when the look that runs is over
 }
 
 const (
-	lookAge = 2 * time.Second // after which a use looks again, beside the request
-	waitAge = 5 * time.Second // after which it waits for what it finds
+	lookAge  = 2 * time.Second // after which a use looks again, beside the request
+	waitAge  = 5 * time.Second // after which it waits for what it finds
+	patience = time.Second     // for so long: a mount may hang
 )
 
 // Open reads the file. Its error has the path and what is wrong.
@@ -44,18 +47,37 @@ func Open[T any](path string, parse func([]byte) (T, error), now func() time.Tim
 
 // Value returns what is in force.
 func (f *File[T]) Value() T {
-	switch age := f.now().UnixMicro() - f.looked.Load(); {
-	case age >= waitAge.Microseconds():
-		f.mu.Lock()
-		f.look()
-		f.mu.Unlock()
-	case age >= lookAge.Microseconds() && f.mu.TryLock():
-		go func() {
-			defer f.mu.Unlock()
-			f.look()
-		}()
+	if age := f.now().UnixMicro() - f.looked.Load(); age >= lookAge.Microseconds() {
+		done := f.start()
+		if age >= waitAge.Microseconds() {
+			timer := time.NewTimer(patience)
+			select {
+			case <-done:
+			case <-timer.C:
+				f.looked.Store(f.now().UnixMicro()) // the next need not wait for it as well
+			}
+			timer.Stop()
+		}
 	}
 	return *f.value.Load()
+}
+
+// start looks beside the caller, unless someone does.
+func (f *File[T]) start() (done <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.looking == nil {
+		over := make(chan struct{})
+		f.looking = over
+		go func() {
+			f.look()
+			f.mu.Lock()
+			f.looking = nil
+			f.mu.Unlock()
+			close(over)
+		}()
+	}
+	return f.looking
 }
 
 // Fault is what is wrong with the file as it is now, or nil.
@@ -66,15 +88,10 @@ func (f *File[T]) Fault() error {
 	return nil
 }
 
-// look reads the file unless someone just has.
 func (f *File[T]) look() {
-	now := f.now().UnixMicro()
-	if now-f.looked.Load() < lookAge.Microseconds() {
-		return
-	}
 	before := f.content
 	err := f.read()
-	f.looked.Store(now)
+	f.looked.Store(f.now().UnixMicro())
 	if err == nil {
 		f.fault.Store(nil)
 		if !bytes.Equal(before, f.content) {
