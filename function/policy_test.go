@@ -123,6 +123,7 @@ func TestPolicy(t *testing.T) {
 		{"all scopes", as(boss, tool("wipe", `{}`)), 200, "did wipe"},
 		{"few rows", as(writer, tool("export", `{"rows":100}`)), 200, "did export"},
 		{"many rows", as(writer, tool("export", `{"rows":101}`)), 403, `"code":2001,"message":"refused by policy: with these arguments it is not allowed (rule export-1)","data":{"reason":"not_entitled","scope":"tool:export","limit":"rule:export-1"`},
+		{"rows of another type", as(writer, tool("export", `{"rows":"many"}`)), 200, "do not fit the input schema of export"},
 		{"many rows, legacy", as(writer, legacy("2025-06-18", "tools/call", `"name":"export","arguments":{"rows":101}`)), 200, `"code":2001`},
 		{"no confirmation needed", as(boss, tool("pay", `{}`)), 200, "did pay"},
 		{"confirmation", as(writer, tool("pay", `{"rows":3}`)), 200, `"message":"This costs money. Call pay with {\"rows\":3}?"`},

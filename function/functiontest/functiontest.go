@@ -85,7 +85,7 @@ const (
 // fails the test.
 func Call(t testing.TB, tool function.Tool, args any, answers ...Answer) Response {
 	t.Helper()
-	s, err := function.New(t.Context(), function.WithTools(tool), function.WithGetenv(func(string) string { return "" }))
+	s, err := function.New(t.Context(), function.WithLoopback(), function.WithTools(tool), function.WithGetenv(func(string) string { return "" }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func once(t testing.TB, s *function.Server, params map[string]any, mirrored http
 }
 
 func post(t testing.TB, s *function.Server, method, name, body string, header http.Header) *httptest.ResponseRecorder {
-	req := httptest.NewRequestWithContext(t.Context(), "POST", "/mcp", strings.NewReader(body))
+	req := httptest.NewRequestWithContext(t.Context(), "POST", "http://localhost/mcp", strings.NewReader(body))
 	maps.Copy(req.Header, header)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("MCP-Protocol-Version", "2026-07-28")

@@ -39,7 +39,7 @@ func send(t *testing.T, h http.Handler, method, name string, params object) (ans
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequest("POST", "/mcp", strings.NewReader(string(body)))
+	r := httptest.NewRequest("POST", "http://localhost/mcp", strings.NewReader(string(body)))
 	for name, value := range map[string]string{"Content-Type": "application/json", "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method, "Mcp-Name": name} {
 		if value != "" {
 			r.Header.Set(name, value)

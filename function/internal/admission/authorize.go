@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
@@ -52,7 +53,7 @@ func (g *Gate) authorize(p *identity.Principal, requestID, method, name string) 
 	o := g.opts.Catalog.Object(method, name)
 	if o == nil {
 		if lacks := p.Missing(g.opts.Scopes); len(lacks) > 0 {
-			return v, g.lacksScopes("", g.opts.Scopes, requestID)
+			return v, g.lacksScopes(nil, g.opts.Scopes, requestID)
 		}
 		return v, nil
 	}
@@ -71,7 +72,7 @@ func (g *Gate) authorize(p *identity.Principal, requestID, method, name string) 
 		need = append(slices.Clip(need), d.Scopes...)
 	}
 	if lacks := p.Missing(need); len(lacks) > 0 {
-		return v, g.lacksScopes(o.Name, need, requestID)
+		return v, g.lacksScopes(o, need, requestID)
 	}
 	return v, nil
 }
@@ -104,6 +105,9 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 		arguments = map[string]any{"uri": c.Name}
 	}
 	d := v.late(p, arguments)
+	if d.Fault != nil && g.misfit(ctx, c) {
+		return ctx, nil // the engine says what is wrong with them, and calls nothing
+	}
 	scope := o.Kind + ":" + o.Name
 	for _, rule := range d.Shadow {
 		g.decided.count(rule, "shadow")
@@ -126,11 +130,20 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 			Message: "refused by policy: " + message + " (rule " + d.Rule + ")",
 		}
 	case policy.Scopes:
-		return ctx, g.lacksScopes(o.Name, slices.Concat(g.opts.Scopes, o.Scopes, d.Scopes), c.Head.RequestID)
+		return ctx, g.lacksScopes(o, slices.Concat(g.opts.Scopes, o.Scopes, d.Scopes), c.Head.RequestID)
 	case policy.Confirm:
 		c.Demand(confirmation(d.Rule, d.Message, o, c.Raw))
 	}
 	return ctx, nil
+}
+
+// misfit tells whether the arguments do not fit the tool's schema, which rules are written against.
+func (g *Gate) misfit(ctx context.Context, c *mcp.Call) bool {
+	if c.Method != "tools/call" {
+		return false
+	}
+	t := g.opts.Catalog.Tool(ctx, c.Name)
+	return t != nil && t.Check != nil && t.Check(c.Arguments) != nil
 }
 
 var errDeclined = errors.New("the call was not made: the person at the client did not agree to it")
@@ -222,15 +235,15 @@ func (g *Gate) unauthenticated(e *identity.Error, h *mcp.Head) *mcp.Refusal {
 }
 
 // lacksScopes asks for a token with all the scopes that the call needs (step-up).
-func (g *Gate) lacksScopes(name string, need []string, requestID string) *mcp.Refusal {
+func (g *Gate) lacksScopes(o *catalog.Object, need []string, requestID string) *mcp.Refusal {
 	need = compact(need)
-	what := "this server"
-	if name != "" {
-		what = name
+	what, scope := "this server", governor.Everything
+	if o != nil {
+		what, scope = o.Name, o.Kind+":"+o.Name
 	}
 	text := what + " needs the scopes " + strings.Join(need, " ")
 	return &mcp.Refusal{
-		Reason: mcp.InsufficientScope, Scope: what, Limit: strings.Join(need, " "), Receipt: requestID,
+		Reason: mcp.InsufficientScope, Scope: scope, Limit: strings.Join(need, " "), Receipt: requestID,
 		Message: "refused: " + text, Challenge: g.challenge("insufficient_scope", text, need),
 	}
 }

@@ -32,6 +32,7 @@ var reasons = map[string]string{
 	"bad arguments":    "do not fit the input schema of add",
 	"unknown tool":     "nope",
 	"refusal":          refusedText,
+	"policy":           "with these arguments it is not allowed",
 	"question":         "", // it differs by era
 	"too large":        "too large",
 	"missing resource": "not found",
@@ -157,6 +158,7 @@ func failGoSDK(t *testing.T, url, version string) []shown {
 		{"bad arguments", tool("add", map[string]any{"a": "x", "b": 1})},
 		{"unknown tool", tool("nope", nil)},
 		{"refusal", tool("rare", nil)},
+		{"policy", tool("add", map[string]any{"a": 5000, "b": 1})},
 		{"question", tool("remove", map[string]any{"name": "x"})},
 		{"too large", tool("remove", map[string]any{"name": strings.Repeat("x", 5<<20)})},
 		{"missing resource", func() (string, error) {
@@ -189,6 +191,7 @@ func failInspector(t *testing.T, node, url, era string) []shown {
 		{"bad arguments", "tools/call --tool-name add --tool-arg a=x --tool-arg b=1"},
 		{"unknown tool", "tools/call --tool-name nope"},
 		{"refusal", "tools/call --tool-name rare"},
+		{"policy", "tools/call --tool-name add --tool-arg a=5000 --tool-arg b=1"},
 		{"question", "tools/call --tool-name remove --tool-arg name=x"},
 		{"missing resource", "resources/read --uri note://nothing"},
 	} {

@@ -78,6 +78,7 @@ export async function failures(peer) {
     ['bad arguments', () => call('add', { a: 'x', b: 1 })],
     ['unknown tool', () => call('nope')],
     ['refusal', () => call('rare')],
+    ['policy', () => call('add', { a: 5000, b: 1 })],
     ['question', () => call('remove', { name: 'x' })],
     ['too large', () => call('remove', { name: 'x'.repeat(5 << 20) })],
     ['missing resource', () => peer.client.readResource({ uri: 'note://nothing' })],
