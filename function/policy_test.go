@@ -338,6 +338,7 @@ func TestCallerFaults(t *testing.T) {
 		{[]string{"AUTHENTICATION", "keys,oauth,iap,google,kubernetes,cloudrun"}, []string{"API_KEYS_FILE: is not set", "OAUTH_ISSUERS: is not set", "PUBLIC_URL: is not set", "IAP_AUDIENCES: is not set", "GOOGLE_AUDIENCES: is not set", "KUBERNETES_ISSUER: is not set", "this is not Cloud Run"}},
 		{[]string{"AUTHENTICATION", "anonymous,keys,keys,magic", "API_KEYS_FILE", "/nonexistent/keys.json"}, []string{"anonymous must come last", "keys is named twice", `"magic" is not one of`, "API_KEYS_FILE: open /nonexistent/keys.json"}},
 		{[]string{"API_KEYS_FILE", writeFile(t, "", `{"keys":[{"id":"x"}]}`), "AUTHENTICATION", "keys"}, []string{`key 1 ("x"): the id must have`, "the tenant", "the subject", "the hash"}},
+		{[]string{"AUTHENTICATION", "oauth", "OAUTH_ISSUERS", "https://login.example", "PUBLIC_URL", "https://mcp.example", "OAUTH_AUDIENCES", " , "}, []string{"OAUTH_AUDIENCES: is not set"}},
 		{[]string{"PUBLIC_URL", "http://mcp.example", "OAUTH_ALGORITHMS", "HS256", "OAUTH_ISSUERS", "login.example", "OUTBOUND_ALLOW", "http://x"}, []string{"PUBLIC_URL:", "OAUTH_ALGORITHMS:", "OAUTH_ISSUERS:", "OUTBOUND_ALLOW:"}},
 		{[]string{"POLICY_FILE", writeFile(t, "", "rules:\n- {name: a, when: 1 + , then: deny}\n- {then: perhaps}")}, []string{"POLICY_FILE:", "line 2 (a): when:", "line 3 (rule-2): then:"}},
 	} {

@@ -128,13 +128,17 @@ func (s *Server) Close() { s.stop() }
 
 // gateOptions are the limits of the settings.
 func gateOptions(cfg *config.Config, entries *catalog.Catalog, p *parts) admission.Options {
+	var anonymous admission.Limit
+	if slices.Contains(cfg.Callers.Chain, identity.Anonymous) {
+		anonymous = admission.Limit{PerSecond: float64(cfg.Callers.AnonymousRate), Concurrency: int64(cfg.Callers.AnonymousCalls)}
+	}
 	return admission.Options{
 		Catalog:    entries,
 		Quotas:     p.quotas != nil,
 		Everything: admission.Limit{PerSecond: float64(cfg.RatePerSecond), Concurrency: int64(cfg.MaxCalls)},
 		EachTenant: admission.Limit{PerSecond: float64(cfg.TenantRate), Concurrency: int64(cfg.TenantCalls), PerDay: int64(cfg.TenantPerDay)},
 		EachClient: admission.Limit{PerSecond: float64(cfg.ClientRate), Concurrency: int64(cfg.ClientCalls)},
-		Anonymous:  admission.Limit{PerSecond: float64(cfg.Callers.AnonymousRate), Concurrency: int64(cfg.Callers.AnonymousCalls)},
+		Anonymous:  anonymous,
 	}
 }
 

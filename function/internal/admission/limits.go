@@ -191,6 +191,14 @@ func Limits(o Options, orders *governor.Orders) ([]governor.Limit, error) {
 			add(l)
 		}
 	}
+	if o.Anonymous != (Limit{}) {
+		l := r.anyone
+		l.Scope, l.Key = "tenant:"+identity.TenantAnonymous, "tenant:"+hashed(identity.TenantAnonymous)
+		if v, ok := r.tenants[l.Scope]; ok {
+			l = *v.Over(l)
+		}
+		add(l)
+	}
 	for scope, v := range r.tenants {
 		l := r.each[governor.EachTenant]
 		l.Scope, l.Key = scope, "tenant:"+hashed(strings.TrimPrefix(scope, "tenant:"))

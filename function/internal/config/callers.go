@@ -74,6 +74,7 @@ func (r *reader) callers(cfg *Config) {
 	demand("oauth", "OAUTH_ISSUERS", len(c.Issuers) == 0, "it says whose tokens are taken")
 	demand("oauth", "PUBLIC_URL", c.PublicURL == "", "clients are told where to learn of the issuers")
 	c.Audiences = r.list("OAUTH_AUDIENCES", own)
+	demand("oauth", "OAUTH_AUDIENCES", c.PublicURL != "" && len(c.Audiences) == 0, "it says what tokens must be made for")
 	c.Algorithms = r.list("OAUTH_ALGORITHMS", "RS256,ES256")
 	for _, a := range c.Algorithms {
 		if !slices.Contains(algorithms, a) {

@@ -104,7 +104,6 @@ func (a *Authenticator) byPlatform(_ context.Context, c *credentials) (*Principa
 	if err != nil || len(parts) != 3 || json.Unmarshal(payload, claims) != nil || json.Unmarshal(payload, &claims.All) != nil {
 		return nil, &Error{Cause: Malformed, Method: CloudRun, Detail: "not a token"}
 	}
-	// The platform has compared the audience with the addresses of the service.
 	i := issuer{Issuer: Issuer{Method: CloudRun, URL: googleIssuer, Spelled: []string{"accounts.google.com"}, Name: googleName}}
 	p, _, fault := i.judge(claims, c.now)
 	return p, fault

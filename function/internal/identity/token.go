@@ -130,6 +130,9 @@ func (i *issuer) judge(claims *Claims, now time.Time) (*Principal, time.Time, *E
 	if !i.issues(claims.Issuer) {
 		return refuse(WrongIssuer, cut(claims.Issuer))
 	}
+	if len(i.Audiences) == 0 && i.Method != CloudRun { // which has compared it with the addresses of the service
+		return refuse(WrongAudience, "no audience is configured")
+	}
 	switch err := claims.ValidateWithLeeway(jwt.Expected{Time: now, AnyAudience: i.Audiences}, skew); {
 	case errors.Is(err, jwt.ErrExpired):
 		return refuse(Expired, "at "+claims.Expiry.Time().UTC().Format(time.RFC3339))
