@@ -276,12 +276,12 @@ func TestPlatforms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stripped := func(exp time.Duration) string {
-		body, _ := json.Marshal(map[string]any{"iss": "https://accounts.google.com", "email": "bot@proj.iam.gserviceaccount.com", "email_verified": true, "exp": f.clock().Add(exp).Unix()})
+	stripped := func(exp time.Duration, iss ...string) string {
+		body, _ := json.Marshal(map[string]any{"iss": append(iss, "https://accounts.google.com")[0], "email": "bot@proj.iam.gserviceaccount.com", "email_verified": true, "exp": f.clock().Add(exp).Unix()})
 		return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","kid":"x"}`)) + "." + base64.RawURLEncoding.EncodeToString(body) + withoutSignature
 	}
-	assertion := func(kid string) string {
-		return f.token(t, kid, f.keys["a"], map[string]any{"aud": "/projects/1/x", "email": "ada@corp.example"})
+	assertion := func(kid string, iss ...string) string {
+		return f.token(t, kid, f.keys["a"], map[string]any{"aud": "/projects/1/x", "email": "ada@corp.example", "iss": append(iss, fakeURL)[0]})
 	}
 	iap := IAPIssuer([]string{"/projects/1/x"})
 	iap.URL, iap.Keys = fakeURL, fakeURL+"/keys"
@@ -298,6 +298,7 @@ func TestPlatforms(t *testing.T) {
 		{"private service, a key beside it, invoker first", []string{CloudRun, APIKeys}, http.Header{"X-Serverless-Authorization": {"Bearer " + stripped(time.Hour)}, "Authorization": {"Bearer " + text}}, "proj"},
 		{"private service, a bad key beside it", []string{APIKeys, CloudRun}, http.Header{"X-Serverless-Authorization": {"Bearer " + stripped(time.Hour)}, "Authorization": {"Bearer " + text + "x"}}, "unknown"},
 		{"private service, expired", []string{CloudRun}, http.Header{"Authorization": {"Bearer " + stripped(-time.Hour)}}, "expired"},
+		{"private service, another issuer", []string{CloudRun}, http.Header{"Authorization": {"Bearer " + stripped(time.Hour, fakeURL)}}, "wrong_issuer"},
 		{"open service, a forged mark", []string{Google, APIKeys}, http.Header{"Authorization": {"Bearer " + stripped(time.Hour)}}, "wrong_issuer"},
 		{"open service, a key", []string{APIKeys, Anonymous}, http.Header{"Authorization": {"Bearer " + text}}, "acme"},
 		{"open service, nothing", []string{APIKeys, Anonymous}, http.Header{}, "anonymous"},
@@ -305,6 +306,7 @@ func TestPlatforms(t *testing.T) {
 		{"IAP", []string{IAP}, http.Header{"X-Goog-Iap-Jwt-Assertion": {assertion("a")}}, "google"},
 		{"IAP, its token in Authorization", []string{IAP}, http.Header{"Authorization": {"Bearer " + assertion("a")}}, "wrong_issuer"},
 		{"IAP, unknown kid", []string{IAP}, http.Header{"X-Goog-Iap-Jwt-Assertion": {assertion("b")}}, "unknown_kid"},
+		{"IAP, another issuer", []string{IAP}, http.Header{"X-Goog-Iap-Jwt-Assertion": {assertion("a", "https://elsewhere.example")}}, "wrong_issuer"},
 		{"IAP, nothing", []string{IAP}, http.Header{}, "none"},
 		{"IAP, a key beside it", []string{APIKeys, IAP}, http.Header{"X-Goog-Iap-Jwt-Assertion": {assertion("a")}, "Authorization": {"Bearer " + text}}, "acme"},
 		{"IAP, header twice", []string{IAP}, http.Header{"X-Goog-Iap-Jwt-Assertion": {assertion("a"), assertion("a")}}, "malformed"},
@@ -323,6 +325,23 @@ func TestPlatforms(t *testing.T) {
 			if got != c.want {
 				t.Errorf("%s: %s, want %s", c.name, got, c.want)
 			}
+		}
+	}
+}
+
+// TestTypes: a token that was made for another use does not tell who calls.
+func TestTypes(t *testing.T) {
+	f := newFake("a")
+	a := f.authenticator(OAuth)
+	for typ, want := range map[string]Cause{"JWT": "", "at+jwt": "", "application/at+JWT": "", "secevent+jwt": Malformed, "dpop+jwt": Malformed, "logout+jwt": Malformed} {
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: f.keys["a"], KeyID: "a"}}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, _ := signer.Sign(fmt.Appendf(nil, `{"iss":%q,"aud":"me","sub":"ada","exp":%d}`, fakeURL, f.clock().Add(time.Hour).Unix()))
+		token, _ := object.CompactSerialize()
+		if _, cause := try(a, token); cause != want {
+			t.Errorf("%s: %q, want %q", typ, cause, want)
 		}
 	}
 }

@@ -110,7 +110,7 @@ func (c *Client) Get(ctx context.Context, where string, most int64) (body []byte
 	if err != nil {
 		return nil, nil, &RefusedError{where, "it is no URL"}
 	}
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", "application/json, application/jwk-set+json, */*;q=0.1") // Kubernetes has its keys in the second alone
 	req.Header.Set("User-Agent", userAgent)
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -284,6 +284,9 @@ func TestAllowed(t *testing.T) {
 			t.Errorf("the header %s came along", name)
 		}
 	}
+	if _, _, err := c.Get(t.Context(), first.URL, 100); err != nil || !strings.Contains(second.Get("Accept"), "application/jwk-set+json") {
+		t.Errorf("Kubernetes answers 406 to who accepts %q (%v)", second.Get("Accept"), err)
+	}
 	if _, _, err := c.Get(t.Context(), first.URL, 99); err == nil || !strings.Contains(err.Error(), "more than 99 bytes") {
 		t.Errorf("a long body: %v", err)
 	}
