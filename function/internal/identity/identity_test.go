@@ -346,6 +346,21 @@ func TestTypes(t *testing.T) {
 	}
 }
 
+// TestVerifiedElsewhere: that a token is good in one header says nothing of another.
+func TestVerifiedElsewhere(t *testing.T) {
+	f := newFake("a")
+	iap := IAPIssuer([]string{"me"})
+	iap.URL, iap.Keys = fakeURL, fakeURL+"/keys"
+	a := New(Options{Chain: []string{OAuth, IAP}, Issuers: []Issuer{OAuthIssuer("https://other.example", []string{"me"}, nil, ""), iap}, Get: f.get, Now: f.clock})
+	token := f.token(t, "a", f.keys["a"], map[string]any{"email": "ada@corp.example"})
+	if _, err := a.Authenticate(t.Context(), &Request{Header: http.Header{"X-Goog-Iap-Jwt-Assertion": {token}}, RemoteAddr: "192.0.2.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, cause := try(a, token); cause != WrongIssuer {
+		t.Errorf("the proxy's assertion in Authorization: %q", cause)
+	}
+}
+
 func TestFailuresAreLimited(t *testing.T) {
 	f := newFake()
 	text, key := NewKey(Key{Tenant: "acme", Subject: "ci"})
