@@ -116,6 +116,7 @@ func TestPolicy(t *testing.T) {
 		{"seen and called", as(reader, tool("look", `{}`)), 200, "did look"},
 		{"hidden", as(reader, tool("wipe", `{}`)), 400, unknown},
 		{"hidden, legacy", as(reader, legacy("2025-06-18", "tools/call", `"name":"wipe"`)), 200, unknown},
+		{"hidden, and in need of scopes", as(reader, tool("admin", `{}`)), 400, `unknown tool: \"admin\"`},
 		{"hidden by the tool", as(writer, tool("audit", `{}`)), 400, `unknown tool: \"audit\"`},
 		{"scopes by a rule", as(writer, tool("wipe", `{}`)), 403, `wipe needs the scopes wipe`},
 		{"scopes by a rule, legacy", as(writer, legacy("2025-06-18", "tools/call", `"name":"wipe"`)), 403, `wipe needs the scopes wipe`},

@@ -303,6 +303,7 @@ func TestPlatforms(t *testing.T) {
 		{"open service, a key", []string{APIKeys, Anonymous}, http.Header{"Authorization": {"Bearer " + text}}, "acme"},
 		{"open service, nothing", []string{APIKeys, Anonymous}, http.Header{}, "anonymous"},
 		{"open service, a bad key is not anonymous", []string{APIKeys, Anonymous}, http.Header{"Authorization": {"Bearer " + text + "x"}}, "unknown"},
+		{"open service, credentials of no method", []string{Anonymous}, http.Header{"Authorization": {"Bearer whatever"}}, "unknown"},
 		{"IAP", []string{IAP}, http.Header{"X-Goog-Iap-Jwt-Assertion": {assertion("a")}}, "google"},
 		{"IAP, its token in Authorization", []string{IAP}, http.Header{"Authorization": {"Bearer " + assertion("a")}}, "wrong_issuer"},
 		{"IAP, unknown kid", []string{IAP}, http.Header{"X-Goog-Iap-Jwt-Assertion": {assertion("b")}}, "unknown_kid"},
