@@ -138,6 +138,10 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d with %s", c.name, resp.StatusCode, got, c.status, c.want)
 		}
 	}
+	// Who has not said who it is learns nothing of a tool that may be hidden.
+	if resp, _ := tool("admin", `{}`).send(t, srv.URL); resp.StatusCode != 401 || strings.Contains(resp.Header.Get("Www-Authenticate"), "admin") {
+		t.Errorf("without credentials: %d %s", resp.StatusCode, resp.Header.Get("Www-Authenticate"))
+	}
 	if !strings.Contains(log.String(), `"scope":"rule:watch"`) {
 		t.Errorf("shadow mode says nothing:\n%s", log.String())
 	}
