@@ -33,6 +33,7 @@ func TestDecide(t *testing.T) {
 		{"time", `{rules: [{name: a, when: 'now.getHours("UTC") < 6', then: deny}]}`, look, nil, Deny, Deny, "a"},
 		{"claims", `{rules: [{name: a, when: '"ops" in principal.claims.groups', then: confirm}]}`, look, nil, Confirm, Confirm, "a"},
 		{"arguments hide nothing", `{rules: [{name: a, when: 'args.force == true', then: deny}]}`, wipe, map[string]any{"force": true}, Allow, Deny, "a"},
+		{"denied whatever the arguments", `{rules: [{name: a, when: 'args.force == true', then: deny}, {name: b, when: 'tool.destructive', then: deny}]}`, wipe, map[string]any{"force": false}, Deny, Deny, "b"},
 		{"other arguments", `{rules: [{name: a, when: 'args.force == true', then: deny}]}`, wipe, map[string]any{"force": false}, Allow, Allow, ""},
 		{"allowed by arguments", `{otherwise: deny, rules: [{name: a, when: 'args.rows < 10', then: allow}]}`, look, map[string]any{"rows": 3.0}, Allow, Allow, "a"},
 		{"not allowed by arguments", `{otherwise: deny, rules: [{name: a, when: 'args.rows < 10', then: allow}]}`, look, map[string]any{"rows": 30.0}, Allow, Deny, ""},
