@@ -216,6 +216,9 @@ func TestCredentials(t *testing.T) {
 					t.Fatal(err)
 				}
 				srv := httptest.NewServer(s)
+				for end := time.Now().Add(5 * time.Second); !s.gate.Ready() && time.Now().Before(end); { // what operators ordered is read beside the start
+					time.Sleep(time.Millisecond)
+				}
 				send := func(method, path, body string) (*http.Response, string) {
 					req, _ := http.NewRequestWithContext(t.Context(), method, srv.URL+path, strings.NewReader(body))
 					req.Header.Set("Content-Type", "application/json")
