@@ -227,6 +227,9 @@ func TestTricks(t *testing.T) {
 			if !errors.As(err, &refused) {
 				t.Fatalf("%q: %v (%T), want a refusal", target, err, err)
 			}
+			if strings.Contains(err.Error(), "dial tcp") {
+				t.Errorf("%q: an address was dialed before: %v", target, err)
+			}
 			if len(refused.Reason) < 10 || strings.ContainsAny(refused.Error(), "\r\n\x00") {
 				t.Errorf("%q: %q says little, or too much", target, refused)
 			}
@@ -254,6 +257,9 @@ func TestTricks(t *testing.T) {
 func TestAllowed(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://192.0.2.7:1")
 	t.Setenv("HTTP_PROXY", "http://192.0.2.7:1")
+	if NewClient(Options{}).http.Transport.(guard).next.Proxy != nil { // which net/http does not ask about loopback
+		t.Error("a proxy of the environment is used")
+	}
 	var second http.Header
 	target := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		second = r.Header.Clone()
