@@ -29,13 +29,14 @@ func main() {
 	conns := flag.Int("conns", 4, "connections at a time")
 	only := flag.String("only", "", "measure this server alone")
 	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler")
+	together := flag.Float64("together", 0, "the same for this server with limits in Redis, tokens and ten rules")
 	governed := flag.Float64("governed", 0, "exit with 1 when a governed call takes more than so many times the CPU of an ungoverned one")
 	flag.Parse()
 	if *serve != "" {
 		serveOne(*serve)
 		return
 	}
-	if err := measure(*calls, *rounds, *conns, *only, *most, *governed); err != nil {
+	if err := measure(*calls, *rounds, *conns, *only, *most, *together, *governed); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -56,7 +57,7 @@ type cost struct {
 	allocs float64
 }
 
-func measure(calls, rounds, conns int, only string, most, mostGoverned float64) error {
+func measure(calls, rounds, conns int, only string, most, mostTogether, mostGoverned float64) error {
 	redis, stop, err := startRedis()
 	if err != nil {
 		return err
@@ -106,8 +107,8 @@ func measure(calls, rounds, conns int, only string, most, mostGoverned float64) 
 			medians[s.name] = m
 			fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\t\n", era.name, s.what, m, cs[0].cpu, cs[len(cs)-1].cpu, m/bare,
 				median(cs, func(c cost) float64 { return c.bytes })/1000, median(cs, func(c cost) float64 { return c.allocs }))
-			if (s.name == "erlmcp" || s.name == "callers") && most > 0 && m/bare > most {
-				err = fmt.Errorf("%s: %s takes %.2f times the bare handler's CPU, the limit is %.2f", era.name, s.what, m/bare, most)
+			if limit := map[string]float64{"erlmcp": most, "callers": mostTogether}[s.name]; limit > 0 && m/bare > limit {
+				err = fmt.Errorf("%s: %s takes %.2f times the bare handler's CPU, the limit is %.2f", era.name, s.what, m/bare, limit)
 			}
 		}
 		for _, name := range []string{"erlmcp", "fleet"} {
