@@ -36,27 +36,44 @@ func ParseAllowed(list string) ([]Allowed, error) {
 
 func parseAllowed(item string) (Allowed, error) {
 	if p, err := netip.ParsePrefix(item); err == nil {
-		return Allowed{prefix: p.Masked()}, nil
-	}
-	if strings.Contains(item, "/") {
-		return Allowed{}, errNotAllowed(item)
+		return allowedRange(item, p, "")
 	}
 	host, port := item, ""
 	if h, p, err := net.SplitHostPort(item); err == nil {
+		if strings.Contains(p, "/") {
+			return Allowed{}, errNotAllowed(item)
+		}
 		n, err := strconv.Atoi(p)
 		if err != nil || n < 1 || n > 65535 {
 			return Allowed{}, fmt.Errorf("%q has no port from 1 to 65535", item)
 		}
 		host, port = h, strconv.Itoa(n)
 	}
-	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+	if p, err := netip.ParsePrefix(host); err == nil {
+		return allowedRange(item, p, port)
+	}
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		if addr.Zone() != "" {
+			return Allowed{}, fmt.Errorf("%q has an IPv6 zone, and those are never reached: leave it out", item)
+		}
 		addr = addr.Unmap()
 		return Allowed{prefix: netip.PrefixFrom(addr, addr.BitLen()), port: port}, nil
 	}
+	host = strings.ToLower(strings.TrimSuffix(host, ".")) // as allowed compares them
 	if numeric(host) || !hostName(host) {
 		return Allowed{}, errNotAllowed(item)
 	}
-	return Allowed{host: strings.ToLower(host), port: port}, nil
+	return Allowed{host: host, port: port}, nil
+}
+
+func allowedRange(item string, p netip.Prefix, port string) (Allowed, error) {
+	if p.Addr().Is4In6() {
+		return Allowed{}, fmt.Errorf("%q is a range of IPv4 in IPv6: write it as IPv4, such as 10.0.0.0/8", item)
+	}
+	return Allowed{prefix: p.Masked(), port: port}, nil
 }
 
 func errNotAllowed(item string) error {
@@ -69,14 +86,15 @@ func hostName(host string) bool {
 	})
 }
 
-// allowed tells whether the operator lets the host, or the address that it has, be reached.
+// allowed tells whether the operator lets the host, or the address that it has, be reached. A name does not stand for a
+// link-local address, where clouds have their metadata: whoever answers for the name must not choose that.
 func (c *Client) allowed(host string, addr netip.Addr, port string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	for _, a := range c.opts.Allow {
 		if a.port != "" && a.port != port {
 			continue
 		}
-		if a.host != "" && a.host == host || a.prefix.IsValid() && addr.IsValid() && a.prefix.Contains(addr.Unmap().WithZone("")) {
+		if a.host != "" && a.host == host && !addr.Unmap().IsLinkLocalUnicast() || a.prefix.IsValid() && addr.IsValid() && a.prefix.Contains(addr.Unmap().WithZone("")) {
 			return true
 		}
 	}

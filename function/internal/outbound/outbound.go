@@ -62,7 +62,8 @@ func NewClient(o Options) *Client {
 	if o.TLS != nil {
 		secure = o.TLS.Clone()
 	}
-	secure.InsecureSkipVerify, secure.MinVersion = false, tls.VersionTLS12
+	secure.InsecureSkipVerify, secure.ServerName = false, "" // the name of the URL is verified, no other
+	secure.MinVersion = max(secure.MinVersion, tls.VersionTLS12)
 	c := &Client{opts: o}
 	c.http = http.Client{
 		Timeout: o.Timeout,
@@ -81,6 +82,9 @@ func NewClient(o Options) *Client {
 			if len(via) > mostRedirects {
 				return &RefusedError{req.URL.Redacted(), fmt.Sprintf("more than %d redirects", mostRedirects)}
 			}
+			if req.Method != http.MethodGet && req.Method != http.MethodHead {
+				return &RefusedError{req.URL.Redacted(), "a redirect would send the body on to it"}
+			}
 			if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
 				return &RefusedError{req.URL.Redacted(), "a redirect leads from https to " + req.URL.Scheme}
 			}
@@ -98,8 +102,11 @@ func NewClient(o Options) *Client {
 	return c
 }
 
-// HTTP returns the client for requests of other forms.
-func (c *Client) HTTP() *http.Client { return &c.http }
+// HTTP returns a client for requests of other forms, which shares the connections of this one.
+func (c *Client) HTTP() *http.Client {
+	h := c.http
+	return &h
+}
 
 // Get fetches a small document: at most so many bytes, answered with 200.
 func (c *Client) Get(ctx context.Context, where string, most int64) (body []byte, header http.Header, err error) {
@@ -108,7 +115,7 @@ func (c *Client) Get(ctx context.Context, where string, most int64) (body []byte
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {
-		return nil, nil, &RefusedError{where, "it is no URL"}
+		return nil, nil, &RefusedError{redacted(where), "it is no URL"}
 	}
 	req.Header.Set("Accept", "application/json, application/jwk-set+json, */*;q=0.1") // Kubernetes has its keys in the second alone
 	req.Header.Set("User-Agent", userAgent)
@@ -120,11 +127,12 @@ func (c *Client) Get(ctx context.Context, where string, most int64) (body []byte
 	if resp.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("%s answers %s", req.URL.Redacted(), resp.Status)
 	}
-	if body, err = io.ReadAll(io.LimitReader(resp.Body, most+1)); err != nil {
-		return nil, nil, err
-	}
-	if int64(len(body)) > most {
+	body, err = io.ReadAll(http.MaxBytesReader(nil, resp.Body, most))
+	if errors.As(err, new(*http.MaxBytesError)) {
 		return nil, nil, fmt.Errorf("%s answers more than %d bytes", req.URL.Redacted(), most)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	return body, resp.Header, nil
 }
@@ -139,24 +147,47 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := g.client.checkURL(req.URL); err != nil {
 		return nil, err
 	}
-	return g.next.RoundTrip(req)
+	resp, err := g.next.RoundTrip(req)
+	if err != nil || resp.StatusCode/100 != 3 {
+		return resp, err
+	}
+	to := resp.Header.Get("Location")
+	fault := checkText(to)
+	if _, err := url.Parse(to); err != nil && fault == nil {
+		fault = &RefusedError{redacted(to), "it is no URL to redirect to"}
+	}
+	if fault != nil {
+		resp.Body.Close()
+		return nil, fault
+	}
+	return resp, nil
 }
 
 // checkText refuses what parsers read in different ways.
 func checkText(where string) error {
 	for i := range len(where) {
 		if c := where[i]; c <= ' ' || c >= 0x7f || c == '\\' {
-			return &RefusedError{where, "it has a space, a control character, a backslash or a letter that is not ASCII"}
+			return &RefusedError{redacted(where), "it has a space, a control character, a backslash or a letter that is not ASCII"}
 		}
 	}
 	return nil
 }
 
+// redacted leaves out what may be a password, of text that may be no URL.
+func redacted(where string) string {
+	if i := strings.LastIndexByte(where, '@'); i >= 0 {
+		return "xxxxx" + where[i:]
+	}
+	return where
+}
+
 func (c *Client) checkURL(u *url.URL) error {
 	refuse := func(reason string) error { return &RefusedError{u.Redacted(), reason} }
 	host := u.Hostname()
-	if err := checkText(u.Host); err != nil {
-		return err
+	for _, text := range []string{u.Host, u.RawQuery} { // the path is escaped when it is sent
+		if err := checkText(text); err != nil {
+			return err
+		}
 	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
