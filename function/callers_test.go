@@ -304,7 +304,12 @@ func TestGuessing(t *testing.T) {
 		if resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" || refused(t, parse(t, got)).Scope != "authentication" || resp.Header.Get("Www-Authenticate") != "" {
 			t.Errorf("one more at instance %d: %d %s", i, resp.StatusCode, got)
 		}
-		if resp, got := attempt(i, keys[0], "198.51.100.7"); resp.StatusCode != 200 {
+		resp, got = attempt(i, keys[0], "198.51.100.7")
+		for end := time.Now().Add(5 * time.Second); resp.StatusCode == 503 && time.Now().Before(end); { // a busy machine's first message to the counters
+			time.Sleep(100 * time.Millisecond)
+			resp, got = attempt(i, keys[0], "198.51.100.7")
+		}
+		if resp.StatusCode != 200 {
 			t.Errorf("the owner at instance %d: %d %s", i, resp.StatusCode, got)
 		}
 	}
