@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -370,6 +371,37 @@ func TestNotReadyBeforeOrdersAreKnown(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("refused after %v", took)
+	}
+}
+
+// TestStartupWaitsForRedis starts before its Redis can be reached, as with Direct VPC egress.
+func TestStartupWaitsForRedis(t *testing.T) {
+	late := miniredis.NewMiniRedis()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	url := newServer(t, WithMemoryStore(), WithGetenv(env("REDIS_URL", "redis://"+addr))).URL
+	startup := func() (int, string) {
+		resp, err := http.Get(url + "/startup")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+	if status, body := startup(); status != 503 || !strings.Contains(body, "Redis") {
+		t.Errorf("before Redis: %d %s", status, body)
+	}
+	if err := late.StartAddr(addr); err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	if status, body := startup(); status != 200 || !strings.Contains(body, `"degraded":[]`) {
+		t.Errorf("with Redis: %d %s", status, body)
 	}
 }
 

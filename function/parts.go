@@ -39,7 +39,7 @@ func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, er
 		counters := governor.NewStandalone(time.Now)
 		p.counters, p.epochs = counters, counters
 	} else {
-		client, err := redisdb.Connect(string(cfg.Redis))
+		client, err := redisdb.Connect(string(cfg.Redis), cfg.RedisCA)
 		if err != nil {
 			return p, errors.New("REDIS_URL: is not a URL such as rediss://:password@host:6379") // the cause may hold the password
 		}
@@ -49,10 +49,10 @@ func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, er
 	}
 	switch {
 	case cfg.Project != "":
-		store, err := firestoredb.Connect(ctx, cfg.Project)
+		store, err := firestoredb.Connect(ctx, cfg.Project, cfg.Database)
 		if err != nil {
 			p.close()
-			return p, fmt.Errorf("GOOGLE_CLOUD_PROJECT: Firestore of %s can't be opened: %w", cfg.Project, err)
+			return p, fmt.Errorf("GOOGLE_CLOUD_PROJECT: Firestore database %s of %s can't be opened: %w", cfg.Database, cfg.Project, err)
 		}
 		closers = append(closers, store.Close)
 		if !cfg.Alone { // alone, the counters are always new

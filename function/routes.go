@@ -1,8 +1,10 @@
 package function
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"example.com/erlmcp/function/internal/edge"
 )
@@ -15,6 +17,7 @@ func (s *Server) routes(endpoint http.Handler) http.Handler {
 	mux.HandleFunc(metadataPath+"/mcp", s.protectedResource("/mcp"))
 	mux.HandleFunc("GET "+s.config.Health, s.health)
 	mux.HandleFunc("GET "+s.config.Ready, s.ready)
+	mux.HandleFunc("GET /startup", s.startup)
 	mux.Handle("GET /metrics", edge.FromThisMachine(s.metrics))
 	mux.HandleFunc("/", s.elsewhere)
 	if s.loopback {
@@ -48,6 +51,28 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		degraded = []string{}
 	}
 	answer(w, http.StatusOK, map[string]any{"status": "ready", "scope": s.scope(), "degraded": degraded})
+}
+
+// startPatience is how long an instance waits for Redis before it serves without. Direct VPC egress may take a minute to
+// connect.
+const startPatience = 90 * time.Second
+
+// startup is ready, after a round trip to Redis: an instance that can't reach it yet is not sent calls that it would refuse. A
+// Redis that stays away does not keep instances from starting.
+func (s *Server) startup(w http.ResponseWriter, r *http.Request) {
+	if s.redis != nil && s.governor != nil && time.Since(s.begun) < startPatience {
+		ctx, done := context.WithTimeout(r.Context(), time.Second)
+		defer done()
+		if err := s.redis.Ping(ctx); err != nil {
+			s.logger.Warn("no answer from Redis yet", "error", err)
+			answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: no answer from Redis yet"})
+			return
+		}
+		if !s.gate.Ready() || len(s.gate.Degraded()) > 0 {
+			s.governor.Warm()
+		}
+	}
+	s.ready(w, r)
 }
 
 // scope says where the limits hold.

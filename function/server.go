@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"example.com/erlmcp/function/internal/admission"
 	"example.com/erlmcp/function/internal/catalog"
@@ -20,6 +21,7 @@ import (
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/redisdb"
 	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/telemetry"
 )
@@ -36,6 +38,8 @@ type Server struct {
 	handler  http.Handler
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
+	redis    *redisdb.Counters  // nil where the process counts for itself
+	begun    time.Time
 	metrics  http.Handler
 	stop     func()     // ends the calls that outlive their connections, and gives back what the governor holds
 	unfit    chan error // gets why the server can't work with what it is connected to
@@ -107,6 +111,8 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		callers:  who,
 		gate:     gate,
 		governor: limits,
+		redis:    shared.redis,
+		begun:    time.Now(),
 		metrics:  telemetry.Metrics(append(metrics(limits, guard), callerMetrics(who.authenticator, gate)...)),
 		stop:     func() { stop(); shared.close() },
 		unfit:    shared.unfit,

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,7 +32,9 @@ type Config struct {
 	Governed          bool          // GOVERNOR_ENABLED
 	Alone             bool          // GOVERNOR_SCOPE=instance, or nothing to share counters by
 	Redis             Secret        // REDIS_URL; it may hold a password
+	RedisCA           string        // REDIS_CA: PEM
 	Project           string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
+	Database          string        // FIRESTORE_DATABASE
 	MaxCalls          int           // MAX_CONCURRENT_CALLS
 	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
 	TenantCalls       int           // TENANT_MAX_CONCURRENT_CALLS: for each tenant; 0 is no limit, as in the next four
@@ -95,7 +98,9 @@ var Settings = []Setting{
 	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
 	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "instance counts in this process alone, for a service of one instance", false},
 	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379", true},
+	{"REDIS_CA", "none: the system's", "certificates in PEM that alone may sign that of a rediss:// server, as Memorystore has its own", false},
 	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore keeps daily quotas, kill switches and what tells lost counters from new ones; without it there are no quotas, kill switches are lost with Redis, and the first calls on a new Redis wait for 2 s", false},
+	{"FIRESTORE_DATABASE", "(default)", "database of that project", false},
 	{"FIRESTORE_EMULATOR_HOST", "none", "address of an emulator in place of Firestore", false},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
 	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools together", false},
@@ -234,7 +239,16 @@ func (r *reader) integer(name string, fallback, least, most int) int {
 // scope reads where limits hold. Fleets never fall back to counting for themselves unless the operator says so.
 func (r *reader) scope(c *Config) {
 	c.Redis = Secret(r.getenv("REDIS_URL"))
+	c.RedisCA = r.getenv("REDIS_CA")
+	switch {
+	case c.RedisCA == "":
+	case !strings.HasPrefix(string(c.Redis), "rediss://"):
+		r.fault("REDIS_CA", "is set, and REDIS_URL does not begin with rediss://, so that nothing would be checked")
+	case !x509.NewCertPool().AppendCertsFromPEM([]byte(c.RedisCA)):
+		r.fault("REDIS_CA", "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----")
+	}
 	c.Project = r.getenv("GOOGLE_CLOUD_PROJECT")
+	c.Database = r.text("FIRESTORE_DATABASE", "(default)")
 	if r.getenv("FIRESTORE_EMULATOR_HOST") != "" && c.Project == "" { // Firestore's own library reads its address
 		r.fault("GOOGLE_CLOUD_PROJECT", "is not set, and FIRESTORE_EMULATOR_HOST needs a project, of any name")
 	}

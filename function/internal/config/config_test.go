@@ -37,6 +37,7 @@ func TestFaults(t *testing.T) {
 		{"FUNCTION_TARGET", "erlmpc", `there is no function "erlmpc"`},
 		{"GOVERNOR_ENABLED", "yes", "true or false"},
 		{"FIRESTORE_EMULATOR_HOST", "localhost:1", "needs a project"},
+		{"REDIS_CA", "-----BEGIN CERTIFICATE-----", "does not begin with rediss://"},
 		{"GOVERNOR_SCOPE", "galaxy", "fleet, instance"},
 		{"GOVERNOR_SCOPE", "fleet", "REDIS_URL: is not set"},
 		{"K_SERVICE", "erlmcp", "REDIS_URL: is not set"},

@@ -30,9 +30,9 @@ const (
 // A Store is a Firestore database. It implements [governor.Store].
 type Store struct{ client *firestore.Client }
 
-// Connect opens the default database of a project, or the emulator that FIRESTORE_EMULATOR_HOST names.
-func Connect(ctx context.Context, project string) (*Store, error) {
-	client, err := firestore.NewClient(ctx, project)
+// Connect opens a database of a project, "(default)" or another, at the emulator where FIRESTORE_EMULATOR_HOST names one.
+func Connect(ctx context.Context, project, database string) (*Store, error) {
+	client, err := firestore.NewClientWithDatabase(ctx, project, database)
 	if err != nil {
 		return nil, err
 	}

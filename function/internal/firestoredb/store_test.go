@@ -58,7 +58,7 @@ func TestStore(t *testing.T) {
 	emulator(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	s, err := Connect(ctx, "test-"+strings.ToLower(time.Now().UTC().Format("20060102t150405")))
+	s, err := Connect(ctx, "test-"+strings.ToLower(time.Now().UTC().Format("20060102t150405")), "(default)")
 	if err != nil {
 		t.Fatal(err)
 	}

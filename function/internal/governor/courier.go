@@ -194,6 +194,7 @@ func (g *Governor) Warm() error {
 		g.catchUp(true, true)
 		return err
 	}
+	g.found()
 	g.book.Adopt(reply.Epoch)
 	g.catchUp(true, false)
 	return nil

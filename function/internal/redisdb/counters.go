@@ -8,6 +8,7 @@ package redisdb
 
 import (
 	"context"
+	"crypto/x509"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -49,12 +50,17 @@ func (silent) Printf(context.Context, string, ...any) {}
 
 func init() { redis.SetLogger(silent{}) }
 
-// Connect returns a client for a URL as in REDIS_URL. It connects when it is first used. A stalled Redis must never hold up
+// Connect returns a client for a URL as in REDIS_URL, whose certificate must be signed by one of ca (PEM; "" for those that the
+// system trusts). It connects when it is first used. A stalled Redis must never hold up
 // a call: contexts are honoured, nothing is retried here, and the pool is small, since one message is under way at a time.
-func Connect(url string) (*redis.Client, error) {
+func Connect(url, ca string) (*redis.Client, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, err
+	}
+	if ca != "" && o.TLSConfig != nil {
+		o.TLSConfig.RootCAs = x509.NewCertPool()
+		o.TLSConfig.RootCAs.AppendCertsFromPEM([]byte(ca))
 	}
 	o.ContextTimeoutEnabled = true
 	o.MaxRetries = -1
@@ -73,6 +79,9 @@ type Counters struct{ client *redis.Client }
 
 // NewCounters returns counters on a client.
 func NewCounters(client *redis.Client) *Counters { return &Counters{client} }
+
+// Ping makes a round trip.
+func (c *Counters) Ping(ctx context.Context) error { return c.client.Ping(ctx).Err() }
 
 // Open implements [governor.Counters].
 func (c *Counters) Open(ctx context.Context, epoch int64, first bool, lease time.Duration) (int64, error) {

@@ -2,9 +2,12 @@ package redisdb
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"reflect"
@@ -32,7 +35,7 @@ func eachRedis(t *testing.T, test func(t *testing.T, client *redis.Client)) {
 
 func connect(t *testing.T, addr string) *redis.Client {
 	t.Helper()
-	c, err := Connect("redis://" + addr)
+	c, err := Connect("redis://"+addr, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,5 +339,28 @@ func TestFullRedisChangesNothing(t *testing.T) {
 	}
 	if n := client.Exists(ctx, prefix+"c:k", prefix+"instances").Val(); n != 0 {
 		t.Errorf("%d keys were written by a draw that failed", n)
+	}
+}
+
+// TestOwnCertificates is Memorystore's way: TLS under certificates that no system trusts.
+func TestOwnCertificates(t *testing.T) {
+	web := httptest.NewUnstartedServer(nil) // for its certificate, which names 127.0.0.1
+	web.StartTLS()
+	defer web.Close()
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}))
+	redis := miniredis.NewMiniRedis()
+	if err := redis.StartTLS(&tls.Config{Certificates: web.TLS.Certificates}); err != nil {
+		t.Fatal(err)
+	}
+	defer redis.Close()
+	for ca, ok := range map[string]bool{ca: true, "": false} {
+		c, err := Connect("rediss://"+redis.Addr(), ca)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := NewCounters(c).Ping(t.Context()); (err == nil) != ok {
+			t.Errorf("with %d bytes of certificates: %v", len(ca), err)
+		}
+		c.Close()
 	}
 }
