@@ -1,0 +1,181 @@
+# erlmcp on Cloud Run: the function, what it counts and keeps things in, and the way from a tag to a revision.
+
+locals {
+  name      = var.environment == "production" ? "erlmcp" : "erlmcp-${var.environment}"
+  protected = coalesce(var.protected, var.environment == "production")
+  labels    = { app = "erlmcp", environment = var.environment }
+
+  host = var.domain != "" ? var.domain : "${local.name}-${var.project_number}.${var.region}.run.app"
+  url  = "https://${local.host}"
+
+  # A client's own token would have to be one of Google's; the proxy brings the user's.
+  proxied = !var.public && var.domain == ""
+
+  methods = [for m in split(",", var.authentication) : trimspace(m)]
+  secrets = toset(concat(["keys", "redis-ca", "redis-url"], contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"]))
+
+  settings = merge({
+    AUTHENTICATION       = var.authentication
+    CONNECTION_TIMEOUT   = "620s" # beyond the 600 s for which load balancers keep connections
+    FIRESTORE_DATABASE   = module.firestore.database
+    GOOGLE_CLOUD_PROJECT = var.project
+    PUBLIC_URL           = local.url
+    REDIS_CA             = module.redis.ca
+  }, var.domain == "" ? {} : { PROXIES = "2" }, var.settings)
+}
+
+resource "google_project_service" "this" {
+  for_each = toset([
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "compute", "firestore", "iam", "iamcredentials",
+    "monitoring", "redis", "run", "secretmanager", "servicenetworking",
+  ])
+  project            = var.project
+  service            = "${each.key}.googleapis.com"
+  disable_on_destroy = false
+}
+
+module "network" {
+  source     = "../modules/network"
+  project    = var.project
+  region     = var.region
+  name       = local.name
+  ranges     = var.ranges
+  depends_on = [google_project_service.this]
+}
+
+module "redis" {
+  source           = "../modules/redis"
+  project          = var.project
+  region           = var.region
+  name             = local.name
+  network          = module.network.network
+  peering          = module.network.peering
+  memory_gb        = var.redis_memory_gb
+  highly_available = var.redis_highly_available
+  protected        = local.protected
+}
+
+module "firestore" {
+  source      = "../modules/firestore"
+  project     = var.project
+  region      = coalesce(var.firestore_location, var.region)
+  name        = local.name
+  protected   = local.protected
+  backup_days = var.backup_days
+  depends_on  = [google_project_service.this]
+}
+
+module "identity" {
+  source     = "../modules/identity"
+  project    = var.project
+  name       = local.name
+  database   = module.firestore.database
+  depends_on = [google_project_service.this]
+}
+
+module "secrets" {
+  source     = "../modules/secrets"
+  project    = var.project
+  name       = local.name
+  names      = local.secrets
+  redis_url  = module.redis.url
+  redis_ca   = module.redis.ca
+  policy     = var.policy
+  reader     = module.identity.member
+  protected  = local.protected
+  depends_on = [google_project_service.this]
+}
+
+module "registry" {
+  source     = "../modules/registry"
+  project    = var.project
+  region     = var.region
+  name       = local.name
+  depends_on = [google_project_service.this]
+}
+
+module "service" {
+  source      = "../modules/service"
+  project     = var.project
+  region      = var.region
+  name        = local.name
+  labels      = local.labels
+  image       = var.image
+  account     = module.identity.email
+  network     = module.network.network
+  subnetwork  = module.network.subnetwork
+  secrets     = module.secrets.ids
+  settings    = local.settings
+  audiences   = var.domain == "" ? [] : [local.url, "${local.url}/mcp"]
+  ingress     = var.domain == "" ? var.ingress : "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+  public      = var.public
+  invokers    = concat(var.invokers, [module.observability.agent])
+  instances   = var.instances
+  concurrency = var.concurrency
+  cpu         = var.cpu
+  memory      = var.memory
+  timeout     = var.timeout
+  billing     = var.billing
+  protected   = local.protected
+}
+
+module "certificate" {
+  count      = var.domain == "" ? 0 : 1
+  source     = "../modules/certificate"
+  project    = var.project
+  name       = local.name
+  domain     = var.domain
+  depends_on = [google_project_service.this]
+}
+
+module "balancer" {
+  count           = var.domain == "" ? 0 : 1
+  source          = "../modules/balancer"
+  project         = var.project
+  region          = var.region
+  name            = local.name
+  service         = module.service.name
+  certificate_map = module.certificate[0].map
+}
+
+module "release" {
+  count           = var.repository == null ? 0 : 1
+  source          = "../modules/release"
+  project         = var.project
+  project_number  = var.project_number
+  region          = var.region
+  name            = local.name
+  repository      = var.repository
+  registry        = module.registry.repository
+  runtime_account = module.identity.account
+  service         = module.service.name
+  bake            = var.bake
+  approval        = local.protected
+  depends_on      = [google_project_service.this]
+}
+
+module "observability" {
+  source         = "../modules/observability"
+  project        = var.project
+  project_number = var.project_number
+  name           = local.name
+  host           = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? "" : local.host
+  private        = !var.public
+  emails         = var.emails
+  budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
+  depends_on     = [google_project_service.this]
+}
+
+module "cost" {
+  source                    = "../modules/cost"
+  platform                  = true
+  balanced                  = var.domain != ""
+  calls_per_instance_second = var.calls_per_instance_second
+  redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
+  cloudrun = {
+    cpu        = tonumber(var.cpu)
+    memory_gib = tonumber(trimsuffix(var.memory, "Gi"))
+    min        = var.instances.min
+    billing    = var.billing
+  }
+}

@@ -1,0 +1,50 @@
+output "address" {
+  description = "IP address for the domain's A record; empty without a domain."
+  value       = var.domain == "" ? "" : module.balancer[0].address
+}
+
+output "certificate_record" {
+  description = "DNS record that proves the domain; null without one."
+  value       = var.domain == "" ? null : module.certificate[0].record
+}
+
+output "client" {
+  description = "Configuration to paste into an MCP client. A private service is reached through the proxy that the command starts."
+  value = jsonencode({ mcpServers = { erlmcp = merge(
+    { type = "http", url = local.proxied ? "http://localhost:8081/mcp" : "${local.url}/mcp" },
+    local.proxied ? {} : { headers = { Authorization = "Bearer $${ERLMCP_TOKEN}" } },
+  ) } })
+}
+
+output "cost" {
+  description = "USD at list prices: idle a month, and per million calls."
+  value       = module.cost.table
+}
+
+output "image" {
+  description = "Name of the image, without a tag."
+  value       = module.registry.image
+}
+
+output "proxy" {
+  description = "Command that lets a client on this machine into a private service."
+  value       = "gcloud run services proxy ${local.name} --project ${var.project} --region ${var.region} --port 8081"
+}
+
+output "service" {
+  description = "Name of the Cloud Run service."
+  value       = module.service.name
+}
+
+output "stays" {
+  description = "What make destroy leaves in place."
+  value = concat(
+    ["the state's bucket", "enabled APIs", "the peering with Google's services, until Google frees it"],
+    local.protected ? ["everything protected: service, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
+  )
+}
+
+output "url" {
+  description = "Where clients reach the MCP endpoint."
+  value       = "${local.url}/mcp"
+}

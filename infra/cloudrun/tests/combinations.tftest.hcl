@@ -1,0 +1,176 @@
+# Each combination of variables that the documents offer, without a cloud.
+
+mock_provider "google" {
+  mock_resource "google_redis_instance" {
+    defaults = {
+      host            = "10.0.0.3"
+      port            = 6378
+      auth_string     = "of-the-mock"
+      server_ca_certs = [{ cert = "-----BEGIN CERTIFICATE-----", create_time = "", expire_time = "", serial_number = "", sha1_fingerprint = "" }]
+    }
+  }
+  mock_resource "google_service_account" {
+    defaults = {
+      name   = "projects/p/serviceAccounts/erlmcp@p.iam.gserviceaccount.com"
+      id     = "projects/p/serviceAccounts/erlmcp@p.iam.gserviceaccount.com"
+      email  = "erlmcp@p.iam.gserviceaccount.com"
+      member = "serviceAccount:erlmcp@p.iam.gserviceaccount.com"
+    }
+  }
+  mock_resource "google_certificate_manager_dns_authorization" {
+    defaults = {
+      domain              = "mcp.example.com"
+      dns_resource_record = [{ name = "_acme-challenge.mcp.example.com.", type = "CNAME", data = "x.authorize.certificatemanager.goog." }]
+    }
+  }
+}
+
+mock_provider "random" {}
+
+variables {
+  project        = "my-project"
+  project_number = "123456789012"
+  environment    = "production"
+  image          = "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.7.0"
+}
+
+run "private_by_default" {
+  assert {
+    condition     = module.service.name == "erlmcp"
+    error_message = "The service has the guide's name."
+  }
+  assert {
+    condition     = output.url == "https://erlmcp-123456789012.us-central1.run.app/mcp"
+    error_message = "Its URL is ${output.url}."
+  }
+  assert {
+    condition     = jsondecode(output.client).mcpServers.erlmcp.url == "http://localhost:8081/mcp"
+    error_message = "A private service is reached through the proxy."
+  }
+  assert {
+    condition     = strcontains(join(" ", output.stays), "protected")
+    error_message = "Production says that it is protected."
+  }
+  assert {
+    condition     = output.cost.idle_month.total > 0 && output.cost.million_calls.total > 0
+    error_message = "The cost table is empty."
+  }
+}
+
+run "another_environment" {
+  variables {
+    environment = "staging"
+  }
+  assert {
+    condition     = module.service.name == "erlmcp-staging" && output.image == "us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp"
+    error_message = "Environments share no names."
+  }
+  assert {
+    condition     = !strcontains(join(" ", output.stays), "protected")
+    error_message = "Only production is protected."
+  }
+}
+
+run "public_with_keys" {
+  variables {
+    public         = true
+    authentication = "keys"
+    policy         = "rules:\n- name: none\n  when: \"false\"\n  then: deny\n"
+  }
+  assert {
+    condition     = jsondecode(output.client).mcpServers.erlmcp.headers.Authorization == "Bearer $${ERLMCP_TOKEN}"
+    error_message = "A public service is called with a key."
+  }
+}
+
+run "public_never_trusts_unverified_tokens" {
+  command = plan
+  variables {
+    public = true
+  }
+  expect_failures = [var.authentication]
+}
+
+run "own_domain" {
+  variables {
+    domain         = "mcp.example.com"
+    public         = true
+    authentication = "oauth"
+    settings       = { OAUTH_ISSUERS = "https://login.example.com" }
+  }
+  assert {
+    condition     = output.url == "https://mcp.example.com/mcp" && output.certificate_record.type == "CNAME"
+    error_message = "A domain has its URL and its record."
+  }
+}
+
+run "internal_and_kept_warm" {
+  variables {
+    ingress   = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+    instances = { min = 2, max = 10 }
+    billing   = "request"
+    cpu       = "2"
+    memory    = "2Gi"
+  }
+  assert {
+    condition     = output.cost.idle_month["Cloud Run, instances that are kept"] > 250
+    error_message = "Kept instances cost."
+  }
+}
+
+run "released_by_a_tag" {
+  variables {
+    repository      = { url = "https://github.com/example/erlmcp.git", github_installation = 1234, github_token_secret = "github-token" }
+    emails          = ["oncall@example.com"]
+    billing_account = "012345-6789AB-CDEF01"
+  }
+  assert {
+    condition     = module.release[0].trigger == "erlmcp-release"
+    error_message = "There is a trigger."
+  }
+}
+
+run "an_existing_connection" {
+  variables {
+    repository = { url = "https://github.com/example/erlmcp.git", connection = "ours" }
+  }
+}
+
+run "wrong_values_are_named" {
+  command = plan
+  variables {
+    project                   = "My Project"
+    project_number            = "my-project"
+    environment               = "Pre-Production"
+    image                     = "erlmcp"
+    backup_days               = 0
+    bake                      = "30m"
+    billing                   = "free"
+    billing_account           = "mine"
+    concurrency               = 0
+    cpu                       = "3"
+    domain                    = "https://mcp.example.com"
+    emails                    = ["me"]
+    firestore_location        = "here"
+    ingress                   = "ALL"
+    instances                 = { min = 5, max = 1 }
+    invokers                  = ["allUsers"]
+    memory                    = "512Mi"
+    monthly_budget            = 0
+    policy                    = "deny everything"
+    ranges                    = { nodes = "all", pods = "all", services = "all" }
+    redis_memory_gb           = 0
+    region                    = "Iowa"
+    repository                = { url = "git@github.com:example/erlmcp" }
+    settings                  = { REDIS_URL = "redis://elsewhere" }
+    timeout                   = 7200
+    authentication            = "none"
+    calls_per_instance_second = 0
+  }
+  expect_failures = [
+    var.project, var.project_number, var.environment, var.image, var.backup_days, var.bake, var.billing, var.billing_account,
+    var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.ingress, var.instances, var.invokers, var.memory,
+    var.monthly_budget, var.policy, var.ranges, var.redis_memory_gb, var.region, var.repository, var.settings, var.timeout,
+    var.authentication, var.calls_per_instance_second,
+  ]
+}

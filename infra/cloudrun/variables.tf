@@ -1,0 +1,323 @@
+variable "authentication" {
+  description = "AUTHENTICATION: who may call, in order. cloudrun trusts what Cloud Run has verified, and is for private services alone."
+  type        = string
+  default     = "cloudrun"
+
+  validation {
+    condition     = alltrue([for m in split(",", var.authentication) : contains(["keys", "oauth", "google", "cloudrun", "iap", "anonymous"], trimspace(m))])
+    error_message = "authentication lists keys, oauth, google, cloudrun, iap or anonymous, separated by commas."
+  }
+  validation {
+    condition     = !(var.public && contains([for m in split(",", var.authentication) : trimspace(m)], "cloudrun"))
+    error_message = "A public service can't have authentication cloudrun: anyone can write a token that nobody has verified. Use keys, oauth or google."
+  }
+}
+
+variable "backup_days" {
+  description = "Days for which daily backups of Firestore are kept."
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = var.backup_days >= 1 && var.backup_days <= 98
+    error_message = "backup_days is from 1 to 98 (14 weeks, as long as Firestore keeps any)."
+  }
+}
+
+variable "bake" {
+  description = "Seconds to wait and watch after a release has 10 %, and after it has 50 %, of the traffic."
+  type        = string
+  default     = "1800"
+
+  validation {
+    condition     = can(regex("^[0-9]{1,5}$", var.bake)) && try(tonumber(var.bake) <= 7200, false)
+    error_message = "bake is a whole number of seconds up to 7200, so that both bakes fit into the build's timeout."
+  }
+}
+
+variable "billing" {
+  description = "instance: CPU also between requests, so that leases are renewed in time. request: CPU while requests are served; leases lapse and are declared anew (proven under SIGSTOP), at the price of a round trip."
+  type        = string
+  default     = "instance"
+
+  validation {
+    condition     = contains(["instance", "request"], var.billing)
+    error_message = "billing is instance or request."
+  }
+}
+
+variable "billing_account" {
+  description = "Billing account for the budget, such as 012345-6789AB-CDEF01; empty for no budget."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.billing_account == "" || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "billing_account looks like 012345-6789AB-CDEF01."
+  }
+}
+
+variable "calls_per_instance_second" {
+  description = "Calls that one instance serves in a second on average, for the cost table."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.calls_per_instance_second > 0
+    error_message = "calls_per_instance_second is more than 0."
+  }
+}
+
+variable "concurrency" {
+  description = "Requests at a time of one instance."
+  type        = number
+  default     = 250
+
+  validation {
+    condition     = var.concurrency >= 1 && var.concurrency <= 1000
+    error_message = "concurrency is from 1 to 1000."
+  }
+}
+
+variable "cpu" {
+  description = "CPUs of an instance."
+  type        = string
+  default     = "1"
+
+  validation {
+    condition     = contains(["1", "2", "4", "8"], var.cpu)
+    error_message = "cpu is 1, 2, 4 or 8."
+  }
+}
+
+variable "domain" {
+  description = "Host name of one's own, such as mcp.example.com, behind a load balancer; empty for the name that Cloud Run gives."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.domain == "" || can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain is a host name such as mcp.example.com, without https://."
+  }
+}
+
+variable "emails" {
+  description = "E-mail addresses that are told of outages and the budget."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for e in var.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", e))])
+    error_message = "emails are e-mail addresses."
+  }
+}
+
+variable "environment" {
+  description = "Name of the environment. production is protected against destruction; others have their name in that of all that is made."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{0,10}$", var.environment))
+    error_message = "environment is up to 11 small letters and digits, such as staging."
+  }
+}
+
+variable "firestore_location" {
+  description = "Location of the database, a region or a multi-region such as nam5; null for the region. It can't be changed later."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.firestore_location == null || can(regex("^[a-z]+[0-9]+$|^[a-z]+-[a-z]+[0-9]+$", var.firestore_location))
+    error_message = "firestore_location looks like us-central1 or nam5."
+  }
+}
+
+variable "image" {
+  description = "Image of the first revision, by digest; releases bring later ones."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/.+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.image))
+    error_message = "image is a name with a tag or a digest, such as us-central1-docker.pkg.dev/PROJECT/erlmcp/erlmcp@sha256:…"
+  }
+}
+
+variable "ingress" {
+  description = "From where the service is reached, without a domain: INGRESS_TRAFFIC_ALL or INGRESS_TRAFFIC_INTERNAL_ONLY. Callers must be let in by IAM in either case, unless it is public."
+  type        = string
+  default     = "INGRESS_TRAFFIC_ALL"
+
+  validation {
+    condition     = contains(["INGRESS_TRAFFIC_ALL", "INGRESS_TRAFFIC_INTERNAL_ONLY"], var.ingress)
+    error_message = "ingress is INGRESS_TRAFFIC_ALL or INGRESS_TRAFFIC_INTERNAL_ONLY."
+  }
+}
+
+variable "instances" {
+  description = "Fewest and most instances."
+  type        = object({ min = number, max = number })
+  default     = { min = 0, max = 100 }
+
+  validation {
+    condition     = var.instances.min >= 0 && var.instances.max >= 1 && var.instances.max >= var.instances.min && var.instances.max <= 1000
+    error_message = "instances.min is 0 or more, instances.max at least 1, at least min, and at most 1000."
+  }
+}
+
+variable "invokers" {
+  description = "Members of IAM that may call a private service, such as serviceAccount:agent@PROJECT.iam.gserviceaccount.com."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for m in var.invokers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):", m))])
+    error_message = "invokers are members such as user:me@example.com; everyone is let in by public = true alone."
+  }
+}
+
+variable "memory" {
+  description = "Memory of an instance."
+  type        = string
+  default     = "1Gi"
+
+  validation {
+    condition     = can(regex("^([1-9]|[12][0-9]|3[0-2])Gi$", var.memory))
+    error_message = "memory is from 1Gi to 32Gi."
+  }
+}
+
+variable "monthly_budget" {
+  description = "Amount a month at which the budget alerts, in the billing account's currency."
+  type        = number
+  default     = 200
+
+  validation {
+    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "monthly_budget is a whole number of at least 1."
+  }
+}
+
+variable "policy" {
+  description = "Rules in CEL as YAML, for POLICY_FILE; empty for none."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.policy == "" || can(yamldecode(var.policy).rules)
+    error_message = "policy is YAML with rules, as in the README."
+  }
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project is a project id, 6 to 30 small letters, digits and dashes."
+  }
+}
+
+variable "project_number" {
+  description = "Project number, as gcloud projects describe PROJECT says it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{6,20}$", var.project_number))
+    error_message = "project_number is a number: gcloud projects describe PROJECT --format 'value(projectNumber)'."
+  }
+}
+
+variable "protected" {
+  description = "Whether service, Redis, Firestore and secrets refuse to be destroyed, and a person must approve releases; null for production alone."
+  type        = bool
+  default     = null
+}
+
+variable "public" {
+  description = "Whether Cloud Run lets everyone in, so that authentication alone decides who may call."
+  type        = bool
+  default     = false
+}
+
+variable "ranges" {
+  description = "Address ranges in CIDR form of nodes and instances, pods, and Kubernetes services."
+  type        = object({ nodes = string, pods = string, services = string })
+  default     = { nodes = "10.10.0.0/22", pods = "10.20.0.0/16", services = "10.30.0.0/20" }
+
+  validation {
+    condition     = alltrue([for r in values(var.ranges) : can(cidrnetmask(r))])
+    error_message = "ranges are IPv4 ranges such as 10.10.0.0/22."
+  }
+}
+
+variable "redis_highly_available" {
+  description = "Whether Redis has a replica that takes over within seconds."
+  type        = bool
+  default     = true
+}
+
+variable "redis_memory_gb" {
+  description = "Memory of Redis in GB."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.redis_memory_gb >= 1 && var.redis_memory_gb <= 300
+    error_message = "redis_memory_gb is from 1 to 300."
+  }
+}
+
+variable "region" {
+  description = "Region."
+  type        = string
+  default     = "us-central1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region looks like us-central1."
+  }
+}
+
+variable "repository" {
+  description = "Source repository whose tags are released: its URL and the name of a Cloud Build connection that exists; or, for a new one to GitHub, the installation id of Cloud Build's app and the secret that holds the token. null for no trigger."
+  type = object({
+    url                 = string
+    connection          = optional(string, "")
+    github_installation = optional(number)
+    github_token_secret = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.repository == null ? true : can(regex("^https://.+\\.git$", var.repository.url))
+    error_message = "repository.url looks like https://github.com/OWNER/REPOSITORY.git."
+  }
+  validation {
+    condition     = var.repository == null ? true : var.repository.connection != "" || (var.repository.github_installation != null && var.repository.github_token_secret != null)
+    error_message = "repository needs a connection, or github_installation and github_token_secret to make one."
+  }
+}
+
+variable "settings" {
+  description = "Further settings of the function, such as LOG_LEVEL. Those that are made here can't be among them."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE or GOOGLE_CLOUD_PROJECT: they follow from other variables, or are secret."
+  }
+}
+
+variable "timeout" {
+  description = "Seconds that a request may take."
+  type        = number
+  default     = 3600
+
+  validation {
+    condition     = var.timeout >= 1 && var.timeout <= 3600
+    error_message = "timeout is from 1 to 3600 seconds."
+  }
+}

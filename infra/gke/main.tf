@@ -1,0 +1,176 @@
+# erlmcp on GKE: a cluster, and what its pods need. What the pods are is in workload/, as manifests; the output
+# kustomization joins the two. With shares_cloudrun the counters, the store, the secrets and the images are those of
+# infra/cloudrun in the same environment, so that traffic can move from one to the other.
+
+locals {
+  name      = var.environment == "production" ? "erlmcp" : "erlmcp-${var.environment}"
+  protected = coalesce(var.protected, var.environment == "production")
+  labels    = { app = "erlmcp", environment = var.environment }
+  url       = "https://${var.domain}"
+  pod       = "erlmcp/erlmcp"
+
+  methods = [for m in split(",", var.authentication) : trimspace(m)]
+  secrets = toset(concat(["keys", "redis-ca", "redis-url"], contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"]))
+
+  # What is shared goes by its names, which follow from the environment.
+  network         = var.shares_cloudrun ? "projects/${var.project}/global/networks/${local.name}-network" : module.network[0].network
+  subnetwork      = var.shares_cloudrun ? "projects/${var.project}/regions/${var.region}/subnetworks/${local.name}-${var.region}" : module.network[0].subnetwork
+  registry        = var.shares_cloudrun ? local.name : module.registry[0].repository
+  account         = "${local.name}@${var.project}.iam.gserviceaccount.com"
+  account_name    = var.shares_cloudrun ? "projects/${var.project}/serviceAccounts/${local.account}" : module.identity[0].account
+  certificate_map = var.shares_cloudrun ? local.name : reverse(split("/", module.certificate[0].map))[0]
+}
+
+resource "google_project_service" "this" {
+  for_each = toset([
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "compute", "container", "firestore", "iam",
+    "iamcredentials", "monitoring", "redis", "secretmanager", "servicenetworking",
+  ])
+  project            = var.project
+  service            = "${each.key}.googleapis.com"
+  disable_on_destroy = false
+}
+
+module "network" {
+  count      = var.shares_cloudrun ? 0 : 1
+  source     = "../modules/network"
+  project    = var.project
+  region     = var.region
+  name       = local.name
+  ranges     = var.ranges
+  depends_on = [google_project_service.this]
+}
+
+module "redis" {
+  count            = var.shares_cloudrun ? 0 : 1
+  source           = "../modules/redis"
+  project          = var.project
+  region           = var.region
+  name             = local.name
+  network          = module.network[0].network
+  peering          = module.network[0].peering
+  memory_gb        = var.redis_memory_gb
+  highly_available = var.redis_highly_available
+  protected        = local.protected
+}
+
+module "firestore" {
+  count       = var.shares_cloudrun ? 0 : 1
+  source      = "../modules/firestore"
+  project     = var.project
+  region      = coalesce(var.firestore_location, var.region)
+  name        = local.name
+  protected   = local.protected
+  backup_days = var.backup_days
+  depends_on  = [google_project_service.this]
+}
+
+module "identity" {
+  count      = var.shares_cloudrun ? 0 : 1
+  source     = "../modules/identity"
+  project    = var.project
+  name       = local.name
+  database   = module.firestore[0].database
+  depends_on = [google_project_service.this]
+}
+
+# The pods' Kubernetes service account acts as the function's account.
+resource "google_service_account_iam_member" "pod" {
+  service_account_id = local.account_name
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "serviceAccount:${var.project}.svc.id.goog[${local.pod}]"
+  depends_on         = [module.cluster] # which brings the pool of identities
+}
+
+module "secrets" {
+  count      = var.shares_cloudrun ? 0 : 1
+  source     = "../modules/secrets"
+  project    = var.project
+  name       = local.name
+  names      = local.secrets
+  redis_url  = module.redis[0].url
+  redis_ca   = module.redis[0].ca
+  policy     = var.policy
+  reader     = module.identity[0].member
+  protected  = local.protected
+  depends_on = [google_project_service.this]
+}
+
+module "registry" {
+  count      = var.shares_cloudrun ? 0 : 1
+  source     = "../modules/registry"
+  project    = var.project
+  region     = var.region
+  name       = local.name
+  depends_on = [google_project_service.this]
+}
+
+module "certificate" {
+  count      = var.shares_cloudrun ? 0 : 1
+  source     = "../modules/certificate"
+  project    = var.project
+  name       = local.name
+  domain     = var.domain
+  depends_on = [google_project_service.this]
+}
+
+resource "google_compute_global_address" "ingress" {
+  project    = var.project
+  name       = "${local.name}-ingress"
+  depends_on = [google_project_service.this]
+}
+
+module "cluster" {
+  source     = "../modules/cluster"
+  project    = var.project
+  region     = var.region
+  zone       = var.zone
+  name       = local.name
+  labels     = local.labels
+  network    = local.network
+  subnetwork = local.subnetwork
+  autopilot  = var.autopilot
+  nodes      = var.nodes
+  operators  = var.operators
+  registry   = local.registry
+  protected  = local.protected
+  depends_on = [google_project_service.this]
+}
+
+module "release" {
+  count            = var.repository == null ? 0 : 1
+  source           = "../modules/release"
+  project          = var.project
+  project_number   = var.project_number
+  region           = var.region
+  name             = var.shares_cloudrun ? "${local.name}-gke" : local.name
+  repository       = var.repository
+  registry         = local.registry
+  runtime_account  = local.account_name
+  cluster          = module.cluster.name
+  cluster_location = module.cluster.location
+  bake             = var.bake
+  approval         = local.protected
+  depends_on       = [google_project_service.this]
+}
+
+module "observability" {
+  source         = "../modules/observability"
+  project        = var.project
+  project_number = var.project_number
+  name           = "${local.name}-gke"
+  host           = var.domain
+  private        = false
+  emails         = var.emails
+  budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
+  depends_on     = [google_project_service.this]
+}
+
+module "cost" {
+  source                    = "../modules/cost"
+  platform                  = !var.shares_cloudrun
+  balanced                  = true
+  calls_per_instance_second = var.calls_per_instance_second
+  redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
+  gke                       = { autopilot = var.autopilot, nodes = var.nodes.min, pods = 3 }
+}

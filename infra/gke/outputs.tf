@@ -1,0 +1,87 @@
+output "address" {
+  description = "IP address for the domain's A record."
+  value       = google_compute_global_address.ingress.address
+}
+
+output "certificate_record" {
+  description = "DNS record that proves the domain; null where infra/cloudrun has it."
+  value       = var.shares_cloudrun ? null : module.certificate[0].record
+}
+
+output "client" {
+  description = "Configuration to paste into an MCP client."
+  value = jsonencode({ mcpServers = { erlmcp = {
+    type = "http", url = "${local.url}/mcp", headers = { Authorization = "Bearer $${ERLMCP_TOKEN}" }
+  } } })
+}
+
+output "cost" {
+  description = "USD at list prices: idle a month, and per million calls."
+  value       = module.cost.table
+}
+
+output "credentials" {
+  description = "Command that points kubectl at the cluster, through its DNS name."
+  value       = "gcloud container clusters get-credentials ${module.cluster.name} --project ${var.project} --location ${module.cluster.location} --dns-endpoint"
+}
+
+output "image" {
+  description = "Name of the image, without a tag."
+  value       = "${var.region}-docker.pkg.dev/${var.project}/${local.registry}/erlmcp"
+}
+
+output "kustomization" {
+  description = "What joins workload/ to this environment; infra/deploy writes it to workload/environments/ENV/kustomization.yaml."
+  value = yamlencode({
+    apiVersion = "kustomize.config.k8s.io/v1beta1"
+    kind       = "Kustomization"
+    namespace  = "erlmcp"
+    resources  = ["../.."]
+    configMapGenerator = [{
+      name     = "erlmcp-settings"
+      behavior = "merge"
+      literals = [for k, v in merge({
+        AUTHENTICATION       = var.authentication
+        FIRESTORE_DATABASE   = local.name
+        GOOGLE_CLOUD_PROJECT = var.project
+        PUBLIC_URL           = local.url
+        }, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
+      var.policy == "" ? {} : { POLICY_FILE = "/secrets/policy" }, var.settings) : "${k}=${v}"]
+    }]
+    patches = [
+      { patch = yamlencode({
+        apiVersion = "v1", kind = "ServiceAccount"
+        metadata   = { name = "erlmcp", annotations = { "iam.gke.io/gcp-service-account" = local.account } }
+      }) },
+      { patch = yamlencode({
+        apiVersion = "gateway.networking.k8s.io/v1", kind = "Gateway"
+        metadata   = { name = "erlmcp-ingress", annotations = { "networking.gke.io/certmap" = local.certificate_map } }
+        spec       = { addresses = [{ type = "NamedAddress", value = google_compute_global_address.ingress.name }] }
+      }) },
+      { patch = yamlencode({
+        apiVersion = "gateway.networking.k8s.io/v1", kind = "HTTPRoute"
+        metadata   = { name = "erlmcp" }
+        spec       = { hostnames = [var.domain] }
+      }) },
+    ]
+  })
+}
+
+output "secrets" {
+  description = "Secrets that infra/deploy copies into erlmcp-secret: key of the Kubernetes secret, secret id."
+  value       = { for s in local.secrets : s => "${local.name}-${s}" }
+}
+
+output "stays" {
+  description = "What make destroy leaves in place."
+  value = concat(
+    ["the state's bucket", "enabled APIs"],
+    var.shares_cloudrun ? ["all that infra/cloudrun made"] : ["the peering with Google's services, until Google frees it"],
+    local.protected ? ["everything protected: cluster, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
+  )
+}
+
+output "url" {
+  description = "Where clients reach the MCP endpoint."
+  value       = "${local.url}/mcp"
+}

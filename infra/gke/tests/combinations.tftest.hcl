@@ -1,0 +1,115 @@
+# Each combination of variables that the documents offer, without a cloud.
+
+mock_provider "google" {
+  mock_resource "google_redis_instance" {
+    defaults = {
+      host            = "10.0.0.3"
+      port            = 6378
+      auth_string     = "of-the-mock"
+      server_ca_certs = [{ cert = "-----BEGIN CERTIFICATE-----", create_time = "", expire_time = "", serial_number = "", sha1_fingerprint = "" }]
+    }
+  }
+  mock_resource "google_service_account" {
+    defaults = {
+      name   = "projects/p/serviceAccounts/erlmcp@p.iam.gserviceaccount.com"
+      id     = "projects/p/serviceAccounts/erlmcp@p.iam.gserviceaccount.com"
+      email  = "erlmcp@p.iam.gserviceaccount.com"
+      member = "serviceAccount:erlmcp@p.iam.gserviceaccount.com"
+    }
+  }
+  mock_resource "google_certificate_manager_dns_authorization" {
+    defaults = {
+      domain              = "mcp.example.com"
+      dns_resource_record = [{ name = "_acme-challenge.mcp.example.com.", type = "CNAME", data = "x.authorize.certificatemanager.goog." }]
+    }
+  }
+}
+
+mock_provider "random" {}
+
+variables {
+  project        = "my-project"
+  project_number = "123456789012"
+  environment    = "production"
+  domain         = "mcp.example.com"
+}
+
+run "autopilot_by_default" {
+  assert {
+    condition     = module.cluster.name == "erlmcp-cluster" && module.cluster.location == "us-central1"
+    error_message = "The cluster has the guide's name."
+  }
+  assert {
+    condition     = yamldecode(output.kustomization).namespace == "erlmcp"
+    error_message = "The kustomization is YAML."
+  }
+  assert {
+    condition     = contains(yamldecode(output.kustomization).configMapGenerator[0].literals, "PUBLIC_URL=https://mcp.example.com")
+    error_message = "Pods know where clients reach them."
+  }
+}
+
+run "standard_nodes" {
+  variables {
+    autopilot = false
+    operators = { office = "192.0.2.0/24" }
+  }
+  assert {
+    condition     = module.cluster.location == "us-central1-a"
+    error_message = "A Standard cluster is in the guide's zone."
+  }
+  assert {
+    condition     = output.cost.idle_month["GKE, nodes"] > 200
+    error_message = "Nodes cost."
+  }
+}
+
+run "beside_cloudrun" {
+  variables {
+    shares_cloudrun = true
+    repository      = { url = "https://github.com/example/erlmcp.git", connection = "ours" }
+  }
+  assert {
+    condition     = length(module.redis) + length(module.firestore) + length(module.secrets) + length(module.network) + length(module.registry) + length(module.identity) + length(module.certificate) == 0
+    error_message = "Nothing is made twice."
+  }
+  assert {
+    condition     = output.secrets["redis-url"] == "erlmcp-redis-url" && output.certificate_record == null
+    error_message = "What is shared goes by the names that infra/cloudrun gives."
+  }
+}
+
+run "keys_and_policy" {
+  variables {
+    environment     = "staging"
+    authentication  = "keys,oauth"
+    policy          = "rules: []"
+    settings        = { OAUTH_ISSUERS = "https://login.example.com" }
+    emails          = ["oncall@example.com"]
+    billing_account = "012345-6789AB-CDEF01"
+  }
+  assert {
+    condition     = output.secrets["api-keys"] == "erlmcp-staging-api-keys" && output.secrets["policy"] == "erlmcp-staging-policy"
+    error_message = "Files are among the secrets."
+  }
+}
+
+run "wrong_values_are_named" {
+  command = plan
+  variables {
+    domain         = ""
+    authentication = "cloudrun"
+    nodes          = { machine_type = "n1-standard-2", min = 3, max = 1 }
+    operators      = { everyone = "0.0.0.0/0" }
+    zone           = "us-central1"
+  }
+  expect_failures = [var.domain, var.authentication, var.nodes, var.operators, var.zone]
+}
+
+run "zone_of_another_region" {
+  command = plan
+  variables {
+    zone = "europe-west1-b"
+  }
+  expect_failures = [var.zone]
+}

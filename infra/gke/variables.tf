@@ -1,0 +1,263 @@
+variable "authentication" {
+  description = "AUTHENTICATION: who may call, in order. The gateway is public, so that this alone decides."
+  type        = string
+  default     = "google"
+
+  validation {
+    condition     = alltrue([for m in split(",", var.authentication) : contains(["keys", "oauth", "google", "kubernetes", "anonymous"], trimspace(m))])
+    error_message = "authentication lists keys, oauth, google, kubernetes or anonymous, separated by commas; cloudrun and iap need Google's proxies in front."
+  }
+}
+
+variable "autopilot" {
+  description = "Whether Google keeps the nodes (Autopilot). Otherwise a Standard cluster with nodes of one's own."
+  type        = bool
+  default     = true
+}
+
+variable "backup_days" {
+  description = "Days for which daily backups of Firestore are kept."
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = var.backup_days >= 1 && var.backup_days <= 98
+    error_message = "backup_days is from 1 to 98 (14 weeks, as long as Firestore keeps any)."
+  }
+}
+
+variable "bake" {
+  description = "Seconds to wait and watch after a release is rolled out."
+  type        = string
+  default     = "1800"
+
+  validation {
+    condition     = can(regex("^[0-9]{1,5}$", var.bake)) && try(tonumber(var.bake) <= 7200, false)
+    error_message = "bake is a whole number of seconds up to 7200, so that both bakes fit into the build's timeout."
+  }
+}
+
+variable "billing_account" {
+  description = "Billing account for the budget, such as 012345-6789AB-CDEF01; empty for no budget."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.billing_account == "" || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "billing_account looks like 012345-6789AB-CDEF01."
+  }
+}
+
+variable "calls_per_instance_second" {
+  description = "Calls that one instance serves in a second on average, for the cost table."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.calls_per_instance_second > 0
+    error_message = "calls_per_instance_second is more than 0."
+  }
+}
+
+variable "domain" {
+  description = "Host name, such as mcp.example.com; the gateway has TLS alone."
+  type        = string
+
+  validation {
+    condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain is a host name such as mcp.example.com, without https://."
+  }
+}
+
+variable "emails" {
+  description = "E-mail addresses that are told of outages and the budget."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for e in var.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", e))])
+    error_message = "emails are e-mail addresses."
+  }
+}
+
+variable "environment" {
+  description = "Name of the environment. production is protected against destruction; others have their name in that of all that is made."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{0,10}$", var.environment))
+    error_message = "environment is up to 11 small letters and digits, such as staging."
+  }
+}
+
+variable "firestore_location" {
+  description = "Location of the database, a region or a multi-region such as nam5; null for the region. It can't be changed later."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.firestore_location == null || can(regex("^[a-z]+[0-9]+$|^[a-z]+-[a-z]+[0-9]+$", var.firestore_location))
+    error_message = "firestore_location looks like us-central1 or nam5."
+  }
+}
+
+variable "monthly_budget" {
+  description = "Amount a month at which the budget alerts, in the billing account's currency."
+  type        = number
+  default     = 200
+
+  validation {
+    condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "monthly_budget is a whole number of at least 1."
+  }
+}
+
+variable "nodes" {
+  description = "Machine type, fewest and most nodes of a Standard cluster."
+  type        = object({ machine_type = string, min = number, max = number })
+  default     = { machine_type = "n1-standard-2", min = 3, max = 10 }
+
+  validation {
+    condition     = var.nodes.min >= 1 && var.nodes.max >= var.nodes.min
+    error_message = "nodes.min is at least 1, and nodes.max at least min."
+  }
+}
+
+variable "operators" {
+  description = "Address ranges in CIDR form from which the cluster's API is reached at its public address, by name. None is needed for its DNS name, which goes by IAM."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for r in values(var.operators) : can(cidrnetmask(r)) && r != "0.0.0.0/0"])
+    error_message = "operators are IPv4 ranges such as 192.0.2.0/24, and never everyone."
+  }
+}
+
+variable "policy" {
+  description = "Rules in CEL as YAML, for POLICY_FILE; empty for none."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.policy == "" || can(yamldecode(var.policy).rules)
+    error_message = "policy is YAML with rules, as in the README."
+  }
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project is a project id, 6 to 30 small letters, digits and dashes."
+  }
+}
+
+variable "project_number" {
+  description = "Project number, as gcloud projects describe PROJECT says it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{6,20}$", var.project_number))
+    error_message = "project_number is a number: gcloud projects describe PROJECT --format 'value(projectNumber)'."
+  }
+}
+
+variable "protected" {
+  description = "Whether cluster, Redis, Firestore and secrets refuse to be destroyed, and a person must approve releases; null for production alone."
+  type        = bool
+  default     = null
+}
+
+variable "ranges" {
+  description = "Address ranges in CIDR form of nodes and instances, pods, and Kubernetes services."
+  type        = object({ nodes = string, pods = string, services = string })
+  default     = { nodes = "10.10.0.0/22", pods = "10.20.0.0/16", services = "10.30.0.0/20" }
+
+  validation {
+    condition     = alltrue([for r in values(var.ranges) : can(cidrnetmask(r))])
+    error_message = "ranges are IPv4 ranges such as 10.10.0.0/22."
+  }
+}
+
+variable "redis_highly_available" {
+  description = "Whether Redis has a replica that takes over within seconds."
+  type        = bool
+  default     = true
+}
+
+variable "redis_memory_gb" {
+  description = "Memory of Redis in GB."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.redis_memory_gb >= 1 && var.redis_memory_gb <= 300
+    error_message = "redis_memory_gb is from 1 to 300."
+  }
+}
+
+variable "region" {
+  description = "Region."
+  type        = string
+  default     = "us-central1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region looks like us-central1."
+  }
+}
+
+variable "repository" {
+  description = "Source repository whose tags are released: its URL and the name of a Cloud Build connection that exists; or, for a new one to GitHub, the installation id of Cloud Build's app and the secret that holds the token. null for no trigger."
+  type = object({
+    url                 = string
+    connection          = optional(string, "")
+    github_installation = optional(number)
+    github_token_secret = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.repository == null ? true : can(regex("^https://.+\\.git$", var.repository.url))
+    error_message = "repository.url looks like https://github.com/OWNER/REPOSITORY.git."
+  }
+  validation {
+    condition     = var.repository == null ? true : var.repository.connection != "" || (var.repository.github_installation != null && var.repository.github_token_secret != null)
+    error_message = "repository needs a connection, or github_installation and github_token_secret to make one."
+  }
+}
+
+variable "settings" {
+  description = "Further settings of the function, such as LOG_LEVEL. Those that are made here can't be among them."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE or GOOGLE_CLOUD_PROJECT: they follow from other variables, or are secret."
+  }
+}
+
+variable "shares_cloudrun" {
+  description = "Whether network, Redis, Firestore, secrets, images and certificate are those that infra/cloudrun made for the same environment, with a domain."
+  type        = bool
+  default     = false
+}
+
+variable "zone" {
+  description = "Zone of a Standard cluster."
+  type        = string
+  default     = "us-central1-a"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+-[a-z]$", var.zone))
+    error_message = "zone looks like us-central1-a."
+  }
+  validation {
+    condition     = startswith(var.zone, "${var.region}-")
+    error_message = "zone must be in the region, where the subnetwork is."
+  }
+}

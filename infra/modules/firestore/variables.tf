@@ -1,0 +1,24 @@
+variable "backup_days" {
+  description = "Days for which daily backups are kept."
+  type        = number
+}
+
+variable "name" {
+  description = "Name of the database."
+  type        = string
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+}
+
+variable "protected" {
+  description = "Whether it refuses to be destroyed, and is backed up weekly too."
+  type        = bool
+}
+
+variable "region" {
+  description = "Location, a region or a multi-region such as nam5."
+  type        = string
+}

@@ -1,0 +1,14 @@
+variable "database" {
+  description = "Firestore database that it reads and writes."
+  type        = string
+}
+
+variable "name" {
+  description = "Name of the account, 6 to 30 letters, digits and dashes."
+  type        = string
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+}

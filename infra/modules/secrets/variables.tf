@@ -1,0 +1,40 @@
+variable "name" {
+  description = "Prefix of the names."
+  type        = string
+}
+
+variable "names" {
+  description = "Which secrets there are: keys, redis-ca and redis-url, and api-keys and policy where they are used."
+  type        = set(string)
+}
+
+variable "policy" {
+  description = "Rules in YAML."
+  type        = string
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+}
+
+variable "protected" {
+  description = "Whether they refuse to be destroyed."
+  type        = bool
+}
+
+variable "reader" {
+  description = "Who may read them, as a member of IAM."
+  type        = string
+}
+
+variable "redis_ca" {
+  description = "REDIS_CA."
+  type        = string
+}
+
+variable "redis_url" {
+  description = "REDIS_URL, password included."
+  type        = string
+  sensitive   = true
+}

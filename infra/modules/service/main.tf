@@ -1,0 +1,130 @@
+# One function on Cloud Run. Releases bring new images and move traffic between revisions; here is all the rest.
+
+locals {
+  # A change of a secret that is mounted as a file is followed; one in a variable needs a new revision.
+  files = { for k, f in { "api-keys" = "API_KEYS_FILE", "policy" = "POLICY_FILE" } : k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k) }
+  variables = {
+    "ERLMCP_KEYS" = var.secrets["keys"]
+    "REDIS_URL"   = var.secrets["redis-url"]
+  }
+}
+
+resource "google_cloud_run_v2_service" "this" {
+  project             = var.project
+  name                = var.name
+  location            = var.region
+  ingress             = var.ingress
+  deletion_protection = var.protected
+  custom_audiences    = var.audiences
+  labels              = var.labels
+
+  template {
+    service_account                  = var.account
+    timeout                          = "${var.timeout}s"
+    max_instance_request_concurrency = var.concurrency
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
+    labels                           = var.labels
+
+    scaling {
+      min_instance_count = var.instances.min
+      max_instance_count = var.instances.max
+    }
+
+    vpc_access {
+      egress = "PRIVATE_RANGES_ONLY"
+      network_interfaces {
+        network    = var.network
+        subnetwork = var.subnetwork
+      }
+    }
+
+    containers {
+      image = var.image
+
+      ports {
+        container_port = 8080
+      }
+
+      resources {
+        limits            = { cpu = var.cpu, memory = var.memory }
+        cpu_idle          = var.billing == "request"
+        startup_cpu_boost = true
+      }
+
+      # A round trip to Redis: Direct VPC egress may take a minute to connect.
+      startup_probe {
+        period_seconds    = 2
+        timeout_seconds   = 2
+        failure_threshold = 60
+        http_get {
+          path = "/startup"
+        }
+      }
+
+      liveness_probe {
+        initial_delay_seconds = 30
+        period_seconds        = 10
+        timeout_seconds       = 5
+        http_get {
+          path = "/health"
+        }
+      }
+
+      dynamic "env" {
+        for_each = merge(var.settings, { for f in local.files : f.variable => "/secrets/${f.secret}/value" })
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = local.variables
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value
+              version = "latest"
+            }
+          }
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = local.files
+        content {
+          name       = volume_mounts.key
+          mount_path = "/secrets/${volume_mounts.value.secret}"
+        }
+      }
+    }
+
+    dynamic "volumes" {
+      for_each = local.files
+      content {
+        name = volumes.key
+        secret {
+          secret = volumes.value.secret
+          items {
+            path    = "value"
+            version = "latest"
+          }
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    ignore_changes = [client, client_version, template[0].revision, template[0].containers[0].image, traffic]
+  }
+}
+
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = toset(var.public ? ["allUsers"] : var.invokers)
+  project  = var.project
+  location = var.region
+  name     = google_cloud_run_v2_service.this.name
+  role     = "roles/run.invoker"
+  member   = each.value
+}

@@ -1,0 +1,104 @@
+variable "account" {
+  description = "E-mail address of the service account that it runs as."
+  type        = string
+}
+
+variable "audiences" {
+  description = "Audiences of callers' ID tokens beside its own URL."
+  type        = list(string)
+}
+
+variable "billing" {
+  description = "instance (CPU always) or request (CPU while a request is served)."
+  type        = string
+}
+
+variable "concurrency" {
+  description = "Requests at a time of one instance."
+  type        = number
+}
+
+variable "cpu" {
+  description = "CPUs of an instance."
+  type        = string
+}
+
+variable "image" {
+  description = "Image of the first revision; releases bring later ones."
+  type        = string
+}
+
+variable "ingress" {
+  description = "INGRESS_TRAFFIC_ALL, INGRESS_TRAFFIC_INTERNAL_ONLY or INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER."
+  type        = string
+}
+
+variable "instances" {
+  description = "Fewest and most instances."
+  type        = object({ min = number, max = number })
+}
+
+variable "invokers" {
+  description = "Members of IAM that may call it."
+  type        = list(string)
+}
+
+variable "labels" {
+  description = "Labels, for reports of cost."
+  type        = map(string)
+}
+
+variable "memory" {
+  description = "Memory of an instance."
+  type        = string
+}
+
+variable "name" {
+  description = "Name of the service."
+  type        = string
+}
+
+variable "network" {
+  description = "Id of the network in which Redis is."
+  type        = string
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+}
+
+variable "protected" {
+  description = "Whether it refuses to be destroyed."
+  type        = bool
+}
+
+variable "public" {
+  description = "Whether Cloud Run lets everyone in, so that AUTHENTICATION alone decides."
+  type        = bool
+}
+
+variable "region" {
+  description = "Region."
+  type        = string
+}
+
+variable "secrets" {
+  description = "Secret ids of keys, redis-url and, where there are, api-keys and policy."
+  type        = map(string)
+}
+
+variable "settings" {
+  description = "Environment variables that are no secrets."
+  type        = map(string)
+}
+
+variable "subnetwork" {
+  description = "Id of the subnetwork from which instances reach Redis."
+  type        = string
+}
+
+variable "timeout" {
+  description = "Seconds that a request may take."
+  type        = number
+}
