@@ -18,7 +18,7 @@ locals {
   registry        = var.shares_cloudrun ? local.name : module.registry[0].repository
   account         = "${local.name}@${var.project}.iam.gserviceaccount.com"
   account_name    = var.shares_cloudrun ? "projects/${var.project}/serviceAccounts/${local.account}" : module.identity[0].account
-  certificate_map = var.shares_cloudrun ? local.name : reverse(split("/", module.certificate[0].map))[0]
+  certificate_map = local.name
 }
 
 resource "google_project_service" "this" {

@@ -1,0 +1,322 @@
+// Package infra checks the Terraform of both compositions without a cloud: form, types, each combination of variables that
+// the documents offer, and what the real provider plans to make, held against rules.
+package infra
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const root = "../../../"
+
+// source copies what Terraform reads to a folder of its own, where it may leave its files, with the state beside it.
+func source(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, tree := range []string{"infra", "function/internal/firestoredb"} {
+		if err := os.CopyFS(filepath.Join(dir, tree), os.DirFS(root+tree)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range compositions {
+		if err := os.WriteFile(filepath.Join(dir, "infra", c, "backend_override.tf"), []byte("terraform {\n  backend \"local\" {}\n}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+var compositions = []string{"cloudrun", "gke"}
+
+func terraform(t *testing.T, dir string, args ...string) []byte {
+	t.Helper()
+	path, err := exec.LookPath("terraform")
+	if err != nil {
+		t.Fatal("terraform is not installed: https://developer.hashicorp.com/terraform/install, 1.11 or later")
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TF_IN_AUTOMATION=1", "GOOGLE_OAUTH_ACCESS_TOKEN=x", "CHECKPOINT_DISABLE=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("terraform %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.Bytes())
+	}
+	return out
+}
+
+func TestForm(t *testing.T) {
+	if out := terraform(t, root+"infra", "fmt", "-check", "-recursive", "-diff", "-no-color"); len(out) > 0 {
+		t.Errorf("terraform fmt -recursive infra:\n%s", out)
+	}
+}
+
+func TestCombinations(t *testing.T) {
+	dir := source(t)
+	for _, c := range compositions {
+		at := filepath.Join(dir, "infra", c)
+		terraform(t, at, "init", "-input=false", "-no-color")
+		terraform(t, at, "validate", "-no-color")
+		t.Logf("%s", terraform(t, at, "test", "-no-color"))
+	}
+}
+
+// TestVariablesAreDescribed holds for each variable of the compositions that it is described, and validated unless its type
+// leaves nothing to check.
+func TestVariablesAreDescribed(t *testing.T) {
+	blocks := regexp.MustCompile(`(?ms)^variable "(\w+)" \{\n(.*?)^\}`)
+	for _, c := range compositions {
+		text, err := os.ReadFile(root + "infra/" + c + "/variables.tf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, b := range blocks.FindAllStringSubmatch(string(text), -1) {
+			names = append(names, b[1])
+			if !strings.Contains(b[2], "description = ") {
+				t.Errorf("%s: %s is not described", c, b[1])
+			}
+			if !strings.Contains(b[2], "validation {") && !regexp.MustCompile(`type +\s*= bool`).MatchString(b[2]) {
+				t.Errorf("%s: %s is not validated", c, b[1])
+			}
+		}
+		if len(names) < 10 || !slices.IsSorted(names) {
+			t.Errorf("%s: variables are not in order: %v", c, names)
+		}
+	}
+}
+
+// A plan is what terraform show -json says of one.
+type plan struct {
+	PlannedValues struct {
+		Outputs    map[string]struct{ Value any } `json:"outputs"`
+		RootModule module                         `json:"root_module"`
+	} `json:"planned_values"`
+}
+
+type module struct {
+	Resources []resource
+	Children  []module `json:"child_modules"`
+}
+
+type resource struct {
+	Address, Type string
+	Values        map[string]any
+}
+
+func (m module) all() []resource {
+	out := m.Resources
+	for _, c := range m.Children {
+		out = append(out, c.all()...)
+	}
+	return out
+}
+
+// at follows a path such as "template.0.containers".
+func (r resource) at(path string) any {
+	var v any = r.Values
+	for key := range strings.SplitSeq(path, ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[key]
+		case []any:
+			if key != "0" || len(x) == 0 {
+				return nil
+			}
+			v = x[0]
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+func planned(t *testing.T, dir, composition string, variables map[string]string) plan {
+	t.Helper()
+	at := filepath.Join(dir, "infra", composition)
+	args := []string{"plan", "-input=false", "-no-color", "-out=tfplan"}
+	for k, v := range variables {
+		args = append(args, "-var", k+"="+v)
+	}
+	terraform(t, at, args...)
+	var p plan
+	if err := json.Unmarshal(terraform(t, at, "show", "-json", "tfplan"), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// sets of variables with the rules that hold for them beside those that hold for all.
+var sets = []struct {
+	name, composition string
+	variables         map[string]string
+	production        bool
+	public            bool
+	rules             []rule
+}{
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released}},
+	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released}},
+	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
+		"settings", `{OAUTH_ISSUERS="https://login.example.com"}`), true, true, []rule{behindBalancer}},
+	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes}},
+	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false"), true, false, []rule{privateNodes, guidesNodes}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes}},
+}
+
+func cloudrun(environment string) map[string]string {
+	return with(gke(environment), "image", "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.7.0", "domain", "",
+		"repository", `{url="https://github.com/example/erlmcp.git",github_installation=1234,github_token_secret="github-token"}`)
+}
+
+func gke(environment string) map[string]string {
+	return map[string]string{
+		"project": "my-project", "project_number": "123456789012", "environment": environment, "domain": "mcp.example.com",
+		"emails": `["oncall@example.com"]`, "billing_account": "012345-6789AB-CDEF01",
+	}
+}
+
+func with(m map[string]string, pairs ...string) map[string]string {
+	out := map[string]string{}
+	for k, v := range m {
+		out[k] = v
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		out[pairs[i]] = pairs[i+1]
+	}
+	return out
+}
+
+func TestPlans(t *testing.T) {
+	dir := source(t)
+	for _, c := range compositions {
+		terraform(t, filepath.Join(dir, "infra", c), "init", "-input=false", "-no-color")
+	}
+	for _, s := range sets {
+		t.Run(s.name, func(t *testing.T) {
+			p := planned(t, dir, s.composition, s.variables)
+			resources := p.PlannedValues.RootModule.all()
+			if len(resources) < 15 {
+				t.Fatalf("%d resources", len(resources))
+			}
+			for _, r := range append(slices.Clone(always), s.rules...) {
+				if fault := r(resources); fault != "" {
+					t.Error(fault)
+				}
+			}
+			if s.production {
+				if fault := protected(resources); fault != "" {
+					t.Error(fault)
+				}
+			}
+			if !s.public {
+				if fault := closed(resources); fault != "" {
+					t.Error(fault)
+				}
+			}
+		})
+	}
+}
+
+// TestRulesCanFail breaks one thing at a time in a plan that is in order.
+func TestRulesCanFail(t *testing.T) {
+	dir := source(t)
+	terraform(t, filepath.Join(dir, "infra/cloudrun"), "init", "-input=false", "-no-color")
+	resources := planned(t, dir, "cloudrun", cloudrun("production")).PlannedValues.RootModule.all()
+	text, _ := json.Marshal(resources)
+	for _, c := range []struct {
+		old, new string
+		rule     rule
+	}{
+		{`"roles/datastore.user"`, `"roles/editor"`, noPrimitiveRoles},
+		{`"google_redis_instance"`, `"google_service_account_key"`, noKeyFiles},
+		{`"SERVER_AUTHENTICATION"`, `"DISABLED"`, redisIsSafe},
+		{`"noeviction"`, `"allkeys-lru"`, redisIsSafe},
+		{`"STANDARD_HA"`, `"BASIC"`, redisIsSafe},
+		{`"DELETE_PROTECTION_ENABLED"`, `"DELETE_PROTECTION_DISABLED"`, protected},
+		{`"deletion_protection":true`, `"deletion_protection":false`, protected},
+		{`"serviceAccount:service-123456789012@gcp-sa-monitoring-notification.iam.gserviceaccount.com"`, `"allUsers"`, closed},
+		{`"POINT_IN_TIME_RECOVERY_ENABLED"`, `"POINT_IN_TIME_RECOVERY_DISABLED"`, firestoreIsKept},
+		{`"erlmcp-quotas"`, `"quotas"`, firestoreIsKept},
+		{`"/startup"`, `"/health"`, probed},
+		{`"cpu_idle":false`, `"cpu_idle":true`, scalesToZero},
+		{`"cloudbuild.yaml"`, `"other.yaml"`, released},
+		{`roles/run.developer`, `roles/run.admin`, released},
+	} {
+		broken := strings.ReplaceAll(string(text), c.old, c.new)
+		if broken == string(text) {
+			t.Errorf("the plan holds no %s", c.old)
+		}
+		var rs []resource
+		if err := json.Unmarshal([]byte(broken), &rs); err != nil {
+			t.Fatal(err)
+		}
+		if c.rule(rs) == "" {
+			t.Errorf("nobody minds %s in place of %s", c.new, c.old)
+		}
+		if fault := c.rule(resources); fault != "" {
+			t.Errorf("unbroken: %s", fault)
+		}
+	}
+}
+
+// TestGenerated keeps the kustomization of a plan for the check of the manifests, which joins it to them.
+func TestGenerated(t *testing.T) {
+	dir := source(t)
+	terraform(t, filepath.Join(dir, "infra/gke"), "init", "-input=false", "-no-color")
+	p := planned(t, dir, "gke", with(gke("staging"), "authentication", "keys", "policy", "rules: []"))
+	text, ok := p.PlannedValues.Outputs["kustomization"].Value.(string)
+	if !ok {
+		t.Fatal("the plan does not know the output kustomization")
+	}
+	want, _ := os.ReadFile("../kubernetes/testdata/staging/kustomization.yaml")
+	if text != string(want) {
+		if os.Getenv("UPDATE") == "" {
+			t.Fatalf("testdata/staging is another (UPDATE=1 writes it):\n%s", text)
+		}
+		if err := os.WriteFile("../kubernetes/testdata/staging/kustomization.yaml", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []string{"keys", "redis-url", "redis-ca", "api-keys", "policy"} {
+		if v, _ := p.PlannedValues.Outputs["secrets"].Value.(map[string]any); v[s] != "erlmcp-staging-"+s {
+			t.Errorf("secret %s: %v", s, v[s])
+		}
+	}
+}
+
+// A rule says what is wrong with resources, "" for nothing.
+type rule func([]resource) string
+
+// each holds a rule for all resources of some types, of which there must be.
+func each(rs []resource, types string, wrong func(resource) string) string {
+	var faults []string
+	found := false
+	for _, r := range rs {
+		if slices.Contains(strings.Fields(types), r.Type) {
+			found = true
+			if w := wrong(r); w != "" {
+				faults = append(faults, r.Address+": "+w)
+			}
+		}
+	}
+	if !found {
+		return "no " + types
+	}
+	return strings.Join(faults, "\n")
+}
+
+func must(r resource, path string, want any) string {
+	if got := r.at(path); fmt.Sprint(got) != fmt.Sprint(want) {
+		return fmt.Sprintf("%s is %v, want %v", path, got, want)
+	}
+	return ""
+}

@@ -1,0 +1,187 @@
+package infra
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// always are the rules for every plan.
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched}
+
+// noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
+func noPrimitiveRoles(rs []resource) string {
+	project := []string{"roles/datastore.user", "roles/logging.logWriter", "roles/container.developer", "roles/container.defaultNodeServiceAccount"}
+	var faults []string
+	for _, r := range rs {
+		role, _ := r.Values["role"].(string)
+		switch {
+		case role == "roles/owner" || role == "roles/editor" || role == "roles/viewer":
+			faults = append(faults, r.Address+": primitive role "+role)
+		case strings.HasSuffix(r.Type, "_iam_binding") || strings.HasSuffix(r.Type, "_iam_policy"):
+			faults = append(faults, r.Address+": takes a role from all others")
+		case r.Type == "google_project_iam_member" && !slices.Contains(project, role):
+			faults = append(faults, r.Address+": "+role+" over the whole project")
+		case role == "roles/datastore.user" && r.at("condition.0.expression") == nil:
+			faults = append(faults, r.Address+": on every database")
+		}
+	}
+	return strings.Join(faults, "\n")
+}
+
+func noKeyFiles(rs []resource) string {
+	for _, r := range rs {
+		if r.Type == "google_service_account_key" || r.Type == "google_storage_hmac_key" {
+			return r.Address + ": a key that could be lost"
+		}
+	}
+	return ""
+}
+
+func has(rs []resource, kind string) bool {
+	return slices.ContainsFunc(rs, func(r resource) bool { return r.Type == kind })
+}
+
+func redisIsSafe(rs []resource) string {
+	if !has(rs, "google_redis_instance") { // shared
+		return ""
+	}
+	return each(rs, "google_redis_instance", func(r resource) string {
+		return must(r, "transit_encryption_mode", "SERVER_AUTHENTICATION") + must(r, "auth_enabled", true) +
+			must(r, "redis_configs.maxmemory-policy", "noeviction") + must(r, "tier", "STANDARD_HA") +
+			must(r, "connect_mode", "PRIVATE_SERVICE_ACCESS")
+	})
+}
+
+func firestoreIsKept(rs []resource) string {
+	if !has(rs, "google_firestore_database") {
+		return ""
+	}
+	return each(rs, "google_firestore_database", func(r resource) string {
+		return must(r, "point_in_time_recovery_enablement", "POINT_IN_TIME_RECOVERY_ENABLED")
+	}) + each(rs, "google_firestore_backup_schedule", func(r resource) string {
+		if r.Values["retention"] == nil {
+			return "no retention"
+		}
+		return ""
+	}) + each(rs, "google_firestore_field", func(r resource) string {
+		return must(r, "collection", "erlmcp-quotas") + must(r, "field", "expires")
+	})
+}
+
+func probed(rs []resource) string {
+	if !has(rs, "google_cloud_run_v2_service") {
+		return ""
+	}
+	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
+		return must(r, "template.0.containers.0.startup_probe.0.http_get.0.path", "/startup") +
+			must(r, "template.0.containers.0.liveness_probe.0.http_get.0.path", "/health") +
+			must(r, "template.0.vpc_access.0.egress", "PRIVATE_RANGES_ONLY")
+	})
+}
+
+// scopedAccounts wants a service account for everything that runs, and none of Google's defaults.
+func scopedAccounts(rs []resource) string {
+	for _, r := range rs {
+		if a, _ := r.Values["service_account"].(string); strings.Contains(a, "compute@developer") || strings.Contains(a, "appspot") {
+			return r.Address + ": runs as " + a
+		}
+	}
+	return each(rs, "google_service_account", func(r resource) string { return "" })
+}
+
+func tlsAlone(rs []resource) string {
+	for _, r := range rs {
+		switch r.Type {
+		case "google_compute_target_http_proxy":
+			return r.Address + ": speaks in the clear"
+		case "google_compute_global_forwarding_rule":
+			if w := must(r, "port_range", "443"); w != "" {
+				return r.Address + ": " + w
+			}
+		case "google_compute_ssl_policy":
+			if w := must(r, "min_tls_version", "TLS_1_2"); w != "" {
+				return r.Address + ": " + w
+			}
+		}
+	}
+	return ""
+}
+
+func watched(rs []resource) string {
+	return each(rs, "google_monitoring_uptime_check_config", func(r resource) string {
+		return must(r, "http_check.0.path", "/health") + must(r, "http_check.0.validate_ssl", true)
+	}) + each(rs, "google_billing_budget", func(r resource) string { return "" })
+}
+
+// protected is for production.
+func protected(rs []resource) string {
+	return each(rs, "google_redis_instance google_secret_manager_secret google_cloud_run_v2_service google_container_cluster", func(r resource) string {
+		return must(r, "deletion_protection", true)
+	}) + each(rs, "google_firestore_database", func(r resource) string {
+		return must(r, "delete_protection_state", "DELETE_PROTECTION_ENABLED")
+	})
+}
+
+// closed is for all that was not asked to be public.
+func closed(rs []resource) string {
+	for _, r := range rs {
+		if m := fmt.Sprint(r.Values["member"]); m == "allUsers" || m == "allAuthenticatedUsers" {
+			return r.Address + ": lets in " + m
+		}
+		if strings.Contains(r.Type, "firewall") && strings.Contains(fmt.Sprint(r.Values["source_ranges"]), "0.0.0.0/0") {
+			return r.Address + ": lets in everyone"
+		}
+	}
+	return ""
+}
+
+func scalesToZero(rs []resource) string {
+	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
+		return must(r, "template.0.scaling.0.min_instance_count", 0) + must(r, "template.0.scaling.0.max_instance_count", 100) +
+			must(r, "template.0.containers.0.resources.0.cpu_idle", false) +
+			must(r, "template.0.containers.0.resources.0.limits.cpu", "1") + must(r, "template.0.containers.0.resources.0.limits.memory", "1Gi") +
+			must(r, "template.0.timeout", "3600s")
+	})
+}
+
+// released wants the trigger on a tag, and what its account may do.
+func released(rs []resource) string {
+	fault := each(rs, "google_cloudbuild_trigger", func(r resource) string {
+		return must(r, "filename", "cloudbuild.yaml") + must(r, "repository_event_config.0.push.0.tag", `^v[0-9]+\.[0-9]+\.[0-9]+$`)
+	})
+	var roles []string
+	for _, r := range rs {
+		if strings.HasPrefix(r.Address, "module.release") && r.Values["role"] != nil {
+			roles = append(roles, fmt.Sprint(r.Values["role"]))
+		}
+	}
+	slices.Sort(roles)
+	want := []string{"roles/artifactregistry.writer", "roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser",
+		"roles/logging.logWriter", "roles/run.developer", "roles/run.invoker", "roles/secretmanager.secretAccessor"}
+	if !slices.Equal(roles, want) {
+		fault += fmt.Sprintf("the release may %v, want %v", roles, want)
+	}
+	return fault
+}
+
+func behindBalancer(rs []resource) string {
+	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
+		return must(r, "ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER")
+	}) + each(rs, "google_compute_target_https_proxy", func(r resource) string { return "" })
+}
+
+func privateNodes(rs []resource) string {
+	return each(rs, "google_container_cluster", func(r resource) string {
+		return must(r, "private_cluster_config.0.enable_private_nodes", true) + must(r, "gateway_api_config.0.channel", "CHANNEL_STANDARD")
+	})
+}
+
+func guidesNodes(rs []resource) string {
+	return each(rs, "google_container_node_pool", func(r resource) string {
+		return must(r, "node_config.0.machine_type", "n1-standard-2") + must(r, "autoscaling.0.min_node_count", 3) + must(r, "autoscaling.0.max_node_count", 10) +
+			must(r, "node_config.0.workload_metadata_config.0.mode", "GKE_METADATA")
+	}) + each(rs, "google_container_cluster", func(r resource) string {
+		return must(r, "workload_identity_config.0.workload_pool", "my-project.svc.id.goog") + must(r, "location", "us-central1-a")
+	})
+}
