@@ -31,12 +31,12 @@ output "image" {
 }
 
 output "kustomization" {
-  description = "What joins workload/ to this environment; infra/deploy writes it to workload/environments/ENV/kustomization.yaml."
+  description = "What joins workload/ to this environment; infra/deploy writes it to environments/ENV/kustomization.yaml."
   value = yamlencode({
     apiVersion = "kustomize.config.k8s.io/v1beta1"
     kind       = "Kustomization"
     namespace  = "erlmcp"
-    resources  = ["../.."]
+    resources  = ["../../workload"]
     configMapGenerator = [{
       name     = "erlmcp-settings"
       behavior = "merge"
