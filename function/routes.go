@@ -42,6 +42,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
 		return
 	}
+	if s.redis != nil && s.governor != nil && (!s.gate.Ready() || len(s.gate.Degraded()) > 0) {
+		s.governor.Warm() // whether it is still so: without calls nobody else asks
+	}
 	if !s.gate.Ready() {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered"})
 		return
@@ -67,9 +70,6 @@ func (s *Server) startup(w http.ResponseWriter, r *http.Request) {
 			s.logger.Warn("no answer from Redis yet", "error", err)
 			answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: no answer from Redis yet"})
 			return
-		}
-		if !s.gate.Ready() || len(s.gate.Degraded()) > 0 {
-			s.governor.Warm()
 		}
 	}
 	s.ready(w, r)

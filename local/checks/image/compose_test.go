@@ -1,6 +1,7 @@
 package image
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,9 +60,12 @@ func standIn(t *testing.T, name string, files map[string]string, programs ...str
 		run(t, ".", nil, "cp", "-L", from, filepath.Join(dir, to))
 	}
 	for _, p := range programs {
-		path, err := exec.LookPath(p)
-		if err != nil {
-			t.Fatal(err)
+		path := p
+		if !filepath.IsAbs(p) {
+			var err error
+			if path, err = exec.LookPath(p); err != nil {
+				t.Fatal(err)
+			}
 		}
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
@@ -100,8 +104,17 @@ func services(t *testing.T) (override string) {
 	standIn(t, "gcr.io/google.com/cloudsdktool/google-cloud-cli:emulators", map[string]string{
 		"usr/bin/gcloud": "#!/bin/sh\nexec " + home + "/bin/java -Xmx512m -cp /emulator.jar com.google.cloud.datastore.emulator.firestore.CloudFirestore start --host=0.0.0.0 --port=8200\n",
 	}, "dash", "curl", home+"/bin/java", home+"/lib/server/libjvm.so", home+"/lib/libnio.so", home+"/lib/libzip.so")
-	return fmt.Sprintf("services:\n  balancer:\n    command: [haproxy, -f, /usr/local/etc/haproxy/haproxy.cfg]\n"+
-		"  firestore:\n    volumes: [%q, %q, %q]\n", home+":"+home+":ro", jar+":/emulator.jar:ro", "/etc:/host-etc:ro")
+	mounts := []string{home + ":" + home + ":ro", jar + ":/emulator.jar:ro"}
+	if debian := "/etc/" + strings.TrimSuffix(filepath.Base(home), "-amd64"); exists(debian) {
+		mounts = append(mounts, debian+":"+debian+":ro")
+	}
+	list, _ := json.Marshal(mounts)
+	return fmt.Sprintf("services:\n  balancer:\n    command: [haproxy, -f, /usr/local/etc/haproxy/haproxy.cfg]\n  firestore:\n    volumes: %s\n", list)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func emulator(t *testing.T) (jar, home string) {
@@ -124,14 +137,14 @@ func emulator(t *testing.T) (jar, home string) {
 
 // TestComposeUp brings the fleet up: both instances answer through the balancer, and green takes over without a failed call.
 func TestComposeUp(t *testing.T) {
-	compose := []string{"docker", "compose", "-f", file}
+	compose := []string{"docker", "compose", "-f", file, "--profile", "green"} // each service is named below
 	if offline {
 		build(t)
 		extra := filepath.Join(t.TempDir(), "override.yaml")
 		if err := os.WriteFile(extra, []byte(services(t)), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		compose = []string{"podman-compose", "-f", file, "-f", extra}
+		compose = []string{"podman-compose", "-p", "erlmcp", "-f", file, "-f", extra}
 	}
 	do := func(args ...string) { t.Helper(); run(t, ".", nil, compose[0], append(compose[1:], args...)...) }
 	t.Cleanup(func() {
@@ -141,7 +154,7 @@ func TestComposeUp(t *testing.T) {
 				t.Logf("%s: %s", c, logs)
 			}
 		}
-		exec.Command(compose[0], append(compose[1:], "--profile", "green", "down", "-t", "5")...).Run()
+		exec.Command(compose[0], append(compose[1:], "down", "-t", "5")...).Run()
 		exec.Command("sh", "-c", engine()+" rm -f -t 2 $("+engine()+" ps -aq --filter name=erlmcp_)").Run()
 	})
 	do("up", "-d", "redis", "firestore", "blue-1", "blue-2", "balancer")
@@ -182,7 +195,7 @@ func TestComposeUp(t *testing.T) {
 			}
 		}
 	}()
-	do("--profile", "green", "up", "-d", "green-1", "green-2")
+	do("up", "-d", "green-1", "green-2")
 	eventually(t, time.Minute, func() error { return ready("http://127.0.0.1:8082", `"ready"`) })
 	eventually(t, time.Minute, func() error {
 		if served(t, "green-2") == 0 {
