@@ -2,10 +2,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -17,7 +15,7 @@ const usage = `erlmcp %s: a governed MCP server
 
 Usage:
   erlmcp [serve]    serve until SIGTERM; settings come from the environment
-  erlmcp probe      exit 0 if the server at PORT is healthy
+  erlmcp probe      exit 0 if the server at PORT is healthy; erlmcp probe -h: whether one elsewhere serves
   erlmcp settings   list the settings
   erlmcp version    print the version
   erlmcp keys       make, list and revoke API keys: erlmcp keys -h
@@ -39,6 +37,11 @@ func main() {
 	case "kill", "limits":
 		operate(command, os.Args[2:])
 		return
+	case "probe":
+		if err := probe(os.Args[2:], os.Stdout); err != nil {
+			fail(err)
+		}
+		return
 	}
 	if len(os.Args) > 2 {
 		fail(fmt.Errorf("erlmcp %s takes no arguments", command))
@@ -46,10 +49,6 @@ func main() {
 	switch command {
 	case "serve":
 		function.Main(function.WithTools(function.Tools()...))
-	case "probe":
-		if err := probe(); err != nil {
-			fail(err)
-		}
 	case "settings":
 		settings(os.Stdout)
 	case "version":
@@ -66,29 +65,6 @@ func main() {
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, "erlmcp:", err)
 	os.Exit(1)
-}
-
-// probe asks the server on this machine for its health.
-func probe() error {
-	url, err := function.HealthURL(os.Getenv)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("not healthy: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("not healthy: %s answers %s", url, resp.Status)
-	}
-	return nil
 }
 
 func settings(w io.Writer) {

@@ -6,10 +6,12 @@ resource "google_service_account" "this" {
   display_name = "Releases of ${var.name}"
 }
 
+# It writes the build's log, and looks in the function's for errors while traffic moves.
 resource "google_project_iam_member" "logs" {
-  project = var.project
-  role    = "roles/logging.logWriter"
-  member  = google_service_account.this.member
+  for_each = toset(["roles/logging.logWriter", "roles/logging.viewer"])
+  project  = var.project
+  role     = each.value
+  member   = google_service_account.this.member
 }
 
 resource "google_artifact_registry_repository_iam_member" "writer" {
@@ -99,12 +101,13 @@ resource "google_cloudbuild_trigger" "tag" {
   }
 
   substitutions = {
-    _PLATFORM = var.cluster == "" ? "cloudrun" : "gke"
-    _REGION   = var.region
-    _SERVICE  = var.name
-    _CLUSTER  = var.cluster
-    _LOCATION = var.cluster_location
-    _BAKE     = var.bake
+    _REPOSITORY = "${var.region}-docker.pkg.dev/${var.project}/${var.registry}/erlmcp"
+    _PLATFORM   = var.cluster == "" ? "cloudrun" : "gke"
+    _REGION     = var.region
+    _SERVICE    = var.name
+    _CLUSTER    = var.cluster
+    _LOCATION   = var.cluster_location
+    _BAKE       = var.bake
   }
 
   approval_config {

@@ -163,7 +163,7 @@ func TestComposeUp(t *testing.T) {
 	eventually(t, time.Minute, func() error { _, err := call(url); return err })
 
 	calls := func(name string) int {
-		logs, _ := exec.Command(engine(), "exec", "erlmcp_"+name+"_1", "/erlmcp", "probe").CombinedOutput()
+		logs, _ := exec.Command(engine(), "exec", "erlmcp_"+name+"_1", "erlmcp", "probe").CombinedOutput()
 		if len(logs) > 0 {
 			t.Errorf("%s: %s", name, logs)
 		}

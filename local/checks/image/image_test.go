@@ -123,7 +123,7 @@ func TestImage(t *testing.T) {
 		exec.Command(engine(), "rm", "-f", id).Run()
 	})
 	eventually(t, 10*time.Second, func() error { _, err := call("http://127.0.0.1:" + port); return err })
-	run(t, ".", nil, engine(), "exec", id, "/erlmcp", "probe")
+	run(t, ".", nil, engine(), "exec", id, "erlmcp", "probe")
 
 	var inspected []struct {
 		State      struct{ Pid int }
@@ -137,7 +137,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := inspected[0]
-	if in.Config.User != "65532:65532" || !in.HostConfig.ReadonlyRootfs || strings.Join(in.Config.Healthcheck.Test, " ") != "CMD /erlmcp probe" {
+	if in.Config.User != "65532:65532" || !in.HostConfig.ReadonlyRootfs || strings.Join(in.Config.Healthcheck.Test, " ") != "CMD erlmcp probe" {
 		t.Errorf("%+v", in)
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", in.State.Pid))

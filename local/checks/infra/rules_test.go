@@ -11,7 +11,7 @@ var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, 
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
-	project := []string{"roles/datastore.user", "roles/logging.logWriter", "roles/container.developer", "roles/container.defaultNodeServiceAccount"}
+	project := []string{"roles/datastore.user", "roles/logging.logWriter", "roles/logging.viewer", "roles/container.developer", "roles/container.defaultNodeServiceAccount"}
 	var faults []string
 	for _, r := range rs {
 		role, _ := r.Values["role"].(string)
@@ -158,7 +158,7 @@ func released(rs []resource) string {
 	}
 	slices.Sort(roles)
 	want := []string{"roles/artifactregistry.writer", "roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser",
-		"roles/logging.logWriter", "roles/run.developer", "roles/run.invoker", "roles/secretmanager.secretAccessor"}
+		"roles/logging.logWriter", "roles/logging.viewer", "roles/run.developer", "roles/run.invoker", "roles/secretmanager.secretAccessor"}
 	if !slices.Equal(roles, want) {
 		fault += fmt.Sprintf("the release may %v, want %v", roles, want)
 	}
