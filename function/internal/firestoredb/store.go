@@ -137,7 +137,7 @@ func (s *Store) Change(ctx context.Context, change func(*governor.Orders) error)
 	return out, err
 }
 
-// quota is the document of what was drawn of a quota in a day.
+// quota is the document of what was drawn of a quota in a day; kept in: quotas
 type quota struct {
 	Format  int64     `firestore:"format"`
 	Used    int64     `firestore:"used"`
