@@ -125,6 +125,7 @@ type fleet struct {
 	t      *testing.T
 	binary string
 	env    []string // of the servers
+	ports  []string // of the servers, where they must stay the same
 	redis  *redisServer
 	proxy  *toxiproxy.Proxy
 	meter  *meter
@@ -149,9 +150,9 @@ func (r *redisServer) kill() {
 	r.cmd.Wait()
 }
 
-// newFleet starts a fleet, its Redis with more of an environment, its servers too.
-func newFleet(t *testing.T, redisEnv, env []string) *fleet {
-	f := &fleet{t: t, env: env, binary: filepath.Join(t.TempDir(), "fixture"), meter: &meter{live: map[string]int{}, asleep: map[string]bool{}}}
+// newFleet starts a fleet, its Redis with more of an environment, its servers too, and on these ports, if any.
+func newFleet(t *testing.T, redisEnv, env []string, ports ...string) *fleet {
+	f := &fleet{t: t, env: env, ports: ports, binary: filepath.Join(t.TempDir(), "fixture"), meter: &meter{live: map[string]int{}, asleep: map[string]bool{}}}
 	if out, err := exec.Command("go", "build", "-o", f.binary, "./fixture").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -212,6 +213,9 @@ func (f *fleet) start(i int) *process {
 	cmd := exec.Command(f.binary)
 	cmd.Env = append(os.Environ(), "PORT=0", "REDIS_URL=redis://"+f.proxy.Listen, "METER="+f.at, fmt.Sprint("NODE_NAME=n", i), "DRAIN_TIMEOUT=0s", "LOG_LEVEL=info")
 	cmd.Env = append(cmd.Env, f.env...)
+	if i < len(f.ports) {
+		cmd.Env = append(cmd.Env, "PORT="+f.ports[i])
+	}
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		f.t.Fatal(err)
