@@ -11,7 +11,8 @@ NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=fals
 BENCHFLAGS ?= -rounds 5 -calls 10000 -most 1.7 -together 2.2 -governed 1.5
 COSTROUNDS ?= 5
 
-.PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart
+.PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart \
+	infra kubernetes image rollout docs deploy destroy release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +27,7 @@ test: ## everything that needs only Go
 	$(GO) vet ./...
 	$(GO) test ./...
 
-check: lint race clients fork faults conformance fuzz coldstart bench ## all that CI runs
+check: lint race clients fork faults conformance infra kubernetes image rollout docs fuzz coldstart bench ## all that CI runs
 
 check-long: FUZZTIME = 60s
 check-long: BENCHFLAGS = -rounds 15 -most 1.4 -together 1.7 -governed 1.15
@@ -34,7 +35,7 @@ check-long: STRICT = -strict
 check-long: COSTROUNDS = 15
 check-long: SEEDS = 20000
 check-long: TRIALS = 3
-check-long: lint race simulate clients fork faults conformance fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
+check-long: lint race simulate clients fork faults conformance infra kubernetes image rollout docs fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -40; echo "run gofmt -w ." >&2; exit 1; }
@@ -48,9 +49,10 @@ $(TOOLS)/staticcheck: $(CHECKS)/go.mod
 race: redis-server ## the tests under the race detector, and on a real Redis
 	ERLMCP_REQUIRE_REDIS=1 $(GO) test -race -short ./...
 
-.PHONY: redis-server simulate
-redis-server:
-	@command -v redis-server >/dev/null || { apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; }
+# Debian's programs, where they are not installed.
+.PHONY: redis-server haproxy simulate
+redis-server haproxy:
+	@command -v $@ >/dev/null || { apt-get update -qq && apt-get install -y -qq $@ >/dev/null && { service $@ stop >/dev/null 2>&1 || true; }; }
 
 SEEDS ?= 1000
 # Figures as they are published; without it a busy machine gets leeway.
@@ -62,7 +64,7 @@ clients: ## real MCP clients against the server, and the official one through a 
 	cd $(CHECKS) && $(GO) test ./clients/... ./oauth/...
 
 TRIALS ?= 1
-faults: redis-server ## four processes on a real Redis, while things break
+faults: redis-server haproxy ## four processes on a real Redis, while things break
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 30m ./faults -trials $(TRIALS) $(STRICT) | grep -v '^=== '
 
 fork: ## the source with three tools of someone else's, built in every way
@@ -74,6 +76,44 @@ conformance: $(TOOLS)/suite/node_modules ## the official suite, against two inst
 
 $(TOOLS)/suite/node_modules: local/conformance/suite/package.json
 	mkdir -p $(TOOLS)/suite && cp $< $(TOOLS)/suite/ && cd $(TOOLS)/suite && $(NPM) && touch node_modules
+
+# What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.
+BESIDE   := $(abspath ../shared/tools)
+PROVIDED := $(if $(wildcard $(BESIDE)/setup),eval "$$($(BESIDE)/setup)" &&)
+export GCLOUD_LINT := $(wildcard $(BESIDE)/gcloud-lint)
+export CLOUDBUILD_CHECK := $(wildcard $(BESIDE)/cloudbuild-check)
+
+infra: $(TOOLS)/tflint ## Terraform: form, types, each combination of variables, plans against rules
+	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./infra
+	$(TOOLS)/tflint --chdir infra --recursive --config $(CURDIR)/infra/.tflint.hcl
+
+$(TOOLS)/tflint $(TOOLS)/ko $(TOOLS)/crane: $(CHECKS)/tools
+	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install $$(grep /$(@F)@ $<) && touch $@
+
+kubernetes: ## the manifests on a real API server: accepted, rolled out, undone, drained
+	$(PROVIDED) $(CHECKS)/kubernetes/run $(BESIDE)
+
+image: haproxy redis-server $(TOOLS)/ko $(TOOLS)/crane ## the image, locked down; a release of a tag; the composed fleet
+	$(if $(wildcard $(BESIDE)/containers),@command -v podman-compose debootstrap buildah >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq buildah podman runc podman-compose debootstrap >/dev/null 2>&1; })
+	$(if $(wildcard $(BESIDE)/containers),eval "$$($(BESIDE)/containers)" &&) export PATH="$(CURDIR)/$(TOOLS):$$PATH" && \
+		cd $(CHECKS) && $(GO) test -count=1 -v ./image | grep -v '^=== '
+
+rollout: ## the steps of a release, on a cloud that is played
+	cd $(CHECKS) && $(GO) test -count=1 ./rollout
+
+docs: ## every command of the documents, and cloudbuild.yaml
+	cd $(CHECKS) && $(GO) test -count=1 ./docs
+
+PLATFORM ?= cloudrun
+deploy: ## plan, show and apply infra for ENV, on PLATFORM cloudrun or gke
+	infra/deploy "$(ENV)" $(PLATFORM)
+
+destroy: ## say what stays, show what goes, and destroy ENV on PLATFORM
+	infra/destroy "$(ENV)" $(PLATFORM)
+
+release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
+	KO=$(CURDIR)/$(TOOLS)/ko local/release $(TAG)
 
 FUZZTIME ?= 5s
 FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit

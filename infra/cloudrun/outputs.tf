@@ -21,6 +21,11 @@ output "cost" {
   value       = module.cost.table
 }
 
+output "deployed_image" {
+  description = "Image that the service was made with."
+  value       = module.service.image
+}
+
 output "image" {
   description = "Name of the image, without a tag."
   value       = module.registry.image

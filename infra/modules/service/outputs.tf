@@ -1,3 +1,8 @@
+output "image" {
+  description = "Image that it was made with."
+  value       = google_cloud_run_v2_service.this.template[0].containers[0].image
+}
+
 output "name" {
   description = "Name of the service."
   value       = google_cloud_run_v2_service.this.name

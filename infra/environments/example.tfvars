@@ -1,0 +1,17 @@
+# Copy to staging.tfvars, or to production.tfvars, which is protected against destruction; all variables and their defaults:
+# infra/cloudrun/variables.tf and infra/gke/variables.tf. What only one of the two knows goes to staging.cloudrun.tfvars or
+# staging.gke.tfvars.
+project        = "my-project"
+project_number = "123456789012" # gcloud projects describe my-project --format 'value(projectNumber)'
+
+# Who is told of outages, and of the budget once there is one.
+# emails          = ["oncall@example.com"]
+# billing_account = "012345-6789AB-CDEF01"
+# monthly_budget  = 200
+
+# Whose tags are released.
+# repository = {
+#   url                 = "https://github.com/OWNER/REPOSITORY.git"
+#   github_installation = 1234567 # of Cloud Build's app
+#   github_token_secret = "github-token"
+# }
