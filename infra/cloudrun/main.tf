@@ -107,7 +107,7 @@ module "service" {
   secrets     = module.secrets.ids
   settings    = local.settings
   audiences   = var.domain == "" ? [] : [local.url, "${local.url}/mcp"]
-  ingress     = var.domain == "" ? var.ingress : "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+  ingress     = var.ingress
   public      = var.public
   invokers    = concat(var.invokers, [module.observability.agent])
   instances   = var.instances

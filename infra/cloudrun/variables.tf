@@ -144,13 +144,17 @@ variable "image" {
 }
 
 variable "ingress" {
-  description = "From where the service is reached, without a domain: INGRESS_TRAFFIC_ALL or INGRESS_TRAFFIC_INTERNAL_ONLY. Callers must be let in by IAM in either case, unless it is public."
+  description = "From where the service's own URL is reached: INGRESS_TRAFFIC_ALL, INGRESS_TRAFFIC_INTERNAL_ONLY, or INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER with a domain. IAM, or authentication where it is public, decides about callers in any case. Releases ask new revisions at that URL: but for INGRESS_TRAFFIC_ALL they must be built in a private pool within the network."
   type        = string
   default     = "INGRESS_TRAFFIC_ALL"
 
   validation {
-    condition     = contains(["INGRESS_TRAFFIC_ALL", "INGRESS_TRAFFIC_INTERNAL_ONLY"], var.ingress)
-    error_message = "ingress is INGRESS_TRAFFIC_ALL or INGRESS_TRAFFIC_INTERNAL_ONLY."
+    condition     = contains(["INGRESS_TRAFFIC_ALL", "INGRESS_TRAFFIC_INTERNAL_ONLY", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"], var.ingress)
+    error_message = "ingress is INGRESS_TRAFFIC_ALL, INGRESS_TRAFFIC_INTERNAL_ONLY or INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER."
+  }
+  validation {
+    condition     = var.ingress != "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER" || var.domain != ""
+    error_message = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER needs a domain, since there would be no load balancer."
   }
 }
 

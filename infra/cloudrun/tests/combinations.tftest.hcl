@@ -152,7 +152,6 @@ run "wrong_values_are_named" {
     domain                    = "https://mcp.example.com"
     emails                    = ["me"]
     firestore_location        = "here"
-    ingress                   = "ALL"
     instances                 = { min = 5, max = 1 }
     invokers                  = ["allUsers"]
     memory                    = "512Mi"
@@ -169,8 +168,24 @@ run "wrong_values_are_named" {
   }
   expect_failures = [
     var.project, var.project_number, var.environment, var.image, var.backup_days, var.bake, var.billing, var.billing_account,
-    var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.ingress, var.instances, var.invokers, var.memory,
+    var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.instances, var.invokers, var.memory,
     var.monthly_budget, var.policy, var.ranges, var.redis_memory_gb, var.region, var.repository, var.settings, var.timeout,
     var.authentication, var.calls_per_instance_second,
   ]
+}
+
+run "a_balancer_needs_a_domain" {
+  command = plan
+  variables {
+    ingress = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+  }
+  expect_failures = [var.ingress]
+}
+
+run "ingress_is_one_of_three" {
+  command = plan
+  variables {
+    ingress = "ALL"
+  }
+  expect_failures = [var.ingress]
 }

@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,9 +106,27 @@ func TestDeployAndDestroy(t *testing.T) {
 					t.Errorf("secrets %s, overlay %s", secrets, overlay)
 				}
 			}
+			lint(t, strings.Split(string(text), "\n"))
 			if plans, _ := filepath.Glob(filepath.Join(dir, "infra/*/tfplan")); len(plans) > 0 {
 				t.Errorf("%v stays, and holds secrets", plans)
 			}
 		})
+	}
+}
+
+// lint holds the gcloud commands among lines against gcloud's own parser, where there is one.
+func lint(t *testing.T, lines []string) {
+	t.Helper()
+	tool := os.Getenv("GCLOUD_LINT")
+	if tool == "" {
+		t.Log("NOT TESTED: GCLOUD_LINT names no gcloud-lint")
+		return
+	}
+	lines = slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.HasPrefix(l, "gcloud ") })
+	file := filepath.Join(t.TempDir(), "commands.md")
+	os.WriteFile(file, []byte("```sh\n"+strings.Join(lines, "\n")+"\n```\n"), 0o644)
+	out, err := exec.Command(tool, file).CombinedOutput()
+	if want := fmt.Sprintf(": %d gcloud commands, 0 bad", len(lines)); len(lines) > 0 && (err != nil || !strings.Contains(string(out), want)) {
+		t.Errorf("%d commands: %v\n%s", len(lines), err, out)
 	}
 }

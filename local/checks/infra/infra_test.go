@@ -166,7 +166,7 @@ var sets = []struct {
 	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released}},
 	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
-		"settings", `{OAUTH_ISSUERS="https://login.example.com"}`), true, true, []rule{behindBalancer}},
+		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`), true, true, []rule{behindBalancer}},
 	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false"), true, false, []rule{privateNodes, guidesNodes}},
 	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes}},
@@ -212,6 +212,16 @@ func TestPlans(t *testing.T) {
 					t.Error(fault)
 				}
 			}
+			var said []string // commands among the outputs
+			for _, name := range []string{"proxy", "credentials"} {
+				if text, ok := p.PlannedValues.Outputs[name].Value.(string); ok {
+					said = append(said, text)
+				}
+			}
+			if len(said) == 0 {
+				t.Error("no command among the outputs")
+			}
+			lint(t, said)
 			if s.production {
 				if fault := protected(resources); fault != "" {
 					t.Error(fault)
