@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"firestoredb":           {"governor"},
 	"memdb":                 {"governor"},
 	"governor/governortest": {"governor"},
+	"receipt":               {},
 	"mcp":                   {"seal"},
 	"edge":                  {"mcp"},
 	"catalog":               {"mcp", "policy"},
