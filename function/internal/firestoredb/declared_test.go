@@ -17,8 +17,9 @@ import (
 
 // declared is what declared.json says that the database must have; infra makes it so.
 type declared struct {
-	Indexes []index
-	TTLs    []ttl
+	Indexes   []index
+	TTLs      []place
+	Unindexed []place // what is too long to be worth an index
 }
 
 type index struct {
@@ -28,7 +29,7 @@ type index struct {
 
 type field struct{ Path, Order string }
 
-type ttl struct{ Collection, Field string }
+type place struct{ Collection, Field string }
 
 // TestDeclaredIsWhatTheCodeNeeds reads this package's queries and documents. The emulator wants no indexes, so that nothing else
 // would find a missing one before production does.
@@ -69,6 +70,9 @@ func TestDeclaredIsWhatTheCodeNeeds(t *testing.T) {
 	if !slices.Equal(have.TTLs, need.TTLs) {
 		t.Errorf("declared.json has TTLs %+v, the documents need %+v", have.TTLs, need.TTLs)
 	}
+	if !slices.Equal(have.Unindexed, need.Unindexed) {
+		t.Errorf("declared.json leaves %+v without an index, the documents need %+v", have.Unindexed, need.Unindexed)
+	}
 }
 
 // TestNeeded holds for queries as they may come.
@@ -87,6 +91,8 @@ func TestNeeded(t *testing.T) {
 			declared{Indexes: []index{{"erlmcp-receipts", "COLLECTION", []field{{"tenant", "ASCENDING"}, {"at", "DESCENDING"}}}}}, ""},
 		{"equal and ranged", `s.client.Collection("erlmcp-x").Where("tenant", "==", t).Where("at", ">=", t).Documents(ctx)`,
 			declared{Indexes: []index{{"erlmcp-x", "COLLECTION", []field{{"tenant", "ASCENDING"}, {"at", "ASCENDING"}}}}}, ""},
+		{"one of several, and ranged", `s.client.Collection(receipts).Where("tenants", "array-contains", t).Where("at", ">=", t).OrderBy("at", firestore.Asc).Documents(ctx)`,
+			declared{Indexes: []index{{"erlmcp-receipts", "COLLECTION", []field{{"tenants", "CONTAINS"}, {"at", "ASCENDING"}}}}}, ""},
 		{"over all parents", `s.client.CollectionGroup("segments").Where("a", "==", t).OrderBy("b", firestore.Asc).Documents(ctx)`,
 			declared{Indexes: []index{{"segments", "COLLECTION_GROUP", []field{{"a", "ASCENDING"}, {"b", "ASCENDING"}}}}}, ""},
 		{"built in steps", `q := s.client.Collection(receipts).Query; q = q.Where("a", "==", 1)`, declared{}, "one chain"},
@@ -101,8 +107,8 @@ func TestNeeded(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", c.name, got.Indexes, c.want.Indexes)
 		}
 	}
-	const document = "package p\nconst quotas = \"q\"\n// kept in: quotas\ntype quota struct {\n\tExpires time.Time `firestore:\"expires\"`\n}\n"
-	if got, faults := needed(map[string]string{"x.go": document}); len(faults) > 0 || !slices.Equal(got.TTLs, []ttl{{"q", "expires"}}) {
+	const document = "package p\nconst quotas = \"q\"\n// kept in: quotas\ntype quota struct {\n\tText []byte `firestore:\"text\"`\n\tExpires time.Time `firestore:\"expires\"`\n}\n"
+	if got, faults := needed(map[string]string{"x.go": document}); len(faults) > 0 || !slices.Equal(got.TTLs, []place{{"q", "expires"}}) || !slices.Equal(got.Unindexed, []place{{"q", "text"}}) {
 		t.Errorf("%+v %v", got, faults)
 	}
 	if _, faults := needed(map[string]string{"x.go": strings.Replace(document, "// kept in: quotas\n", "", 1)}); len(faults) != 1 {
@@ -111,7 +117,8 @@ func TestNeeded(t *testing.T) {
 }
 
 // needed derives composite indexes from the chains of calls that make queries, and TTL policies from the fields named expires of
-// documents, whose comment says in which collection they are kept. What it can't derive is a fault.
+// documents, whose comment says in which collection they are kept; the fields of bytes in them are not to be indexed. What it can't
+// derive is a fault.
 func needed(sources map[string]string) (need declared, faults []string) {
 	constants := map[string]string{}
 	var files []*ast.File
@@ -169,7 +176,12 @@ func needed(sources map[string]string) (need declared, faults []string) {
 						faults = append(faults, fmt.Sprintf("%s: %s expires; its comment must say \"kept in: \" and the constant of its collection", set.Position(t.Pos()), t.Name))
 						continue
 					}
-					need.TTLs = append(need.TTLs, ttl{collection, "expires"})
+					need.TTLs = append(need.TTLs, place{collection, "expires"})
+					for _, f := range s.Fields.List {
+						if a, ok := f.Type.(*ast.ArrayType); ok && fmt.Sprint(a.Elt) == "byte" {
+							need.Unindexed = append(need.Unindexed, place{collection, nameOf(f)})
+						}
+					}
 				}
 			}
 			return true
@@ -179,12 +191,15 @@ func needed(sources map[string]string) (need declared, faults []string) {
 }
 
 func expires(s *ast.StructType) bool {
-	for _, f := range s.Fields.List {
-		if f.Tag != nil && reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("firestore") == "expires" {
-			return true
-		}
+	return slices.ContainsFunc(s.Fields.List, func(f *ast.Field) bool { return nameOf(f) == "expires" })
+}
+
+// nameOf is the name of a field in Firestore.
+func nameOf(f *ast.Field) string {
+	if f.Tag == nil {
+		return ""
 	}
-	return false
+	return reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("firestore")
 }
 
 func literal(e ast.Expr, constants map[string]string) (string, bool) {
@@ -202,7 +217,7 @@ func literal(e ast.Expr, constants map[string]string) (string, bool) {
 // A query is what a chain of calls asks for.
 type query struct {
 	collection, scope string
-	equal             []string
+	equal             []field
 	ordered           []field // ranges and orders
 }
 
@@ -211,12 +226,7 @@ func (q query) index() (index, bool) {
 	if len(q.ordered) == 0 || len(q.equal)+len(q.ordered) < 2 {
 		return index{}, false
 	}
-	i := index{Collection: q.collection, Scope: q.scope}
-	for _, e := range q.equal {
-		i.Fields = append(i.Fields, field{e, "ASCENDING"})
-	}
-	i.Fields = append(i.Fields, q.ordered...)
-	return i, true
+	return index{Collection: q.collection, Scope: q.scope, Fields: slices.Concat(q.equal, q.ordered)}, true
 }
 
 func chain(outermost *ast.CallExpr, constants map[string]string, inner map[ast.Node]bool) (q query, fault string) {
@@ -244,8 +254,10 @@ func chain(outermost *ast.CallExpr, constants map[string]string, inner map[ast.N
 			switch {
 			case fault != "":
 				return q, fault
-			case op == "==" || op == "in" || op == "array-contains":
-				q.equal = append([]string{path}, q.equal...)
+			case op == "==" || op == "in":
+				q.equal = append([]field{{path, "ASCENDING"}}, q.equal...)
+			case op == "array-contains":
+				q.equal = append([]field{{path, "CONTAINS"}}, q.equal...)
 			case !slices.ContainsFunc(q.ordered, func(f field) bool { return f.Path == path }):
 				q.ordered = append([]field{{path, "ASCENDING"}}, q.ordered...)
 			}

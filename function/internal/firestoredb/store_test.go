@@ -2,6 +2,7 @@ package firestoredb
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -12,11 +13,12 @@ import (
 	"example.com/erlmcp/function/internal/governor/governortest"
 )
 
-// emulator starts Firestore's emulator, which comes with the gcloud SDK. Where that is installed it must run in CI.
-func emulator(t *testing.T) {
+// emulator starts Firestore's emulator, which comes with the gcloud SDK. Where that is installed it must run in CI. The process
+// is nil where the emulator is another's.
+func emulator(t *testing.T) *os.Process {
 	t.Helper()
 	if os.Getenv("FIRESTORE_EMULATOR_HOST") != "" {
-		return
+		return nil
 	}
 	root, err := exec.Command("gcloud", "info", "--format=value(installation.sdk_root)").Output()
 	jar := strings.TrimSpace(string(root)) + "/platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
@@ -52,17 +54,25 @@ func emulator(t *testing.T) {
 		}
 	}
 	t.Setenv("FIRESTORE_EMULATOR_HOST", addr)
+	return cmd.Process
+}
+
+// connect opens a database that is empty.
+func connect(t *testing.T) *Store {
+	t.Helper()
+	s, err := Connect(t.Context(), fmt.Sprintf("test-%d", time.Now().UnixNano()), "(default)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 func TestStore(t *testing.T) {
 	emulator(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	s, err := Connect(ctx, "test-"+strings.ToLower(time.Now().UTC().Format("20060102t150405")), "(default)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := connect(t)
 	governortest.TestStore(t, s)
 
 	for doc, read := range map[string]func() error{

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -387,12 +386,4 @@ func readTime(t *time.Time, s string) bool {
 	}
 	*t = time.Date(year, time.Month(month), day, hour, minute, second, 1000*n(20, 26), time.UTC)
 	return t.Day() == day
-}
-
-func formatTime(t time.Time) string { return t.UTC().Format(timeForm) }
-
-var errFormat = errors.New("has a format that this version does not know: verify it with the newer version")
-
-func badFormat(what string, format, known int64) error {
-	return fmt.Errorf("%s of format %d, where up to %d is known, %w", what, format, known, errFormat)
 }

@@ -1,5 +1,5 @@
-# What must outlive the counters: the governor's epoch, the operators' orders and daily quotas. Indexes and TTL policies are
-# those that the code declares.
+# What must outlive the counters: the governor's epoch, the operators' orders, daily quotas and receipts. Indexes and TTL policies
+# are those that the code declares.
 
 locals {
   declared = jsondecode(file("${path.module}/../../../function/internal/firestoredb/declared.json"))
@@ -27,6 +27,16 @@ resource "google_firestore_field" "expiry" {
   index_config {} # nothing is looked up by it
 }
 
+resource "google_firestore_field" "unindexed" {
+  for_each   = { for u in local.declared.unindexed : "${u.collection}.${u.field}" => u }
+  project    = var.project
+  database   = google_firestore_database.this.name
+  collection = each.value.collection
+  field      = each.value.field
+
+  index_config {} # long, and nothing is looked up by it
+}
+
 resource "google_firestore_index" "this" {
   for_each    = { for i in local.declared.indexes : "${i.collection}/${join(",", [for f in i.fields : "${f.path} ${f.order}"])}" => i }
   project     = var.project
@@ -37,8 +47,9 @@ resource "google_firestore_index" "this" {
   dynamic "fields" {
     for_each = each.value.fields
     content {
-      field_path = fields.value.path
-      order      = fields.value.order
+      field_path   = fields.value.path
+      order        = fields.value.order == "CONTAINS" ? null : fields.value.order
+      array_config = fields.value.order == "CONTAINS" ? "CONTAINS" : null
     }
   }
 }

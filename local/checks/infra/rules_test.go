@@ -65,7 +65,10 @@ func firestoreIsKept(rs []resource) string {
 		}
 		return ""
 	}) + each(rs, "google_firestore_field", func(r resource) string {
-		return must(r, "collection", "erlmcp-quotas") + must(r, "field", "expires")
+		if r.at("ttl_config.0") == nil { // left without an index
+			return must(r, "collection", "erlmcp-receipts", "erlmcp-receipt-roots") + must(r, "field", "certificate", "header", "receipts", "text")
+		}
+		return must(r, "collection", "erlmcp-quotas", "erlmcp-receipts", "erlmcp-receipt-roots") + must(r, "field", "expires")
 	})
 }
 

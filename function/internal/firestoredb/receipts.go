@@ -1,0 +1,202 @@
+package firestoredb
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"google.golang.org/api/iterator"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"example.com/erlmcp/function/internal/receipt"
+)
+
+const (
+	segments = "erlmcp-receipts"      // a document for each segment of a chain
+	roots    = "erlmcp-receipt-roots" // a document for each root
+)
+
+// Receipts implements [receipt.Store].
+type Receipts struct {
+	client *firestore.Client
+	keep   time.Duration
+}
+
+// Receipts returns the store of receipts in the database. What is older than keep is cleaned up by TTL policies, within a day or
+// so: what is verified must begin later.
+func (s *Store) Receipts(keep time.Duration) *Receipts { return &Receipts{s.client, keep} }
+
+// segment is the document of a segment; kept in: segments
+type segment struct {
+	Format      int64     `firestore:"format"`
+	Chain       string    `firestore:"chain"`
+	Number      int64     `firestore:"number"`
+	From        time.Time `firestore:"from"`
+	To          time.Time `firestore:"to"`
+	Tenants     []string  `firestore:"tenants"`
+	Calls       []int64   `firestore:"calls"`
+	Certificate []byte    `firestore:"certificate"`
+	Header      []byte    `firestore:"header"`
+	Receipts    []byte    `firestore:"receipts"`
+	Expires     time.Time `firestore:"expires"`
+}
+
+// root is the document of a root; kept in: roots
+type root struct {
+	Format  int64     `firestore:"format"`
+	Number  int64     `firestore:"number"`
+	Time    time.Time `firestore:"time"`
+	Text    []byte    `firestore:"text"`
+	Expires time.Time `firestore:"expires"`
+}
+
+// PutSegment implements [receipt.Store]. The name of the document follows from its place, so that nothing is stored twice.
+func (r *Receipts) PutSegment(ctx context.Context, s *receipt.Segment) error {
+	doc := r.client.Collection(segments).Doc(fmt.Sprintf("%s-%012d", s.Chain, s.Number))
+	_, err := doc.Create(ctx, segment{
+		format, s.Chain, s.Number, s.From, s.To, s.Tenants, s.Calls, s.Certificate, s.Header, s.Receipts, s.To.Add(r.keep),
+	})
+	if status.Code(err) != codes.AlreadyExists {
+		return err
+	}
+	var old segment
+	found, err := read(doc.Get(ctx))(&old, &old.Format)
+	switch {
+	case err != nil:
+		return err
+	case found && bytes.Equal(old.Header, s.Header) && bytes.Equal(old.Receipts, s.Receipts) && bytes.Equal(old.Certificate, s.Certificate):
+		return nil // its answer was lost
+	}
+	return fmt.Errorf("segment %d of chain %s: %w", s.Number, s.Chain, receipt.ErrConflict)
+}
+
+// OfChain implements [receipt.Store].
+func (r *Receipts) OfChain(ctx context.Context, chain string, from int64) iter.Seq2[*receipt.Segment, error] {
+	return segmentsOf(ctx, r.client.Collection(segments).Where("chain", "==", chain).Where("number", ">=", from).OrderBy("number", firestore.Asc))
+}
+
+// Last implements [receipt.Store].
+func (r *Receipts) Last(ctx context.Context, chain string) (*receipt.Segment, error) {
+	docs, err := r.client.Collection(segments).Where("chain", "==", chain).OrderBy("number", firestore.Desc).Limit(1).Documents(ctx).GetAll()
+	if err != nil || len(docs) == 0 {
+		return nil, err
+	}
+	return readSegment(docs[0])
+}
+
+// Between implements [receipt.Store]. Segments of the same time come by their names, which are those of the chain and the number.
+func (r *Receipts) Between(ctx context.Context, from, to time.Time) iter.Seq2[*receipt.Segment, error] {
+	return segmentsOf(ctx, r.client.Collection(segments).Where("to", ">=", from).Where("to", "<=", to).OrderBy("to", firestore.Asc))
+}
+
+// OfTenant implements [receipt.Store].
+func (r *Receipts) OfTenant(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[*receipt.Segment, error] {
+	return segmentsOf(ctx, r.client.Collection(segments).Where("tenants", "array-contains", tenant).Where("to", ">=", from).Where("to", "<=", to).OrderBy("to", firestore.Asc))
+}
+
+// OfCall implements [receipt.Store].
+func (r *Receipts) OfCall(ctx context.Context, call int64) iter.Seq2[*receipt.Segment, error] {
+	return segmentsOf(ctx, r.client.Collection(segments).Where("calls", "array-contains", call))
+}
+
+// Openings implements [receipt.Store].
+func (r *Receipts) Openings(ctx context.Context, from, to time.Time) iter.Seq2[*receipt.Segment, error] {
+	return segmentsOf(ctx, r.client.Collection(segments).Where("number", "==", 1).Where("to", ">=", from).Where("to", "<=", to).OrderBy("to", firestore.Asc))
+}
+
+// page is how many documents are asked for at a time: a long query would outlive its deadline at the server.
+const page = 40
+
+// documents yields what a query finds, each decoded.
+func documents[T any](ctx context.Context, q firestore.Query, decode func(*firestore.DocumentSnapshot) (*T, error)) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		for next := q; ; {
+			docs := next.Limit(page).Documents(ctx)
+			var last *firestore.DocumentSnapshot
+			n := 0
+			for ; ; n++ {
+				doc, err := docs.Next()
+				if err == iterator.Done {
+					break
+				}
+				var x *T
+				if err == nil {
+					x, err = decode(doc)
+				}
+				if err != nil {
+					docs.Stop()
+					yield(nil, err)
+					return
+				}
+				if !yield(x, nil) {
+					docs.Stop()
+					return
+				}
+				last = doc
+			}
+			if n < page {
+				return
+			}
+			next = q.StartAfter(last)
+		}
+	}
+}
+
+func segmentsOf(ctx context.Context, q firestore.Query) iter.Seq2[*receipt.Segment, error] {
+	return documents(ctx, q, readSegment)
+}
+
+func readSegment(doc *firestore.DocumentSnapshot) (*receipt.Segment, error) {
+	var s segment
+	if _, err := read(doc, nil)(&s, &s.Format); err != nil {
+		return nil, err
+	}
+	return &receipt.Segment{
+		Chain: s.Chain, Number: s.Number, From: s.From, To: s.To, Tenants: s.Tenants, Calls: s.Calls,
+		Certificate: s.Certificate, Header: s.Header, Receipts: s.Receipts,
+	}, nil
+}
+
+// PutRoot implements [receipt.Store].
+func (r *Receipts) PutRoot(ctx context.Context, put *receipt.Root) error {
+	doc := r.client.Collection(roots).Doc(fmt.Sprintf("%012d", put.Number))
+	_, err := doc.Create(ctx, root{format, put.Number, put.Time, put.Text, put.Time.Add(r.keep)})
+	if status.Code(err) != codes.AlreadyExists {
+		return err
+	}
+	var old root
+	found, err := read(doc.Get(ctx))(&old, &old.Format)
+	switch {
+	case err != nil:
+		return err
+	case found && bytes.Equal(old.Text, put.Text):
+		return nil
+	}
+	return fmt.Errorf("root %d: %w", put.Number, receipt.ErrConflict)
+}
+
+// Roots implements [receipt.Store].
+func (r *Receipts) Roots(ctx context.Context, from, to time.Time) iter.Seq2[*receipt.Root, error] {
+	return documents(ctx, r.client.Collection(roots).Where("time", ">=", from).Where("time", "<=", to).OrderBy("time", firestore.Asc), readRoot)
+}
+
+// LastRoot implements [receipt.Store].
+func (r *Receipts) LastRoot(ctx context.Context) (*receipt.Root, error) {
+	docs, err := r.client.Collection(roots).OrderBy("number", firestore.Desc).Limit(1).Documents(ctx).GetAll()
+	if err != nil || len(docs) == 0 {
+		return nil, err
+	}
+	return readRoot(docs[0])
+}
+
+func readRoot(doc *firestore.DocumentSnapshot) (*receipt.Root, error) {
+	var r root
+	if _, err := read(doc, nil)(&r, &r.Format); err != nil {
+		return nil, err
+	}
+	return &receipt.Root{Number: r.Number, Time: r.Time, Text: r.Text}, nil
+}

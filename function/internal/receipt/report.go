@@ -1,0 +1,125 @@
+package receipt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Report is what a verification found.
+type Report struct {
+	Receipts int64 // read and verified
+	Withheld int64 // of other tenants: their hashes alone
+	Segments int64
+	Chains   int64
+	Unsigned int64 // chains that no operator's key vouches for: their integrity alone is proved
+	Roots    int64
+	Lost     int64     // receipts that the chains themselves say were lost
+	From, To time.Time // of the first and the last receipt
+	Faults   []Fault   // by chain and place, at most 1000
+	More     int64     // faults beyond those
+	Notes    []string  // what is no fault, and should be known
+}
+
+// OK tells whether nothing is wrong.
+func (r *Report) OK() bool { return len(r.Faults) == 0 }
+
+// A Fault is one thing that is wrong.
+type Fault struct {
+	Kind      FaultKind
+	Chain     string
+	Instance  string
+	Segment   int64  // number, 0 where it is about none
+	Seq, Last int64  // receipts from and to, 0 where it is about none
+	ID        string // of the receipt, where it is one and known
+	Line      int64  // of an export
+	Words     string // a sentence that says all of it
+}
+
+// A FaultKind says in which way something is wrong.
+type FaultKind string
+
+// The ways.
+const (
+	Altered    FaultKind = "altered"    // its content does not give its hash, or can't be read
+	Replaced   FaultKind = "replaced"   // it is whole, but not what was recorded in this place
+	Missing    FaultKind = "missing"    // removed
+	Tail       FaultKind = "lost tail"  // announced or anchored, and not there
+	Reordered  FaultKind = "reordered"  // in another place than it was
+	Duplicated FaultKind = "duplicated" // there twice
+	Forged     FaultKind = "forged"     // signed by nobody who may
+	Unsigned   FaultKind = "unsigned"   // where there are keys to verify with
+	Foreign    FaultKind = "foreign"    // of another chain
+	Clock      FaultKind = "clock"      // dated as it can't have happened
+	Misfiled   FaultKind = "misfiled"   // found by other names, times or tenants than it has
+	Truncated  FaultKind = "truncated"  // an export without its end
+	Withheld   FaultKind = "withheld"   // a receipt that should be in full
+)
+
+// mostFaults bounds a report.
+const mostFaults = 1000
+
+func (r *Report) fault(f Fault) {
+	if len(r.Faults) >= mostFaults {
+		r.More++
+		return
+	}
+	r.Faults = append(r.Faults, f)
+}
+
+func (r *Report) note(format string, args ...any) {
+	if len(r.Notes) < mostFaults {
+		r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *Report) sort() {
+	slices.SortStableFunc(r.Faults, func(a, b Fault) int {
+		if c := strings.Compare(a.Chain, b.Chain); c != 0 {
+			return c
+		}
+		if a.Segment != b.Segment {
+			return int(a.Segment - b.Segment)
+		}
+		return int(a.Seq - b.Seq)
+	})
+}
+
+// String is the report for a reader: the faults first.
+func (r *Report) String() string {
+	var b strings.Builder
+	for _, f := range r.Faults {
+		fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(string(f.Kind)), f.Words)
+	}
+	if r.More > 0 {
+		fmt.Fprintf(&b, "and %d more faults\n", r.More)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	if r.Lost > 0 {
+		fmt.Fprintf(&b, "note: the chains say themselves that %d receipts were lost\n", r.Lost)
+	}
+	verdict := "nothing is altered, missing or added"
+	if !r.OK() {
+		verdict = fmt.Sprintf("%d FAULTS", int64(len(r.Faults))+r.More)
+	}
+	fmt.Fprintf(&b, "%d receipts in %d segments of %d chains, %d roots", r.Receipts, r.Segments, r.Chains, r.Roots)
+	if r.Withheld > 0 {
+		fmt.Fprintf(&b, ", %d receipts of others by their hashes", r.Withheld)
+	}
+	if !r.From.IsZero() {
+		fmt.Fprintf(&b, ", from %s to %s", r.From.UTC().Format(timeForm), r.To.UTC().Format(timeForm))
+	}
+	fmt.Fprintf(&b, ": %s\n", verdict)
+	return b.String()
+}
+
+// span says which receipts, or segments.
+func span(what string, from, to int64) string {
+	if from >= to {
+		return fmt.Sprintf("%s %d", what, from)
+	}
+	return fmt.Sprintf("%ss %d–%d", what, from, to)
+}
