@@ -187,17 +187,28 @@ func (x *exporter) segment(s *Segment) {
 // VerifyExport reads an export, once, and reports what is wrong with it. The range is the export's own. The error is one of
 // reading.
 func VerifyExport(ctx context.Context, r io.Reader, o VerifyOptions) (*Report, error) {
-	x := &importer{in: bufio.NewReaderSize(r, mostLine), digest: sha256.New(), certificates: map[string][]byte{}}
+	x := &importer{digest: sha256.New(), certificates: map[string][]byte{}}
 	x.opts = o
+	in := bufio.NewReaderSize(r, 1<<16)
+	var long []byte
 	for ctx.Err() == nil {
-		line, err := x.in.ReadSlice('\n')
-		x.number++
-		if err == bufio.ErrBufferFull {
-			x.bad(Altered, "it is longer than any line of an export")
-			break
-		} else if err != nil && err != io.EOF {
+		line, err := in.ReadSlice('\n')
+		if err == bufio.ErrBufferFull || len(long) > 0 {
+			long = append(long, line...)
+			if len(long) > mostLine {
+				x.number++
+				x.bad(Altered, "it is longer than any line of an export")
+				break
+			}
+			if err == bufio.ErrBufferFull {
+				continue
+			}
+			line, long = long, nil
+		}
+		if err != nil && err != io.EOF {
 			return nil, err
 		}
+		x.number++
 		if len(line) > 0 {
 			x.line(line)
 		}
@@ -220,7 +231,6 @@ const mostPiece = 4 << 20
 type importer struct {
 	*verifier
 	opts         VerifyOptions
-	in           *bufio.Reader
 	number       int64 // of the line
 	digest       hash.Hash
 	certificates map[string][]byte // by chain

@@ -3,6 +3,7 @@ package receipt
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -170,6 +171,8 @@ func (v *verifier) arrange(p *place, h *Header) {
 	}
 	seen := map[int64]bool{}
 	high := h.First - 1
+	var stray *entry
+	strays := 0
 	for i := range v.entries {
 		e := &v.entries[i]
 		if e.seq == 0 {
@@ -178,7 +181,9 @@ func (v *verifier) arrange(p *place, h *Header) {
 		switch {
 		case e.seq < h.First || e.seq > h.Last:
 			e.out = true
-			p.at(*e).fault(Foreign, e.seq, e.seq, e.id, "receipt %s (%d) is not of this segment, which has %s", e.id, e.seq, span("receipt", h.First, h.Last))
+			if strays++; stray == nil {
+				stray = e
+			}
 		case seen[e.seq]:
 			e.out = true
 			p.at(*e).fault(Duplicated, e.seq, e.seq, e.id, "receipt %s (%d) is there twice", e.id, e.seq)
@@ -189,6 +194,13 @@ func (v *verifier) arrange(p *place, h *Header) {
 			seen[e.seq] = true
 			high = e.seq
 		}
+	}
+	if stray != nil {
+		more := "is"
+		if strays > 1 {
+			more = fmt.Sprintf("and %d more are", strays-1)
+		}
+		p.at(*stray).fault(Foreign, stray.seq, stray.seq, stray.id, "receipt %s (%d) %s not of this segment, which has %s", stray.id, stray.seq, more, span("receipt", h.First, h.Last))
 	}
 	v.entries = slices.DeleteFunc(v.entries, func(e entry) bool { return e.out })
 	slices.SortStableFunc(v.entries, func(x, y entry) int { return cmp.Compare(x.seq, y.seq) })
@@ -287,6 +299,10 @@ func (v *verifier) tallies(p *place, a *authority, h *Header, stored *Segment) {
 		}
 		return
 	}
+	if p.t.tallied != h.Number-1 {
+		clear(p.t.tenants) // which segments they have had is not known
+	}
+	p.t.tallied = h.Number
 	wrong := len(v.tally) != len(h.Tenants)
 	for i := 0; i < len(v.tally) && !wrong; i++ {
 		c, x := v.tally[i], h.Tenants[i]

@@ -192,6 +192,9 @@ func appendBytes(b []byte, name string, bytes []byte) []byte {
 
 // closeObject makes an object of the members from start on, the first of which begins with a comma.
 func closeObject(b []byte, start int) []byte {
+	if len(b) == start {
+		return append(b, "{}"...)
+	}
 	b[start] = '{'
 	return append(b, '}')
 }
