@@ -39,13 +39,21 @@ func (g *Governor) patience() time.Duration {
 	return g.opts.Patience
 }
 
-// connectPatience is for the first message of all.
+// away tells whether the counters are not worth waiting for: they have just failed, or the message that is under way is late.
+func (g *Governor) away(now int64) bool { return now < g.down || g.sending && now >= g.late }
+
+// connectPatience is how long a decision waits for the first message of all.
 const connectPatience = 250 * time.Millisecond
+
+// messagePatience is how long a message may take. It is more than a decision waits for it: on a busy machine, where messages are
+// late, giving them up would close connections that take still longer to make anew.
+const messagePatience = 250 * time.Millisecond
 
 // send starts sending unless it goes on already: what comes meanwhile goes along with the next message.
 func (g *Governor) send() {
 	if !g.sending && !g.closed {
 		g.sending = true
+		g.late = g.now() + g.patience().Microseconds()
 		g.senders.Go(func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -64,11 +72,11 @@ func (g *Governor) deliver() {
 		}
 		// Alone, the lock is kept: the answer is a computation, and whoever waited for it with a time limit could lose to the
 		// scheduler alone.
-		patience := g.patience()
+		g.late = g.now() + g.patience().Microseconds()
 		if !g.opts.Alone {
 			g.mu.Unlock()
 		}
-		reply, err := g.draw(d, patience)
+		reply, err := g.draw(d)
 		if !g.opts.Alone {
 			g.mu.Lock()
 		}
@@ -98,8 +106,8 @@ func (g *Governor) deliver() {
 }
 
 // draw makes one round trip, and opens an epoch where the counters have none.
-func (g *Governor) draw(d *Draw, patience time.Duration) (Reply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (g *Governor) draw(d *Draw) (Reply, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), messagePatience)
 	defer cancel()
 	reply, err := g.opts.Counters.Draw(ctx, d)
 	switch {
@@ -186,7 +194,7 @@ func (g *Governor) Warm() error {
 	g.senders.Add(1)
 	g.mu.Unlock()
 	defer g.senders.Done()
-	reply, err := g.draw(&Draw{Instance: g.opts.Instance}, connectPatience) // number 0: taken for an old message, and told the epoch
+	reply, err := g.draw(&Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
