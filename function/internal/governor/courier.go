@@ -88,7 +88,7 @@ func (g *Governor) deliver() {
 			g.lost(now, err)
 		} else {
 			g.book.Apply(now, d.Seq, reply)
-			g.found()
+			g.answered(now)
 			g.heed(now, reply)
 		}
 		for claim, done := range g.waiting {
@@ -158,12 +158,29 @@ const retry = 100 * time.Millisecond
 
 func (g *Governor) lost(now int64, err error) {
 	g.down = now + retry.Microseconds()
+	g.suffer(err)
+	g.tellNews() // none will come
+}
+
+func (g *Governor) suffer(err error) {
 	told := g.outage != nil
 	g.outage = err
 	if !told {
 		g.opts.Logger.Error(g.rule(), "error", err)
 	}
-	g.tellNews() // none will come
+}
+
+// ErrLate is the fault of counters that answer, and later than decisions can wait.
+var ErrLate = errors.New("the counters answer too late")
+
+// answered takes note of an answer to the message that was under way.
+func (g *Governor) answered(now int64) {
+	if now > g.late {
+		g.down = 0
+		g.suffer(ErrLate)
+		return
+	}
+	g.found()
 }
 
 // rule is what holds while the counters are out of reach.
@@ -192,6 +209,7 @@ func (g *Governor) Warm() error {
 		return nil
 	}
 	g.senders.Add(1)
+	late := g.now() + g.patience().Microseconds()
 	g.mu.Unlock()
 	defer g.senders.Done()
 	reply, err := g.draw(&Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
@@ -202,7 +220,9 @@ func (g *Governor) Warm() error {
 		g.catchUp(true, true)
 		return err
 	}
-	g.found()
+	if g.outage == nil || g.now() <= late {
+		g.found()
+	}
 	g.book.Adopt(reply.Epoch)
 	g.catchUp(true, false)
 	return nil
