@@ -40,11 +40,13 @@ func registered() http.HandlerFunc {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		s.reloadOn(syscall.SIGHUP)
 		term := make(chan os.Signal, 1)
 		signal.Notify(term, syscall.SIGTERM, os.Interrupt)
 		go func() {
 			<-term
 			s.finish()
+			s.Close()
 			os.Exit(0)
 		}()
 		return s

@@ -18,12 +18,13 @@ func (s *Server) routes(endpoint http.Handler) http.Handler {
 	mux.HandleFunc("GET "+s.config.Health, s.health)
 	mux.HandleFunc("GET "+s.config.Ready, s.ready)
 	mux.HandleFunc("GET /startup", s.startup)
-	mux.Handle("GET /metrics", edge.FromThisMachine(s.metrics))
+	mux.Handle("GET /metrics", edge.FromThisMachine(s.seen.Handler()))
 	mux.HandleFunc("/", s.elsewhere)
+	var all http.Handler = mux
 	if s.loopback {
-		return edge.LoopbackOnly(mux)
+		all = edge.LoopbackOnly(mux)
 	}
-	return mux
+	return edge.Observe(all, s.observer, s.logger)
 }
 
 // health says whether the process is alive, and what it can do.

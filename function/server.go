@@ -30,6 +30,8 @@ import (
 type Server struct {
 	config   *config.Config
 	logger   *slog.Logger
+	seen     *telemetry.Telemetry
+	observer *observer
 	instance string // NODE_NAME and a random part: unlike any other process
 	loopback bool
 	name     string          // as clients see it
@@ -40,9 +42,9 @@ type Server struct {
 	governor *governor.Governor // nil where the operator switched it off
 	redis    *redisdb.Counters  // nil where the process counts for itself
 	begun    time.Time
-	metrics  http.Handler
-	stop     func()     // ends the calls that outlive their connections, and gives back what the governor holds
-	unfit    chan error // gets why the server can't work with what it is connected to
+	open     atomic.Int64 // connections
+	stop     func()       // ends the calls that outlive their connections, and gives back what the governor holds
+	unfit    chan error   // gets why the server can't work with what it is connected to
 	draining atomic.Bool
 	running  atomic.Int64 // requests being served
 }
@@ -69,21 +71,23 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		}
 		ring = r
 	}
-	if o.logger == nil {
-		o.logger = telemetry.NewLogger(os.Stderr, cfg.LogLevel)
-	}
 	instance := fmt.Sprintf("%s-%08x", cfg.NodeName, rand.Uint32())
+	seen, err := openTelemetry(ctx, &o, cfg, instance)
+	if err != nil {
+		return nil, &StartError{errors.Join(faults, err)}
+	}
+	o.logger = seen.Logger()
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
 	var gate *admission.Gate
 	var guard *governor.Guard
-	limits, shared, governing := govern(ctx, &o, cfg, instance)
+	limits, shared, governing := govern(ctx, &o, cfg, instance, seen)
 	faults = errors.Join(faults, governing)
 	who, err2 := newCallers(&o, cfg, shared.redis)
 	faults = errors.Join(faults, err2)
 	if err == nil {
 		a := gateOptions(cfg, entries, shared)
-		a.Governor, a.Logger = limits, o.logger
+		a.Governor, a.Logger, a.Tracer = limits, o.logger, seen.Tracer()
 		a.Callers, a.Policy, a.Scopes = who.authenticator, who.policy, cfg.Callers.Scopes
 		if slices.Contains(cfg.Callers.Chain, identity.OAuth) {
 			a.Metadata = cfg.Callers.PublicURL + metadataPath + "/mcp"
@@ -97,6 +101,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	}
 	if faults != nil {
 		shared.close()
+		closeTelemetry(seen)
 		return nil, &StartError{faults}
 	}
 	// What tells the server to go must not end running calls: Close does, after the drain.
@@ -104,6 +109,8 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	s := &Server{
 		config:   cfg,
 		logger:   o.logger,
+		seen:     seen,
+		observer: &observer{silent: o.unobserved, telemetry: seen, catalog: entries, probes: map[string]bool{cfg.Health: true, cfg.Ready: true, "/startup": true, "/metrics": true}},
 		instance: instance,
 		loopback: o.loopback,
 		name:     o.info.Title,
@@ -113,24 +120,38 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		governor: limits,
 		redis:    shared.redis,
 		begun:    time.Now(),
-		metrics:  telemetry.Metrics(append(metrics(limits, guard), callerMetrics(who.authenticator, gate)...)),
 		stop:     func() { stop(); shared.close() },
 		unfit:    shared.unfit,
 	}
 	endpoint := edge.NewHandler(edge.Options{
 		Engine: mcp.NewServer(mcp.Options{
 			Catalog: entries, Gate: s.gate, Keys: ring, Info: o.info, Logger: o.logger, PageSize: o.pageSize, Stop: ctx,
+			Begin: s.observer.operation,
 		}),
 		Origins:     edge.Origins{Named: cfg.AllowedOrigins, Loopback: o.loopback},
 		BodyTimeout: cfg.ConnectionTimeout,
-		Logger:      o.logger,
 	})
+	seen.Register(metrics(limits, guard)...)
+	seen.Register(callerMetrics(who.authenticator, gate)...)
+	seen.Register(s.capacity()...)
 	s.handler = s.routes(endpoint)
 	return s, nil
 }
 
-// Close ends what still runs.
-func (s *Server) Close() { s.stop() }
+// Close ends what still runs, and writes and sends what is still to be told.
+func (s *Server) Close() {
+	s.stop()
+	closeTelemetry(s.seen)
+}
+
+// lastWords is how long the end waits for the log and the collector. With the drain it fits into what platforms grant.
+const lastWords = 1500 * time.Millisecond
+
+func closeTelemetry(t *telemetry.Telemetry) {
+	ctx, done := context.WithTimeout(context.Background(), lastWords)
+	defer done()
+	t.Close(ctx)
+}
 
 // gateOptions are the limits of the settings.
 func gateOptions(cfg *config.Config, entries *catalog.Catalog, p *parts) admission.Options {
@@ -156,7 +177,7 @@ func limitsOf(cfg *config.Config, entries *catalog.Catalog, p *parts, orders *go
 var outages = map[string]governor.Outage{"closed": governor.Shut, "local": governor.Local, "open": governor.Open}
 
 // govern makes the governor on the parts that the settings name.
-func govern(ctx context.Context, o *options, cfg *config.Config, instance string) (*governor.Governor, *parts, error) {
+func govern(ctx context.Context, o *options, cfg *config.Config, instance string, seen *telemetry.Telemetry) (*governor.Governor, *parts, error) {
 	if !cfg.Governed {
 		return nil, &parts{close: func() {}}, nil
 	}
@@ -165,7 +186,7 @@ func govern(ctx context.Context, o *options, cfg *config.Config, instance string
 		return nil, p, err
 	}
 	g := governor.New(governor.Options{
-		Instance: instance, Counters: p.counters, Epochs: p.epochs, Orders: p.orders, Quotas: p.quotas, Alone: cfg.Alone,
+		Instance: instance, Counters: watched(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Quotas: p.quotas, Alone: cfg.Alone,
 		RateOutage: outages[cfg.RateOutage], SlotOutage: outages[cfg.SlotOutage], Logger: o.logger,
 	})
 	closeParts := p.close

@@ -10,6 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
@@ -37,6 +41,7 @@ type Options struct {
 	Everything, EachTenant, EachClient, Anonymous Limit
 	Now                                           func() time.Time
 	Logger                                        *slog.Logger
+	Tracer                                        trace.Tracer
 }
 
 // A Gate implements [mcp.Gate].
@@ -77,6 +82,9 @@ func New(o Options) (*Gate, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Tracer == nil {
+		o.Tracer = noop.NewTracerProvider().Tracer("")
 	}
 	g := &Gate{opts: o, told: map[string]time.Time{}, ruled: o.Catalog.Ruled()}
 	r, err := makeRules(&o, &governor.Orders{})
@@ -168,6 +176,8 @@ func (h *hold) release(failed bool) {
 
 func (t *ticket) Caller() string { return t.principal.String() }
 
+func (t *ticket) Tenant() string { return t.principal.Tenant }
+
 // Head authenticates, and decides a modern request.
 func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal) {
 	p, err := g.opts.Callers.Authenticate(ctx, &identity.Request{Header: h.Header, RemoteAddr: h.RemoteAddr, ID: h.RequestID})
@@ -180,7 +190,7 @@ func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal)
 	}
 	var refusal *mcp.Refusal
 	if t.verdict, refusal = g.authorize(p, h.RequestID, h.Method, h.Name); refusal != nil {
-		return nil, refusal
+		return t, refusal
 	}
 	t.ctx, t.hold, refusal = g.admit(ctx, p, h.RequestID, h.Method, h.Name, t.verdict.hidden)
 	t.admitted = refusal == nil
@@ -192,7 +202,7 @@ func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.C
 	t := mt.(*ticket)
 	held := t.hold
 	if t.admitted {
-		ctx, t.hold = t.ctx, hold{}
+		ctx, t.hold = withSpan(t.ctx, ctx), hold{}
 	} else {
 		var refusal *mcp.Refusal
 		if t.verdict, refusal = g.authorize(t.principal, c.Head.RequestID, c.Method, c.Name); refusal != nil {
@@ -232,7 +242,9 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 	if g.opts.Governor == nil {
 		return ctx, h, nil
 	}
-	ctx, lease, d := g.opts.Governor.Admit(ctx, g.current(g.opts.Governor.Hear(ctx)).ask(p, method, name))
+	asking, end := g.traced(ctx)
+	admitted, lease, d := g.opts.Governor.Admit(asking, g.current(g.opts.Governor.Hear(asking)).ask(p, method, name))
+	end(d)
 	if !d.Admitted() {
 		h.release(false)
 		return ctx, hold{}, refusal(d, requestID)
@@ -241,7 +253,30 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 		g.tell(ctx, "a limit in shadow mode would have refused a call", l.Scope, requestID)
 	}
 	h.lease = lease
-	return ctx, h, nil
+	return withSpan(admitted, ctx), h, nil
+}
+
+// traced opens the span of a decision, where the request is traced.
+func (g *Gate) traced(ctx context.Context) (context.Context, func(governor.Decision)) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return ctx, func(governor.Decision) {}
+	}
+	ctx, span := g.opts.Tracer.Start(ctx, "governor admit")
+	return ctx, func(d governor.Decision) {
+		span.SetAttributes(attribute.String("erlmcp.decision", d.Reason.String()), attribute.Bool("erlmcp.outage", d.Outage))
+		if !d.Admitted() {
+			span.SetAttributes(attribute.String("erlmcp.refusal.scope", d.Scope))
+		}
+		span.End()
+	}
+}
+
+// withSpan returns the first context with the span of the second.
+func withSpan(ctx, other context.Context) context.Context {
+	if span := trace.SpanFromContext(other); !span.SpanContext().Equal(trace.SpanContextFromContext(ctx)) {
+		return trace.ContextWithSpan(ctx, span)
+	}
+	return ctx
 }
 
 // tell says in the log what was decided about a scope, once a second. The scopes are those of limits and rules, never what a

@@ -16,6 +16,9 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	}
 	done := make(chan struct{})
 	g.waiting[claim] = done
+	if g.asker == nil {
+		g.asker = ctx
+	}
 	g.send()
 	patience := g.patience()
 	if patience > g.opts.Patience {
@@ -73,10 +76,14 @@ func (g *Governor) deliver() {
 		// Alone, the lock is kept: the answer is a computation, and whoever waited for it with a time limit could lose to the
 		// scheduler alone.
 		g.late = g.now() + g.patience().Microseconds()
+		asker := context.Background()
+		if g.asker != nil {
+			asker, g.asker = context.WithoutCancel(g.asker), nil
+		}
 		if !g.opts.Alone {
 			g.mu.Unlock()
 		}
-		reply, err := g.draw(d)
+		reply, err := g.draw(asker, d)
 		if !g.opts.Alone {
 			g.mu.Lock()
 		}
@@ -106,8 +113,8 @@ func (g *Governor) deliver() {
 }
 
 // draw makes one round trip, and opens an epoch where the counters have none.
-func (g *Governor) draw(d *Draw) (Reply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), messagePatience)
+func (g *Governor) draw(ctx context.Context, d *Draw) (Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, messagePatience)
 	defer cancel()
 	reply, err := g.opts.Counters.Draw(ctx, d)
 	switch {
@@ -212,7 +219,7 @@ func (g *Governor) Warm() error {
 	late := g.now() + g.patience().Microseconds()
 	g.mu.Unlock()
 	defer g.senders.Done()
-	reply, err := g.draw(&Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
+	reply, err := g.draw(context.Background(), &Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {

@@ -36,9 +36,10 @@ type Governor struct {
 	waiting  map[*Claim]chan struct{}
 	running  map[*Lease]struct{}
 	sending  bool
-	down     int64 // until then the counters are not asked
-	outage   error // the last fault of the counters, nil while they answer
-	late     int64 // when the message that is under way is
+	down     int64           // until then the counters are not asked
+	outage   error           // the last fault of the counters, nil while they answer
+	late     int64           // when the message that is under way is
+	asker    context.Context // of the first call that waits for the next message, for its trace
 	shares   map[string]*share
 	beat     *time.Timer
 	closed   bool

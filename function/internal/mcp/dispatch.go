@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -295,10 +296,12 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 			return
 		}
 		s.opts.Logger.ErrorContext(ctx, "panic in a handler", "method", c.Method, "name", c.Name,
-			"request_id", c.Head.RequestID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			"request_id", c.Head.RequestID, "panic", PanicText(v), "stack_trace", string(debug.Stack()))
 		outcome, err = Panicked, &Error{Code: CodeInternal, Message: "internal error; the operator finds it in the log under request " + c.Head.RequestID}
 	}()
 	if err = c.meet(); err == nil {
+		began := time.Now()
+		defer func() { c.handled = time.Since(began) }()
 		err = handle(limited)
 	}
 	switch {
@@ -316,6 +319,15 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 		return TimedOut, fmt.Errorf("%s took longer than its limit of %v", c.Name, limit)
 	}
 	return Failed, err
+}
+
+// PanicText says what a panic was about without what it may quote: a value's text can hold arguments.
+func PanicText(v any) string {
+	var fault runtime.Error
+	if err, ok := v.(error); ok && errors.As(err, &fault) {
+		return fault.Error()
+	}
+	return fmt.Sprintf("%T", v)
 }
 
 func (c *Call) signOfLife() {
