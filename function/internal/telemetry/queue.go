@@ -22,11 +22,12 @@ type queue struct {
 	spare   []byte
 	closed  bool
 	wake    chan struct{}
+	closing chan struct{}
 	idle    chan struct{} // closed when the writer has ended
 }
 
 func newQueue(out io.Writer) *queue {
-	q := &queue{out: out, wake: make(chan struct{}, 1), idle: make(chan struct{})}
+	q := &queue{out: out, wake: make(chan struct{}, 1), closing: make(chan struct{}), idle: make(chan struct{})}
 	go q.run()
 	return q
 }
@@ -52,11 +53,15 @@ func (q *queue) add(line []byte) {
 
 func (q *queue) run() {
 	defer close(q.idle)
-	for {
+	for open := true; open; {
+		select {
+		case <-q.wake:
+		case <-q.closing:
+			open = false
+		}
 		q.mu.Lock()
 		lines := q.waiting
 		q.waiting, q.spare = q.spare[:0], nil
-		closed := q.closed
 		q.mu.Unlock()
 		if len(lines) > 0 {
 			if n, err := q.out.Write(lines); err != nil {
@@ -68,17 +73,19 @@ func (q *queue) run() {
 		}
 		q.mu.Lock()
 		q.spare = lines[:0]
-		more := len(q.waiting) > 0
 		q.mu.Unlock()
-		if more {
-			continue
+		if open {
+			select {
+			case <-time.After(pace):
+			case <-q.closing:
+			}
 		}
-		if closed {
-			return
-		}
-		<-q.wake
 	}
 }
+
+// pace is how long lines gather after others were written: one system call for each would cost more than all the rest of a
+// record.
+const pace = 5 * time.Millisecond
 
 func countLines(b []byte) (n int) {
 	for _, c := range b {
@@ -92,12 +99,11 @@ func countLines(b []byte) (n int) {
 // close writes what waits, as far as the context's time allows.
 func (q *queue) close(ctx context.Context) error {
 	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
+	if !q.closed {
+		q.closed = true
+		close(q.closing)
 	}
+	q.mu.Unlock()
 	select {
 	case <-q.idle:
 		return nil
