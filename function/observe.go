@@ -69,7 +69,7 @@ func (o *observer) Begin(ctx context.Context, x *edge.Exchange) context.Context 
 	if o.silent {
 		return ctx
 	}
-	return o.telemetry.StartHTTP(ctx, x.Request, x.Begun)
+	return o.telemetry.StartHTTP(ctx, verb(x.Request.Method), x.Request.Header, x.Begun)
 }
 
 // operation opens the span of a request that is decoded.

@@ -98,16 +98,16 @@ func remote(ctx context.Context, parent, state string) context.Context {
 
 // StartHTTP opens the span of an HTTP request, below that of the caller where the headers name one. Where nothing is traced the
 // context carries the caller's, for the log and for what tools call.
-func (t *Telemetry) StartHTTP(ctx context.Context, r *http.Request, begun time.Time) context.Context {
-	if parent := r.Header["Traceparent"]; len(parent) == 1 {
-		ctx = remote(ctx, parent[0], r.Header.Get("Tracestate"))
+func (t *Telemetry) StartHTTP(ctx context.Context, method string, header http.Header, begun time.Time) context.Context {
+	if parent := header["Traceparent"]; len(parent) == 1 {
+		ctx = remote(ctx, parent[0], header.Get("Tracestate"))
 	}
 	if t.tracing.spans == nil || !trace.SpanContextFromContext(ctx).IsValid() && rand.Float64() >= t.tracing.roots {
 		return ctx
 	}
-	ctx, span := t.tracing.tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(begun))
+	ctx, span := t.tracing.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(begun))
 	if span.IsRecording() {
-		span.SetAttributes(attribute.String("http.request.method", r.Method))
+		span.SetAttributes(attribute.String("http.request.method", method))
 	}
 	return ctx
 }
