@@ -87,8 +87,13 @@ infra: $(TOOLS)/tflint ## Terraform: form, types, each combination of variables,
 	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./infra
 	$(TOOLS)/tflint --chdir infra --recursive --config $(CURDIR)/infra/.tflint.hcl
 
-$(TOOLS)/tflint $(TOOLS)/ko $(TOOLS)/crane: $(CHECKS)/tools
+$(TOOLS)/tflint $(TOOLS)/ko $(TOOLS)/crane $(TOOLS)/builder: $(CHECKS)/tools
 	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install $$(grep /$(@F)@ $<) && touch $@
+
+# A real collector; some four minutes, once.
+$(TOOLS)/otelcol: $(CHECKS)/otelcol.yaml | $(TOOLS)/builder
+	$(TOOLS)/builder --config $< --skip-compilation
+	cd $(TOOLS)/otelcol.src && CGO_ENABLED=0 $(GO) build -o ../otelcol . && rm -rf $(CURDIR)/$(TOOLS)/otelcol.src
 
 kubernetes: ## the manifests on a real API server: accepted, rolled out, undone, drained
 	$(PROVIDED) $(CHECKS)/kubernetes/run $(BESIDE)
