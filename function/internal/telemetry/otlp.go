@@ -21,6 +21,8 @@ import (
 // exporters send to an OpenTelemetry collector.
 type exporters struct {
 	resource  *resource.Resource
+	life      lifetime
+	end       func()
 	processor sdktrace.SpanProcessor
 	reader    sdkmetric.Reader
 }
@@ -52,9 +54,10 @@ func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logg
 	tell := &telling{logger: logger, now: o.Now}
 	waiting := new(atomic.Int64)
 	lost := func(n int) { m.lostSpans.Add(int64(n)) }
-	e := &exporters{resource: about}
+	life, end := context.WithCancel(context.Background())
+	e := &exporters{resource: about, life: lifetime{life}, end: end}
 	e.processor = bounded{
-		SpanProcessor: sdktrace.NewBatchSpanProcessor(&spanExporter{spans, tell, waiting, lost},
+		SpanProcessor: sdktrace.NewBatchSpanProcessor(&spanExporter{spans, e.life, tell, waiting, lost},
 			sdktrace.WithMaxQueueSize(2*mostSpans), sdktrace.WithBatchTimeout(spanDelay), sdktrace.WithExportTimeout(3*exportTimeout)),
 		most: mostSpans, waiting: waiting, lost: lost,
 	}
@@ -62,33 +65,31 @@ func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logg
 	if interval == 0 {
 		interval = time.Minute
 	}
-	e.reader = sdkmetric.NewPeriodicReader(&metricExporter{points, tell, func() { m.lostExports.Add(1) }},
+	e.reader = sdkmetric.NewPeriodicReader(&metricExporter{points, e.life, tell, func() { m.lostExports.Add(1) }},
 		sdkmetric.WithInterval(interval), sdkmetric.WithTimeout(3*exportTimeout), sdkmetric.WithProducer(conventional{prombridge.NewMetricProducer(prombridge.WithGatherer(m.registry))}))
 	return e, nil
 }
 
-// twice exports, and once more if time ran out: a process that was frozen in the middle finds its deadlines passed when it is
-// thawed, whatever the collector did.
-func twice(ctx context.Context, export func(context.Context) error) error {
-	try := func() (error, bool) {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), exportTimeout)
-		defer cancel()
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < exportTimeout && time.Until(end) > 0 { // at the end of the process there is no more time
-			limited, cancel = context.WithDeadline(limited, end)
-			defer cancel()
+// A lifetime bounds exports beside their own time limits, which are passed at once where a process was frozen in the middle of
+// one, whatever the collector did.
+type lifetime struct{ context.Context }
+
+// export tries, and once more if time ran out.
+func (l lifetime) export(try func(context.Context) error) error {
+	for last := false; ; last = true {
+		limited, cancel := context.WithTimeout(l, exportTimeout)
+		err := try(limited)
+		timeout := limited.Err() != nil
+		cancel()
+		if err == nil || !timeout || last || l.Err() != nil {
+			return err
 		}
-		err := export(limited)
-		return err, limited.Err() != nil
 	}
-	err, timeout := try()
-	if err != nil && timeout {
-		err, _ = try()
-	}
-	return err
 }
 
 type spanExporter struct {
 	sdktrace.SpanExporter
+	life    lifetime
 	tell    *telling
 	waiting *atomic.Int64
 	lost    func(spans int)
@@ -97,7 +98,7 @@ type spanExporter struct {
 // ExportSpans implements [sdktrace.SpanExporter].
 func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	defer e.waiting.Add(-int64(len(spans)))
-	err := twice(ctx, func(ctx context.Context) error { return e.SpanExporter.ExportSpans(ctx, spans) })
+	err := e.life.export(func(ctx context.Context) error { return e.SpanExporter.ExportSpans(ctx, spans) })
 	if err != nil {
 		e.lost(len(spans))
 		e.tell.failed("spans", err)
@@ -107,13 +108,14 @@ func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 
 type metricExporter struct {
 	sdkmetric.Exporter
+	life lifetime
 	tell *telling
 	lost func()
 }
 
 // Export implements [sdkmetric.Exporter].
 func (e *metricExporter) Export(ctx context.Context, data *metricdata.ResourceMetrics) error {
-	err := twice(ctx, func(ctx context.Context) error { return e.Exporter.Export(ctx, data) })
+	err := e.life.export(func(ctx context.Context) error { return e.Exporter.Export(ctx, data) })
 	if err != nil {
 		e.lost()
 		e.tell.failed("metrics", err)

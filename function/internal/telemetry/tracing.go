@@ -25,6 +25,7 @@ type tracing struct {
 	spans  *sdktrace.TracerProvider // nil where nothing is exported
 	roots  float64                  // part of the requests that begin a trace
 	meters *sdkmetric.MeterProvider
+	end    func() // of exports that are under way
 }
 
 const scope = "example.com/erlmcp"
@@ -70,6 +71,7 @@ func newTracing(ctx context.Context, o *Options, m *metrics, logger *slog.Logger
 		sdktrace.WithResource(e.resource), sdktrace.WithSampler(sampling.sampler), sdktrace.WithSpanProcessor(e.processor),
 	)
 	t.tracer = t.spans.Tracer(scope, trace.WithInstrumentationVersion(o.Version))
+	t.end = e.end
 	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithResource(e.resource), sdkmetric.WithReader(e.reader))
 	return t, nil
 }
@@ -78,6 +80,8 @@ func (t *tracing) close(ctx context.Context) error {
 	if t.spans == nil {
 		return nil
 	}
+	defer t.end()
+	defer context.AfterFunc(ctx, t.end)()
 	done := make(chan error, 1)
 	go func() { done <- t.spans.Shutdown(ctx) }()
 	return errors.Join(t.meters.Shutdown(ctx), <-done)
