@@ -8,7 +8,7 @@ TOOLS   := .tools
 CHECKS  := local/checks
 NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=false --loglevel=error
 
-BENCHFLAGS ?= -rounds 5 -calls 10000 -most 1.7 -together 2.2 -governed 1.5
+BENCHFLAGS ?= -rounds 5 -calls 10000 -most 1.7 -together 2.2 -governed 1.5 -observed 1.4
 COSTROUNDS ?= 5
 
 .PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart \
@@ -30,7 +30,7 @@ test: ## everything that needs only Go
 check: lint race clients fork faults conformance traces infra kubernetes image rollout docs fuzz coldstart bench ## all that CI runs
 
 check-long: FUZZTIME = 60s
-check-long: BENCHFLAGS = -rounds 15 -most 1.4 -together 1.7 -governed 1.15
+check-long: BENCHFLAGS = -rounds 15 -most 1.4 -together 1.7 -governed 1.15 -observed 1.15
 check-long: STRICT = -strict
 check-long: COSTROUNDS = 15
 check-long: SEEDS = 20000

@@ -2,17 +2,11 @@ package function
 
 import (
 	"cmp"
-	"context"
 	"math"
 	"os"
 	"runtime/debug"
 	rtmetrics "runtime/metrics"
 	"strconv"
-	"time"
-
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
 
 	"example.com/erlmcp/function/internal/admission"
 	"example.com/erlmcp/function/internal/governor"
@@ -153,35 +147,4 @@ func memoryUsed() uint64 {
 	samples := []rtmetrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	rtmetrics.Read(samples)
 	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
-}
-
-// watched measures the messages to counters that are elsewhere, and lets them be seen in traces.
-func watched(c governor.Counters, alone bool, seen *telemetry.Telemetry) governor.Counters {
-	observe := seen.Histogram("erlmcp_governor_round_trip_seconds", "Time of a message to the counters and its answer.")
-	if alone {
-		return c
-	}
-	return &watchedCounters{Counters: c, tracer: seen.Tracer(), observe: observe}
-}
-
-type watchedCounters struct {
-	governor.Counters
-	tracer  trace.Tracer
-	observe func(seconds float64)
-}
-
-// Draw implements [governor.Counters].
-func (w *watchedCounters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, error) {
-	if trace.SpanFromContext(ctx).IsRecording() {
-		var span trace.Span
-		ctx, span = w.tracer.Start(ctx, "redis draw", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("db.system.name", "redis")))
-		defer span.End()
-	}
-	begin := time.Now()
-	reply, err := w.Counters.Draw(ctx, d)
-	w.observe(time.Since(begin).Seconds())
-	if err != nil {
-		trace.SpanFromContext(ctx).SetStatus(codes.Error, "")
-	}
-	return reply, err
 }

@@ -186,7 +186,7 @@ func govern(ctx context.Context, o *options, cfg *config.Config, instance string
 		return nil, p, err
 	}
 	g := governor.New(governor.Options{
-		Instance: instance, Counters: watched(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Quotas: p.quotas, Alone: cfg.Alone,
+		Instance: instance, Counters: watchCounters(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Quotas: watchQuotas(p.quotas, seen), Alone: cfg.Alone,
 		RateOutage: outages[cfg.RateOutage], SlotOutage: outages[cfg.SlotOutage], Logger: o.logger,
 	})
 	closeParts := p.close

@@ -5,15 +5,14 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	collectormetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	points "go.opentelemetry.io/proto/otlp/metrics/v1"
@@ -144,8 +143,9 @@ func TestTraces(t *testing.T) {
 		return resp.Status, resp.Body.Close()
 	}
 	c := newCollected(t)
-	url := newServer(t, WithGetenv(env("OTEL_EXPORTER_OTLP_ENDPOINT", c.url, "OTEL_TRACES_SAMPLER", "always_on")), WithLogger(slog.New(slog.NewTextHandler(os.Stderr, nil))), WithTools(
-		NewTool("fetch", "Fetches.", fetch),
+	redis := miniredis.RunT(t)
+	url := newServer(t, WithMemoryStore(), WithGetenv(env("REDIS_URL", "redis://"+redis.Addr(), "OTEL_EXPORTER_OTLP_ENDPOINT", c.url, "OTEL_TRACES_SAMPLER", "always_on")), WithTools(
+		NewTool("fetch", "Fetches.", fetch, PerDay(100)),
 		NewTool("no", "Fails.", func(context.Context, None) (string, error) { return "", errors.New("no") }),
 		NewTool("away", "Is away.", func(context.Context, None) (string, error) { return "", ErrUnavailable }),
 		NewTool("slow", "Takes its time.", func(ctx context.Context, _ None) (string, error) { <-ctx.Done(); return "", ctx.Err() }, Timeout(20*time.Millisecond)),
@@ -211,6 +211,12 @@ func TestTraces(t *testing.T) {
 				}
 				if governed := c.named(t, "governor admit"); string(governed.ParentSpanId) != string(http.SpanId) {
 					t.Errorf("governor: %v", governed)
+				} else {
+					for _, name := range []string{"redis draw", "store draw quota"} {
+						if below := c.named(t, name); string(below.ParentSpanId) != string(governed.SpanId) || below.Kind != trace.Span_SPAN_KIND_CLIENT {
+							t.Errorf("%s: %v", name, below)
+						}
+					}
 				}
 			}
 		})
