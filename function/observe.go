@@ -164,7 +164,7 @@ func (o *observer) request(x *edge.Exchange) *telemetry.Request {
 	if _, after, ok := strings.Cut(path, " "); ok {
 		path = after
 	}
-	if path == "/" {
+	if path == "/" || path == "" { // not routed, or not let that far
 		path = "elsewhere"
 	}
 	return &telemetry.Request{
