@@ -113,7 +113,7 @@ variable "domain" {
 }
 
 variable "emails" {
-  description = "E-mail addresses that are told of outages and the budget."
+  description = "E-mail addresses that are told of alerts and the budget."
   type        = list(string)
   default     = []
 

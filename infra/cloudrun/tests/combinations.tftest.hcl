@@ -61,6 +61,21 @@ run "private_by_default" {
   }
 }
 
+run "releases_bring_images_of_the_function_alone" {
+  variables {
+    image           = "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.8.0"
+    collector_image = "us-docker.pkg.dev/collectors/otelcol:1.0.0"
+  }
+  assert {
+    condition     = module.service.image == "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.7.0"
+    error_message = "Terraform takes back what a release has brought: ${module.service.image}."
+  }
+  assert {
+    condition     = module.service.collector_image == "us-docker.pkg.dev/collectors/otelcol:1.0.0"
+    error_message = "The collector stays ${module.service.collector_image}."
+  }
+}
+
 run "another_environment" {
   variables {
     environment = "staging"
