@@ -191,9 +191,17 @@ func TestLimitOnEverything(t *testing.T) {
 	if n := admitted(call, 5); n != 1 {
 		t.Errorf("%d of 5 calls at once under 2/s", n)
 	}
-	time.Sleep(520 * time.Millisecond)
-	if n := admitted(modern("tools/list", "", ""), 6); n < 4 || n > 5 {
-		t.Errorf("%d of 6 lists at once under 2/s: a list is a quarter of a call", n)
+	for tries := 1; ; tries++ {
+		time.Sleep(520 * time.Millisecond)
+		begin := time.Now()
+		n := admitted(modern("tools/list", "", ""), 6)
+		if time.Since(begin) > 50*time.Millisecond && tries < 10 {
+			continue // that was not at once
+		}
+		if n < 4 || n > 5 {
+			t.Errorf("%d of 6 lists at once under 2/s: a list is a quarter of a call", n)
+		}
+		break
 	}
 
 	off, _, _ := governed(t, WithGetenv(env("RATE_LIMIT_PER_SECOND", "1", "GOVERNOR_ENABLED", "false")))
