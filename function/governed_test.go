@@ -180,11 +180,18 @@ func TestBatchElementsAreAdmittedOneByOne(t *testing.T) {
 func TestLimitOnEverything(t *testing.T) {
 	url, _, _ := governed(t, WithGetenv(env("RATE_LIMIT_PER_SECOND", "2")))
 	call := modern("tools/call", "add", `"name":"add","arguments":{"a":1}`)
+	var trail []string
+	start := time.Now()
 	admitted := func(w wire, times int) (n int) {
 		for range times {
-			if _, got := w.send(t, url); parse(t, got).code() != 1056 {
+			_, got := w.send(t, url)
+			a := parse(t, got)
+			if a.code() != 1056 {
 				n++
+			} else {
+				got = a.Error.Message
 			}
+			trail = append(trail, fmt.Sprintf("%v %d %.120s", time.Since(start).Round(time.Millisecond), a.code(), got))
 		}
 		return n
 	}
@@ -195,11 +202,11 @@ func TestLimitOnEverything(t *testing.T) {
 		time.Sleep(520 * time.Millisecond)
 		begin := time.Now()
 		n := admitted(modern("tools/list", "", ""), 6)
-		if time.Since(begin) > 50*time.Millisecond && tries < 10 {
-			continue // that was not at once
+		if time.Since(begin) > 5*time.Millisecond && tries < 20 {
+			continue // that was not at once: what is leased ahead for a burst ends with it
 		}
 		if n < 4 || n > 5 {
-			t.Errorf("%d of 6 lists at once under 2/s: a list is a quarter of a call", n)
+			t.Errorf("%d of 6 lists at once under 2/s: a list is a quarter of a call\n%s", n, strings.Join(trail, "\n"))
 		}
 		break
 	}
@@ -408,8 +415,14 @@ func TestStartupWaitsForRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer late.Close()
-	if status, body := startup(); status != 200 || !strings.Contains(body, `"degraded":[]`) {
-		t.Errorf("with Redis: %d %s", status, body)
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) { // as the platform asks again
+		status, body := startup()
+		if status == 200 && strings.Contains(body, `"degraded":[]`) {
+			break
+		}
+		if time.Since(begin) > 2*time.Second {
+			t.Fatalf("with Redis: %d %s", status, body)
+		}
 	}
 }
 
