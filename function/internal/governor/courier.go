@@ -42,8 +42,11 @@ func (g *Governor) patience() time.Duration {
 	return g.opts.Patience
 }
 
-// away tells whether the counters are not worth waiting for: they have just failed, or the message that is under way is late.
-func (g *Governor) away(now int64) bool { return now < g.down || g.sending && now >= g.late }
+// away tells whether the counters are not worth waiting for: they have just failed, or the message that is under way in an outage
+// is late.
+func (g *Governor) away(now int64) bool {
+	return now < g.down || g.outage != nil && g.sending && now >= g.late
+}
 
 // connectPatience is how long a decision waits for the first message of all.
 const connectPatience = 250 * time.Millisecond

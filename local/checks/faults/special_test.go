@@ -29,8 +29,12 @@ func TestHolderKilled(t *testing.T) {
 						return
 					default:
 					}
-					if _, err := call(client, f.node(node).url, "work", 3000); err != nil && node == 0 {
+					refused, err := call(client, f.node(node).url, "work", 3000)
+					if err != nil && node == 0 {
 						return // it was killed, and asking it for more would cost the other the processor
+					}
+					if refused { // as it is told to
+						time.Sleep(200 * time.Millisecond)
 					}
 					time.Sleep(50 * time.Millisecond)
 				}
