@@ -138,7 +138,7 @@ var Settings = []Setting{
 	{"OTEL_EXPORTER_OTLP_HEADERS", "none", "headers for it, such as api-key=…, separated by commas", true},
 	{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "how it is spoken to; there is no other", false},
 	{"OTEL_TRACES_SAMPLER", "parentbased_traceidratio", "which requests are traced: always_on, always_off, traceidratio, or these after parentbased_, where callers that are traced decide", false},
-	{"OTEL_TRACES_SAMPLER_ARG", "0.05", "part of the requests that is traced, from 0 to 1", false},
+	{"OTEL_TRACES_SAMPLER_ARG", "0.02", "part of the requests that is traced, from 0 to 1", false},
 	{"OTEL_METRIC_EXPORT_INTERVAL", "60000", "milliseconds between two exports of metrics", false},
 	{"DATADOG_AGENT_HOST", "none", "host whose Datadog agent gets metrics and traces, at its port 4318 for OTLP, unless OTEL_EXPORTER_OTLP_ENDPOINT is set", false},
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},

@@ -52,7 +52,7 @@ func (r *reader) seen(cfg *Config) {
 	}
 	c.Sampler = r.choice("OTEL_TRACES_SAMPLER", "parentbased_traceidratio", "always_on", "always_off", "traceidratio",
 		"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio")
-	c.SamplerRatio = r.number("OTEL_TRACES_SAMPLER_ARG", 0.05, 0, 1)
+	c.SamplerRatio = r.number("OTEL_TRACES_SAMPLER_ARG", 0.02, 0, 1)
 	c.Interval = time.Duration(r.integer("OTEL_METRIC_EXPORT_INTERVAL", 60000, 100, 3600_000)) * time.Millisecond
 }
 

@@ -31,7 +31,7 @@ var peers = []peer{
 	{"callers", "erlmcp, limits in Redis, tokens, ten rules"},
 	{"ungoverned", "erlmcp, its governor off"},
 	{"unobserved", "erlmcp, neither logged, counted nor traced"},
-	{"traced", "erlmcp, one call in twenty traced"},
+	{"traced", "erlmcp, one call in fifty traced"},
 	{"go-sdk", "official Go SDK, stateless"},
 	{"mcp-go", "mcp-go, stateless"},
 }
