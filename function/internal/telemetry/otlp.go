@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -145,9 +146,14 @@ func (c conventional) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, e
 	scopes, err := c.Producer.Produce(ctx)
 	for _, s := range scopes {
 		for i := range s.Metrics {
-			if m := &s.Metrics[i]; m.Name == operationDuration {
+			m := &s.Metrics[i]
+			h, ok := m.Data.(metricdata.Histogram[float64])
+			for j := range h.DataPoints {
+				exemplars(h.DataPoints[j].Exemplars)
+			}
+			if m.Name == operationDuration {
 				m.Name, m.Unit = "mcp.server.operation.duration", "s"
-				if h, ok := m.Data.(metricdata.Histogram[float64]); ok {
+				if ok {
 					for j := range h.DataPoints {
 						h.DataPoints[j].Attributes = dotted(h.DataPoints[j].Attributes)
 					}
@@ -156,6 +162,17 @@ func (c conventional) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, e
 		}
 	}
 	return scopes, err
+}
+
+// exemplars turns ids, which the bridge leaves in hexadecimal, into bytes: a collector refuses everything that comes with others.
+func exemplars(of []metricdata.Exemplar[float64]) {
+	for i := range of {
+		trace, err := hex.DecodeString(string(of[i].TraceID))
+		span, fault := hex.DecodeString(string(of[i].SpanID))
+		if err == nil && fault == nil {
+			of[i].TraceID, of[i].SpanID = trace, span
+		}
+	}
 }
 
 var dots = map[attribute.Key]attribute.Key{"mcp_method_name": "mcp.method.name", "gen_ai_tool_name": "gen_ai.tool.name", "error_type": "error.type"}

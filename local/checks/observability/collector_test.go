@@ -23,16 +23,6 @@ import (
 	"time"
 
 	"cloud.google.com/go/monitoring/apiv3/v2/monitoringpb"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	bridge "go.opentelemetry.io/contrib/bridges/prometheus"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
-	api "go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/resource"
-	"go.opentelemetry.io/otel/sdk/trace"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -231,60 +221,18 @@ func TestCollectorConfiguration(t *testing.T) {
 	}
 }
 
-// TestNamesArrive pushes metrics as the server does (what /metrics has, through a bridge, and one of OpenTelemetry's), and holds
-// that Cloud Monitoring gets each under the name that the queries use, with its labels, for the right target. The collector is
-// told to end right after: what it has must get through.
-func TestNamesArrive(t *testing.T) {
+// TestAllArrives runs the server with the collector beside it, and ends both one after the other, as a platform does. All metrics
+// that queries use must have reached Cloud Monitoring by then, under the names in the queries and for the right target, and all
+// spans the Telemetry API.
+func TestAllArrives(t *testing.T) {
 	c := newCloud(t)
-	url, stop := start(t, c)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsScheduler)))
-	want := map[string]bool{}
-	for name := range named(t) {
-		base := name
-		want[name] = true
-		switch {
-		case strings.HasPrefix(name, "go_"), strings.HasPrefix(name, "process_"), strings.HasPrefix(name, "mcp_server_"):
-			continue
-		case strings.HasSuffix(name, "_total"):
-			v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name}, []string{"outcome"})
-			v.WithLabelValues("completed").Add(3)
-			registry.MustRegister(v)
-			continue
-		case strings.HasSuffix(name, "_bucket"), strings.HasSuffix(name, "_seconds") && !strings.Contains(name, "_age_"):
-			base = strings.TrimSuffix(name, "_bucket")
-			v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: base, Buckets: []float64{0.01, 0.1, 1}}, []string{"method"})
-			v.WithLabelValues("tools/call").Observe(0.05)
-			if err := registry.Register(v); err != nil && !strings.Contains(err.Error(), "duplicate") {
-				t.Fatal(err)
-			}
-		default:
-			v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name}, []string{"scope"})
-			v.WithLabelValues("instance").Set(7)
-			registry.MustRegister(v)
-		}
-	}
-	exporter, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(url+"/v1/metrics"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	target := resource.NewSchemaless(attribute.String("service.name", "erlmcp"), attribute.String("service.instance.id", "blue-1/4f2a"))
-	provider := metric.NewMeterProvider(metric.WithResource(target),
-		metric.WithReader(metric.NewPeriodicReader(exporter, metric.WithInterval(time.Hour), metric.WithProducer(bridge.NewMetricProducer(bridge.WithGatherer(registry))))))
-	histogram, err := provider.Meter("erlmcp").Float64Histogram("mcp.server.operation.duration", api.WithUnit("s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	histogram.Record(ctx, 0.02, api.WithAttributes(attribute.String("mcp.method.name", "tools/call"), attribute.String("gen_ai.tool.name", "distance")))
-	if err := provider.Shutdown(ctx); err != nil { // pushes
-		t.Fatal(err)
-	}
-	stop()
+	push, stopCollector := start(t, c)
+	url, stopServer := serve(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": push, "OTEL_TRACES_SAMPLER_ARG": "1"})
+	ask(t, url)
+	stopServer()
+	stopCollector()
 
-	got, labels := map[string]bool{}, map[string][]string{}
+	got, labels, instances := map[string]bool{}, map[string][]string{}, map[string]bool{}
 	for _, s := range c.series {
 		name, kind, _ := strings.Cut(strings.TrimPrefix(s.GetMetric().GetType(), "prometheus.googleapis.com/"), "/")
 		got[name] = true
@@ -294,52 +242,50 @@ func TestNamesArrive(t *testing.T) {
 				got[name+suffix] = true
 			}
 		}
-		wantTarget := map[string]string{"job": "erlmcp-staging", "instance": "blue-1/4f2a", "location": "us-central1", "cluster": "__run__", "namespace": "erlmcp-staging"}
-		if r := s.GetResource(); r.GetType() != "prometheus_target" || !maps.Equal(r.GetLabels(), wantTarget) {
-			t.Fatalf("%s is of %v", name, r)
+		target := maps.Clone(s.GetResource().GetLabels())
+		instances[target["instance"]] = true
+		delete(target, "instance")
+		want := map[string]string{"job": "erlmcp-staging", "location": "us-central1", "cluster": "__run__", "namespace": "erlmcp-staging"}
+		if s.GetResource().GetType() != "prometheus_target" || !maps.Equal(target, want) {
+			t.Fatalf("%s is of %v", name, s.GetResource())
 		}
 	}
-	for name := range want {
+	for name, where := range named(t) {
 		if !got[name] {
-			t.Errorf("%s does not arrive (there are %v)", name, slices.Sorted(maps.Keys(got)))
+			t.Errorf("%s does not arrive (%s)", name, where[0])
 		}
+	}
+	if len(instances) != 1 || instances[""] {
+		t.Errorf("instances %v: series of two would be taken for one", instances)
 	}
 	for name, want := range map[string][]string{
-		"erlmcp_requests_total": {"outcome"}, "erlmcp_governor_degraded": {"scope"}, "erlmcp_request_overhead_seconds": {"method"},
-		"mcp_server_operation_duration_seconds": {"gen_ai_tool_name", "mcp_method_name"},
+		"erlmcp_requests_total": {"method", "outcome"}, "erlmcp_governor_degraded": {"limit", "rule"}, "erlmcp_request_overhead_seconds": {},
 	} {
 		if !slices.Equal(labels[name], want) {
 			t.Errorf("%s has labels %v, want %v", name, labels[name], want)
 		}
 	}
-}
 
-func TestSpansArrive(t *testing.T) {
-	c := newCloud(t)
-	url, stop := start(t, c)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(url+"/v1/traces"))
-	if err != nil {
-		t.Fatal(err)
+	var spans []string
+	for _, message := range c.spans {
+		for _, r := range message.GetResourceSpans() {
+			about := map[string]string{}
+			for _, a := range r.GetResource().GetAttributes() {
+				about[a.GetKey()] = a.GetValue().GetStringValue()
+			}
+			if about["service.name"] != "erlmcp-staging" || about["gcp.project_id"] != "my-project" || !instances[about["service.instance.id"]] || about["location"] != "" {
+				t.Errorf("spans are of %v", about)
+			}
+			for _, scope := range r.GetScopeSpans() {
+				for _, s := range scope.GetSpans() {
+					spans = append(spans, s.GetName())
+				}
+			}
+		}
 	}
-	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(resource.NewSchemaless(attribute.String("service.name", "erlmcp"), attribute.String("service.instance.id", "blue-1/4f2a"))))
-	_, span := provider.Tracer("erlmcp").Start(ctx, "tools/call distance")
-	span.End()
-	if err := provider.Shutdown(ctx); err != nil {
-		t.Fatal(err)
-	}
-	stop()
-	if len(c.spans) != 1 {
-		t.Fatalf("%d messages", len(c.spans))
-	}
-	r := c.spans[0].GetResourceSpans()[0]
-	got := map[string]string{}
-	for _, a := range r.GetResource().GetAttributes() {
-		got[a.GetKey()] = a.GetValue().GetStringValue()
-	}
-	want := map[string]string{"service.name": "erlmcp-staging", "service.instance.id": "blue-1/4f2a", "gcp.project_id": "my-project"}
-	if !maps.Equal(got, want) || r.GetScopeSpans()[0].GetSpans()[0].GetName() != "tools/call distance" {
-		t.Errorf("%v of %v, want %v", r.GetScopeSpans(), got, want)
+	for _, want := range []string{"tools/call hello", "tools/call panic"} {
+		if !slices.Contains(spans, want) {
+			t.Errorf("no span %q among %q", want, spans)
+		}
 	}
 }

@@ -20,14 +20,15 @@ import (
 	"example.com/erlmcp/local/embedded"
 )
 
-// serve runs the function on an embedded Redis, as the local run does.
-func serve(t *testing.T) string {
+// serve runs the function on an embedded Redis, as the local run does, until it is told to stop.
+func serve(t *testing.T, further map[string]string) (url string, stop func()) {
 	t.Helper()
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	if err := os.WriteFile(keys, []byte(`{"keys": []}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	settings := map[string]string{"PORT": "0", "AUTHENTICATION": "keys,anonymous", "API_KEYS_FILE": keys, "TENANT_CALLS_PER_DAY": "1000"}
+	maps.Copy(settings, further)
 	_, opts, stopRedis, err := embedded.Redis(func(name string) string { return settings[name] })
 	if err != nil {
 		t.Fatal(err)
@@ -51,13 +52,14 @@ func serve(t *testing.T) string {
 	}
 	at, ended := make(chan string, 1), make(chan error, 1)
 	go func() { ended <- s.Run(ctx, func(url string) { at <- url }) }()
-	t.Cleanup(sync.OnceFunc(func() { cancel(); <-ended; s.Close() }))
+	stop = sync.OnceFunc(func() { cancel(); <-ended; s.Close() })
+	t.Cleanup(stop)
 	select {
 	case url := <-at:
-		return strings.TrimSuffix(url, "/mcp")
+		return strings.TrimSuffix(url, "/mcp"), stop
 	case err := <-ended:
 		t.Fatal(err)
-		return ""
+		return "", nil
 	}
 }
 
@@ -86,9 +88,9 @@ func post(t *testing.T, url, body, key string) string {
 
 var sample = regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? \S+$`)
 
-// scrape asks for every kind of thing, and returns the labels of each metric that is there then, with their values.
-func scrape(t *testing.T) map[string]map[string][]string {
-	url := serve(t)
+// ask asks for every kind of thing.
+func ask(t *testing.T, url string) {
+	t.Helper()
 	call := func(name, args string) string {
 		return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + name + `","arguments":{` + args + `}}}`
 	}
@@ -111,6 +113,12 @@ func scrape(t *testing.T) map[string]map[string][]string {
 			t.Errorf("no %q in %s", c.want, answer)
 		}
 	}
+}
+
+// scrape returns the labels of each metric that is there after that, with their values.
+func scrape(t *testing.T) map[string]map[string][]string {
+	url, _ := serve(t, nil)
+	ask(t, url)
 	r, err := http.Get(url + "/metrics")
 	if err != nil {
 		t.Fatal(err)
