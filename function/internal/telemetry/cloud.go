@@ -39,7 +39,7 @@ func newAPISink(ctx context.Context, o *Options, more ...option.ClientOption) (*
 }
 
 func (s *apiSink) put(e *entry) {
-	payload := append(appendString([]byte(`{"message":`), e.message), []byte{}...)
+	payload := appendString([]byte(`{"message":`), e.message)
 	payload = append(appendPayload(payload, e), '}')
 	out := logging.Entry{Timestamp: e.time, Severity: cloudSeverity(e.level), Payload: json.RawMessage(payload)}
 	if e.span.IsValid() {
