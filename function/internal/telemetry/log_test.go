@@ -211,7 +211,7 @@ func TestNothingWaitsForTheLog(t *testing.T) {
 		seen.Record(t.Context(), &success)
 		worst = max(worst, time.Since(one))
 	}
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("%d records took %v, one %v", n, took, worst)
 	}
 	lost := seen.log.lost()
@@ -289,11 +289,12 @@ func TestNothingWaitsForTheAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	for range 60000 {
-		s.put(&entry{time: noon, message: "tools/call", request: &success, span: trace.SpanContextFromContext(traced(t.Context()))})
+	long := strings.Repeat("m", 4<<10)
+	for range 2 * mostBuffered / len(long) {
+		s.put(&entry{time: noon, message: long, request: &success, span: trace.SpanContextFromContext(traced(t.Context()))})
 	}
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("60000 records took %v", took)
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("twice what fits into the buffer took %v", took)
 	}
 	if s.lost() == 0 {
 		t.Error("what does not fit into the buffer is not counted")
