@@ -47,7 +47,7 @@ $(TOOLS)/staticcheck: $(CHECKS)/go.mod
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
 race: redis-server ## the tests under the race detector, and on a real Redis
-	ERLMCP_REQUIRE_REDIS=1 $(GO) test -race -short ./...
+	ERLMCP_REQUIRE_REDIS=1 $(GO) test -p 1 -race -short ./...
 
 # Debian's programs, where they are not installed.
 .PHONY: redis-server haproxy prometheus simulate
