@@ -97,8 +97,9 @@ func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
 	total := s.config.DrainTimeout
 	s.logger.Info("draining", "running", s.running.Load(), "timeout", total.String())
 	deadline := time.Now().Add(total)
-	srv.SetKeepAlivesEnabled(false)
+	// Connections stay open meanwhile, and end with their next answer: a balancer may be about to use them.
 	time.Sleep(min(lameDuck, total/4))
+	srv.SetKeepAlivesEnabled(false)
 
 	patience, done := context.WithDeadline(context.Background(), deadline.Add(-min(deadlineSlack, total/4)))
 	defer done()
