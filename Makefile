@@ -8,11 +8,11 @@ TOOLS   := .tools
 CHECKS  := local/checks
 NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=false --loglevel=error
 
-BENCHFLAGS ?= -rounds 5 -calls 10000 -most 1.7 -together 2.2 -governed 1.5
+BENCHFLAGS ?= -rounds 5 -calls 10000 -most 1.7 -together 2.2 -governed 1.5 -observed 1.4
 COSTROUNDS ?= 5
 
 .PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart \
-	infra kubernetes image rollout docs deploy destroy release
+	traces infra kubernetes observability image rollout docs deploy destroy release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,15 +27,15 @@ test: ## everything that needs only Go
 	$(GO) vet ./...
 	$(GO) test ./...
 
-check: lint race clients fork faults conformance infra kubernetes image rollout docs fuzz coldstart bench ## all that CI runs
+check: lint race clients fork faults conformance traces infra kubernetes observability image rollout docs fuzz coldstart bench ## all that CI runs
 
 check-long: FUZZTIME = 60s
-check-long: BENCHFLAGS = -rounds 15 -most 1.4 -together 1.7 -governed 1.15
+check-long: BENCHFLAGS = -rounds 15 -most 1.4 -together 1.7 -governed 1.15 -observed 1.15
 check-long: STRICT = -strict
 check-long: COSTROUNDS = 15
 check-long: SEEDS = 20000
 check-long: TRIALS = 3
-check-long: lint race simulate clients fork faults conformance infra kubernetes image rollout docs fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
+check-long: lint race simulate clients fork faults conformance traces infra kubernetes observability image rollout docs fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -40; echo "run gofmt -w ." >&2; exit 1; }
@@ -47,11 +47,11 @@ $(TOOLS)/staticcheck: $(CHECKS)/go.mod
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
 race: redis-server ## the tests under the race detector, and on a real Redis
-	ERLMCP_REQUIRE_REDIS=1 $(GO) test -race -short ./...
+	ERLMCP_REQUIRE_REDIS=1 $(GO) test -p 1 -race -short ./...
 
 # Debian's programs, where they are not installed.
-.PHONY: redis-server haproxy simulate
-redis-server haproxy:
+.PHONY: redis-server haproxy prometheus simulate
+redis-server haproxy prometheus:
 	@command -v $@ >/dev/null || { apt-get update -qq && apt-get install -y -qq $@ >/dev/null && { service $@ stop >/dev/null 2>&1 || true; }; }
 
 SEEDS ?= 1000
@@ -77,6 +77,9 @@ conformance: $(TOOLS)/suite/node_modules ## the official suite, against two inst
 $(TOOLS)/suite/node_modules: local/conformance/suite/package.json
 	mkdir -p $(TOOLS)/suite && cp $< $(TOOLS)/suite/ && cd $(TOOLS)/suite && $(NPM) && touch node_modules
 
+traces: $(TOOLS)/otelcol ## one trace from a client to what a tool calls, through a real collector, which is then taken away
+	cd $(CHECKS) && $(GO) test -count=1 ./traces -collector $(CURDIR)/$(TOOLS)/otelcol
+
 # What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.
 BESIDE   := $(abspath ../shared/tools)
 PROVIDED := $(if $(wildcard $(BESIDE)/setup),eval "$$($(BESIDE)/setup)" &&)
@@ -87,8 +90,16 @@ infra: $(TOOLS)/tflint ## Terraform: form, types, each combination of variables,
 	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./infra
 	$(TOOLS)/tflint --chdir infra --recursive --config $(CURDIR)/infra/.tflint.hcl
 
-$(TOOLS)/tflint $(TOOLS)/ko $(TOOLS)/crane: $(CHECKS)/tools
+$(TOOLS)/tflint $(TOOLS)/ko $(TOOLS)/crane $(TOOLS)/builder: $(CHECKS)/tools
 	GOBIN=$(CURDIR)/$(TOOLS) $(GO) install $$(grep /$(@F)@ $<) && touch $@
+
+observability: prometheus $(TOOLS)/otelcol ## alerts and dashboard against a server that runs, and a real collector
+	cd $(CHECKS) && $(GO) test -count=1 ./observability
+
+# Some four minutes, once.
+$(TOOLS)/otelcol: $(CHECKS)/otelcol.yaml | $(TOOLS)/builder
+	$(TOOLS)/builder --config $< --skip-compilation
+	cd $(TOOLS)/otelcol.src && CGO_ENABLED=0 $(GO) build -o ../otelcol . && rm -rf $(CURDIR)/$(TOOLS)/otelcol.src
 
 kubernetes: ## the manifests on a real API server: accepted, rolled out, undone, drained
 	$(PROVIDED) $(CHECKS)/kubernetes/run $(BESIDE)

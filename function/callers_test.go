@@ -105,7 +105,7 @@ func keyFile(t *testing.T, keys ...identity.Key) (path string, texts []string) {
 	return path, texts
 }
 
-var receipt = regexp.MustCompile(`"receipt":"[0-9a-f-]{36}"`)
+var receiptMember = regexp.MustCompile(`"receipt":"[0-9a-f-]{36}"`)
 
 // TestCredentials is the matrix of credentials: for each and in both eras the status, the challenge, the body, the record in
 // the log and the metric.
@@ -244,7 +244,7 @@ func TestCredentials(t *testing.T) {
 				}
 				id := map[string]string{"modern": `"one"`, "legacy": "1"}[era]
 				want := `{"jsonrpc":"2.0","id":` + id + `,"error":` + c.fault + `}`
-				if got = receipt.ReplaceAllString(got, `"receipt":"R"`); c.fault != "" && got != want || c.fault == "" && !strings.Contains(got, `"result":{`) {
+				if got = receiptMember.ReplaceAllString(got, `"receipt":"R"`); c.fault != "" && got != want || c.fault == "" && !strings.Contains(got, `"result":{`) {
 					t.Errorf("%s: the body is\n%s\nwant\n%s", era, got, want)
 				}
 				var record struct{ Msg, Cause, Method, RequestID string }

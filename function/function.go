@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -26,6 +27,7 @@ import (
 
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/receipt"
 )
 
 // Version of the product.
@@ -35,13 +37,16 @@ const Version = "0.7.0"
 type Info = mcp.Info
 
 type options struct {
-	info     Info
-	entries  []catalog.Entry
-	getenv   func(string) string
-	logger   *slog.Logger
-	loopback bool
-	memory   bool
-	pageSize int
+	info       Info
+	entries    []catalog.Entry
+	getenv     func(string) string
+	logger     *slog.Logger
+	output     io.Writer // of the log
+	unobserved bool
+	loopback   bool
+	memory     bool
+	receipts   func(receipt.Store) receipt.Store // tests stand before the store
+	pageSize   int
 }
 
 // An Option changes what [New] and [Main] make.
@@ -77,11 +82,17 @@ func WithPrompts(prompts ...Prompt) Option {
 // WithInfo replaces the name, version and instructions that clients see.
 func WithInfo(info Info) Option { return func(o *options) { o.info = info } }
 
-// WithLogger replaces the logger, which writes to standard error.
+// WithLogOutput replaces standard output as where the log goes.
+func WithLogOutput(w io.Writer) Option { return func(o *options) { o.output = w } }
+
+// WithLogger replaces the log: records of requests go to it too.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
 
 // WithGetenv replaces [os.Getenv] as the source of settings, for tests.
 func WithGetenv(getenv func(string) string) Option { return func(o *options) { o.getenv = getenv } }
+
+// Unobserved leaves requests out of log, metrics and traces, to measure what those cost.
+func Unobserved() Option { return func(o *options) { o.unobserved = true } }
 
 // WithPageSize sets how many entries one page of a list has; the default is 100.
 func WithPageSize(n int) Option { return func(o *options) { o.pageSize = n } }
@@ -112,6 +123,7 @@ func run(opts []Option) error {
 		return err
 	}
 	defer s.Close()
+	defer s.reloadOn(syscall.SIGHUP)()
 	return s.Run(ctx, func(url string) {
 		s.logger.Info("serving", "url", url, "version", Version, "instance", s.instance)
 	})

@@ -180,20 +180,35 @@ func TestBatchElementsAreAdmittedOneByOne(t *testing.T) {
 func TestLimitOnEverything(t *testing.T) {
 	url, _, _ := governed(t, WithGetenv(env("RATE_LIMIT_PER_SECOND", "2")))
 	call := modern("tools/call", "add", `"name":"add","arguments":{"a":1}`)
+	var trail []string
+	start := time.Now()
 	admitted := func(w wire, times int) (n int) {
 		for range times {
-			if _, got := w.send(t, url); parse(t, got).code() != 1056 {
+			_, got := w.send(t, url)
+			a := parse(t, got)
+			if a.code() != 1056 {
 				n++
+			} else {
+				got = a.Error.Message
 			}
+			trail = append(trail, fmt.Sprintf("%v %d %.120s", time.Since(start).Round(time.Millisecond), a.code(), got))
 		}
 		return n
 	}
 	if n := admitted(call, 5); n != 1 {
 		t.Errorf("%d of 5 calls at once under 2/s", n)
 	}
-	time.Sleep(520 * time.Millisecond)
-	if n := admitted(modern("tools/list", "", ""), 6); n < 4 || n > 5 {
-		t.Errorf("%d of 6 lists at once under 2/s: a list is a quarter of a call", n)
+	for range 20 {
+		time.Sleep(520 * time.Millisecond)
+		begin := time.Now()
+		n := admitted(modern("tools/list", "", ""), 6)
+		atOnce := time.Since(begin) <= 5*time.Millisecond // what is leased ahead for a burst ends with it
+		if n > 5 || n < 4 && atOnce {
+			t.Errorf("%d of 6 lists at once under 2/s: a list is a quarter of a call\n%s", n, strings.Join(trail, "\n"))
+		}
+		if atOnce {
+			break
+		}
 	}
 
 	off, _, _ := governed(t, WithGetenv(env("RATE_LIMIT_PER_SECOND", "1", "GOVERNOR_ENABLED", "false")))
@@ -400,8 +415,14 @@ func TestStartupWaitsForRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer late.Close()
-	if status, body := startup(); status != 200 || !strings.Contains(body, `"degraded":[]`) {
-		t.Errorf("with Redis: %d %s", status, body)
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) { // as the platform asks again
+		status, body := startup()
+		if status == 200 && strings.Contains(body, `"degraded":[]`) {
+			break
+		}
+		if time.Since(begin) > 2*time.Second {
+			t.Fatalf("with Redis: %d %s", status, body)
+		}
 	}
 }
 

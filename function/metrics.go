@@ -2,6 +2,10 @@ package function
 
 import (
 	"cmp"
+	"math"
+	"os"
+	"runtime/debug"
+	rtmetrics "runtime/metrics"
 	"strconv"
 
 	"example.com/erlmcp/function/internal/admission"
@@ -86,4 +90,67 @@ func metrics(g *governor.Governor, guard *governor.Guard) []telemetry.Metric {
 		{Name: "erlmcp_instance_calls_allowed", Help: "Calls at a time that the instance takes on: it falls while goroutines wait too long for a processor.",
 			Kind: telemetry.Gauge, Read: func(emit func(float64, ...string)) { emit(float64(guard.Cap())) }},
 	}
+}
+
+// capacity is each limit of the process and of the fleet, as it is used and as it is allowed. Over instances, sum what is used.
+func (s *Server) capacity() []telemetry.Metric {
+	read := func(what func(emit func(what, scope string, value float64))) func(func(float64, ...string)) {
+		return func(emit func(float64, ...string)) {
+			what(func(what, scope string, value float64) { emit(value, what, scope) })
+		}
+	}
+	labels := []string{"what", "scope"}
+	return []telemetry.Metric{
+		{Name: "erlmcp_capacity_used", Help: "What this instance uses of each limit.", Kind: telemetry.Gauge, Labels: labels, Read: read(func(emit func(string, string, float64)) {
+			emit("connections", "instance", float64(s.open.Load()))
+			if n, ok := filesOpen(); ok {
+				emit("open_files", "instance", float64(n))
+			}
+			emit("memory_bytes", "instance", float64(memoryUsed()))
+			if s.governor != nil {
+				stats := s.governor.Stats()
+				emit("slots", "instance", float64(stats.Used))
+				emit("tokens", "instance", float64(stats.Tokens))
+			}
+			if s.recorder != nil {
+				emit("receipts", "instance", float64(s.recorder.journal.Stats().Waiting))
+			}
+		})},
+		{Name: "erlmcp_capacity_allowed", Help: "What is allowed of each limit, to this instance or to the fleet.", Kind: telemetry.Gauge, Labels: labels, Read: read(func(emit func(string, string, float64)) {
+			emit("connections", "instance", float64(s.config.MaxConnections))
+			if n := openFiles(); n > 0 {
+				emit("open_files", "instance", float64(n))
+			}
+			if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+				emit("memory_bytes", "instance", float64(limit))
+			}
+			if s.governor != nil {
+				emit("slots", "fleet", float64(s.config.MaxCalls))
+				emit("tokens", "fleet", float64(s.config.RatePerSecond))
+			}
+			if s.recorder != nil {
+				emit("receipts", "instance", float64(s.recorder.journal.Most()))
+			}
+		})},
+		{Name: "erlmcp_active_connections", Help: "Connections that are open.", Kind: telemetry.Gauge, Read: func(emit func(float64, ...string)) { emit(float64(s.open.Load())) }},
+		{Name: "subscriptions_active", Help: "Streams of subscriptions/listen that are open.", Kind: telemetry.Gauge, Read: func(emit func(float64, ...string)) { emit(float64(s.observer.listening.Load())) }},
+	}
+}
+
+// filesOpen is how many files the process has open.
+func filesOpen() (int, bool) {
+	d, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return 0, false
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	return len(names) - 1, err == nil // this one is left out
+}
+
+// memoryUsed is what counts for GOMEMLIMIT.
+func memoryUsed() uint64 {
+	samples := []rtmetrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	rtmetrics.Read(samples)
+	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
 }

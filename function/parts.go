@@ -11,6 +11,7 @@ import (
 	"example.com/erlmcp/function/internal/firestoredb"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/memdb"
+	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/redisdb"
 )
 
@@ -20,10 +21,14 @@ type parts struct {
 	epochs   governor.Epochs
 	orders   governor.OrderStore // nil where the counters alone have them
 	quotas   governor.QuotaStore // nil where there is no store
+	receipts receipt.Store       // nil where there is no store
 	redis    *redisdb.Counters   // nil where the process counts for itself
 	close    func()
 	unfit    chan error // gets why the process can't work with them
 }
+
+// mostInMemory is how many bytes of receipts a process keeps that has no store: the oldest are forgotten.
+const mostInMemory = 64 << 20
 
 // openParts connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
 // where its Redis is embedded.
@@ -59,12 +64,14 @@ func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, er
 			p.epochs = store
 		}
 		p.orders, p.quotas = store, store
+		p.receipts = store.Receipts(time.Duration(cfg.ReceiptDays) * 24 * time.Hour)
 	case cfg.Alone || memory:
 		store := memdb.New()
 		if !cfg.Alone {
 			p.epochs = store
 		}
 		p.orders, p.quotas = store, store
+		p.receipts = memdb.NewReceipts(mostInMemory)
 	}
 	return p, nil
 }

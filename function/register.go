@@ -40,11 +40,13 @@ func registered() http.HandlerFunc {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		s.reloadOn(syscall.SIGHUP)
 		term := make(chan os.Signal, 1)
 		signal.Notify(term, syscall.SIGTERM, os.Interrupt)
 		go func() {
 			<-term
 			s.finish()
+			s.Close()
 			os.Exit(0)
 		}()
 		return s
@@ -56,6 +58,7 @@ func registered() http.HandlerFunc {
 func (s *Server) finish() {
 	s.draining.Store(true)
 	deadline := time.Now().Add(s.config.DrainTimeout)
+	s.goes.Store(deadline.UnixNano())
 	time.Sleep(min(lameDuck, s.config.DrainTimeout/4))
 	for s.running.Load() > 0 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)

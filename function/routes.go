@@ -18,12 +18,13 @@ func (s *Server) routes(endpoint http.Handler) http.Handler {
 	mux.HandleFunc("GET "+s.config.Health, s.health)
 	mux.HandleFunc("GET "+s.config.Ready, s.ready)
 	mux.HandleFunc("GET /startup", s.startup)
-	mux.Handle("GET /metrics", edge.FromThisMachine(s.metrics))
+	mux.Handle("GET /metrics", edge.FromThisMachine(s.seen.Handler()))
 	mux.HandleFunc("/", s.elsewhere)
+	var all http.Handler = mux
 	if s.loopback {
-		return edge.LoopbackOnly(mux)
+		all = edge.LoopbackOnly(mux)
 	}
-	return mux
+	return edge.Observe(all, s.observer, s.recorder.newID(), s.logger)
 }
 
 // health says whether the process is alive, and what it can do.
@@ -49,7 +50,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered"})
 		return
 	}
-	degraded := append(s.gate.Degraded(), s.callers.degraded()...)
+	degraded := append(append(s.gate.Degraded(), s.callers.degraded()...), s.recorder.degraded()...)
 	if degraded == nil {
 		degraded = []string{}
 	}

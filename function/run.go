@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -76,9 +78,8 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, len(listeners))
-	open := new(atomic.Int64)
 	for _, ln := range listeners {
-		go func() { failed <- srv.Serve(&cappedListener{ln, int64(s.config.MaxConnections), open}) }()
+		go func() { failed <- srv.Serve(&cappedListener{ln, int64(s.config.MaxConnections), &s.open}) }()
 	}
 	select {
 	case err := <-failed:
@@ -94,10 +95,12 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener) error {
 func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
 	s.draining.Store(true)
 	total := s.config.DrainTimeout
+	s.goes.Store(time.Now().Add(total).UnixNano())
 	s.logger.Info("draining", "running", s.running.Load(), "timeout", total.String())
 	deadline := time.Now().Add(total)
-	srv.SetKeepAlivesEnabled(false)
+	// Connections stay open meanwhile, and end with their next answer: a balancer may be about to use them.
 	time.Sleep(min(lameDuck, total/4))
+	srv.SetKeepAlivesEnabled(false)
 
 	patience, done := context.WithDeadline(context.Background(), deadline.Add(-min(deadlineSlack, total/4)))
 	defer done()
@@ -114,6 +117,18 @@ func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
 	}
 	s.logger.Info("drained")
 	return nil
+}
+
+// reloadOn reads the level of the log again at a signal, until the function that it returns is called.
+func (s *Server) reloadOn(sig os.Signal) (stop func()) {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, sig)
+	go func() {
+		for range told {
+			s.seen.Reload()
+		}
+	}()
+	return func() { signal.Stop(told); close(told) }
 }
 
 // A cappedListener holds at most so many connections open. One more gets a clear answer and is closed: a full backlog

@@ -97,6 +97,22 @@ func TestDrain(t *testing.T) {
 		}()
 		<-started
 	}
+	idle := dial(t, base) // as a balancer keeps them, one that is about to be used
+	ask := "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	reader := bufio.NewReader(idle)
+	asked := func() (*http.Response, error) {
+		if _, err := io.WriteString(idle, ask); err != nil {
+			return nil, err
+		}
+		resp, err := http.ReadResponse(reader, nil)
+		if err == nil {
+			io.Copy(io.Discard, resp.Body)
+		}
+		return resp, err
+	}
+	if resp, err := asked(); err != nil || resp.Close {
+		t.Fatalf("before the drain: %v %v", resp, err)
+	}
 	term()
 	begin := time.Now()
 	for { // the lame duck still answers, and says that it goes
@@ -110,6 +126,9 @@ func TestDrain(t *testing.T) {
 	}
 	if status, got := get(t, base+"/health"); status != 200 || !strings.Contains(got, `"erlmcp_ready":false`) {
 		t.Errorf("/health while draining: %d %s", status, got)
+	}
+	if resp, err := asked(); err != nil || resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("on an idle connection while draining: %v %v", resp, err)
 	}
 	time.Sleep(lameDuck) // beyond it, running calls still finish
 	select {

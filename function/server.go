@@ -30,6 +30,8 @@ import (
 type Server struct {
 	config   *config.Config
 	logger   *slog.Logger
+	seen     *telemetry.Telemetry
+	observer *observer
 	instance string // NODE_NAME and a random part: unlike any other process
 	loopback bool
 	name     string          // as clients see it
@@ -39,9 +41,12 @@ type Server struct {
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
 	redis    *redisdb.Counters  // nil where the process counts for itself
+	recorder *recorder          // nil where nothing is recorded
+	goes     atomic.Int64       // by when, in Unix nanoseconds, the process has to be gone; 0 while it stays
 	begun    time.Time
-	metrics  http.Handler
-	stop     func()     // ends the calls that outlive their connections, and gives back what the governor holds
+	open     atomic.Int64 // connections
+	stop     func()       // ends the calls that outlive their connections
+	parts    *parts
 	unfit    chan error // gets why the server can't work with what it is connected to
 	draining atomic.Bool
 	running  atomic.Int64 // requests being served
@@ -69,21 +74,31 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		}
 		ring = r
 	}
-	if o.logger == nil {
-		o.logger = telemetry.NewLogger(os.Stderr, cfg.LogLevel)
-	}
 	instance := fmt.Sprintf("%s-%08x", cfg.NodeName, rand.Uint32())
+	seen, err := openTelemetry(ctx, &o, cfg, instance)
+	if err != nil {
+		return nil, &StartError{errors.Join(faults, err)}
+	}
+	o.logger = seen.Logger()
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
 	var gate *admission.Gate
 	var guard *governor.Guard
-	limits, shared, governing := govern(ctx, &o, cfg, instance)
+	limits, shared, governing := govern(ctx, &o, cfg, instance, seen)
 	faults = errors.Join(faults, governing)
 	who, err2 := newCallers(&o, cfg, shared.redis)
 	faults = errors.Join(faults, err2)
+	var written *recorder
+	if faults == nil {
+		if o.receipts != nil {
+			shared.receipts = o.receipts(shared.receipts)
+		}
+		written, err2 = openRecorder(cfg, shared, instance, o.logger)
+		faults = errors.Join(faults, err2)
+	}
 	if err == nil {
 		a := gateOptions(cfg, entries, shared)
-		a.Governor, a.Logger = limits, o.logger
+		a.Governor, a.Logger, a.Tracer = limits, o.logger, seen.Tracer()
 		a.Callers, a.Policy, a.Scopes = who.authenticator, who.policy, cfg.Callers.Scopes
 		if slices.Contains(cfg.Callers.Chain, identity.OAuth) {
 			a.Metadata = cfg.Callers.PublicURL + metadataPath + "/mcp"
@@ -92,11 +107,16 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 			guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls, Workers: cfg.Workers})
 			a.Guard = guard
 		}
+		if written != nil {
+			a.Journal = written.journal
+		}
 		gate, err = admission.New(a)
 		faults = errors.Join(faults, err)
 	}
 	if faults != nil {
+		written.close(time.Now())
 		shared.close()
+		closeTelemetry(seen)
 		return nil, &StartError{faults}
 	}
 	// What tells the server to go must not end running calls: Close does, after the drain.
@@ -104,6 +124,8 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	s := &Server{
 		config:   cfg,
 		logger:   o.logger,
+		seen:     seen,
+		observer: &observer{silent: o.unobserved, telemetry: seen, catalog: entries, probes: map[string]bool{cfg.Health: true, cfg.Ready: true, "/startup": true, "/metrics": true}},
 		instance: instance,
 		loopback: o.loopback,
 		name:     o.info.Title,
@@ -112,25 +134,53 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		gate:     gate,
 		governor: limits,
 		redis:    shared.redis,
+		recorder: written,
 		begun:    time.Now(),
-		metrics:  telemetry.Metrics(append(metrics(limits, guard), callerMetrics(who.authenticator, gate)...)),
-		stop:     func() { stop(); shared.close() },
+		stop:     stop,
+		parts:    shared,
 		unfit:    shared.unfit,
 	}
 	endpoint := edge.NewHandler(edge.Options{
 		Engine: mcp.NewServer(mcp.Options{
 			Catalog: entries, Gate: s.gate, Keys: ring, Info: o.info, Logger: o.logger, PageSize: o.pageSize, Stop: ctx,
+			Begin: s.observer.operation,
 		}),
 		Origins:     edge.Origins{Named: cfg.AllowedOrigins, Loopback: o.loopback},
 		BodyTimeout: cfg.ConnectionTimeout,
-		Logger:      o.logger,
 	})
+	seen.Register(metrics(limits, guard)...)
+	seen.Register(callerMetrics(who.authenticator, gate)...)
+	seen.Register(s.capacity()...)
+	seen.Register(written.metrics()...)
 	s.handler = s.routes(endpoint)
 	return s, nil
 }
 
-// Close ends what still runs.
-func (s *Server) Close() { s.stop() }
+// Close ends what still runs, and writes and sends what is still to be told.
+func (s *Server) Close() {
+	s.stop()
+	deadline := time.Now().Add(lastReceipts)
+	if goes := time.Unix(0, s.goes.Load()); goes.After(deadline) {
+		deadline = goes
+	}
+	s.recorder.close(deadline)
+	s.parts.close()
+	closeTelemetry(s.seen)
+}
+
+const (
+	// lastReceipts is how long the end waits for the store at least. With the drain and lastWords it fits into the 10 s that
+	// platforms grant.
+	lastReceipts = 600 * time.Millisecond
+	// lastWords is how long it waits for the log and the collector.
+	lastWords = 1300 * time.Millisecond
+)
+
+func closeTelemetry(t *telemetry.Telemetry) {
+	ctx, done := context.WithTimeout(context.Background(), lastWords)
+	defer done()
+	t.Close(ctx)
+}
 
 // gateOptions are the limits of the settings.
 func gateOptions(cfg *config.Config, entries *catalog.Catalog, p *parts) admission.Options {
@@ -156,7 +206,7 @@ func limitsOf(cfg *config.Config, entries *catalog.Catalog, p *parts, orders *go
 var outages = map[string]governor.Outage{"closed": governor.Shut, "local": governor.Local, "open": governor.Open}
 
 // govern makes the governor on the parts that the settings name.
-func govern(ctx context.Context, o *options, cfg *config.Config, instance string) (*governor.Governor, *parts, error) {
+func govern(ctx context.Context, o *options, cfg *config.Config, instance string, seen *telemetry.Telemetry) (*governor.Governor, *parts, error) {
 	if !cfg.Governed {
 		return nil, &parts{close: func() {}}, nil
 	}
@@ -165,7 +215,7 @@ func govern(ctx context.Context, o *options, cfg *config.Config, instance string
 		return nil, p, err
 	}
 	g := governor.New(governor.Options{
-		Instance: instance, Counters: p.counters, Epochs: p.epochs, Orders: p.orders, Quotas: p.quotas, Alone: cfg.Alone,
+		Instance: instance, Counters: watchCounters(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Quotas: watchQuotas(p.quotas, seen), Alone: cfg.Alone,
 		RateOutage: outages[cfg.RateOutage], SlotOutage: outages[cfg.SlotOutage], Logger: o.logger,
 	})
 	closeParts := p.close
@@ -186,6 +236,9 @@ func govern(ctx context.Context, o *options, cfg *config.Config, instance string
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.running.Add(1)
 	defer s.running.Add(-1)
+	if s.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	s.handler.ServeHTTP(w, r)
 }
 

@@ -117,6 +117,10 @@ func AtATime(n int) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.C
 // Redis: a fleet with such a tool needs GOOGLE_CLOUD_PROJECT.
 func PerDay(n int64) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.PerDay = n } }
 
+// Strict lets the tool be called only when the receipt that says so is stored: while the store is away, calls are refused.
+// Other tools are called then, and their receipts wait.
+func Strict() ToolOption { return func(t *catalog.Tool) { t.Terms.Strict = true } }
+
 // Shadow lets the tool's own limits count and refuse no one: the log says what they would have refused.
 func Shadow() ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.Shadow = true } }
 

@@ -69,6 +69,8 @@ const clients = `Add it to a client:
   VS Code        in .vscode/mcp.json: {"servers":{"erlmcp":{"type":"http","url":"%[1]s"}}}
   Inspector      npx @modelcontextprotocol/inspector
 
+Each request leaves a line below, and is counted at %[2]s.
+
 Ctrl-C stops it.
 `
 
@@ -85,7 +87,7 @@ func greet(w io.Writer, url, redis string, withSample bool, now time.Time) {
 		}
 		fmt.Fprintf(w, operator, redis, tool)
 	}
-	fmt.Fprintf(w, clients, url)
+	fmt.Fprintf(w, clients, url, strings.TrimSuffix(url, "mcp")+"metrics")
 }
 
 const operator = `Be its operator: see the limits, stop a tool while it runs:

@@ -59,6 +59,9 @@ func run(args []string, out io.Writer) error {
 	}
 	defer stopRedis()
 	opts = append(opts, catalog(*withSample)...)
+	if os.Getenv("LOG_OUTPUT") == "" { // standard output is for what to try
+		opts = append(opts, function.WithLogOutput(os.Stderr))
+	}
 	if !*public { // others get in with credentials alone
 		opts = append(opts, function.WithLoopback())
 	}

@@ -11,6 +11,21 @@ locals {
   # A client's own token would have to be one of Google's; the proxy brings the user's.
   proxied = !var.public && var.domain == ""
 
+  # In a variable and not a file: a change of it is a new revision.
+  collector = !var.telemetry ? null : {
+    image  = var.collector_image
+    cpu    = "500m"
+    memory = "256Mi"
+    config = file("${path.module}/../observability/collector.yaml")
+    environment = {
+      CLUSTER              = "__run__" # as Google's own collectors say it
+      GOOGLE_CLOUD_PROJECT = var.project
+      LOCATION             = var.region
+      NAME                 = local.name
+      NAMESPACE            = local.name
+    }
+  }
+
   methods = [for m in split(",", var.authentication) : trimspace(m)]
   secrets = toset(concat(["keys", "redis-ca", "redis-url"], contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"]))
 
@@ -21,13 +36,13 @@ locals {
     GOOGLE_CLOUD_PROJECT = var.project
     PUBLIC_URL           = local.url
     REDIS_CA             = module.redis.ca
-  }, var.domain == "" ? {} : { PROXIES = "2" }, var.settings)
+  }, var.domain == "" ? {} : { PROXIES = "2" }, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {}, var.settings)
 }
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "compute", "firestore", "iam", "iamcredentials",
-    "monitoring", "redis", "run", "secretmanager", "servicenetworking",
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudtrace", "compute", "firestore", "iam",
+    "iamcredentials", "monitoring", "redis", "run", "secretmanager", "servicenetworking", "telemetry",
   ])
   project            = var.project
   service            = "${each.key}.googleapis.com"
@@ -70,6 +85,7 @@ module "identity" {
   project    = var.project
   name       = local.name
   database   = module.firestore.database
+  telemetry  = var.telemetry
   depends_on = [google_project_service.this]
 }
 
@@ -102,6 +118,7 @@ module "service" {
   labels      = local.labels
   image       = var.image
   account     = module.identity.email
+  collector   = local.collector
   network     = module.network.network
   subnetwork  = module.network.subnetwork
   secrets     = module.secrets.ids
@@ -160,6 +177,8 @@ module "observability" {
   project_number = var.project_number
   name           = local.name
   host           = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? "" : local.host
+  service        = local.name
+  telemetry      = var.telemetry
   private        = !var.public
   emails         = var.emails
   budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
@@ -173,8 +192,8 @@ module "cost" {
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
   cloudrun = {
-    cpu        = tonumber(var.cpu)
-    memory_gib = tonumber(trimsuffix(var.memory, "Gi"))
+    cpu        = tonumber(var.cpu) + (var.telemetry ? 0.5 : 0)
+    memory_gib = tonumber(trimsuffix(var.memory, "Gi")) + (var.telemetry ? 0.25 : 0)
     min        = var.instances.min
     billing    = var.billing
   }

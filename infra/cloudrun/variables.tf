@@ -68,6 +68,17 @@ variable "calls_per_instance_second" {
   }
 }
 
+variable "collector_image" {
+  description = "Image of the collector: Google's build of OpenTelemetry's, or another one with the components of infra/observability/collector.yaml."
+  type        = string
+  default     = "us-docker.pkg.dev/cloud-ops-agents-artifacts/google-cloud-opentelemetry-collector/otelcol-google:0.156.1"
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/.+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.collector_image))
+    error_message = "collector_image is a name with a tag or a digest."
+  }
+}
+
 variable "concurrency" {
   description = "Requests at a time of one instance."
   type        = number
@@ -102,7 +113,7 @@ variable "domain" {
 }
 
 variable "emails" {
-  description = "E-mail addresses that are told of outages and the budget."
+  description = "E-mail addresses that are told of alerts and the budget."
   type        = list(string)
   default     = []
 
@@ -313,6 +324,12 @@ variable "settings" {
     condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT"])) == 0
     error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE or GOOGLE_CLOUD_PROJECT: they follow from other variables, or are secret."
   }
+}
+
+variable "telemetry" {
+  description = "Whether a collector beside each instance sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. It takes half a CPU and 256 MiB."
+  type        = bool
+  default     = true
 }
 
 variable "timeout" {

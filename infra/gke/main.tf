@@ -23,8 +23,8 @@ locals {
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "compute", "container", "firestore", "iam",
-    "iamcredentials", "monitoring", "redis", "secretmanager", "servicenetworking",
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudtrace", "compute", "container", "firestore",
+    "iam", "iamcredentials", "monitoring", "redis", "secretmanager", "servicenetworking", "telemetry",
   ])
   project            = var.project
   service            = "${each.key}.googleapis.com"
@@ -71,6 +71,7 @@ module "identity" {
   project    = var.project
   name       = local.name
   database   = module.firestore[0].database
+  telemetry  = var.telemetry
   depends_on = [google_project_service.this]
 }
 
@@ -160,6 +161,8 @@ module "observability" {
   project_number = var.project_number
   name           = "${local.name}-gke"
   host           = var.domain
+  cluster        = module.cluster.name
+  telemetry      = var.telemetry
   private        = false
   emails         = var.emails
   budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
@@ -172,5 +175,5 @@ module "cost" {
   balanced                  = true
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
-  gke                       = { autopilot = var.autopilot, nodes = var.nodes.min, pods = 3 }
+  gke                       = { autopilot = var.autopilot, nodes = var.nodes.min, pods = 3, collector = var.telemetry }
 }

@@ -40,18 +40,32 @@ output "kustomization" {
     configMapGenerator = [{
       name     = "erlmcp-settings"
       behavior = "merge"
-      literals = [for k, v in merge({
+      literals = [for k, v in merge(var.telemetry ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = "" }, {
         AUTHENTICATION       = var.authentication
         FIRESTORE_DATABASE   = local.name
         GOOGLE_CLOUD_PROJECT = var.project
         PUBLIC_URL           = local.url
         }, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
       var.policy == "" ? {} : { POLICY_FILE = "/secrets/policy" }, var.settings) : "${k}=${v}"]
+      }, {
+      name     = "erlmcp-place"
+      behavior = "merge"
+      literals = ["CLUSTER=${module.cluster.name}", "LOCATION=${module.cluster.location}", "NAME=${local.name}-gke"]
     }]
     patches = [
       { patch = yamlencode({
         apiVersion = "v1", kind = "ServiceAccount"
         metadata   = { name = "erlmcp", annotations = { "iam.gke.io/gcp-service-account" = local.account } }
+      }) },
+      { patch = yamlencode({
+        apiVersion = "apps/v1", kind = "Deployment"
+        metadata   = { name = "erlmcp" }
+        spec = { template = { spec = var.telemetry ? {
+          initContainers = [{ name = "collector", image = var.collector_image }]
+          } : {
+          initContainers = [{ name = "collector", "$patch" = "delete" }]
+          volumes        = [{ name = "collector", "$patch" = "delete" }]
+        } } }
       }) },
       { patch = yamlencode({
         apiVersion = "gateway.networking.k8s.io/v1", kind = "Gateway"

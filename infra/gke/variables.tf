@@ -59,6 +59,17 @@ variable "calls_per_instance_second" {
   }
 }
 
+variable "collector_image" {
+  description = "Image of the collector: Google's build of OpenTelemetry's, or another one with the components of infra/observability/collector.yaml."
+  type        = string
+  default     = "us-docker.pkg.dev/cloud-ops-agents-artifacts/google-cloud-opentelemetry-collector/otelcol-google:0.156.1"
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/.+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.collector_image))
+    error_message = "collector_image is a name with a tag or a digest."
+  }
+}
+
 variable "domain" {
   description = "Host name, such as mcp.example.com; the gateway has TLS alone."
   type        = string
@@ -70,7 +81,7 @@ variable "domain" {
 }
 
 variable "emails" {
-  description = "E-mail addresses that are told of outages and the budget."
+  description = "E-mail addresses that are told of alerts and the budget."
   type        = list(string)
   default     = []
 
@@ -245,6 +256,12 @@ variable "shares_cloudrun" {
   description = "Whether network, Redis, Firestore, secrets, images and certificate are those that infra/cloudrun made for the same environment, with a domain."
   type        = bool
   default     = false
+}
+
+variable "telemetry" {
+  description = "Whether a collector in each pod sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. With shares_cloudrun the account may do so only if infra/cloudrun has it too."
+  type        = bool
+  default     = true
 }
 
 variable "zone" {

@@ -21,6 +21,8 @@ Usage:
   erlmcp keys       make, list and revoke API keys: erlmcp keys -h
   erlmcp kill       stop a tool, a tenant, an upstream or everything, on all instances: erlmcp kill -h
   erlmcp limits     show and change the limits of the running fleet: erlmcp limits -h
+  erlmcp receipts   read and export the record of decisions: erlmcp receipts -h
+  erlmcp verify     prove that the record is whole: erlmcp verify -h
 `
 
 func main() {
@@ -36,6 +38,9 @@ func main() {
 		return
 	case "kill", "limits":
 		operate(command, os.Args[2:])
+		return
+	case "receipts", "verify":
+		records(command, os.Args[2:])
 		return
 	case "probe":
 		if err := probe(os.Args[2:], os.Stdout); err != nil {

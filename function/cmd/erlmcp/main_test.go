@@ -39,7 +39,7 @@ func run(t *testing.T, binary string, env []string, args ...string) (int, string
 func TestCommands(t *testing.T) {
 	binary := build(t)
 	serve := exec.Command(binary)
-	serve.Env = append(os.Environ(), "PORT=0", "DRAIN_TIMEOUT=0s", "AUTHENTICATION=anonymous")
+	serve.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "DRAIN_TIMEOUT=0s", "AUTHENTICATION=anonymous")
 	log, err := serve.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
@@ -35,8 +39,10 @@ type Options struct {
 	Quotas   bool               // there is a store to keep daily quotas in
 	// What is allowed on all calls together, and to each tenant and client.
 	Everything, EachTenant, EachClient, Anonymous Limit
+	Journal                                       Journal // nil records nothing
 	Now                                           func() time.Time
 	Logger                                        *slog.Logger
+	Tracer                                        trace.Tracer
 }
 
 // A Gate implements [mcp.Gate].
@@ -48,6 +54,9 @@ type Gate struct {
 	broken  atomic.Pointer[string]
 	ruled   bool // an entry has rules of its own
 	decided decisions
+
+	fingerprints  sync.Map // of principals, by their names
+	fingerprinted atomic.Int64
 }
 
 // callers remember what the governor is asked for each caller and rule.
@@ -77,6 +86,9 @@ func New(o Options) (*Gate, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Tracer == nil {
+		o.Tracer = noop.NewTracerProvider().Tracer("")
 	}
 	g := &Gate{opts: o, told: map[string]time.Time{}, ruled: o.Catalog.Ruled()}
 	r, err := makeRules(&o, &governor.Orders{})
@@ -136,11 +148,14 @@ func (c *callers) ask(p *identity.Principal, method, name string) *governor.Call
 
 // A ticket is what the two decisions share.
 type ticket struct {
+	gate      *Gate
+	head      *mcp.Head
 	principal *identity.Principal
 	admitted  bool // from the headers
 	verdict   verdict
 	ctx       context.Context
 	hold      hold
+	shadow    bool // a limit in shadow mode would have refused
 }
 
 // A hold is what an admitted message has to give back.
@@ -168,55 +183,71 @@ func (h *hold) release(failed bool) {
 
 func (t *ticket) Caller() string { return t.principal.String() }
 
+func (t *ticket) Tenant() string { return t.principal.Tenant }
+
 // Head authenticates, and decides a modern request.
 func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal) {
 	p, err := g.opts.Callers.Authenticate(ctx, &identity.Request{Header: h.Header, RemoteAddr: h.RemoteAddr, ID: h.RequestID})
 	if err != nil {
-		return nil, g.unauthenticated(err, h)
+		return nil, g.refused(ctx, nil, h, h.Method, nil, nil, g.unauthenticated(err, h))
 	}
-	t := &ticket{principal: p}
+	t := &ticket{gate: g, head: h, principal: p}
 	if h.Method == "" {
 		return t, nil
 	}
-	var refusal *mcp.Refusal
-	if t.verdict, refusal = g.authorize(p, h.RequestID, h.Method, h.Name); refusal != nil {
-		return nil, refusal
+	refusal := t.decide(ctx, h.Method, h.Name)
+	if t.admitted = refusal == nil; !t.admitted {
+		return t, g.refused(ctx, p, h, h.Method, t.verdict.object, nil, refusal)
 	}
-	t.ctx, t.hold, refusal = g.admit(ctx, p, h.RequestID, h.Method, h.Name, t.verdict.hidden)
-	t.admitted = refusal == nil
-	return t, refusal
+	return t, nil
+}
+
+// decide decides by name and limits.
+func (t *ticket) decide(ctx context.Context, method, name string) (refusal *mcp.Refusal) {
+	if t.verdict, refusal = t.gate.authorize(t.principal, t.head.RequestID, method, name); refusal != nil {
+		return refusal
+	}
+	t.ctx, t.hold, t.shadow, refusal = t.gate.admit(ctx, t.principal, t.head.RequestID, method, name, t.verdict.hidden)
+	return refusal
 }
 
 // Begin decides what Head has not, and puts the principal into the context of the call.
-func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.Context, func(mcp.Outcome), *mcp.Refusal) {
+func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.Context, func(mcp.Ending), *mcp.Refusal) {
 	t := mt.(*ticket)
-	held := t.hold
-	if t.admitted {
-		ctx, t.hold = t.ctx, hold{}
-	} else {
-		var refusal *mcp.Refusal
-		if t.verdict, refusal = g.authorize(t.principal, c.Head.RequestID, c.Method, c.Name); refusal != nil {
-			return ctx, nil, refusal
-		}
-		if ctx, held, refusal = g.admit(ctx, t.principal, c.Head.RequestID, c.Method, c.Name, t.verdict.hidden); refusal != nil {
-			return ctx, nil, refusal
+	if !t.admitted { // a legacy message: others of its batch have the ticket too
+		own := &ticket{gate: g, head: c.Head, principal: t.principal}
+		t = own
+		if refusal := t.decide(ctx, c.Method, c.Name); refusal != nil {
+			return ctx, nil, g.refused(ctx, t.principal, c.Head, c.Method, t.verdict.object, c, refusal)
 		}
 	}
+	ctx = withSpan(t.ctx, ctx)
+	held := t.hold
+	t.hold = hold{}
 	ctx, refusal := g.enforce(ctx, t.principal, c, &t.verdict)
+	var r *record
+	if refusal == nil {
+		r, refusal = g.admitted(ctx, t.principal, t.verdict.object, c, t.shadow)
+	}
 	if refusal != nil {
 		held.release(false)
-		return ctx, nil, refusal
+		return ctx, nil, g.refused(ctx, t.principal, c.Head, c.Method, t.verdict.object, c, refusal)
 	}
-	return identity.NewContext(ctx, t.principal), func(o mcp.Outcome) {
-		held.release(o == mcp.Unavailable || o == mcp.TimedOut || o == mcp.Panicked)
+	return identity.NewContext(ctx, t.principal), func(e mcp.Ending) {
+		r.end(&e)
+		held.release(e.Outcome == mcp.Unavailable || e.Outcome == mcp.TimedOut || e.Outcome == mcp.Panicked)
 	}, nil
 }
 
 // Drop gives back the slot of a request that was admitted from its headers and then came to nothing; its token is spent.
-func (g *Gate) Drop(mt mcp.Ticket) { mt.(*ticket).hold.release(false) }
+func (g *Gate) Drop(mt mcp.Ticket) {
+	t := mt.(*ticket)
+	t.dropped()
+	t.hold.release(false)
+}
 
 // admit asks guard and governor. What the caller can't see is decided as what there is not.
-func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, method, name string, hidden bool) (context.Context, hold, *mcp.Refusal) {
+func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, method, name string, hidden bool) (_ context.Context, _ hold, shadow bool, _ *mcp.Refusal) {
 	if hidden {
 		name = ""
 	}
@@ -226,22 +257,47 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 			h.upstream = g.callers.Load().rules.tools[name].upstream
 		}
 		if d := g.opts.Guard.Enter(h.upstream); !d.Admitted() {
-			return ctx, hold{}, refusal(d, requestID)
+			return ctx, hold{}, false, refusal(d, requestID)
 		}
 	}
 	if g.opts.Governor == nil {
-		return ctx, h, nil
+		return ctx, h, false, nil
 	}
-	ctx, lease, d := g.opts.Governor.Admit(ctx, g.current(g.opts.Governor.Hear(ctx)).ask(p, method, name))
+	asking, end := g.traced(ctx)
+	admitted, lease, d := g.opts.Governor.Admit(asking, g.current(g.opts.Governor.Hear(asking)).ask(p, method, name))
+	end(d)
 	if !d.Admitted() {
 		h.release(false)
-		return ctx, hold{}, refusal(d, requestID)
+		return ctx, hold{}, false, refusal(d, requestID)
 	}
 	for _, l := range d.Shadow {
 		g.tell(ctx, "a limit in shadow mode would have refused a call", l.Scope, requestID)
 	}
 	h.lease = lease
-	return ctx, h, nil
+	return withSpan(admitted, ctx), h, len(d.Shadow) > 0, nil
+}
+
+// traced opens the span of a decision, where the request is traced.
+func (g *Gate) traced(ctx context.Context) (context.Context, func(governor.Decision)) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return ctx, func(governor.Decision) {}
+	}
+	ctx, span := g.opts.Tracer.Start(ctx, "governor admit")
+	return ctx, func(d governor.Decision) {
+		span.SetAttributes(attribute.String("erlmcp.decision", d.Reason.String()), attribute.Bool("erlmcp.outage", d.Outage))
+		if !d.Admitted() {
+			span.SetAttributes(attribute.String("erlmcp.refusal.scope", d.Scope))
+		}
+		span.End()
+	}
+}
+
+// withSpan returns the first context with the span of the second.
+func withSpan(ctx, other context.Context) context.Context {
+	if span := trace.SpanFromContext(other); !span.SpanContext().Equal(trace.SpanContextFromContext(ctx)) {
+		return trace.ContextWithSpan(ctx, span)
+	}
+	return ctx
 }
 
 // tell says in the log what was decided about a scope, once a second. The scopes are those of limits and rules, never what a

@@ -5,6 +5,8 @@ package catalog
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +32,7 @@ type Terms struct {
 	Breaker  Breaker
 	Scopes   []string // that a caller needs
 	Rules    []policy.Rule
+	Strict   bool // it is not called before the receipt of the intent is stored
 }
 
 // A Breaker stops calls to an upstream, or to the entry itself where it names none, after so many failures in a row, for so
@@ -83,6 +86,7 @@ type Catalog struct {
 	listings  [4]mcp.Listing
 	objects   [4]map[string]*Object // what policies know the entries as, by the keys of the lists
 	completes bool
+	version   string
 }
 
 // listTTL is how long a client may keep a list of a catalog that is fixed: a new version of the server changes it.
@@ -119,7 +123,22 @@ func Build(entries ...Entry) (*Catalog, error) {
 		slices.SortFunc(l.Items, func(a, b mcp.Item) int { return strings.Compare(a.Key, b.Key) })
 	}
 	slices.SortFunc(c.templates, func(a, b *Template) int { return strings.Compare(a.URI, b.URI) })
+	c.version = c.digest()
 	return c, nil
+}
+
+// Version is unlike that of any catalog that lists other entries: 16 hexadecimal digits.
+func (c *Catalog) Version() string { return c.version }
+
+func (c *Catalog) digest() string {
+	h := sha256.New()
+	for _, l := range c.listings {
+		for _, item := range l.Items {
+			h.Write(item.JSON)
+			h.Write([]byte{'\n'})
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 func (c *Catalog) list(kind mcp.Kind, key string, descriptor, legacy any) error {

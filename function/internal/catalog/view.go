@@ -13,6 +13,7 @@ type Object struct {
 	policy.Object
 	Scopes []string    // that a caller needs
 	Policy *policy.Set // of the entry itself, or nil
+	Strict bool        // it is not called before the receipt of the intent is stored
 }
 
 // Sees tells whether the caller sees an entry.
@@ -82,7 +83,7 @@ func (c *Catalog) Scopes() map[string]bool {
 
 func (c *Catalog) describe(kind mcp.Kind, key string, terms *Terms, o policy.Object) error {
 	o.Upstream = terms.Upstream
-	object := &Object{Object: o, Scopes: terms.Scopes}
+	object := &Object{Object: o, Scopes: terms.Scopes, Strict: terms.Strict}
 	if len(terms.Rules) > 0 {
 		var err error
 		if object.Policy, err = policy.Compile(terms.Rules, policy.Allow); err != nil {

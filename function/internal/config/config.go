@@ -25,7 +25,6 @@ type Config struct {
 	MaxConnections    int           // MAX_CONNECTIONS
 	ConnectionTimeout time.Duration // CONNECTION_TIMEOUT: for headers, bodies and idle connections, not for open streams
 	DrainTimeout      time.Duration // DRAIN_TIMEOUT
-	LogLevel          slog.Level    // LOG_LEVEL
 	NodeName          string        // NODE_NAME
 	AllowedOrigins    []string      // ALLOWED_ORIGINS: in lower case, or "*"
 	Keys              Secret        // ERLMCP_KEYS: "" where none are given and none are demanded
@@ -46,6 +45,10 @@ type Config struct {
 	SlotOutage        string        // CONCURRENT_CALLS_OUTAGE
 	Workers           int           // WORKERS
 	Callers           Callers
+	Seen              Seen
+	Receipts          string // RECEIPTS: true, false, or "" for true where there is a store
+	ReceiptKeyFile    string // RECEIPT_KEY_FILE
+	ReceiptDays       int    // RECEIPT_DAYS
 	PolicyFile        string // POLICY_FILE
 	OutboundAllow     string // OUTBOUND_ALLOW
 	Platform          Platform
@@ -127,9 +130,23 @@ var Settings = []Setting{
 	{"ANONYMOUS_RATE_LIMIT_PER_SECOND", "5", "calls a second of all anonymous callers together; 0 is no limit of their own", false},
 	{"ANONYMOUS_MAX_CONCURRENT_CALLS", "5", "calls at a time of all anonymous callers together; 0 is no limit of their own", false},
 	{"PROXIES", "1 on Cloud Run, else 0", "proxies before the server that add to X-Forwarded-For, to find the address of who failed to authenticate", false},
+	{"RECEIPTS", "true where there is a store", "record each decision, in chains that can be verified", false},
+	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains; make one with: openssl genpkey -algorithm ed25519", false},
+	{"RECEIPT_DAYS", "400", "days for which the store keeps receipts", false},
 	{"POLICY_FILE", "none", "file of rules in CEL; it is read again when it changes", false},
 	{"OUTBOUND_ALLOW", "none", "hosts and address ranges that the server may reach though they are not public, separated by commas, such as 10.0.0.0/8,login.internal", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
+	{"LOG_LEVEL_FILE", "none", "file that has the level in place of LOG_LEVEL; SIGHUP has it read again", false},
+	{"LOG_OUTPUT", "stdout", "where the log goes: stdout, stderr, or api for Cloud Logging's API; JSON lines as Google Cloud reads them, or words on a terminal", false},
+	{"LOG_FILE", "none", "file to which the log goes too, as JSON lines, rotated at 10 MiB with 7 kept", false},
+	{"LOG_SAMPLE", "1", "part of the records of requests that went well that is written, from 0.001 to 1; all others always are", false},
+	{"OTEL_EXPORTER_OTLP_ENDPOINT", "none", "OpenTelemetry collector that gets metrics and traces, such as http://localhost:4318", false},
+	{"OTEL_EXPORTER_OTLP_HEADERS", "none", "headers for it, such as api-key=…, separated by commas", true},
+	{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "how it is spoken to; there is no other", false},
+	{"OTEL_TRACES_SAMPLER", "parentbased_traceidratio", "which requests are traced: always_on, always_off, traceidratio, or these after parentbased_, where callers that are traced decide", false},
+	{"OTEL_TRACES_SAMPLER_ARG", "0.02", "part of the requests that is traced, from 0 to 1", false},
+	{"OTEL_METRIC_EXPORT_INTERVAL", "60000", "milliseconds between two exports of metrics", false},
+	{"DATADOG_AGENT_HOST", "none", "host whose Datadog agent gets metrics and traces, at its port 4318 for OTLP, unless OTEL_EXPORTER_OTLP_ENDPOINT is set", false},
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
 	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "web origins whose pages may call, separated by commas, or *", false},
 	{"ERLMCP_KEYS", "a new one at each start; demanded on Cloud Run and Kubernetes", "keys of 32 bytes in base64, separated by commas, that seal what travels through clients; the first seals, all open", true},
@@ -185,9 +202,10 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	c.SlotOutage = r.choice("CONCURRENT_CALLS_OUTAGE", "closed", "closed", "local", "open")
 	c.Workers = r.integer("WORKERS", 20, 1, 1e6)
 	r.callers(c)
+	r.receipts(c)
 	c.PolicyFile = r.text("POLICY_FILE", "")
 	c.OutboundAllow = r.text("OUTBOUND_ALLOW", "")
-	c.LogLevel = r.level("LOG_LEVEL", slog.LevelInfo)
+	r.seen(c)
 	c.NodeName = r.text("NODE_NAME", nodeName(getenv))
 	c.AllowedOrigins = r.origins("ALLOWED_ORIGINS")
 	c.Keys = Secret(getenv("ERLMCP_KEYS"))
@@ -263,6 +281,15 @@ func (r *reader) scope(c *Config) {
 		r.fault("REDIS_URL", "is not set, and limits must hold over all instances on %s: set it, or declare GOVERNOR_SCOPE=instance and run one instance", c.Platform)
 	}
 	c.Alone = c.Redis == ""
+}
+
+// receipts reads how decisions are recorded.
+func (r *reader) receipts(c *Config) {
+	if r.getenv("RECEIPTS") != "" {
+		c.Receipts = r.choice("RECEIPTS", "", "true", "false")
+	}
+	c.ReceiptKeyFile = r.text("RECEIPT_KEY_FILE", "")
+	c.ReceiptDays = r.integer("RECEIPT_DAYS", 400, 1, 36500)
 }
 
 func (r *reader) choice(name, fallback string, of ...string) string {

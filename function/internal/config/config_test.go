@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Port != 8080 || c.Health != "/health" || c.Ready != "/ready" || c.MaxConnections != 50000 ||
-		c.ConnectionTimeout != 30*time.Second || c.DrainTimeout != 8*time.Second || c.LogLevel != slog.LevelInfo || !c.Governed || c.MaxCalls != 1000 || c.RatePerSecond != 10000 || c.Platform != Local {
+		c.ConnectionTimeout != 30*time.Second || c.DrainTimeout != 8*time.Second || c.Seen.LogLevel != slog.LevelInfo || !c.Governed || c.MaxCalls != 1000 || c.RatePerSecond != 10000 || c.Platform != Local {
 		t.Errorf("%+v", c)
 	}
 	if c, _ := Load(env("KUBERNETES_SERVICE_HOST", "10.0.0.1"), 0); c.DrainTimeout != 25*time.Second {

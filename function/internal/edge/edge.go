@@ -6,15 +6,14 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"mime"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,10 +29,9 @@ type Options struct {
 	MaxBody     int64         // bytes of a request's body; default 4 MiB
 	BodyTimeout time.Duration // for reading it; default 30 s
 	KeepAlive   time.Duration // between signs of life on a silent stream; default 15 s
-	Logger      *slog.Logger
 }
 
-// A Handler serves the MCP endpoint.
+// A Handler serves the MCP endpoint, below [Observe].
 type Handler struct{ opts Options }
 
 // NewHandler returns the handler of the MCP endpoint.
@@ -46,9 +44,6 @@ func NewHandler(opts Options) *Handler {
 	}
 	if opts.KeepAlive == 0 {
 		opts.KeepAlive = 15 * time.Second
-	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Handler{opts}
 }
@@ -63,13 +58,11 @@ var (
 )
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := newRequestID()
+	observed := w.(*Exchange)
 	header := w.Header()
-	header["X-Request-Id"] = []string{id}
 	header["Cache-Control"] = noStore
-	x := &exchange{w: w, r: r, opts: &h.opts}
+	x := &exchange{w: w, r: r, opts: &h.opts, observed: observed}
 	defer x.close()
-	defer h.recover(x, id)
 
 	if origin := r.Header.Get("Origin"); origin != "" {
 		if !h.opts.Origins.Allow(origin) {
@@ -93,7 +86,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnsupportedMediaType, "send the header Content-Type: application/json, and the body without Content-Encoding")
 		return
 	}
-	h.opts.Engine.Serve(r.Context(), mcp.ReadHead(r.Header, id, r.RemoteAddr), x)
+	h.opts.Engine.Serve(r.Context(), mcp.ReadHead(r.Header, observed.RequestID, r.RemoteAddr, observed.Begun), x)
 }
 
 func jsonBody(h http.Header) bool {
@@ -124,30 +117,12 @@ func write(w http.ResponseWriter, status int, body []byte) {
 	w.Write(body)
 }
 
-// recover turns a panic outside of a handler, a defect of ours, into one answer and one record.
-func (h *Handler) recover(x *exchange, id string) {
-	v := recover()
-	if v == nil {
-		return
-	}
-	if v == http.ErrAbortHandler {
-		panic(v)
-	}
-	h.opts.Logger.ErrorContext(x.r.Context(), "panic in the server", "request_id", id, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !x.answered && !x.streaming {
-		write(x.w, http.StatusInternalServerError, mcp.AppendError(nil, nil, &mcp.Error{
-			Code: mcp.CodeInternal, Message: "internal error; the operator finds it in the log under request " + id,
-		}))
-	}
-}
-
 // An exchange is one request and its answer, as the engine sees it.
 type exchange struct {
-	w    http.ResponseWriter
-	r    *http.Request
-	opts *Options
+	w        http.ResponseWriter
+	r        *http.Request
+	opts     *Options
+	observed *Exchange
 
 	mu        sync.Mutex // the keep-alive writes beside the call
 	answered  bool
@@ -214,6 +189,12 @@ func (x *exchange) Reply(status int, body []byte) {
 		return
 	}
 	write(x.w, status, body)
+}
+
+// Tell implements [mcp.Exchange].
+func (x *exchange) Tell(ctx context.Context, m *mcp.Message) {
+	x.observed.Messages++
+	x.observed.observer.Message(ctx, x.observed, m)
 }
 
 func (x *exchange) Accept() {

@@ -16,6 +16,9 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	}
 	done := make(chan struct{})
 	g.waiting[claim] = done
+	if g.asker == nil {
+		g.asker = ctx
+	}
 	g.send()
 	patience := g.patience()
 	if patience > g.opts.Patience {
@@ -39,13 +42,24 @@ func (g *Governor) patience() time.Duration {
 	return g.opts.Patience
 }
 
-// connectPatience is for the first message of all.
+// away tells whether the counters are not worth waiting for: they have just failed, or the message that is under way in an outage
+// is late.
+func (g *Governor) away(now int64) bool {
+	return now < g.down || g.outage != nil && g.sending && now >= g.late
+}
+
+// connectPatience is how long a decision waits for the first message of all.
 const connectPatience = 250 * time.Millisecond
+
+// messagePatience is how long a message may take. It is more than a decision waits for it: on a busy machine, where messages are
+// late, giving them up would close connections that take still longer to make anew.
+const messagePatience = 250 * time.Millisecond
 
 // send starts sending unless it goes on already: what comes meanwhile goes along with the next message.
 func (g *Governor) send() {
 	if !g.sending && !g.closed {
 		g.sending = true
+		g.late = g.now() + g.patience().Microseconds()
 		g.senders.Go(func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -57,22 +71,30 @@ func (g *Governor) send() {
 // deliver sends messages until there is nothing to say, with the lock released on the way to counters that are shared.
 func (g *Governor) deliver() {
 	for {
-		d := g.book.Next(g.now())
+		at := g.now()
+		d := g.book.Next(at)
 		if d == nil {
 			g.sending = false
 			return
 		}
 		// Alone, the lock is kept: the answer is a computation, and whoever waited for it with a time limit could lose to the
 		// scheduler alone.
-		patience := g.patience()
+		g.late = g.now() + g.patience().Microseconds()
+		asker := context.Background()
+		if g.asker != nil {
+			asker, g.asker = context.WithoutCancel(g.asker), nil
+		}
 		if !g.opts.Alone {
 			g.mu.Unlock()
 		}
-		reply, err := g.draw(d, patience)
+		reply, err := g.draw(asker, d)
 		if !g.opts.Alone {
 			g.mu.Lock()
 		}
 		now := g.now()
+		if g.opts.Alone {
+			now = at // an answer that was only computed is not late, however long the machine paused
+		}
 		g.roundTrips++
 		if err != nil {
 			g.lostTrips++
@@ -80,7 +102,7 @@ func (g *Governor) deliver() {
 			g.lost(now, err)
 		} else {
 			g.book.Apply(now, d.Seq, reply)
-			g.found()
+			g.answered(now)
 			g.heed(now, reply)
 		}
 		for claim, done := range g.waiting {
@@ -98,8 +120,8 @@ func (g *Governor) deliver() {
 }
 
 // draw makes one round trip, and opens an epoch where the counters have none.
-func (g *Governor) draw(d *Draw, patience time.Duration) (Reply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (g *Governor) draw(ctx context.Context, d *Draw) (Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, messagePatience)
 	defer cancel()
 	reply, err := g.opts.Counters.Draw(ctx, d)
 	switch {
@@ -150,12 +172,29 @@ const retry = 100 * time.Millisecond
 
 func (g *Governor) lost(now int64, err error) {
 	g.down = now + retry.Microseconds()
+	g.suffer(err)
+	g.tellNews() // none will come
+}
+
+func (g *Governor) suffer(err error) {
 	told := g.outage != nil
 	g.outage = err
 	if !told {
 		g.opts.Logger.Error(g.rule(), "error", err)
 	}
-	g.tellNews() // none will come
+}
+
+// ErrLate is the fault of counters that answer, and later than decisions can wait.
+var ErrLate = errors.New("the counters answer too late")
+
+// answered takes note of an answer to the message that was under way.
+func (g *Governor) answered(now int64) {
+	if now > g.late {
+		g.down = 0
+		g.suffer(ErrLate)
+		return
+	}
+	g.found()
 }
 
 // rule is what holds while the counters are out of reach.
@@ -184,9 +223,18 @@ func (g *Governor) Warm() error {
 		return nil
 	}
 	g.senders.Add(1)
+	away := g.outage != nil
 	g.mu.Unlock()
 	defer g.senders.Done()
-	reply, err := g.draw(&Draw{Instance: g.opts.Instance}, connectPatience) // number 0: taken for an old message, and told the epoch
+	ask := func() (_ Reply, late bool, _ error) {
+		begin := g.now()
+		reply, err := g.draw(context.Background(), &Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
+		return reply, time.Duration(g.now()-begin)*time.Microsecond > g.opts.Patience, err
+	}
+	reply, late, err := ask()
+	if away && err == nil && late {
+		reply, late, err = ask() // the first may have had to connect
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
@@ -194,7 +242,9 @@ func (g *Governor) Warm() error {
 		g.catchUp(true, true)
 		return err
 	}
-	g.found()
+	if g.outage == nil || !late {
+		g.found()
+	}
 	g.book.Adopt(reply.Epoch)
 	g.catchUp(true, false)
 	return nil

@@ -36,8 +36,10 @@ type Governor struct {
 	waiting  map[*Claim]chan struct{}
 	running  map[*Lease]struct{}
 	sending  bool
-	down     int64 // until then the counters are not asked
-	outage   error // the last fault of the counters, nil while they answer
+	down     int64           // until then the counters are not asked
+	outage   error           // the last fault of the counters, nil while they answer
+	late     int64           // when the message that is under way is
+	asker    context.Context // of the first call that waits for the next message, for its trace
 	shares   map[string]*share
 	beat     *time.Timer
 	closed   bool
@@ -196,7 +198,7 @@ func (g *Governor) admit(ctx context.Context, call *Call) (context.Context, *Lea
 func (g *Governor) claim(ctx context.Context, now int64, l *Lease) Decision {
 	l.claim = g.book.Claim(now, l.call.Weight, l.call.Limits)
 	if !l.claim.Decided {
-		if now < g.down {
+		if g.away(now) {
 			g.book.Abandon(l.claim)
 		} else {
 			g.wait(ctx, l.claim)

@@ -113,7 +113,7 @@ func (g *Governor) takeQuota(ctx context.Context, l *Limit) (day string, d Decis
 		if q.left > 0 {
 			q.left--
 			if q.left < q.slice(g.book.instances)/2 && q.others != 0 && now >= q.barred {
-				g.drawQuota(q)
+				g.drawQuota(ctx, q)
 			}
 			return q.day, Decision{}
 		}
@@ -123,7 +123,7 @@ func (g *Governor) takeQuota(ctx context.Context, l *Limit) (day string, d Decis
 			}
 			return "", refused(l, QuotaUsed, g.today.end.Sub(g.opts.Now()))
 		}
-		g.drawQuota(q)
+		g.drawQuota(ctx, q)
 		drawn := q.drawing
 		if drawn == nil { // closed
 			return "", without(l, QuotaUsed, Shut, time.Second)
@@ -147,8 +147,8 @@ func (q *quota) slice(instances int64) int64 {
 	return max(1, min(max(q.used.now, q.used.before), left/(8*max(instances, 1))))
 }
 
-// drawQuota draws a slice from the store, unless a draw is under way.
-func (g *Governor) drawQuota(q *quota) {
+// drawQuota draws a slice from the store, unless a draw is under way. The context is that of the call, for its trace.
+func (g *Governor) drawQuota(ctx context.Context, q *quota) {
 	if q.drawing != nil || g.closed {
 		return
 	}
@@ -156,7 +156,7 @@ func (g *Governor) drawQuota(q *quota) {
 	q.drawing = done
 	key, day, most, want := q.limit.Key, q.day, q.limit.PerDay, q.slice(g.book.instances)
 	g.senders.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), quotaPatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quotaPatience)
 		defer cancel()
 		taken, left, err := g.opts.Quotas.Take(ctx, key, day, most, want)
 		g.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A Call is one admitted request while it runs. Its exported fields are set before the gate sees it and not changed.
@@ -30,7 +31,8 @@ type Call struct {
 	accepted      map[string]json.RawMessage
 	pending       []InputRequest
 	demands       []InputRequest // of the gate
-	resumed       bool           // with state that this server sealed
+	handled       time.Duration
+	resumed       bool // with state that this server sealed
 
 	mu       sync.Mutex
 	over     bool

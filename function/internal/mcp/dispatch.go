@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -24,6 +25,17 @@ const (
 	methodComplete      = "completion/complete"
 	methodSetLevel      = "logging/setLevel"
 )
+
+// methods are those of the protocol; others are callers' inventions.
+var methods = map[string]bool{
+	methodDiscover: true, methodInitialize: true, methodPing: true, methodToolsList: true, methodToolsCall: true, methodPromptsList: true, methodPromptsGet: true,
+	methodResourcesList: true, methodResourcesRead: true, methodTemplatesList: true, methodSubscribe: true, methodUnsubscribe: true,
+	methodComplete: true, methodSetLevel: true, "subscriptions/listen": true, "tasks/get": true, "tasks/update": true, "tasks/cancel": true,
+	"notifications/initialized": true, "notifications/cancelled": true, "notifications/progress": true, "notifications/roots/list_changed": true,
+}
+
+// Known tells whether a method is one of the protocol's, in any of its revisions.
+func Known(method string) bool { return methods[method] }
 
 // quietTime is how long a call may be silent before its client hears a sign of life: proxies on the way drop
 // connections that carry nothing for a minute.
@@ -295,10 +307,12 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 			return
 		}
 		s.opts.Logger.ErrorContext(ctx, "panic in a handler", "method", c.Method, "name", c.Name,
-			"request_id", c.Head.RequestID, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			"request_id", c.Head.RequestID, "panic", PanicText(v), "stack_trace", string(debug.Stack()))
 		outcome, err = Panicked, &Error{Code: CodeInternal, Message: "internal error; the operator finds it in the log under request " + c.Head.RequestID}
 	}()
 	if err = c.meet(); err == nil {
+		began := time.Now()
+		defer func() { c.handled = time.Since(began) }()
 		err = handle(limited)
 	}
 	switch {
@@ -316,6 +330,15 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 		return TimedOut, fmt.Errorf("%s took longer than its limit of %v", c.Name, limit)
 	}
 	return Failed, err
+}
+
+// PanicText says what a panic was about without what it may quote: a value's text can hold arguments.
+func PanicText(v any) string {
+	var fault runtime.Error
+	if err, ok := v.(error); ok && errors.As(err, &fault) {
+		return fault.Error()
+	}
+	return fmt.Sprintf("%T", v)
 }
 
 func (c *Call) signOfLife() {

@@ -10,11 +10,12 @@ import (
 // before the request is dispatched.
 type Gate interface {
 	// Head decides from the headers alone. Every HTTP request passes it once; of a legacy one method and name are
-	// empty, and Begin decides each of its messages. The ticket goes to Begin.
+	// empty, and Begin decides each of its messages. The ticket goes to Begin; with a refusal it is of no use but to say
+	// who called, and nil where that is not known.
 	Head(context.Context, *Head) (Ticket, *Refusal)
 	// Begin decides one decoded request. The context that it returns carries what handlers may know of the caller,
-	// and the function takes the outcome and gives back what Begin and Head took. It is called exactly once.
-	Begin(context.Context, Ticket, *Call) (context.Context, func(Outcome), *Refusal)
+	// and the function takes the ending and gives back what Begin and Head took. It is called exactly once.
+	Begin(context.Context, Ticket, *Call) (context.Context, func(Ending), *Refusal)
 	// Drop gives back a ticket that reaches no Begin: the body was malformed or unlike its headers.
 	Drop(Ticket)
 }
@@ -23,6 +24,8 @@ type Gate interface {
 type Ticket interface {
 	// Caller is a stable name of the caller; sealed state is bound to it.
 	Caller() string
+	// Tenant is whose the caller is.
+	Tenant() string
 }
 
 // Outcome is how a request ended.
@@ -38,10 +41,19 @@ const (
 	Cancelled             // the client went away
 	TimedOut
 	Panicked
+	Refused // by the gate
+	Invalid // never was a request
 )
 
 func (o Outcome) String() string {
-	return [...]string{"completed", "input_required", "tool_failed", "unavailable", "failed", "cancelled", "timed_out", "panicked"}[o]
+	return [...]string{"completed", "input_required", "tool_failed", "unavailable", "failed", "cancelled", "timed_out", "panicked", "refused", "invalid"}[o]
+}
+
+// An Ending is how an admitted request ended, and what is answered.
+type Ending struct {
+	Outcome Outcome
+	Error   *Error // instead of a result
+	Result  []byte // as JSON; valid only while the ending is told
 }
 
 // ErrUnavailable is wrapped by the error of a handler when what it calls did not answer or failed.

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -19,6 +20,7 @@ type Head struct {
 	Name       string // Mcp-Name, decoded
 	Header     http.Header
 	RemoteAddr string
+	Began      time.Time // when the request arrived
 
 	fault string // a header that can't be read
 }
@@ -32,8 +34,8 @@ const (
 )
 
 // ReadHead reads the MCP headers. A malformed one is reported with the answer, as -32020.
-func ReadHead(h http.Header, requestID, remoteAddr string) *Head {
-	head := &Head{RequestID: requestID, Header: h, RemoteAddr: remoteAddr}
+func ReadHead(h http.Header, requestID, remoteAddr string, began time.Time) *Head {
+	head := &Head{RequestID: requestID, Header: h, RemoteAddr: remoteAddr, Began: began}
 	var err error
 	if head.Version, _, err = headerValue(h, headerVersion); err != nil {
 		head.fault = err.Error()

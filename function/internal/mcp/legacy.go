@@ -9,7 +9,7 @@ const mostInBatch = 100
 
 func (s *Server) serveLegacy(ctx context.Context, head *Head, t *taken, x Exchange, m *message) {
 	if m.id == nil || m.response {
-		x.Accept() // nothing waits here for notifications/cancelled, or for answers of another connection
+		s.accept(ctx, t, x, m, false) // nothing waits here for notifications/cancelled, or for answers of another connection
 		return
 	}
 	s.serveRequest(ctx, s.legacyCall(head, x, m), t, x, m)
@@ -31,12 +31,12 @@ func (s *Server) legacyCall(head *Head, x Exchange, m *message) *Call {
 // serveBatch answers an array of messages, which revisions up to 2025-03-26 allow. Each element is admitted by itself.
 func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchange, sc *scanner) {
 	invalid := func(what string) {
-		s.fail(x, 400, nil, &Error{Code: CodeInvalidRequest, Message: what})
+		s.invalid(ctx, t, x, nil, &Error{Code: CodeInvalidRequest, Message: what})
 	}
 	if v := head.Version; v != "" && v != Version20250326 && v != Version20241105 {
 		// Validate first: what is not JSON at all should be called so.
 		if _, err := sc.raw(0); err != nil {
-			s.fail(x, 400, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+			s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
 			return
 		}
 		invalid("protocol revision " + quote(v) + " has no batches: send one message in a request")
@@ -60,7 +60,7 @@ func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchang
 		err = sc.end()
 	}
 	if err != nil {
-		s.fail(x, 400, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
 		return
 	}
 	if n := len(elements); n == 0 || n > mostInBatch {
@@ -72,15 +72,22 @@ func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchang
 	b := append(*p, '[')
 	for _, el := range elements {
 		mark := len(b)
+		// failed answers an element that is not run.
+		failed := func(o Outcome, id []byte, e *Error) {
+			b = AppendError(b, id, e)
+			told := t.message(o)
+			told.Error = e
+			x.Tell(ctx, told)
+		}
 		switch {
 		case el.err != nil:
-			b = AppendError(b, el.err.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + el.err.what})
+			failed(Invalid, el.err.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + el.err.what})
 		case el.m.id == nil || el.m.response:
 			continue
 		case el.m.method == methodInitialize || el.m.params.meta.version.set:
-			b = AppendError(b, el.m.id, &Error{Code: CodeInvalidRequest, Message: "this must be sent by itself, not in a batch"})
+			failed(Invalid, el.m.id, &Error{Code: CodeInvalidRequest, Message: "this must be sent by itself, not in a batch"})
 		default:
-			b = s.serveElement(ctx, s.legacyCall(head, x, el.m), t, el.m, b, mark)
+			b = s.serveElement(ctx, s.legacyCall(head, x, el.m), t, x, el.m, b, mark)
 		}
 		b = append(b, ',')
 	}
@@ -93,8 +100,15 @@ func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchang
 	x.Reply(200, b)
 }
 
-func (s *Server) serveElement(ctx context.Context, c *Call, t *taken, m *message, b []byte, mark int) []byte {
-	b, e, refusal := s.run(ctx, c, t, m, appendEnvelope(b, m.id))
+func (s *Server) serveElement(ctx context.Context, c *Call, t *taken, x Exchange, m *message, b []byte, mark int) []byte {
+	c.caller = t.ticket.Caller()
+	wrong := c.read(m)
+	ctx = s.opts.Begin(ctx, c)
+	told := t.message(Panicked)
+	told.Began = s.opts.Now()
+	defer func() { x.Tell(ctx, told.of(c)) }()
+	b, outcome, e, refusal := s.run(ctx, c, t, m, appendEnvelope(b, m.id), wrong)
+	told.Outcome, told.Error, told.Refusal = outcome, e, refusal
 	c.end()
 	if refusal != nil {
 		e = refusal.Err()

@@ -34,6 +34,9 @@ type Exchange interface {
 	Refuse(r *Refusal, status int, body []byte)
 	// Stream sends a notification as a server-sent event. Where the client takes no events, it is dropped.
 	Stream(event []byte)
+	// Tell tells what became of a message, once for each, after the answer to one that has an exchange to itself. The
+	// context is the call's.
+	Tell(context.Context, *Message)
 }
 
 // ErrTooLarge is the error of [Exchange.Body] for a body over the limit.
@@ -52,6 +55,9 @@ type Options struct {
 	Timeout  time.Duration    // of a call whose entry names none; default 60 s
 	// Stop ends the calls of legacy clients, which outlive their connection, when the server must go. Default: never.
 	Stop context.Context
+	// Begin is told of each decoded request before it is admitted; the gate and the handler get the context that it returns,
+	// in which a span may be. Default: none.
+	Begin func(context.Context, *Call) context.Context
 }
 
 // A Server is the engine. It is safe for concurrent use.
@@ -78,6 +84,9 @@ func NewServer(opts Options) *Server {
 	if opts.Stop == nil {
 		opts.Stop = context.Background()
 	}
+	if opts.Begin == nil {
+		opts.Begin = func(ctx context.Context, _ *Call) context.Context { return ctx }
+	}
 	s := &Server{opts: opts}
 	s.resultMeta = fmt.Appendf(nil, `"_meta":{"%sserverInfo":%s}`, metaPrefix, opts.Info.json())
 
@@ -101,20 +110,27 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 		known.Method, known.Name = "", "" // headers that nothing will hold against the body decide nothing
 	}
 	ticket, refusal := s.opts.Gate.Head(ctx, &known)
+	t := &taken{gate: s.opts.Gate, ticket: ticket, head: head}
 	if refusal != nil {
 		s.refuse(x, head.Modern(), ScanID(x.Glance()), refusal)
+		m := t.message(Refused)
+		m.Method, m.Name, m.Modern, m.Version, m.Refusal = known.Method, known.Name, head.Modern(), head.Version, refusal
+		x.Tell(ctx, m)
 		return
 	}
-	t := &taken{gate: s.opts.Gate, ticket: ticket}
 	defer t.drop()
 
 	body, err := x.Body()
 	if errors.Is(err, ErrTooLarge) {
-		s.refuse(x, head.Modern(), ScanID(body), &Refusal{Reason: TooLarge, Message: "the request's body is too large", Limit: err.Error(), Receipt: head.RequestID})
+		refusal := &Refusal{Reason: TooLarge, Message: "the request's body is too large", Limit: err.Error(), Receipt: head.RequestID}
+		s.refuse(x, head.Modern(), ScanID(body), refusal)
+		m := t.message(Refused)
+		m.Method, m.Name, m.Modern, m.Version, m.Refusal = known.Method, known.Name, head.Modern(), head.Version, refusal
+		x.Tell(ctx, m)
 		return
 	}
 	if err != nil {
-		s.fail(x, 400, nil, &Error{Code: CodeParse, Message: "the request's body could not be read: " + err.Error()})
+		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "the request's body could not be read: " + err.Error()})
 		return
 	}
 	sc := &scanner{buf: body}
@@ -129,9 +145,9 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 	var invalid *invalidError
 	switch {
 	case errors.As(err, &invalid):
-		s.fail(x, 400, invalid.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + invalid.what})
+		s.invalid(ctx, t, x, invalid.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + invalid.what})
 	case err != nil:
-		s.fail(x, 400, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
 	case head.Modern() || m.params.meta.version.set:
 		s.serveModern(ctx, head, t, x, m)
 	default:
@@ -142,14 +158,32 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 // taken is a ticket until it reaches Begin.
 type taken struct {
 	gate   Gate
-	ticket Ticket
+	ticket Ticket // nil for who was not let in
+	head   *Head
 	used   bool
+}
+
+// message is the beginning of what is told of a message.
+func (t *taken) message(o Outcome) *Message {
+	m := &Message{Head: t.head, Outcome: o}
+	if t.ticket != nil {
+		m.Tenant = t.ticket.Tenant()
+	}
+	return m
 }
 
 func (t *taken) drop() {
 	if !t.used {
 		t.gate.Drop(t.ticket)
 	}
+}
+
+// invalid answers a body that is no message.
+func (s *Server) invalid(ctx context.Context, t *taken, x Exchange, id []byte, e *Error) {
+	s.fail(x, 400, id, e)
+	m := t.message(Invalid)
+	m.Error = e
+	x.Tell(ctx, m)
 }
 
 func (s *Server) fail(x Exchange, status int, id []byte, e *Error) {
@@ -172,10 +206,13 @@ func (s *Server) refuse(x Exchange, modern bool, id []byte, r *Refusal) {
 func (s *Server) serveModern(ctx context.Context, head *Head, t *taken, x Exchange, m *message) {
 	if e := checkModern(head, m); e != nil {
 		s.fail(x, e.status(), m.id, e)
+		told := t.message(Failed)
+		told.Method, told.Modern, told.Version, told.Error = m.method, true, head.Version, e
+		x.Tell(ctx, told)
 		return
 	}
 	if m.id == nil {
-		x.Accept()
+		s.accept(ctx, t, x, m, true)
 		return
 	}
 	c := &Call{
@@ -187,6 +224,14 @@ func (s *Server) serveModern(ctx context.Context, head *Head, t *taken, x Exchan
 		c.logLevel = severity(l.value)
 	}
 	s.serveRequest(ctx, c, t, x, m)
+}
+
+// accept acknowledges what has no answer.
+func (s *Server) accept(ctx context.Context, t *taken, x Exchange, m *message, modern bool) {
+	x.Accept()
+	told := t.message(Completed)
+	told.Method, told.Modern, told.Version = m.method, modern, t.head.Version
+	x.Tell(ctx, told)
 }
 
 // checkModern holds a request against its headers and the rules for _meta. The order is that of the specification's
@@ -251,7 +296,13 @@ func checkModern(head *Head, m *message) *Error {
 func (s *Server) serveRequest(ctx context.Context, c *Call, t *taken, x Exchange, m *message) {
 	p := getBuffer()
 	defer putBuffer(p)
-	b, e, refusal := s.run(ctx, c, t, m, appendEnvelope(*p, m.id))
+	c.caller = t.ticket.Caller()
+	wrong := c.read(m)
+	ctx = s.opts.Begin(ctx, c)
+	told := t.message(Panicked)
+	defer func() { x.Tell(ctx, told.of(c)) }()
+	b, outcome, e, refusal := s.run(ctx, c, t, m, appendEnvelope(*p, m.id), wrong)
+	told.Outcome, told.Error, told.Refusal = outcome, e, refusal
 	*p = b
 	c.end()
 	switch {
@@ -270,11 +321,11 @@ func (s *Server) serveRequest(ctx context.Context, c *Call, t *taken, x Exchange
 	}
 }
 
-// run admits a request, dispatches it and reports its outcome. It appends `"result":…` to b.
-func (s *Server) run(ctx context.Context, c *Call, t *taken, m *message, b []byte) ([]byte, *Error, *Refusal) {
-	c.caller = t.ticket.Caller()
-	if e := c.read(m); e != nil {
-		return b, e, nil
+// run admits a request unless there is something wrong with it, dispatches it and reports its outcome. It appends `"result":…`
+// to b.
+func (s *Server) run(ctx context.Context, c *Call, t *taken, m *message, b []byte, wrong *Error) (_ []byte, outcome Outcome, _ *Error, _ *Refusal) {
+	if wrong != nil {
+		return b, Failed, wrong, nil
 	}
 	t.used = true
 	if !c.Modern {
@@ -286,12 +337,17 @@ func (s *Server) run(ctx context.Context, c *Call, t *taken, m *message, b []byt
 	}
 	ctx, done, refusal := s.opts.Gate.Begin(ctx, t.ticket, c)
 	if refusal != nil {
-		return b, nil, refusal
+		return b, Refused, nil, refusal
 	}
-	outcome := Panicked
-	defer func() { done(outcome) }()
-	b, outcome, e := s.dispatch(NewContext(ctx, c), c, m, append(b, `"result":`...))
-	return b, e, nil
+	end := Ending{Outcome: Panicked}
+	defer func() { done(end) }()
+	b = append(b, `"result":`...)
+	from := len(b)
+	b, outcome, e := s.dispatch(NewContext(ctx, c), c, m, b)
+	if end = (Ending{Outcome: outcome, Error: e}); e == nil {
+		end.Result = b[from:]
+	}
+	return b, outcome, e, nil
 }
 
 // read decodes what the method's params hold, so that the gate sees it.

@@ -19,13 +19,17 @@ type memory struct {
 	reply   string
 	refusal *Refusal
 	events  []string
+	told    []string // outcomes
 }
 
-func (m *memory) Body() ([]byte, error)              { return []byte(m.body), nil }
-func (m *memory) Glance() []byte                     { return []byte(m.body) }
-func (m *memory) Reply(status int, body []byte)      { m.status, m.reply = status, string(body) }
-func (m *memory) Accept()                            { m.status = 202 }
-func (m *memory) Stream(event []byte)                { m.events = append(m.events, string(event)) }
+func (m *memory) Body() ([]byte, error)         { return []byte(m.body), nil }
+func (m *memory) Glance() []byte                { return []byte(m.body) }
+func (m *memory) Reply(status int, body []byte) { m.status, m.reply = status, string(body) }
+func (m *memory) Accept()                       { m.status = 202 }
+func (m *memory) Stream(event []byte)           { m.events = append(m.events, string(event)) }
+func (m *memory) Tell(_ context.Context, told *Message) {
+	m.told = append(m.told, told.Outcome.String())
+}
 func (m *memory) Refuse(r *Refusal, s int, b []byte) { m.refusal = r; m.Reply(s, b) }
 
 // counter is a gate that counts what it hands out and what comes back.
@@ -42,6 +46,7 @@ type counter struct {
 type name string
 
 func (n name) Caller() string { return string(n) }
+func (n name) Tenant() string { return "" }
 
 func (g *counter) Head(_ context.Context, h *Head) (Ticket, *Refusal) {
 	g.heads = append(g.heads, *h)
@@ -51,12 +56,12 @@ func (g *counter) Head(_ context.Context, h *Head) (Ticket, *Refusal) {
 	return name(g.caller), nil
 }
 
-func (g *counter) Begin(ctx context.Context, _ Ticket, c *Call) (context.Context, func(Outcome), *Refusal) {
+func (g *counter) Begin(ctx context.Context, _ Ticket, c *Call) (context.Context, func(Ending), *Refusal) {
 	g.begun = append(g.begun, c.Method+" "+c.Name)
 	if len(g.begun) == g.refuseAt {
 		return nil, nil, &Refusal{Reason: RateLimited, Message: "too fast", Scope: "tool:ask", Limit: "1/s", RetryAfter: 1500 * time.Millisecond, Receipt: "r1"}
 	}
-	return ctx, func(o Outcome) { g.outcomes = append(g.outcomes, o) }, nil
+	return ctx, func(e Ending) { g.outcomes = append(g.outcomes, e.Outcome) }, nil
 }
 
 func (g *counter) Drop(Ticket) { g.dropped++ }
@@ -95,7 +100,7 @@ func TestStateIsBoundToTheCallerAndTime(t *testing.T) {
 	ask := func(caller string, at time.Time, more string) *memory {
 		s := NewServer(Options{Catalog: one{}, Gate: &counter{caller: caller}, Keys: keys, Now: func() time.Time { return at }})
 		x := &memory{body: askBody(more)}
-		s.Serve(t.Context(), ReadHead(header, "", ""), x)
+		s.Serve(t.Context(), ReadHead(header, "", "", now), x)
 		return x
 	}
 	var r struct{ Result struct{ RequestState string } }
@@ -135,25 +140,26 @@ func TestGateIsBalanced(t *testing.T) {
 		outcome        Outcome
 		status         int
 		want           string
+		told           string
 	}{
-		{"asked", counter{}, header, askBody(""), 1, 1, 0, 1, InputRequired, 200, "input_required"},
-		{"completed", counter{}, header, askBody(`,"inputResponses":{"q":{}}`), 1, 1, 0, 1, Completed, 200, "complete"},
-		{"panicked", counter{}, panicHeader, panicBody, 1, 1, 0, 1, Panicked, 200, "-32603"},
-		{"headers unlike the body", counter{}, panicHeader, askBody(""), 1, 0, 1, 0, 0, 400, "-32020"},
-		{"not JSON", counter{}, header, `{`, 1, 0, 1, 0, 0, 400, "-32700"},
-		{"notification", counter{}, header, `{"jsonrpc":"2.0","method":"x"}`, 1, 0, 1, 0, 0, 202, ""},
-		{"bad state", counter{}, header, askBody(`,"requestState":"x"`), 1, 0, 1, 0, 0, 400, "-32602"},
-		{"refused from the headers", counter{refuse: limit}, header, `{"id":"a","rest is never decoded`, 1, 0, 0, 0, 0, 429, `"id":"a","error":{"code":1056`},
-		{"refused at begin", counter{refuseAt: 1}, header, askBody(""), 1, 1, 0, 0, 0, 429, `"data":{"reason":"rate","scope":"tool:ask","limit":"1/s","retryAfterMs":1500,"receipt":"r1"}`},
-		{"legacy refused at begin", counter{refuseAt: 1}, http.Header{}, legacyBody, 1, 1, 0, 0, 0, 200, `"code":1056`},
-		{"batch, its second element refused", counter{refuseAt: 2}, http.Header{}, "[" + legacyBody + "," + legacyBody + "," + legacyBody + "]", 1, 3, 0, 2, ToolFailed, 200, `{"jsonrpc":"2.0","id":1,"error":{"code":1056`},
-		{"batch of nothing to do", counter{}, http.Header{}, `[{"jsonrpc":"2.0","method":"x"}]`, 1, 0, 1, 0, 0, 202, ""},
+		{"asked", counter{}, header, askBody(""), 1, 1, 0, 1, InputRequired, 200, "input_required", "input_required"},
+		{"completed", counter{}, header, askBody(`,"inputResponses":{"q":{}}`), 1, 1, 0, 1, Completed, 200, "complete", "completed"},
+		{"panicked", counter{}, panicHeader, panicBody, 1, 1, 0, 1, Panicked, 200, "-32603", "panicked"},
+		{"headers unlike the body", counter{}, panicHeader, askBody(""), 1, 0, 1, 0, 0, 400, "-32020", "failed"},
+		{"not JSON", counter{}, header, `{`, 1, 0, 1, 0, 0, 400, "-32700", "invalid"},
+		{"notification", counter{}, header, `{"jsonrpc":"2.0","method":"x"}`, 1, 0, 1, 0, 0, 202, "", "completed"},
+		{"bad state", counter{}, header, askBody(`,"requestState":"x"`), 1, 0, 1, 0, 0, 400, "-32602", "failed"},
+		{"refused from the headers", counter{refuse: limit}, header, `{"id":"a","rest is never decoded`, 1, 0, 0, 0, 0, 429, `"id":"a","error":{"code":1056`, "refused"},
+		{"refused at begin", counter{refuseAt: 1}, header, askBody(""), 1, 1, 0, 0, 0, 429, `"data":{"reason":"rate","scope":"tool:ask","limit":"1/s","retryAfterMs":1500,"receipt":"r1"}`, "refused"},
+		{"legacy refused at begin", counter{refuseAt: 1}, http.Header{}, legacyBody, 1, 1, 0, 0, 0, 200, `"code":1056`, "refused"},
+		{"batch, its second element refused", counter{refuseAt: 2}, http.Header{}, "[" + legacyBody + "," + legacyBody + "," + legacyBody + "]", 1, 3, 0, 2, ToolFailed, 200, `{"jsonrpc":"2.0","id":1,"error":{"code":1056`, "tool_failed refused tool_failed"},
+		{"batch of nothing to do", counter{}, http.Header{}, `[{"jsonrpc":"2.0","method":"x"}]`, 1, 0, 1, 0, 0, 202, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := c.gate
 			s := NewServer(Options{Catalog: one{}, Gate: &g, Keys: seal.RandomRing()})
 			x := &memory{body: c.body}
-			s.Serve(t.Context(), ReadHead(c.header, "", ""), x)
+			s.Serve(t.Context(), ReadHead(c.header, "", "", time.Now()), x)
 			if len(g.heads) != c.heads || len(g.begun) != c.begun || g.dropped != c.dropped || len(g.outcomes) != c.ended {
 				t.Errorf("heads %d, begun %d, dropped %d, ended %d", len(g.heads), len(g.begun), g.dropped, len(g.outcomes))
 			}
@@ -161,6 +167,9 @@ func TestGateIsBalanced(t *testing.T) {
 				if o != c.outcome {
 					t.Errorf("outcome %v, want %v", o, c.outcome)
 				}
+			}
+			if got := strings.Join(x.told, " "); got != c.told {
+				t.Errorf("told %q, want %q", got, c.told)
 			}
 			if x.status != c.status || !strings.Contains(x.reply, c.want) {
 				t.Errorf("%d %s, want %d %s", x.status, x.reply, c.status, c.want)
@@ -173,7 +182,7 @@ func TestGateIsBalanced(t *testing.T) {
 func TestGateSeesNoHeadersOfLegacyRequests(t *testing.T) {
 	g := &counter{}
 	s := NewServer(Options{Catalog: one{}, Gate: g, Keys: seal.RandomRing()})
-	s.Serve(t.Context(), ReadHead(http.Header{"Mcp-Method": {"tools/call"}, "Mcp-Name": {"cheap"}}, "", ""), &memory{body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`})
+	s.Serve(t.Context(), ReadHead(http.Header{"Mcp-Method": {"tools/call"}, "Mcp-Name": {"cheap"}}, "", "", time.Now()), &memory{body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`})
 	if h := g.heads[0]; h.Method != "" || h.Name != "" {
 		t.Errorf("%+v", h)
 	}
@@ -213,7 +222,7 @@ func FuzzMessage(f *testing.F) {
 		// Whatever the body, the whole engine answers, in JSON.
 		for _, h := range []http.Header{header, {}} {
 			x := &memory{body: string(body)}
-			NewServer(Options{Catalog: one{}, Gate: &counter{}, Keys: seal.RandomRing()}).Serve(t.Context(), ReadHead(h, "", ""), x)
+			NewServer(Options{Catalog: one{}, Gate: &counter{}, Keys: seal.RandomRing()}).Serve(t.Context(), ReadHead(h, "", "", time.Now()), x)
 			if x.status != 202 && !json.Valid([]byte(x.reply)) {
 				t.Fatalf("%q: %d %q", body, x.status, x.reply)
 			}

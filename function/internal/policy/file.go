@@ -2,6 +2,8 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -52,5 +54,7 @@ func Parse(text []byte) (*Set, error) {
 	if err := errors.Join(append(faults, err)...); err != nil {
 		return nil, err
 	}
+	sum := sha256.Sum256(text)
+	set.version = hex.EncodeToString(sum[:8])
 	return set, nil
 }

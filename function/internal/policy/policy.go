@@ -47,6 +47,15 @@ type Rule struct {
 type Set struct {
 	rules     []compiled
 	otherwise Effect
+	version   string
+}
+
+// Version is unlike that of any other text of rules: 16 hexadecimal digits, "" of no rules and of those that came with an entry.
+func (s *Set) Version() string {
+	if s == nil {
+		return ""
+	}
+	return s.version
 }
 
 type compiled struct {

@@ -28,9 +28,12 @@ func segmentsIn(ctx context.Context, store Store, tenant string, from, to time.T
 	}
 }
 
-// Select yields the receipts of a range of time, ends included, segment by segment; of a tenant, unless that is "". A receipt whose
+// Select yields the receipts of a range of time, ends included, segment by segment, where zero is no bound; of a tenant, unless that is "". A receipt whose
 // hash is not that of its content ends the sequence with an error: [Verify] says more.
 func Select(ctx context.Context, store Store, tenant string, from, to time.Time) iter.Seq2[Receipt, error] {
+	if to.IsZero() {
+		to = endOfTime
+	}
 	return func(yield func(Receipt, error) bool) {
 		for s, err := range segmentsIn(ctx, store, tenant, from, to) {
 			if err != nil {

@@ -200,6 +200,9 @@ func (j *Journal) Commit(ctx context.Context, r Receipt) error {
 	}
 }
 
+// Most is how many receipts may wait for the store.
+func (j *Journal) Most() int { return j.opts.Most }
+
 // Full tells whether the next receipt would be lost.
 func (j *Journal) Full() bool {
 	j.mu.Lock()

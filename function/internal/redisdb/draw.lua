@@ -27,6 +27,9 @@ local opened, first, learn = tonumber(head[2]), head[3] == '1', tonumber(head[4]
 
 local instance, seq, epoch, lease = text(), number(), text(), number()
 
+-- Number 0 asks whether messages are taken: a ledger that can be read and not written takes none.
+if seq == 0 then redis.call('SET', prefix .. 'probe', '', 'PX', 1000) end
+
 local presence = {} -- instance: {ends, seq}
 local function present(name)
   local p = presence[name]

@@ -110,8 +110,12 @@ func TestPreviousVersionSideBySide(t *testing.T) {
 				}
 			}
 		}
+		least := int64(50)
+		if testing.Short() { // the race detector takes its time
+			least = 5
+		}
 		for i := range each {
-			if each[i].Load() < 50 {
+			if each[i].Load() < least {
 				t.Errorf("instance %d admitted %d of %d", i, each[i].Load(), len(entries))
 			}
 		}

@@ -1,37 +1,193 @@
-// Package telemetry is what an operator sees of the server from outside. So far that is the log: lines for a person on a
-// terminal, and elsewhere JSON in the fields that Google Cloud's logging reads.
 package telemetry
 
 import (
+	"cmp"
+	"context"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/DeRuina/timberjack"
+	"go.opentelemetry.io/otel/trace"
 )
 
-// NewLogger returns a logger to w.
-func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
-		}
-	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: cloudFields}))
+// A log writes records to each of its sinks.
+type log struct {
+	level    slog.LevelVar
+	sinks    []sink
+	file     *timberjack.Logger
+	instance string
+	now      func() time.Time
+	reported atomic.Int64 // losses that a record has told of
 }
 
-// cloudFields renames what Google Cloud reads under other names:
-// https://cloud.google.com/logging/docs/structured-logging.
-func cloudFields(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) > 0 {
-		return a
+// An entry is one record on its way to the sinks.
+type entry struct {
+	time    time.Time
+	level   slog.Level
+	message string
+	span    trace.SpanContext
+	request *Request // nil for what is not about one
+	attrs   []slog.Attr
+	groups  []group // of attributes that a logger brings
+}
+
+// A sink takes records, and never lets anyone wait.
+type sink interface {
+	put(*entry)
+	lost() int64
+	close(context.Context) error
+}
+
+// Rotation of LOG_FILE.
+const (
+	fileMegabytes = 10
+	filesKept     = 7
+)
+
+func newLog(ctx context.Context, o *Options) (*log, error) {
+	l := &log{instance: o.Instance, now: o.Now}
+	level, err := l.readLevel(o)
+	if err != nil {
+		return l, err
 	}
-	switch a.Key {
-	case slog.MessageKey:
-		a.Key = "message"
-	case slog.LevelKey:
-		a.Key = "severity"
-		if level, ok := a.Value.Any().(slog.Level); ok && level == slog.LevelWarn {
-			a.Value = slog.StringValue("WARNING")
+	l.level.Set(level)
+	switch {
+	case o.LogAPI:
+		s, err := newAPISink(ctx, o)
+		if err != nil {
+			return l, err
+		}
+		l.sinks = append(l.sinks, s)
+	case terminal(o.Output):
+		l.sinks = append(l.sinks, &stream{queue: newQueue(o.Output), format: appendLine})
+	default:
+		l.sinks = append(l.sinks, &stream{queue: newQueue(o.Output), format: jsonFormat(o, "time")})
+	}
+	if o.File != "" {
+		// timberjack opens at the first write: a file that can't be written must stop the start.
+		if err := os.MkdirAll(filepath.Dir(o.File), 0o750); err != nil {
+			return l, fault("LOG_FILE", "%w", err)
+		}
+		f, err := os.OpenFile(o.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		if err != nil {
+			return l, fault("LOG_FILE", "%w", err)
+		}
+		f.Close()
+		l.file = &timberjack.Logger{Filename: o.File, MaxSize: fileMegabytes, MaxBackups: filesKept}
+		l.sinks = append(l.sinks, &stream{queue: newQueue(l.file), format: jsonFormat(o, "@timestamp"), file: l.file})
+	}
+	return l, nil
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// levels by their names in LOG_LEVEL.
+var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn, "error": slog.LevelError}
+
+// ParseLevel reads the name of a level.
+func ParseLevel(name string) (slog.Level, bool) {
+	l, ok := levels[name]
+	return l, ok
+}
+
+func levelName(level slog.Level) string {
+	for name, l := range levels {
+		if l == level {
+			return name
 		}
 	}
-	return a
+	return level.String()
+}
+
+func (l *log) readLevel(o *Options) (slog.Level, error) {
+	if o.LevelFile == "" {
+		return o.Level, nil
+	}
+	text, err := os.ReadFile(o.LevelFile)
+	if err != nil {
+		return 0, fault("LOG_LEVEL_FILE", "%w", err)
+	}
+	level, ok := ParseLevel(strings.ToLower(strings.TrimSpace(string(text))))
+	if !ok {
+		return 0, fault("LOG_LEVEL_FILE", "%s does not have one of debug, info, warning, error", o.LevelFile)
+	}
+	return level, nil
+}
+
+func (l *log) reopen() {
+	if l.file != nil {
+		l.file.Close() // the next write opens it by its name
+	}
+}
+
+func (l *log) put(e *entry) {
+	for _, s := range l.sinks {
+		s.put(e)
+	}
+	l.tellLosses()
+}
+
+// tellLosses says once in a while that records were lost, when there is room again.
+func (l *log) tellLosses() {
+	lost, told := l.lost(), l.reported.Load()
+	if lost < told+max(1, told/10) || !l.reported.CompareAndSwap(told, lost) {
+		return
+	}
+	for _, s := range l.sinks {
+		s.put(&entry{time: l.now(), level: slog.LevelWarn, message: "records of the log were lost: what it is written to does not keep up",
+			attrs: []slog.Attr{slog.Int64("lost", lost)}})
+	}
+}
+
+func (l *log) lost() (n int64) {
+	for _, s := range l.sinks {
+		n += s.lost()
+	}
+	return n
+}
+
+func (l *log) close(ctx context.Context) error {
+	var fault error
+	for _, s := range l.sinks {
+		fault = cmp.Or(fault, s.close(ctx))
+	}
+	return fault
+}
+
+// A stream is a sink of lines.
+type stream struct {
+	queue  *queue
+	format func([]byte, *entry) []byte
+	file   *timberjack.Logger
+}
+
+func (s *stream) put(e *entry) {
+	p := lines.Get().(*[]byte)
+	*p = append(s.format((*p)[:0], e), '\n')
+	s.queue.add(*p)
+	if cap(*p) <= 16<<10 {
+		lines.Put(p)
+	}
+}
+
+func (s *stream) lost() int64 { return s.queue.lost.Load() }
+
+func (s *stream) close(ctx context.Context) error {
+	err := s.queue.close(ctx)
+	if err == nil && s.file != nil {
+		err = s.file.Close()
+	}
+	return err
 }

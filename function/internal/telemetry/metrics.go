@@ -2,10 +2,13 @@ package telemetry
 
 import (
 	"net/http"
+	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // A Kind is what a metric's values mean.
@@ -25,14 +28,164 @@ type Metric struct {
 	Read       func(emit func(value float64, labels ...string))
 }
 
-// Metrics serves the metrics, and those of the Go runtime and the process, as Prometheus reads them.
-func Metrics(metrics []Metric) http.Handler {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, m := range metrics {
-		r.MustRegister(collector{m, prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)})
+// metrics are those of requests, which are counted as they end, and those that are read when they are asked for.
+type metrics struct {
+	registry *prometheus.Registry
+	handler  http.Handler
+
+	requests, errors, tools, resources *prometheus.CounterVec
+	duration, operation                *prometheus.HistogramVec
+	overhead                           prometheus.Histogram
+	lostSpans, lostExports             atomic.Int64
+
+	mu    sync.RWMutex
+	known map[series]*counted
+}
+
+// A series is a way in which requests end.
+type series struct{ method, kind, name, outcome, err string }
+
+// counted is what counts for a series.
+type counted struct {
+	requests, errors, called prometheus.Counter
+	duration, operation      prometheus.Observer
+}
+
+// mostSeries bounds what the errors of tools can make of the metrics; those beyond are counted as other.
+const mostSeries = 500
+
+var (
+	durationBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	overheadBuckets  = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
+	operationBuckets = []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 120, 300} // of the OpenTelemetry MCP conventions
+)
+
+// operationDuration is the metric of the OpenTelemetry MCP conventions, by its name here.
+const operationDuration = "mcp_server_operation_duration_seconds"
+
+func newMetrics(t *Telemetry) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	m := &metrics{
+		registry:  prometheus.NewRegistry(),
+		requests:  counter("erlmcp_requests_total", "Messages by method and how they ended; invalid: what never was a request.", "method", "outcome"),
+		errors:    counter("erlmcp_errors_total", "Messages that did not end well: the code of the JSON-RPC error, the reason of the refusal, or what else it was.", "type"),
+		tools:     counter("tools_called_total", "Calls of tools that were admitted.", "tool", "outcome"),
+		resources: counter("resources_accessed_total", "Readings of resources that were admitted, by URI or template.", "resource", "outcome"),
+		duration:  histogram("erlmcp_request_duration_seconds", "Time from a request's headers to its answer.", durationBuckets, "method"),
+		operation: histogram(operationDuration, "The same for each operation, as the OpenTelemetry MCP conventions have it.", operationBuckets, "mcp_method_name", "gen_ai_tool_name", "error_type"),
+		overhead: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "erlmcp_request_overhead_seconds",
+			Help: "Time of an admitted call that was not its handler's: the server's own.", Buckets: overheadBuckets}),
+		known: map[series]*counted{},
+	}
+	m.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsScheduler)),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.requests, m.errors, m.tools, m.resources, m.duration, m.operation, m.overhead)
+	m.register(
+		Metric{Name: "erlmcp_telemetry_lost_total", Help: "Records of the log, spans, and exports of metrics that were dropped rather than let a request wait.",
+			Kind: Counter, Labels: []string{"signal"}, Read: func(emit func(float64, ...string)) {
+				emit(float64(t.log.lost()), "logs")
+				emit(float64(m.lostSpans.Load()), "spans")
+				emit(float64(m.lostExports.Load()), "metrics")
+			}},
+		Metric{Name: "erlmcp_build_info", Help: "Always 1; the label says what runs.", Kind: Gauge, Labels: []string{"version"},
+			Read: func(emit func(float64, ...string)) { emit(1, t.opts.Version) }},
+	)
+	m.handler = promhttp.InstrumentMetricHandler(m.registry, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, MaxRequestsInFlight: 4,
+	}))
+	return m
+}
+
+func (m *metrics) register(more ...Metric) {
+	for _, one := range more {
+		m.registry.MustRegister(collector{one, prometheus.NewDesc(one.Name, one.Help, one.Labels, nil)})
+	}
+}
+
+// Histogram makes a histogram, in seconds, and returns what observes a value.
+func (t *Telemetry) Histogram(name, help string) (observe func(seconds float64)) {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: overheadBuckets})
+	t.metrics.registry.MustRegister(h)
+	return h.Observe
+}
+
+// record counts a request.
+func (m *metrics) record(r *Request, span trace.SpanContext) {
+	if r.Method == "" && r.Error == "" {
+		return // a probe, or something like it
+	}
+	c := m.of(series{r.Method, r.Kind, r.Name, r.Outcome, r.Error})
+	if c.requests != nil {
+		c.requests.Inc()
+	}
+	if c.errors != nil {
+		c.errors.Inc()
+	}
+	if r.Method == "" {
+		return
+	}
+	var exemplar prometheus.Labels
+	if span.IsSampled() {
+		exemplar = prometheus.Labels{"trace_id": span.TraceID().String(), "span_id": span.SpanID().String()}
+	}
+	seconds := r.Duration.Seconds()
+	observe(c.duration, seconds, exemplar)
+	observe(c.operation, seconds, exemplar)
+	if r.Kind != "" && r.Reason == "" {
+		observe(m.overhead, (r.Duration - r.Handled).Seconds(), exemplar)
+		if c.called != nil {
+			c.called.Inc()
+		}
+	}
+}
+
+func observe(o prometheus.Observer, v float64, exemplar prometheus.Labels) {
+	if exemplar != nil {
+		o.(prometheus.ExemplarObserver).ObserveWithExemplar(v, exemplar)
+		return
+	}
+	o.Observe(v)
+}
+
+func (m *metrics) of(s series) *counted {
+	m.mu.RLock()
+	c := m.known[s]
+	m.mu.RUnlock()
+	if c != nil {
+		return c
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := s
+	if len(m.known) >= mostSeries && s.err != "" {
+		s.err = "other"
+	}
+	c = &counted{}
+	if s.err != "" {
+		c.errors = m.errors.WithLabelValues(s.err)
+	}
+	if s.method != "" {
+		c.requests = m.requests.WithLabelValues(s.method, s.outcome)
+		c.duration = m.duration.WithLabelValues(s.method)
+		tool := ""
+		switch s.kind {
+		case "tool":
+			tool = s.name
+			c.called = m.tools.WithLabelValues(s.name, s.outcome)
+		case "resource":
+			c.called = m.resources.WithLabelValues(s.name, s.outcome)
+		}
+		c.operation = m.operation.WithLabelValues(s.method, tool, s.err)
+	}
+	if len(m.known) < 2*mostSeries {
+		m.known[key] = c
+	}
+	return c
 }
 
 type collector struct {

@@ -55,6 +55,25 @@ run "private_by_default" {
     condition     = output.cost.idle_month.total > 0 && output.cost.million_calls.total > 0
     error_message = "The cost table is empty."
   }
+  assert {
+    condition     = length(module.observability.alerts) == 12
+    error_message = "Alerts are ${join(", ", module.observability.alerts)}."
+  }
+}
+
+run "releases_bring_images_of_the_function_alone" {
+  variables {
+    image           = "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.8.0"
+    collector_image = "us-docker.pkg.dev/collectors/otelcol:1.0.0"
+  }
+  assert {
+    condition     = module.service.image == "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.7.0"
+    error_message = "Terraform takes back what a release has brought: ${module.service.image}."
+  }
+  assert {
+    condition     = module.service.collector_image == "us-docker.pkg.dev/collectors/otelcol:1.0.0"
+    error_message = "The collector stays ${module.service.collector_image}."
+  }
 }
 
 run "another_environment" {
@@ -136,6 +155,17 @@ run "an_existing_connection" {
   }
 }
 
+run "without_telemetry" {
+  variables {
+    telemetry = false
+    billing   = "request"
+  }
+  assert {
+    condition     = length(module.observability.alerts) == 0
+    error_message = "There are alerts on metrics that nobody sends."
+  }
+}
+
 run "wrong_values_are_named" {
   command = plan
   variables {
@@ -147,6 +177,7 @@ run "wrong_values_are_named" {
     bake                      = "30m"
     billing                   = "free"
     billing_account           = "mine"
+    collector_image           = "collector"
     concurrency               = 0
     cpu                       = "3"
     domain                    = "https://mcp.example.com"
@@ -168,7 +199,7 @@ run "wrong_values_are_named" {
   }
   expect_failures = [
     var.project, var.project_number, var.environment, var.image, var.backup_days, var.bake, var.billing, var.billing_account,
-    var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.instances, var.invokers, var.memory,
+    var.collector_image, var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.instances, var.invokers, var.memory,
     var.monthly_budget, var.policy, var.ranges, var.redis_memory_gb, var.region, var.repository, var.settings, var.timeout,
     var.authentication, var.calls_per_instance_second,
   ]

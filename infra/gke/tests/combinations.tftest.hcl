@@ -94,16 +94,31 @@ run "keys_and_policy" {
   }
 }
 
+run "without_telemetry" {
+  variables {
+    telemetry = false
+  }
+  assert {
+    condition     = strcontains(output.kustomization, "$patch") && contains(yamldecode(output.kustomization).configMapGenerator[0].literals, "OTEL_EXPORTER_OTLP_ENDPOINT=")
+    error_message = "Pods have a collector."
+  }
+  assert {
+    condition     = length(module.observability.alerts) == 0
+    error_message = "There are alerts on metrics that nobody sends."
+  }
+}
+
 run "wrong_values_are_named" {
   command = plan
   variables {
-    domain         = ""
-    authentication = "cloudrun"
-    nodes          = { machine_type = "n1-standard-2", min = 3, max = 1 }
-    operators      = { everyone = "0.0.0.0/0" }
-    zone           = "us-central1"
+    domain          = ""
+    authentication  = "cloudrun"
+    collector_image = "collector"
+    nodes           = { machine_type = "n1-standard-2", min = 3, max = 1 }
+    operators       = { everyone = "0.0.0.0/0" }
+    zone            = "us-central1"
   }
-  expect_failures = [var.domain, var.authentication, var.nodes, var.operators, var.zone]
+  expect_failures = [var.collector_image, var.domain, var.authentication, var.nodes, var.operators, var.zone]
 }
 
 run "zone_of_another_region" {

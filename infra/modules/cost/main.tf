@@ -1,5 +1,5 @@
 # What it costs, roughly, from the variables and list prices: what is paid without a single call, and what a million calls add.
-# Left out: traffic to the internet, logs, images and free tiers.
+# Left out: traffic to the internet, logs, metrics, spans, images and free tiers.
 
 locals {
   hours = 730
@@ -22,7 +22,7 @@ locals {
   gke = var.gke == null ? {} : {
     idle = merge({ "GKE, cluster" = local.hours * var.prices.cluster_hour },
       var.gke.autopilot ? {
-        "GKE, pods" = var.gke.pods * local.hours * (0.5 * var.prices.pod_cpu_hour + 0.5 * var.prices.pod_gib_hour)
+        "GKE, pods" = var.gke.pods * local.hours * ((var.gke.collector ? 0.55 : 0.5) * var.prices.pod_cpu_hour + (var.gke.collector ? 0.625 : 0.5) * var.prices.pod_gib_hour)
         } : {
         "GKE, nodes" = var.gke.nodes * local.hours * var.prices.node_hour
     })

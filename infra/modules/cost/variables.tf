@@ -9,14 +9,14 @@ variable "calls_per_instance_second" {
 }
 
 variable "cloudrun" {
-  description = "CPUs, GiB, fewest instances and billing of the Cloud Run service; null for none."
+  description = "CPUs and GiB of all containers of an instance, fewest instances and billing of the Cloud Run service; null for none."
   type        = object({ cpu = number, memory_gib = number, min = number, billing = string })
   default     = null
 }
 
 variable "gke" {
-  description = "Kind, nodes and pods of the GKE cluster; null for none."
-  type        = object({ autopilot = bool, nodes = number, pods = number })
+  description = "Kind, nodes and pods of the GKE cluster, and whether these have a collector; null for none."
+  type        = object({ autopilot = bool, nodes = number, pods = number, collector = bool })
   default     = null
 }
 

@@ -1,5 +1,5 @@
-# Whom a function is to Google Cloud, with what it needs and no more: its own database. Each secret, repository and service
-# grants the rest by itself.
+# Whom a function is to Google Cloud, with what it needs and no more: its own database, and to write metrics and spans. Each
+# secret, repository and service grants the rest by itself.
 
 resource "google_service_account" "this" {
   project      = var.project
@@ -17,4 +17,12 @@ resource "google_project_iam_member" "firestore" {
     description = "Its own database alone"
     expression  = "resource.name == \"projects/${var.project}/databases/${var.database}\""
   }
+}
+
+# Its collector writes metrics and spans; neither role reads any.
+resource "google_project_iam_member" "telemetry" {
+  for_each = var.telemetry ? toset(["roles/monitoring.metricWriter", "roles/telemetry.tracesWriter"]) : []
+  project  = var.project
+  role     = each.value
+  member   = google_service_account.this.member
 }

@@ -12,3 +12,8 @@ variable "project" {
   description = "Project id."
   type        = string
 }
+
+variable "telemetry" {
+  description = "Whether its collector writes metrics and spans."
+  type        = bool
+}

@@ -1,4 +1,19 @@
-# Whether it answers, seen from outside, and what it costs.
+# Whether it answers, seen from outside; what its own metrics say, by the rules and the dashboard in infra/observability; and
+# what it costs.
+
+locals {
+  data     = "${path.module}/../../observability"
+  runbooks = "${path.module}/../../docs/runbooks"
+
+  # The files speak of production on Cloud Run and GKE at once. Environments that share a project go by their own names.
+  group = yamldecode(replace(replace(replace(file("${local.data}/alerts.yaml"),
+    "job=\"erlmcp\"", "job=\"${var.name}\""),
+    "service_name=\"erlmcp\"", "service_name=\"${var.service}\""),
+    "cluster_name=\"erlmcp-cluster\"", "cluster_name=\"${var.cluster}\""),
+  ).groups[0]
+  rules     = { for r in local.group.rules : r.alert => r if var.telemetry }
+  dashboard = replace(file("${local.data}/dashboard.json"), "job=\\\"erlmcp\\\"", "job=\\\"${var.name}\\\"")
+}
 
 resource "google_monitoring_notification_channel" "email" {
   for_each     = toset(var.emails)
@@ -65,11 +80,51 @@ resource "google_monitoring_alert_policy" "down" {
 
   documentation {
     subject   = "${var.name} does not answer"
-    content   = "See infra/docs/troubleshooting.md in the repository: \"It won't start\" and \"Readiness fails\"."
+    content   = file("${local.runbooks}/DoesNotAnswer.md")
     mime_type = "text/markdown"
   }
 
   notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
+}
+
+# Who is told gets the runbook with it.
+resource "google_monitoring_alert_policy" "rule" {
+  for_each     = local.rules
+  project      = var.project
+  display_name = "${var.name}: ${each.key}"
+  combiner     = "OR"
+  severity     = upper(each.value.labels.severity)
+
+  conditions {
+    display_name = each.value.annotations.summary
+    condition_prometheus_query_language {
+      query                     = each.value.expr
+      duration                  = try(each.value["for"], "0s")
+      evaluation_interval       = local.group.interval
+      rule_group                = local.group.name
+      alert_rule                = each.key
+      labels                    = each.value.labels
+      disable_metric_validation = true # the first metrics come after the policy
+    }
+  }
+
+  documentation {
+    subject   = "${var.name}: ${each.value.annotations.summary}"
+    content   = "${each.value.annotations.description}\n\n${file("${local.runbooks}/${each.key}.md")}"
+    mime_type = "text/markdown"
+  }
+
+  notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
+
+  alert_strategy {
+    auto_close = "3600s"
+  }
+}
+
+resource "google_monitoring_dashboard" "this" {
+  count          = var.telemetry ? 1 : 0
+  project        = var.project
+  dashboard_json = jsonencode(merge(jsondecode(local.dashboard), { displayName = var.name }))
 }
 
 resource "google_billing_budget" "this" {

@@ -3,6 +3,11 @@ output "agent" {
   value       = "serviceAccount:service-${var.project_number}@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
 }
 
+output "alerts" {
+  description = "Names of the alerts on metrics."
+  value       = keys(local.rules)
+}
+
 output "channels" {
   description = "Ids of the notification channels."
   value       = [for c in google_monitoring_notification_channel.email : c.id]

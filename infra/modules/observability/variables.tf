@@ -3,6 +3,12 @@ variable "budget" {
   type        = object({ billing_account = string, monthly = number })
 }
 
+variable "cluster" {
+  description = "GKE cluster that it runs on; empty for none."
+  type        = string
+  default     = ""
+}
+
 variable "emails" {
   description = "Who is told, by e-mail."
   type        = list(string)
@@ -14,7 +20,7 @@ variable "host" {
 }
 
 variable "name" {
-  description = "Name of the function."
+  description = "Name of the function, and of its metrics' job."
   type        = string
 }
 
@@ -31,4 +37,15 @@ variable "project" {
 variable "project_number" {
   description = "Project number."
   type        = string
+}
+
+variable "service" {
+  description = "Cloud Run service that it is; empty for none."
+  type        = string
+  default     = ""
+}
+
+variable "telemetry" {
+  description = "Whether its metrics reach Cloud Monitoring, so that there are alerts on them and a dashboard."
+  type        = bool
 }

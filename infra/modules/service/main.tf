@@ -38,8 +38,11 @@ resource "google_cloud_run_v2_service" "this" {
       }
     }
 
+    # The one that takes requests, and whose image releases change: it must stay the first.
     containers {
-      image = var.image
+      name       = "erlmcp"
+      image      = var.image
+      depends_on = var.collector == null ? null : ["collector"] # started before, and there still for what is sent last
 
       ports {
         container_port = 8080
@@ -96,6 +99,39 @@ resource "google_cloud_run_v2_service" "this" {
         content {
           name       = volume_mounts.key
           mount_path = "/secrets/${volume_mounts.value.secret}"
+        }
+      }
+    }
+
+    dynamic "containers" {
+      for_each = var.collector == null ? [] : [var.collector]
+      content {
+        name  = "collector"
+        image = containers.value.image
+        args  = ["--config=env:CONFIG"]
+
+        resources {
+          limits            = { cpu = containers.value.cpu, memory = containers.value.memory }
+          cpu_idle          = var.billing == "request"
+          startup_cpu_boost = true
+        }
+
+        startup_probe {
+          period_seconds    = 1
+          timeout_seconds   = 1
+          failure_threshold = 60
+          http_get {
+            path = "/"
+            port = 13133
+          }
+        }
+
+        dynamic "env" {
+          for_each = merge(containers.value.environment, { CONFIG = containers.value.config, GOMEMLIMIT = "200MiB" })
+          content {
+            name  = env.key
+            value = env.value
+          }
         }
       }
     }

@@ -13,6 +13,11 @@ variable "billing" {
   type        = string
 }
 
+variable "collector" {
+  description = "Image, CPUs, memory, configuration and environment of the collector beside it; null for none."
+  type        = object({ image = string, cpu = string, memory = string, config = string, environment = map(string) })
+}
+
 variable "concurrency" {
   description = "Requests at a time of one instance."
   type        = number

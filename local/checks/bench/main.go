@@ -30,13 +30,14 @@ func main() {
 	only := flag.String("only", "", "measure this server alone")
 	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler")
 	together := flag.Float64("together", 0, "the same for this server with limits in Redis, tokens and ten rules")
+	observed := flag.Float64("observed", 0, "exit with 1 when log, metrics and traces add more than so much to the CPU of a call, as 1.15, or 2 KB to its memory")
 	governed := flag.Float64("governed", 0, "exit with 1 when a governed call takes more than so many times the CPU of an ungoverned one")
 	flag.Parse()
 	if *serve != "" {
 		serveOne(*serve)
 		return
 	}
-	if err := measure(*calls, *rounds, *conns, *only, *most, *together, *governed); err != nil {
+	if err := measure(*calls, *rounds, *conns, *only, *most, *together, *governed, *observed); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -57,7 +58,7 @@ type cost struct {
 	allocs float64
 }
 
-func measure(calls, rounds, conns int, only string, most, mostTogether, mostGoverned float64) error {
+func measure(calls, rounds, conns int, only string, most, mostTogether, mostGoverned, mostObserved float64) error {
 	redis, stop, err := startRedis()
 	if err != nil {
 		return err
@@ -69,6 +70,11 @@ func measure(calls, rounds, conns int, only string, most, mostTogether, mostGove
 		return err
 	}
 	defer stopIssuer()
+	stopCollector, err := collector()
+	if err != nil {
+		return err
+	}
+	defer stopCollector()
 	var servers []*server
 	for _, p := range peers {
 		if only != "" && p.name != only && p.name != "bare" {
@@ -97,7 +103,7 @@ func measure(calls, rounds, conns int, only string, most, mostTogether, mostGove
 				}
 			}
 		}
-		medians := map[string]float64{}
+		medians, memory := map[string]float64{}, map[string]float64{}
 		bare := median(costs["bare"], func(c cost) float64 { return c.cpu })
 		for _, s := range servers {
 			cs := costs[s.name]
@@ -105,10 +111,18 @@ func measure(calls, rounds, conns int, only string, most, mostTogether, mostGove
 			slices.SortFunc(cs, func(a, b cost) int { return int((a.cpu - b.cpu) * 1000) })
 			m := median(cs, cpu)
 			medians[s.name] = m
+			memory[s.name] = median(cs, func(c cost) float64 { return c.bytes })
 			fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\t\n", era.name, s.what, m, cs[0].cpu, cs[len(cs)-1].cpu, m/bare,
 				median(cs, func(c cost) float64 { return c.bytes })/1000, median(cs, func(c cost) float64 { return c.allocs }))
 			if limit := map[string]float64{"erlmcp": most, "callers": mostTogether}[s.name]; limit > 0 && m/bare > limit {
 				err = fmt.Errorf("%s: %s takes %.2f times the bare handler's CPU, the limit is %.2f", era.name, s.what, m/bare, limit)
+			}
+		}
+		for _, name := range []string{"erlmcp", "traced"} {
+			times := medians[name] / medians["unobserved"]
+			more := memory[name] - memory["unobserved"]
+			if only == "" && mostObserved > 0 && (times > mostObserved || more > 2000) {
+				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an unobserved one and %.0f bytes more, the limits are %.2f and 2000", era.name, name, times, more, mostObserved)
 			}
 		}
 		for _, name := range []string{"erlmcp", "fleet"} {
@@ -120,6 +134,17 @@ func measure(calls, rounds, conns int, only string, most, mostTogether, mostGove
 	t.Flush()
 	fmt.Println("\nEvery handler ran once for each call, by the servers' own counters.")
 	return err
+}
+
+// collector takes what is exported, as an OpenTelemetry collector does.
+func collector() (stop func(), err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	go http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	os.Setenv("BENCH_COLLECTOR", "http://"+ln.Addr().String())
+	return func() { ln.Close() }, nil
 }
 
 // startRedis starts a Redis for the server whose limits are there.
@@ -158,13 +183,21 @@ func median(cs []cost, of func(cost) float64) float64 {
 func start(p peer) (*server, error) {
 	cmd := exec.Command(os.Args[0], "-serve", p.name)
 	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
+	out, announce, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.ExtraFiles = []*os.File{announce}
+	// As a platform does: it reads the log, at the cost of another process.
+	log, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	announce.Close()
+	go io.Copy(io.Discard, log)
 	s := &server{name: p.name, what: p.what, stop: func() { cmd.Process.Kill(); cmd.Wait() }}
 	if _, err := fmt.Fscan(out, &s.url, &s.info); err != nil {
 		s.stop()

@@ -30,6 +30,8 @@ var peers = []peer{
 	{"fleet", "erlmcp, limits in Redis"},
 	{"callers", "erlmcp, limits in Redis, tokens, ten rules"},
 	{"ungoverned", "erlmcp, its governor off"},
+	{"unobserved", "erlmcp, neither logged, counted nor traced"},
+	{"traced", "erlmcp, one call in fifty traced"},
 	{"go-sdk", "official Go SDK, stateless"},
 	{"mcp-go", "mcp-go, stateless"},
 }
@@ -61,9 +63,10 @@ func serveOne(name string) {
 		runtime.ReadMemStats(&m)
 		json.NewEncoder(w).Encode(usage{CPU: r.Utime.Nano() + r.Stime.Nano(), Bytes: m.TotalAlloc, Allocs: m.Mallocs, Calls: ran.Load()})
 	}))
-	announce := func(url string) { fmt.Printf("%s http://%s/\n", url, usageAt.Addr()) }
+	// Standard output is the log's.
+	announce := func(url string) { fmt.Fprintf(os.NewFile(3, "announcements"), "%s http://%s/\n", url, usageAt.Addr()) }
 
-	if name == "erlmcp" || name == "fleet" || name == "callers" || name == "ungoverned" {
+	if name == "erlmcp" || name == "fleet" || name == "callers" || name == "ungoverned" || name == "unobserved" || name == "traced" {
 		if name != "fleet" && name != "callers" {
 			os.Unsetenv("REDIS_URL")
 		}
@@ -73,6 +76,12 @@ func serveOne(name string) {
 		opts := []function.Option{function.WithMemoryStore(), function.WithTools(
 			function.NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) { return add(in), nil }),
 		)}
+		switch name {
+		case "unobserved":
+			opts = append(opts, function.Unobserved())
+		case "traced":
+			os.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", os.Getenv("BENCH_COLLECTOR"))
+		}
 		if name == "callers" {
 			authenticated()
 		} else {

@@ -71,7 +71,7 @@ func start(binary string) (time.Duration, error) {
 	ln.Close()
 
 	cmd := exec.Command(binary)
-	cmd.Env = append(os.Environ(), "PORT="+strconv.Itoa(port), "AUTHENTICATION=anonymous")
+	cmd.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT="+strconv.Itoa(port), "AUTHENTICATION=anonymous")
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	begin := time.Now()

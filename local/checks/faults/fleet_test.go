@@ -211,7 +211,7 @@ func startRedis(t *testing.T, port string, env []string, args ...string) *redisS
 func (f *fleet) start(i int) *process {
 	f.t.Helper()
 	cmd := exec.Command(f.binary)
-	cmd.Env = append(os.Environ(), "PORT=0", "REDIS_URL=redis://"+f.proxy.Listen, "METER="+f.at, fmt.Sprint("NODE_NAME=n", i), "DRAIN_TIMEOUT=0s", "LOG_LEVEL=info")
+	cmd.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "REDIS_URL=redis://"+f.proxy.Listen, "METER="+f.at, fmt.Sprint("NODE_NAME=n", i), "DRAIN_TIMEOUT=0s", "LOG_LEVEL=info")
 	cmd.Env = append(cmd.Env, f.env...)
 	if i < len(f.ports) {
 		cmd.Env = append(cmd.Env, "PORT="+f.ports[i])

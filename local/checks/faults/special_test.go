@@ -3,6 +3,7 @@ package faults
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,14 +24,21 @@ func TestHolderKilled(t *testing.T) {
 	hold := func(node, callers int) {
 		for range callers {
 			wg.Go(func() {
-				for {
+				time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond)
+				for pause := time.Duration(0); ; time.Sleep(pause) {
 					select {
 					case <-stop:
 						return
 					default:
 					}
-					call(client, f.node(node).url, "work", 3000)
-					time.Sleep(50 * time.Millisecond)
+					refused, err := call(client, f.node(node).url, "work", 3000)
+					if err != nil && node == 0 {
+						return // it was killed, and asking it for more would cost the other the processor
+					}
+					pause = 50 * time.Millisecond
+					if refused { // not all at once: an instance whose work is late takes less of it
+						pause = time.Duration(150+rand.IntN(600)) * time.Millisecond
+					}
 				}
 			})
 		}

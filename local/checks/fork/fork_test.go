@@ -189,7 +189,7 @@ func start(t *testing.T, binary string, env ...string) *server {
 	port := ln.Addr().(*net.TCPAddr).Port
 	ln.Close()
 	cmd := exec.CommandContext(t.Context(), binary)
-	cmd.Env = append(append(os.Environ(), "PORT="+strconv.Itoa(port), "DRAIN_TIMEOUT=4s", "AUTHENTICATION=anonymous", "ANONYMOUS_RATE_LIMIT_PER_SECOND=0", "ANONYMOUS_MAX_CONCURRENT_CALLS=0"), env...)
+	cmd.Env = append(append(os.Environ(), "LOG_OUTPUT=stderr", "PORT="+strconv.Itoa(port), "DRAIN_TIMEOUT=4s", "AUTHENTICATION=anonymous", "ANONYMOUS_RATE_LIMIT_PER_SECOND=0", "ANONYMOUS_MAX_CONCURRENT_CALLS=0"), env...)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

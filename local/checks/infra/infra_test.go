@@ -163,13 +163,15 @@ var sets = []struct {
 	public            bool
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released}},
-	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released}},
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 12)}},
+	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 12)}},
+	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false"), false, false, []rule{scalesToZero, released, unseen}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
 		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`), true, true, []rule{behindBalancer}},
-	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes}},
+	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 12)}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false"), true, false, []rule{privateNodes, guidesNodes}},
-	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 12)}},
+	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), false, false, []rule{privateNodes, seenNothing}},
 }
 
 func cloudrun(environment string) map[string]string {
@@ -261,6 +263,14 @@ func TestRulesCanFail(t *testing.T) {
 		{`"cpu_idle":false`, `"cpu_idle":true`, scalesToZero},
 		{`"cloudbuild.yaml"`, `"other.yaml"`, released},
 		{`roles/run.developer`, `roles/run.admin`, released},
+		{`**Do**`, `**Panic**`, told},
+		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 12)},
+		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 12)},
+		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 12)},
+		{`"depends_on":["collector"]`, `"depends_on":[]`, collected},
+		{`"http://localhost:4318"`, `""`, collected},
+		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.editor"`, collected},
+		{`"roles/telemetry.tracesWriter"`, `"roles/cloudtrace.admin"`, noPrimitiveRoles},
 	} {
 		broken := strings.ReplaceAll(string(text), c.old, c.new)
 		if broken == string(text) {
@@ -279,27 +289,32 @@ func TestRulesCanFail(t *testing.T) {
 	}
 }
 
-// TestGenerated keeps the kustomization of a plan for the check of the manifests, which joins it to them.
+// TestGenerated keeps the kustomizations of plans for the check of the manifests, which joins them to these.
 func TestGenerated(t *testing.T) {
 	dir := source(t)
 	terraform(t, filepath.Join(dir, "infra/gke"), "init", "-input=false", "-no-color")
-	p := planned(t, dir, "gke", with(gke("staging"), "authentication", "keys", "policy", "rules: []"))
-	text, ok := p.PlannedValues.Outputs["kustomization"].Value.(string)
-	if !ok {
-		t.Fatal("the plan does not know the output kustomization")
-	}
-	want, _ := os.ReadFile("../kubernetes/testdata/staging/kustomization.yaml")
-	if text != string(want) {
-		if os.Getenv("UPDATE") == "" {
-			t.Fatalf("testdata/staging is another (UPDATE=1 writes it):\n%s", text)
+	variables := with(gke("staging"), "authentication", "keys", "policy", "rules: []")
+	for name, variables := range map[string]map[string]string{"staging": variables, "without": with(variables, "telemetry", "false")} {
+		p := planned(t, dir, "gke", variables)
+		text, ok := p.PlannedValues.Outputs["kustomization"].Value.(string)
+		if !ok {
+			t.Fatal("the plan does not know the output kustomization")
 		}
-		if err := os.WriteFile("../kubernetes/testdata/staging/kustomization.yaml", []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+		file := filepath.Join("../kubernetes/testdata", name, "kustomization.yaml")
+		want, _ := os.ReadFile(file)
+		if text != string(want) {
+			if os.Getenv("UPDATE") == "" {
+				t.Fatalf("testdata/%s is another (UPDATE=1 writes it):\n%s", name, text)
+			}
+			os.MkdirAll(filepath.Dir(file), 0o755)
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for _, s := range []string{"keys", "redis-url", "redis-ca", "api-keys", "policy"} {
-		if v, _ := p.PlannedValues.Outputs["secrets"].Value.(map[string]any); v[s] != "erlmcp-staging-"+s {
-			t.Errorf("secret %s: %v", s, v[s])
+		for _, s := range []string{"keys", "redis-url", "redis-ca", "api-keys", "policy"} {
+			if v, _ := p.PlannedValues.Outputs["secrets"].Value.(map[string]any); v[s] != "erlmcp-staging-"+s {
+				t.Errorf("secret %s: %v", s, v[s])
+			}
 		}
 	}
 }

@@ -7,11 +7,12 @@ import (
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
-	project := []string{"roles/datastore.user", "roles/logging.logWriter", "roles/logging.viewer", "roles/container.developer", "roles/container.defaultNodeServiceAccount"}
+	project := []string{"roles/datastore.user", "roles/logging.logWriter", "roles/logging.viewer", "roles/container.developer", "roles/container.defaultNodeServiceAccount",
+		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter"}
 	var faults []string
 	for _, r := range rs {
 		role, _ := r.Values["role"].(string)
@@ -115,6 +116,110 @@ func watched(rs []resource) string {
 	return each(rs, "google_monitoring_uptime_check_config", func(r resource) string {
 		return must(r, "http_check.0.path", "/health") + must(r, "http_check.0.validate_ssl", true)
 	}) + each(rs, "google_billing_budget", func(r resource) string { return "" })
+}
+
+// told wants somebody to be told of each alert, and what to do.
+func told(rs []resource) string {
+	return each(rs, "google_monitoring_alert_policy", func(r resource) string {
+		var faults string
+		if channels, planned := r.Values["notification_channels"].([]any); planned && len(channels) == 0 {
+			faults += "nobody is told"
+		}
+		content, _ := r.at("documentation.0.content").(string)
+		if subject, _ := r.at("documentation.0.subject").(string); subject == "" || !strings.Contains(content, "**Do**") || len(content) > 8192 {
+			faults += fmt.Sprintf("no runbook, or one too long: %q, %d bytes", subject, len(content))
+		}
+		return faults
+	})
+}
+
+// seen wants metrics and spans to get out, with alerts on them and a dashboard, all under the name of the environment.
+func seen(name string, alerts int) rule {
+	return func(rs []resource) string {
+		n := 0
+		fault := each(rs, "google_monitoring_alert_policy", func(r resource) string {
+			query, _ := r.at("conditions.0.condition_prometheus_query_language.0.query").(string)
+			if query == "" {
+				return ""
+			}
+			n++
+			if strings.Count(query, "job=") != strings.Count(query, `job="`+name+`"`) || !strings.Contains(query, `job="`+name+`"`) {
+				return "not of " + name + ": " + query
+			}
+			return must(r, "conditions.0.condition_prometheus_query_language.0.disable_metric_validation", true) + must(r, "combiner", "OR")
+		}) + each(rs, "google_monitoring_dashboard", func(r resource) string {
+			text, _ := r.Values["dashboard_json"].(string)
+			if !strings.Contains(text, `job=\"`+name+`\"`) || strings.Count(text, "job=") != strings.Count(text, `job=\"`+name+`\"`) || !strings.Contains(text, `"displayName":"`+name+`"`) {
+				return "not of " + name
+			}
+			return ""
+		})
+		if n != alerts {
+			fault += fmt.Sprintf("%d alerts on metrics, want %d", n, alerts)
+		}
+		return fault
+	}
+}
+
+// collected wants the collector beside the function, which must be the first container: releases replace the image of that.
+func collected(rs []resource) string {
+	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
+		containers, _ := r.at("template.0.containers").([]any)
+		if len(containers) != 2 {
+			return fmt.Sprintf("%d containers", len(containers))
+		}
+		function, collector := resource{Values: containers[0].(map[string]any)}, resource{Values: containers[1].(map[string]any)}
+		env := map[string]string{}
+		for _, c := range containers {
+			for _, e := range c.(map[string]any)["env"].([]any) {
+				e := e.(map[string]any)
+				env[fmt.Sprint(e["name"])] = fmt.Sprint(e["value"])
+			}
+		}
+		return must(function, "name", "erlmcp") + must(function, "depends_on", []any{"collector"}) + must(function, "ports.0.container_port", 8080) +
+			must(collector, "name", "collector") + must(collector, "startup_probe.0.http_get.0.port", 13133) + must(collector, "args", []any{"--config=env:CONFIG"}) +
+			must(resource{Values: map[string]any{"pushes to": env["OTEL_EXPORTER_OTLP_ENDPOINT"]}}, "pushes to", "http://localhost:4318") +
+			must(resource{Values: map[string]any{"configured": strings.Contains(env["CONFIG"], "googlemanagedprometheus")}}, "configured", true)
+	}) + grants(rs, "roles/datastore.user", "roles/monitoring.metricWriter", "roles/telemetry.tracesWriter")
+}
+
+// unseen is for telemetry = false: nothing of it is left.
+func unseen(rs []resource) string {
+	var fault string
+	if has(rs, "google_monitoring_dashboard") {
+		fault += "a dashboard of nothing"
+	}
+	return fault + each(rs, "google_cloud_run_v2_service", func(r resource) string {
+		containers, _ := r.at("template.0.containers").([]any)
+		if len(containers) != 1 || strings.Contains(fmt.Sprint(containers), "OTEL_") || strings.Contains(fmt.Sprint(containers), "collector") {
+			return "a collector"
+		}
+		return ""
+	}) + grants(rs, "roles/datastore.user") + seenNothing(rs)
+}
+
+func seenNothing(rs []resource) string {
+	return each(rs, "google_monitoring_alert_policy", func(r resource) string {
+		if r.at("conditions.0.condition_prometheus_query_language.0.query") != nil {
+			return "an alert on nothing"
+		}
+		return ""
+	})
+}
+
+// grants holds which roles over the project the function's account has.
+func grants(rs []resource, want ...string) string {
+	var roles []string
+	for _, r := range rs {
+		if r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, "module.identity") {
+			roles = append(roles, fmt.Sprint(r.Values["role"]))
+		}
+	}
+	slices.Sort(roles)
+	if !slices.Equal(roles, want) {
+		return fmt.Sprintf("the function may %v, want %v", roles, want)
+	}
+	return ""
 }
 
 // protected is for production.

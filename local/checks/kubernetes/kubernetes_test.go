@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	workload = "../../../infra/gke/workload"
-	gateway  = "sigs.k8s.io/gateway-api@v1.4.0"
+	infra   = "../../../infra"
+	gateway = "sigs.k8s.io/gateway-api@v1.4.0"
 )
 
 // kubectl runs against the cluster that KUBECONFIG names, which make kubernetes starts.
@@ -81,11 +81,13 @@ func TestManifests(t *testing.T) {
 	must(t, "wait", "--for", "condition=Established", "crd", "--all", "--timeout", "30s")
 
 	base := t.TempDir()
-	dir := filepath.Join(base, "workload")
-	if err := os.CopyFS(dir, os.DirFS(workload)); err != nil {
-		t.Fatal(err)
+	dir := filepath.Join(base, "gke/workload")
+	for _, sub := range []string{"gke/workload", "observability"} {
+		if err := os.CopyFS(filepath.Join(base, sub), os.DirFS(filepath.Join(infra, sub))); err != nil {
+			t.Fatal(err)
+		}
 	}
-	environment := filepath.Join(base, "environments/staging") // as infra/deploy writes it
+	environment := filepath.Join(base, "gke/environments/staging") // as infra/deploy writes it
 	if err := os.CopyFS(environment, os.DirFS("testdata/staging")); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +122,28 @@ func TestManifests(t *testing.T) {
 			t.Errorf("as they are:\n%s", out)
 		}
 		refused(t, "violates PodSecurity \"restricted", "run", "root", "--image", "erlmcp")
+	})
+	t.Run("collector", func(t *testing.T) {
+		got := must(t, "get", "deployment", "erlmcp", "-o", `jsonpath={range .spec.template.spec.initContainers[*]}{.name} {.restartPolicy} {.envFrom[0].configMapRef.name} {.env[0].valueFrom.configMapKeyRef.name}{end} {.spec.template.spec.volumes[?(@.name=="collector")].configMap.name}`)
+		for name := range strings.FieldsSeq(strings.TrimPrefix(got, "collector Always ")) {
+			must(t, "get", "configmap", name) // by the name that its contents gave it
+		}
+		if len(strings.Fields(got)) != 5 || !strings.HasPrefix(got, "collector Always erlmcp-place-") {
+			t.Errorf("%s", got)
+		}
+		if place := must(t, "get", "configmap", strings.Fields(got)[2], "-o", "jsonpath={.data}"); place != `{"CLUSTER":"erlmcp-staging-cluster","LOCATION":"us-central1","NAME":"erlmcp-staging-gke","NAMESPACE":"erlmcp"}` {
+			t.Errorf("it says that it is at %s", place)
+		}
+
+		without := filepath.Join(base, "gke/environments/without") // telemetry = false
+		if err := os.CopyFS(without, os.DirFS("testdata/without")); err != nil {
+			t.Fatal(err)
+		}
+		out := must(t, "kustomize", without)
+		if strings.Contains(out, "otelcol") || strings.Contains(out, "name: collector") || !strings.Contains(out, `OTEL_EXPORTER_OTLP_ENDPOINT: ""`) {
+			t.Errorf("a collector in\n%s", out)
+		}
+		must(t, "apply", "--validate=strict", "--dry-run=server", "-k", without)
 	})
 	t.Run("autoscaler", func(t *testing.T) {
 		got := must(t, "get", "hpa", "erlmcp-hpa", "-o", `jsonpath={.spec.minReplicas}-{.spec.maxReplicas} {range .spec.metrics[*]}{.resource.name} {.resource.target.averageUtilization} {end}`)

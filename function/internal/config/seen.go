@@ -1,0 +1,70 @@
+package config
+
+import (
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Seen are the settings of what is seen from outside.
+type Seen struct {
+	LogLevel     slog.Level    // LOG_LEVEL
+	LevelFile    string        // LOG_LEVEL_FILE
+	LogOutput    string        // LOG_OUTPUT: stdout, stderr or api
+	LogFile      string        // LOG_FILE
+	LogSample    float64       // LOG_SAMPLE
+	Endpoint     string        // OTEL_EXPORTER_OTLP_ENDPOINT, or that of DATADOG_AGENT_HOST; "" for none
+	Headers      Secret        // OTEL_EXPORTER_OTLP_HEADERS
+	Sampler      string        // OTEL_TRACES_SAMPLER
+	SamplerRatio float64       // OTEL_TRACES_SAMPLER_ARG
+	Interval     time.Duration // OTEL_METRIC_EXPORT_INTERVAL
+}
+
+func (r *reader) seen(cfg *Config) {
+	c := &cfg.Seen
+	c.LogLevel = r.level("LOG_LEVEL", slog.LevelInfo)
+	c.LevelFile = r.text("LOG_LEVEL_FILE", "")
+	c.LogOutput = r.choice("LOG_OUTPUT", "stdout", "stdout", "stderr", "api")
+	if c.LogOutput == "api" && cfg.Project == "" {
+		r.fault("LOG_OUTPUT", "is api, and GOOGLE_CLOUD_PROJECT does not say whose log that is")
+	}
+	c.LogFile = r.text("LOG_FILE", "")
+	c.LogSample = r.number("LOG_SAMPLE", 1, 0.001, 1)
+	c.Endpoint = r.getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+	if host := r.getenv("DATADOG_AGENT_HOST"); c.Endpoint == "" && host != "" {
+		c.Endpoint = "http://" + net.JoinHostPort(host, "4318")
+	}
+	if u, err := url.Parse(c.Endpoint); c.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil) {
+		r.fault("OTEL_EXPORTER_OTLP_ENDPOINT", "is not a URL such as http://localhost:4318") // it may hold a password
+		c.Endpoint = ""
+	}
+	c.Headers = Secret(r.getenv("OTEL_EXPORTER_OTLP_HEADERS"))
+	for pair := range strings.SplitSeq(string(c.Headers), ",") {
+		if name, _, ok := strings.Cut(pair, "="); c.Headers != "" && (!ok || strings.TrimSpace(name) == "") {
+			r.fault("OTEL_EXPORTER_OTLP_HEADERS", "is not a list such as api-key=abc,team=ops")
+		}
+	}
+	if p := r.getenv("OTEL_EXPORTER_OTLP_PROTOCOL"); p != "" && p != "http/protobuf" {
+		r.fault("OTEL_EXPORTER_OTLP_PROTOCOL", "%q is not spoken here: it is http/protobuf, mostly at port 4318", p)
+	}
+	c.Sampler = r.choice("OTEL_TRACES_SAMPLER", "parentbased_traceidratio", "always_on", "always_off", "traceidratio",
+		"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio")
+	c.SamplerRatio = r.number("OTEL_TRACES_SAMPLER_ARG", 0.02, 0, 1)
+	c.Interval = time.Duration(r.integer("OTEL_METRIC_EXPORT_INTERVAL", 60000, 100, 3600_000)) * time.Millisecond
+}
+
+func (r *reader) number(name string, fallback, least, most float64) float64 {
+	v := r.getenv(name)
+	if v == "" {
+		return fallback
+	}
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(f >= least && f <= most) {
+		r.fault(name, "%q is not a number from %v to %v", v, least, most)
+		return fallback
+	}
+	return f
+}

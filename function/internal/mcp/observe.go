@@ -1,0 +1,28 @@
+package mcp
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// A Message is what became of one JSON-RPC message, or of a body that was none.
+type Message struct {
+	Head         *Head
+	Call         *Call  // nil for what was answered before it was decoded and checked
+	Method, Name string // as the caller wrote them; "" where that was not read
+	Modern       bool
+	Version      string          // protocol revision
+	Client       json.RawMessage // clientInfo, or nil
+	Tenant       string          // "" where it is not known who calls
+	Outcome      Outcome
+	Error        *Error        // that was answered
+	Refusal      *Refusal      // that was answered
+	Began        time.Time     // of an element of a batch; else zero, and the head has it
+	Handled      time.Duration // in the handler
+}
+
+// of fills in what a call says of itself.
+func (m *Message) of(c *Call) *Message {
+	m.Call, m.Method, m.Name, m.Modern, m.Version, m.Client, m.Handled = c, c.Method, c.Name, c.Modern, c.Version, c.Client, c.handled
+	return m
+}

@@ -1,0 +1,258 @@
+package function
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/erlmcp/function/internal/receipt"
+)
+
+// shaky is a store that can be taken away.
+type shaky struct {
+	receipt.Store
+	away atomic.Bool
+}
+
+func (s *shaky) PutSegment(ctx context.Context, seg *receipt.Segment) error {
+	if s.away.Load() {
+		return errors.New("the store is away")
+	}
+	return s.Store.PutSegment(ctx, seg)
+}
+
+// recorded serves tools on a store that the test has.
+func recorded(t *testing.T, tools []Tool, opts ...Option) (url string, store *shaky, end func()) {
+	t.Helper()
+	store = &shaky{}
+	opts = append([]Option{WithGetenv(env()), WithLoopback(), WithTools(tools...), func(o *options) {
+		o.receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store }
+	}}, opts...)
+	s, err := New(t.Context(), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(s)
+	done := false
+	end = func() {
+		if !done {
+			done = true
+			srv.Close()
+			s.Close()
+		}
+	}
+	t.Cleanup(end)
+	return srv.URL, store, end
+}
+
+func find(t *testing.T, store receipt.Store, id string) []receipt.Receipt {
+	t.Helper()
+	all, report, err := receipt.Find(context.Background(), store, id, nil)
+	if err != nil || !report.OK() {
+		t.Fatalf("%s: %v %v", id, err, report)
+	}
+	return all
+}
+
+func sum(text string) string {
+	h := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(h[:])
+}
+
+func TestEveryDecisionHasItsReceipt(t *testing.T) {
+	url, store, end := recorded(t, append(wireTools(), NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))))
+	const arguments = `{"a":1,"b":2}`
+	cases := []struct {
+		name                         string
+		send                         wire
+		kind                         receipt.Kind
+		method, tool, reason, limit  string
+		era, arguments, resultMember string
+	}{
+		{"modern", modern("tools/call", "add", `"name":"add","arguments":`+arguments), receipt.Completed, "tools/call", "add", "", "", "2026-07-28", arguments, "result"},
+		{"legacy", legacy("2025-11-25", "tools/call", `"name":"add","arguments":`+arguments), receipt.Completed, "tools/call", "add", "", "", "2025-11-25", arguments, "result"},
+		{"list", modern("tools/list", "", ""), receipt.Completed, "tools/list", "", "", "", "2026-07-28", "", "result"},
+		{"first of its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Completed, "tools/call", "rare", "", "", "2026-07-28", "", "result"},
+		{"beyond its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Refused, "tools/call", "rare", "rate", "tool:rare 0.01/s", "", "", ""},
+		{"beyond its rate, legacy", legacy("2025-11-25", "tools/call", `"name":"rare"`), receipt.Refused, "tools/call", "rare", "rate", "tool:rare 0.01/s", "2025-11-25", "", ""},
+		{"a tool that fails", modern("tools/call", "fail", `"name":"fail"`), receipt.Failed, "tools/call", "fail", "tool_failed", "", "2026-07-28", "", "result"},
+		{"a tool that panics", modern("tools/call", "panic", `"name":"panic"`), receipt.Failed, "tools/call", "panic", "panicked", "", "2026-07-28", "", ""},
+		{"an unknown tool", modern("tools/call", "sesame", `"name":"sesame"`), receipt.Failed, "tools/call", "", "failed", "", "2026-07-28", "", ""},
+		{"a body unlike its headers", modern("tools/call", "add", `"name":"list"`), receipt.Failed, "tools/call", "add", "invalid", "", "", "", ""},
+	}
+	ids := make([]string, len(cases))
+	answers := make([]string, len(cases))
+	for i, c := range cases {
+		resp, got := c.send.send(t, url)
+		ids[i], answers[i] = resp.Header.Get("X-Request-Id"), got
+	}
+	end() // and all is stored
+	counted := 0
+	for i, c := range cases {
+		all := find(t, store, ids[i])
+		if c.name == "beyond its rate, legacy" { // in the second of the one before
+			if len(all) == 0 {
+				counted++
+				continue
+			}
+		}
+		if len(all) != 1 {
+			t.Errorf("%s: %d receipts: %+v", c.name, len(all), all)
+			continue
+		}
+		r := all[0]
+		if r.Kind != c.kind || r.Method != c.method || r.Tool != c.tool || r.Reason != c.reason || r.Limit != c.limit || r.Era != c.era {
+			t.Errorf("%s: %+v", c.name, r)
+		}
+		if r.Tenant != "local" || len(r.Principal) != 32 || strings.Contains(r.Principal, "local") || len(r.Catalog) != 16 {
+			t.Errorf("%s: tenant %q, principal %q, catalog %q", c.name, r.Tenant, r.Principal, r.Catalog)
+		}
+		wantArguments, wantResult := "", ""
+		if c.arguments != "" {
+			wantArguments = sum(c.arguments)
+		}
+		if c.resultMember != "" {
+			var a map[string]json.RawMessage
+			if err := json.Unmarshal([]byte(answers[i]), &a); err != nil {
+				t.Fatal(err)
+			}
+			wantResult = sum(string(a[c.resultMember]))
+		}
+		if r.Arguments.String() != wantArguments || r.Result.String() != wantResult {
+			t.Errorf("%s: hashes %s %s, want %s %s", c.name, r.Arguments, r.Result, wantArguments, wantResult)
+		}
+		if d := time.Since(r.Time); d < 0 || d > time.Minute || c.kind == receipt.Completed && r.Duration <= 0 {
+			t.Errorf("%s: at %v, for %v", c.name, r.Time, r.Duration)
+		}
+	}
+	if counted != 1 {
+		t.Error("the second refusal of a second has a receipt of its own")
+	}
+	report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{})
+	if err != nil || !report.OK() || report.Receipts != int64(len(cases)-counted)+1 { // and the end of the chain
+		t.Errorf("%v\n%v", err, report)
+	}
+}
+
+func TestStrictToolsWaitForTheStore(t *testing.T) {
+	var calls atomic.Int64
+	var store *shaky
+	known := make(chan int, 1)
+	strict := NewTool("pay", "Pays.", func(ctx context.Context, _ None) (string, error) {
+		calls.Add(1)
+		n := 0
+		for r, err := range receipt.Select(ctx, store, "", time.Time{}, time.Time{}) {
+			if err == nil && r.Kind == receipt.Admitted && r.Tool == "pay" {
+				n++
+			}
+		}
+		known <- n
+		return "paid", nil
+	}, Strict())
+	url, store2, end := recorded(t, append(wireTools(), strict))
+	store = store2
+	pay := modern("tools/call", "pay", `"name":"pay"`)
+	resp, got := pay.send(t, url)
+	if resp.StatusCode != 200 || calls.Load() != 1 {
+		t.Fatalf("%d %s", resp.StatusCode, got)
+	}
+	if n := <-known; n != 1 {
+		t.Errorf("when the tool was called, %d receipts of its intent were stored", n)
+	}
+	paid := resp.Header.Get("X-Request-Id")
+
+	store.away.Store(true)
+	resp, got = pay.send(t, url)
+	if a := parse(t, got); a.code() != 1005 || calls.Load() != 1 || !strings.Contains(got, "recorded") {
+		t.Errorf("while the store is away: %d %s, %d calls", resp.StatusCode, got, calls.Load())
+	}
+	if resp, got := modern("tools/call", "add", `"name":"add","arguments":{"a":1,"b":2}`).send(t, url); resp.StatusCode != 200 {
+		t.Errorf("a tool that is not strict: %d %s", resp.StatusCode, got)
+	}
+	if _, got := get(t, url+"/ready"); !strings.Contains(got, "receipts: the store does not take them") {
+		t.Errorf("/ready: %s", got)
+	}
+	store.away.Store(false)
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		if resp, _ := pay.send(t, url); resp.StatusCode == 200 {
+			break
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("strict calls are not taken again")
+		}
+	}
+	end()
+	var kinds []string
+	for _, r := range find(t, store, paid) {
+		kinds = append(kinds, string(r.Kind))
+	}
+	if strings.Join(kinds, " ") != "admitted completed" {
+		t.Errorf("a strict call left %q", kinds)
+	}
+	if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{}); err != nil || !report.OK() || report.Lost != 0 {
+		t.Errorf("%v\n%v", err, report)
+	}
+}
+
+// TestLongCallsAreKnownWhileTheyRun wants the receipt of a call's admission before the call ends, if that takes its time.
+func TestLongCallsAreKnownWhileTheyRun(t *testing.T) {
+	leave := make(chan struct{})
+	url, store, end := recorded(t, []Tool{NewAction("long", "Waits.", func(context.Context, None) error { <-leave; return nil })})
+	answered := make(chan string, 1)
+	go func() {
+		_, got := modern("tools/call", "long", `"name":"long"`).send(t, url)
+		answered <- got
+	}()
+	kinds := func() (all []string) {
+		for r, err := range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Tool == "long" {
+				all = append(all, string(r.Kind))
+			}
+		}
+		return all
+	}
+	for begin := time.Now(); strings.Join(kinds(), " ") != "admitted"; time.Sleep(20 * time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatalf("after 10 s: %q", kinds())
+		}
+	}
+	close(leave)
+	<-answered
+	end()
+	if got := strings.Join(kinds(), " "); got != "admitted completed" {
+		t.Errorf("at the end: %s", got)
+	}
+}
+
+func TestReceiptSettings(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"no store":     {[]string{"RECEIPTS", "true", "REDIS_URL", "redis://127.0.0.1:1"}, "GOOGLE_CLOUD_PROJECT"},
+		"no boolean":   {[]string{"RECEIPTS", "yes"}, "RECEIPTS"},
+		"no such file": {[]string{"RECEIPT_KEY_FILE", "/nowhere/key.pem"}, "RECEIPT_KEY_FILE"},
+		"no key":       {[]string{"RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KEY_FILE"},
+	} {
+		_, err := New(t.Context(), WithGetenv(env(c.env...)), WithLoopback())
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	url, store, end := recorded(t, wireTools(), WithGetenv(env("RECEIPTS", "false")))
+	modern("tools/list", "", "").send(t, url)
+	end()
+	for range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
+		t.Fatal("RECEIPTS=false records")
+	}
+}

@@ -1,0 +1,203 @@
+// Package observability holds what watches the server against the server: every query of the alerts, the dashboard and the
+// runbooks is valid, names metrics that are there, and means what it says; and what the collector sends on, which is a real one,
+// arrives at Cloud Monitoring by the names that the queries use.
+package observability
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+const root = "../../.."
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// A rule is one of alerts.yaml.
+type rule struct {
+	Alert, Expr, For    string
+	Labels, Annotations map[string]string
+}
+
+func rules(t *testing.T) []rule {
+	t.Helper()
+	var file struct{ Groups []struct{ Rules []rule } }
+	if err := yaml.Unmarshal([]byte(read(t, "infra/observability/alerts.yaml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Groups) != 1 {
+		t.Fatalf("%d groups: Terraform reads the first alone", len(file.Groups))
+	}
+	return file.Groups[0].Rules
+}
+
+func runbooks(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "infra/docs/runbooks/*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("runbooks: %v", err)
+	}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(f), ".md")
+	}
+	return files
+}
+
+// A query is PromQL, and where it stands.
+type query struct{ where, text string }
+
+var promql = regexp.MustCompile("(?s)```promql\n(.*?)```")
+
+// queries are all that an operator is shown or told by.
+func queries(t *testing.T) []query {
+	t.Helper()
+	var out []query
+	for _, r := range rules(t) {
+		out = append(out, query{"alert " + r.Alert, r.Expr})
+	}
+	var dashboard any
+	if err := json.Unmarshal([]byte(read(t, "infra/observability/dashboard.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	var title string
+	var walk func(any)
+	walk = func(v any) {
+		switch x := v.(type) {
+		case []any:
+			for _, e := range x {
+				walk(e)
+			}
+		case map[string]any:
+			if s, ok := x["title"].(string); ok {
+				title = s
+			}
+			if s, ok := x["prometheusQuery"].(string); ok {
+				out = append(out, query{"dashboard, " + title, s})
+			}
+			for _, e := range x {
+				walk(e)
+			}
+		}
+	}
+	walk(dashboard)
+	documents := []string{"infra/docs/operating.md", "infra/docs/troubleshooting.md"}
+	for _, name := range runbooks(t) {
+		documents = append(documents, "infra/docs/runbooks/"+name+".md")
+	}
+	for _, d := range documents {
+		for _, block := range promql.FindAllStringSubmatch(read(t, d), -1) {
+			for line := range strings.Lines(block[1]) {
+				out = append(out, query{d, strings.TrimSpace(line)})
+			}
+		}
+	}
+	if len(out) < 75 {
+		t.Fatalf("only %d queries: they are not found", len(out))
+	}
+	return out
+}
+
+// A selector is a metric's name in a query, with the labels that choose among its series.
+type selector struct {
+	metric string
+	labels map[string]string // with the operator before the value: ="x"
+}
+
+var (
+	braces   = regexp.MustCompile(`\{(?:[^}"]|"(?:[^"\\]|\\.)*")*\}`)
+	matcher  = regexp.MustCompile(`(\w+)(=~|!~|!=|=)("(?:[^"\\]|\\.)*")`)
+	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring|group_left|group_right) *\([^)]*\)`)
+	duration = regexp.MustCompile(`\[[^\]]*\]|\boffset +\w+`)
+	name     = regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*\b *(\(|\{\d+\})?`)
+	words    = []string{"and", "or", "unless", "bool"}
+)
+
+// selectors finds the metrics of a query that is known to be valid.
+func selectors(q string) []selector {
+	var chosen []map[string]string
+	q = braces.ReplaceAllStringFunc(q, func(s string) string {
+		labels := map[string]string{}
+		for _, m := range matcher.FindAllStringSubmatch(s, -1) {
+			labels[m[1]] = m[2] + m[3]
+		}
+		chosen = append(chosen, labels)
+		return "{" + strings.Repeat("1", len(chosen)) + "}"
+	})
+	q = duration.ReplaceAllString(grouping.ReplaceAllString(q, " "), " ")
+	var out []selector
+	for _, m := range name.FindAllString(q, -1) {
+		switch {
+		case strings.HasSuffix(m, "("), slices.Contains(words, strings.TrimSpace(m)): // a function, an operator
+		case strings.HasSuffix(m, "}"):
+			n, ones, _ := strings.Cut(m, "{")
+			out = append(out, selector{strings.TrimSpace(n), chosen[len(ones)-2]})
+		default:
+			out = append(out, selector{strings.TrimSpace(m), nil})
+		}
+	}
+	return out
+}
+
+func TestSelectors(t *testing.T) {
+	got := selectors(`sum by (a, b) (rate(x_total{job="erlmcp",type=~"a|b{1}"}[5m])) / on (instance) max(y:z{q!="\""} offset 5m) > 0.5 and up or vector(0)`)
+	want := []selector{{"x_total", map[string]string{"job": `="erlmcp"`, "type": `=~"a|b{1}"`}}, {"y:z", map[string]string{"q": `!="\""`}}, {"up", nil}}
+	if len(got) != len(want) {
+		t.Fatalf("%+v", got)
+	}
+	for i := range want {
+		if got[i].metric != want[i].metric || len(got[i].labels) != len(want[i].labels) {
+			t.Errorf("%d: %+v, want %+v", i, got[i], want[i])
+		}
+	}
+}
+
+// platform are the metrics that others count: Cloud Run, GKE and Prometheus itself.
+var platform = regexp.MustCompile(`^(run_googleapis_com:|kubernetes_io:|up$)`)
+
+var mentioned = regexp.MustCompile(`\b(?:erlmcp|tools|resources|subscriptions|mcp_server|go|process)_[a-z0-9_]+[a-z]\b`)
+
+// families are what the server's metrics begin with that a document may speak of by name.
+var families = regexp.MustCompile(`^(erlmcp_|tools_called|resources_accessed|subscriptions_active|mcp_server_|go_(gc|goroutines|info|memory|memstats|sched|sync|threads|cpu)|process_)`)
+
+// named are the server's metrics that queries and documents name, each with where.
+func named(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for _, q := range queries(t) {
+		for _, s := range selectors(q.text) {
+			if !platform.MatchString(s.metric) {
+				out[s.metric] = append(out[s.metric], q.where)
+			}
+		}
+	}
+	documents, err := filepath.Glob(filepath.Join(root, "infra/docs/*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, _ := filepath.Glob(filepath.Join(root, "infra/docs/runbooks/*.md"))
+	for _, d := range append(documents, append(more, filepath.Join(root, "README.md"), filepath.Join(root, "infra/README.md"))...) {
+		text, err := os.ReadFile(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range mentioned.FindAllString(promql.ReplaceAllString(string(text), ""), -1) {
+			if families.MatchString(m) {
+				out[m] = append(out[m], filepath.Base(d))
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,254 @@
+package observability
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"cloud.google.com/go/monitoring/dashboard/apiv1/dashboardpb"
+	"google.golang.org/protobuf/encoding/protojson"
+	"gopkg.in/yaml.v3"
+)
+
+func promtool(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Fatal("promtool is not installed: apt-get install prometheus, or https://prometheus.io/download")
+	}
+	out, err := exec.Command(path, args...).CombinedOutput()
+	return string(out), err
+}
+
+const alerts = root + "/infra/observability/alerts.yaml"
+
+func TestAlertsAreValid(t *testing.T) {
+	if out, err := promtool(t, "check", "rules", alerts); err != nil || strings.Contains(out, "FAILED") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestAlertsFire lets time pass over series in which each alert should fire, and over others in which it should not.
+func TestAlertsFire(t *testing.T) {
+	if out, err := promtool(t, "test", "rules", "testdata/alerts_test.yaml"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	var file struct {
+		Tests []struct {
+			Alerts []struct {
+				Alert string `yaml:"alertname"`
+				Fires []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	text, err := os.ReadFile("testdata/alerts_test.yaml")
+	if err != nil || yaml.Unmarshal(text, &file) != nil {
+		t.Fatalf("%v", err)
+	}
+	fires, quiet := map[string]int{}, map[string]int{}
+	for _, test := range file.Tests {
+		for _, a := range test.Alerts {
+			if len(a.Fires) > 0 {
+				fires[a.Alert]++
+			} else {
+				quiet[a.Alert]++
+			}
+		}
+	}
+	for _, r := range rules(t) {
+		if fires[r.Alert] == 0 || quiet[r.Alert] == 0 {
+			t.Errorf("%s fires in %d tests and keeps quiet in %d", r.Alert, fires[r.Alert], quiet[r.Alert])
+		}
+	}
+}
+
+// TestAlertTestsCanFail changes one thing at a time in an alert: its tests must mind.
+func TestAlertTestsCanFail(t *testing.T) {
+	source := read(t, "infra/observability/alerts.yaml")
+	for _, c := range []struct{ alert, old, new string }{
+		{"AvailabilityBurnsFast", "14.4 * 0.005", "20 * 0.005"},
+		{"AvailabilityBurnsFast", "panic|-32603|backpressure|shutting_down", "panic"},
+		{"AvailabilityBurnsFast", `outcome!="invalid"`, `outcome!=""`},
+		{"AvailabilityBurnsFast", "[1h]))\n        /", "[5m]))\n        /"},
+		{"AvailabilityBurnsFast", "[5m]", "[1h]"},
+		{"AvailabilityBurnsFast", "> 10\n", "> 0\n"},
+		{"AvailabilityBurnsSlowly", "> 6 * 0.005", "> 12 * 0.005"},
+		{"AvailabilityBurnsSlowly", "> 6 * 0.005", "> 3 * 0.005"},
+		{"AvailabilityBurnsSlowly", "[30m]", "[6h]"},
+		{"CapacityNearLimit", "> 0.85", "> 0.95"},
+		{"CapacityNearLimit", "> 0.85", "> 0.8"},
+		{"CapacityNearLimit", " > 0)", ")"},
+		{"CapacityNearLimit", "for: 300s", "for: 0s"},
+		{"GovernorDegraded", "for: 120s", "for: 0s"},
+		{"HandlerPanics", " offset 15m", ""},
+		{"HandlerPanics", "or increase", "or 0 * increase"},
+		{"MetricsMissing", "unless on () count", "and on () count"},
+		{"MetricsMissing", `response_code_class="2xx"`, `response_code_class=~".xx"`},
+		{"MetricsMissing", "}[15m]))\n    for: 300s", "}[5m]))\n    for: 300s"},
+		{"MetricsMissing", "> 900", "> 0"},
+		{"OrdersOld", "and on (instance)", "or on (instance)"},
+		{"OrdersOld", "min_over_time", "max_over_time"},
+		{"OverheadHigh", "0.99", "0.9"},
+		{"OverheadHigh", "0.99", "0.999"},
+		{"OverheadHigh", "> 0.5", "> 5"},
+		{"RedisRoundTripsLost", "> 0.01", "> 0.1"},
+		{"RedisRoundTripsLost", "> 5\n", "> 0\n"},
+		{"RedisSlow", "> 0.01", "> 0.1"},
+		{"RefusalsHigh", "> 0.1\n", "> 0.5\n"},
+		{"RefusalsHigh", "> 30\n", "> 0\n"},
+		{"RefusalsHigh", "quota|concurrency", "quota|kill_switch"},
+		{"TelemetryLost", "(rate", "(0 * rate"},
+	} {
+		t.Run(c.alert+" "+c.old, func(t *testing.T) {
+			begin := strings.Index(source, "- alert: "+c.alert+"\n")
+			end := begin + len("- alert: ") + strings.Index(source[begin+len("- alert: "):]+"- alert: ", "- alert: ")
+			changed := strings.ReplaceAll(source[begin:end], c.old, c.new)
+			if changed == source[begin:end] {
+				t.Fatalf("the alert holds no %q", c.old)
+			}
+			dir := t.TempDir()
+			os.WriteFile(filepath.Join(dir, "alerts.yaml"), []byte(source[:begin]+changed+source[end:]), 0o644)
+			os.WriteFile(filepath.Join(dir, "test.yaml"), testsOf(t, c.alert), 0o644)
+			if out, err := promtool(t, "check", "rules", filepath.Join(dir, "alerts.yaml")); err != nil {
+				t.Fatalf("no longer valid: %s", out)
+			}
+			if _, err := promtool(t, "test", "rules", filepath.Join(dir, "test.yaml")); err == nil {
+				t.Errorf("nobody minds %q in place of %q", c.new, c.old)
+			}
+		})
+	}
+}
+
+// testsOf is the file of tests with those of one alert alone.
+func testsOf(t *testing.T, alert string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/alerts_test.yaml")
+	var file map[string]any
+	if err != nil || yaml.Unmarshal(text, &file) != nil {
+		t.Fatalf("%v", err)
+	}
+	file["rule_files"] = []string{"alerts.yaml"}
+	file["tests"] = slices.DeleteFunc(file["tests"].([]any), func(v any) bool {
+		test := v.(map[string]any)
+		test["alert_rule_test"] = slices.DeleteFunc(test["alert_rule_test"].([]any), func(v any) bool { return v.(map[string]any)["alertname"] != alert })
+		return len(test["alert_rule_test"].([]any)) == 0
+	})
+	out, err := yaml.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestAlertsHaveRunbooks holds alerts and runbooks against each other, and both against what Cloud Monitoring takes.
+func TestAlertsHaveRunbooks(t *testing.T) {
+	have := runbooks(t)
+	want := []string{"DoesNotAnswer"} // of the uptime check
+	for _, r := range rules(t) {
+		want = append(want, r.Alert)
+		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" || r.Annotations["runbook"] != "infra/docs/runbooks/"+r.Alert+".md" {
+			t.Errorf("%s: annotations are %v", r.Alert, r.Annotations)
+		}
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
+			t.Errorf("%s: severity %q", r.Alert, s)
+		}
+		if strings.Contains(fmt.Sprint(r.Annotations), "{{") {
+			t.Errorf("%s: Cloud Monitoring fills in no templates of Prometheus: %v", r.Alert, r.Annotations)
+		}
+		if s := r.For; s != "" && !regexp.MustCompile(`^\d+s$`).MatchString(s) {
+			t.Errorf("%s: for %s: Cloud Monitoring takes seconds", r.Alert, s)
+		}
+	}
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("runbooks %v\nalerts   %v", have, want)
+	}
+	index := read(t, "infra/README.md") + read(t, "infra/docs/troubleshooting.md")
+	for _, name := range have {
+		text := read(t, "infra/docs/runbooks/"+name+".md")
+		for _, part := range []string{"# " + name + "\n", "\n**Users see**", "\n**Look at**", "\n**Do**"} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s.md lacks %q", name, strings.TrimSpace(part))
+			}
+		}
+		// Documentation of a policy: https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.alertPolicies#documentation
+		if len(text) > 7500 || strings.Contains(text, "${") {
+			t.Errorf("%s.md: %d bytes of 8192 with the description, or a ${ that Cloud Monitoring would fill in", name, len(text))
+		}
+		if strings.Count(index, "runbooks/"+name+".md") < 2 {
+			t.Errorf("%s.md is not linked from both infra/README.md and troubleshooting.md", name)
+		}
+	}
+}
+
+// TestQueriesAreValid has promtool parse all queries, and holds that each is of this server alone.
+func TestQueriesAreValid(t *testing.T) {
+	var all struct {
+		Groups []map[string]any `yaml:"groups"`
+	}
+	var out []map[string]string
+	for i, q := range queries(t) {
+		out = append(out, map[string]string{"record": fmt.Sprintf("query:%d", i), "expr": q.text})
+		found := selectors(q.text)
+		if len(found) == 0 {
+			t.Errorf("%s: no metric in %s", q.where, q.text)
+		}
+		for _, s := range found {
+			if !strings.HasPrefix(s.metric, "run_googleapis_com:") && !strings.HasPrefix(s.metric, "kubernetes_io:") && s.labels["job"] != `="erlmcp"` {
+				t.Errorf("%s: %s is not of job erlmcp", q.where, s.metric)
+			}
+		}
+		if rate := regexp.MustCompile(`\[([1-4]m|\d+s)\]`).FindString(q.text); rate != "" {
+			t.Errorf("%s: %s holds too few of what comes once a minute", q.where, rate)
+		}
+	}
+	all.Groups = []map[string]any{{"name": "queries", "rules": out}}
+	text, err := yaml.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "queries.yaml")
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := promtool(t, "check", "rules", file); err != nil || !strings.Contains(text, fmt.Sprintf("%d rules found", len(out))) {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// TestDashboardIsOne reads the dashboard as Cloud Monitoring does, which refuses what it does not know, and holds what its API
+// would answer otherwise than it was sent: each plan would then change it again.
+func TestDashboardIsOne(t *testing.T) {
+	text := read(t, "infra/observability/dashboard.json")
+	var d dashboardpb.Dashboard
+	if err := protojson.Unmarshal([]byte(text), &d); err != nil {
+		t.Fatal(err)
+	}
+	if zero := regexp.MustCompile(`"\w+": (0|""|\[\]|\{\}|false)[,}\n]`).FindString(text); zero != "" {
+		t.Errorf("%s: the API leaves out what is nothing", zero)
+	}
+	mosaic := d.GetMosaicLayout()
+	taken := map[[2]int32]string{}
+	for _, tile := range mosaic.GetTiles() {
+		w := tile.GetWidget()
+		if w.GetTitle() == "" || w.GetXyChart() == nil && w.GetScorecard() == nil {
+			t.Errorf("%v", w)
+		}
+		for x := tile.GetXPos(); x < tile.GetXPos()+tile.GetWidth(); x++ {
+			for y := tile.GetYPos(); y < tile.GetYPos()+tile.GetHeight(); y++ {
+				if other := taken[[2]int32{x, y}]; other != "" || x >= mosaic.GetColumns() {
+					t.Fatalf("%s lies on %q, or beyond the edge", w.GetTitle(), other)
+				}
+				taken[[2]int32{x, y}] = w.GetTitle()
+			}
+		}
+	}
+	if n := len(mosaic.GetTiles()); n < 20 {
+		t.Errorf("%d tiles", n)
+	}
+}
