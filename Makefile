@@ -108,7 +108,7 @@ image: haproxy redis-server $(TOOLS)/ko $(TOOLS)/crane ## the image, locked down
 	$(if $(wildcard $(BESIDE)/containers),@command -v podman-compose debootstrap buildah >/dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq buildah podman runc podman-compose debootstrap >/dev/null 2>&1; })
 	$(if $(wildcard $(BESIDE)/containers),eval "$$($(BESIDE)/containers)" &&) export PATH="$(CURDIR)/$(TOOLS):$$PATH" && \
-		cd $(CHECKS) && $(GO) test -count=1 -v ./image | grep -v '^=== '
+		cd $(CHECKS) && $(GO) test -count=1 -v ./image $(STRICT) | grep -v '^=== '
 
 rollout: ## the steps of a release, on a cloud that is played
 	cd $(CHECKS) && $(GO) test -count=1 ./rollout
@@ -134,8 +134,8 @@ fuzz: ## each fuzz target for FUZZTIME
 		$(GO) test -run "^$$" -fuzz "^$${target#*.}$$" -fuzztime $(FUZZTIME) ./function/internal/$${target%.*} || exit 1; done
 
 coldstart: ## time from exec to the first answered call, and the binary's size
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
-	cd $(CHECKS) && $(GO) run ./coldstart -binary $(CURDIR)/$(TOOLS)/erlmcp
+	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
+	cd $(CHECKS) && $(GO) run ./coldstart -binary $(CURDIR)/$(TOOLS)/erlmcp $(if $(STRICT),,-most 150ms)
 
 bench: redis-server ## what a call costs, beside a bare handler and two other servers, and what a decision does
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$(TOOLS)/bench ./bench

@@ -4,7 +4,9 @@
 package erlmcp
 
 import (
-	_ "github.com/GoogleCloudPlatform/functions-framework-go/functions"
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
-	_ "example.com/erlmcp/function"
+	"example.com/erlmcp/function"
 )
+
+func init() { functions.HTTP(function.Target, function.Handler()) }

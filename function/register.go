@@ -11,17 +11,19 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
-
 	"example.com/erlmcp/function/internal/config"
 )
 
 // Target is the function's name: the value of FUNCTION_TARGET that serves it.
 const Target = "erlmcp"
 
-func init() {
-	functions.HTTP(Target, registered())
-	// The framework's own server would start whatever the settings are, and fail at the first request.
+// Handler is the function as the Functions Framework's own server runs it, with the tools of [Tools], assembled at the first
+// request. That server would start whatever the settings are, and fail at the first request: where FUNCTION_TARGET names the function,
+// bad settings end the process here. It drops running calls at SIGTERM, so the function waits for them itself.
+//
+// The framework is for the package at the root alone: by reflection it makes programs that import it keep every method of
+// everything, a third of the container's binary.
+func Handler() http.HandlerFunc {
 	if os.Getenv("FUNCTION_TARGET") == Target {
 		cfg, err := config.Load(os.Getenv, openFiles())
 		if err = errors.Join(err, cfg.CheckPublic()); err != nil {
@@ -29,11 +31,6 @@ func init() {
 			os.Exit(1)
 		}
 	}
-}
-
-// registered is the function as the Functions Framework's own server runs it, assembled at the first request. That server
-// drops running calls at SIGTERM, so the function waits for them itself.
-func registered() http.HandlerFunc {
 	assemble := sync.OnceValue(func() *Server {
 		s, err := New(context.Background(), WithTools(Tools()...))
 		if err != nil {

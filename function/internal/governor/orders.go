@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Orders are what operators decided while the fleet runs. Their truth is in the store, the counters carry a working copy.
@@ -45,11 +45,14 @@ const (
 	EachClient = "each-client"
 )
 
-var scopePattern = regexp.MustCompile(`^(everything|(tool|tenant|upstream):[^\s\x00-\x1f]{1,128})$`)
-
 // CheckScope returns what is wrong with the scope of a kill switch.
 func CheckScope(scope string) error {
-	if !scopePattern.MatchString(scope) {
+	if scope == Everything {
+		return nil
+	}
+	kind, name, _ := strings.Cut(scope, ":")
+	named := kind == "tool" || kind == "tenant" || kind == "upstream"
+	if n := utf8.RuneCountInString(name); !named || n < 1 || n > 128 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' }) {
 		return fmt.Errorf("%q is not a scope: it is everything, tool:NAME, tenant:NAME or upstream:NAME", scope)
 	}
 	return nil
