@@ -12,7 +12,7 @@ BENCHFLAGS ?= -rounds 5 -calls 10000 -most 1.7 -together 2.2 -governed 1.5 -obse
 COSTROUNDS ?= 5
 
 .PHONY: help run demo test check check-long lint race clients fork faults fuzz conformance bench coldstart \
-	traces infra kubernetes observability image rollout docs deploy destroy release
+	traces receipts infra kubernetes observability image rollout docs deploy destroy release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test: ## everything that needs only Go
 	$(GO) vet ./...
 	$(GO) test ./...
 
-check: lint race clients fork faults conformance traces infra kubernetes observability image rollout docs fuzz coldstart bench ## all that CI runs
+check: lint race clients fork faults conformance traces receipts infra kubernetes observability image rollout docs fuzz coldstart bench ## all that CI runs
 
 check-long: FUZZTIME = 60s
 check-long: BENCHFLAGS = -rounds 15 -most 1.4 -together 1.7 -governed 1.15 -observed 1.15
@@ -35,7 +35,7 @@ check-long: STRICT = -strict
 check-long: COSTROUNDS = 15
 check-long: SEEDS = 20000
 check-long: TRIALS = 3
-check-long: lint race simulate clients fork faults conformance traces infra kubernetes observability image rollout docs fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
+check-long: lint race simulate clients fork faults conformance traces receipts infra kubernetes observability image rollout docs fuzz coldstart bench ## check with a minute for each fuzz target, and figures to publish
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -40; echo "run gofmt -w ." >&2; exit 1; }
@@ -79,6 +79,9 @@ $(TOOLS)/suite/node_modules: local/conformance/suite/package.json
 
 traces: $(TOOLS)/otelcol ## one trace from a client to what a tool calls, through a real collector, which is then taken away
 	cd $(CHECKS) && $(GO) test -count=1 ./traces -collector $(CURDIR)/$(TOOLS)/otelcol
+
+receipts: redis-server ## the record of decisions, while processes are killed and the store is away
+	cd $(CHECKS) && $(GO) test -count=1 ./receipts
 
 # What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.
 BESIDE   := $(abspath ../shared/tools)

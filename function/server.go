@@ -207,11 +207,8 @@ var outages = map[string]governor.Outage{"closed": governor.Shut, "local": gover
 
 // govern makes the governor on the parts that the settings name.
 func govern(ctx context.Context, o *options, cfg *config.Config, instance string, seen *telemetry.Telemetry) (*governor.Governor, *parts, error) {
-	if !cfg.Governed {
-		return nil, &parts{close: func() {}}, nil
-	}
 	p, err := openParts(ctx, cfg, o.memory)
-	if err != nil {
+	if err != nil || !cfg.Governed {
 		return nil, p, err
 	}
 	g := governor.New(governor.Options{

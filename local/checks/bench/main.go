@@ -31,13 +31,14 @@ func main() {
 	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler")
 	together := flag.Float64("together", 0, "the same for this server with limits in Redis, tokens and ten rules")
 	observed := flag.Float64("observed", 0, "exit with 1 when log, metrics and traces add more than so much to the CPU of a call, as 1.15, or 2 KB to its memory")
+	recorded := flag.Float64("recorded", 0, "exit with 1 when a call takes more than so many times the CPU of one that leaves no receipt")
 	governed := flag.Float64("governed", 0, "exit with 1 when a governed call takes more than so many times the CPU of an ungoverned one")
 	flag.Parse()
 	if *serve != "" {
 		serveOne(*serve)
 		return
 	}
-	if err := measure(*calls, *rounds, *conns, *only, *most, *together, *governed, *observed); err != nil {
+	if err := measure(*calls, *rounds, *conns, *only, *most, *together, *governed, *observed, *recorded); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -58,7 +59,7 @@ type cost struct {
 	allocs float64
 }
 
-func measure(calls, rounds, conns int, only string, most, mostTogether, mostGoverned, mostObserved float64) error {
+func measure(calls, rounds, conns int, only string, most, mostTogether, mostGoverned, mostObserved, mostRecorded float64) error {
 	redis, stop, err := startRedis()
 	if err != nil {
 		return err
@@ -124,6 +125,9 @@ func measure(calls, rounds, conns int, only string, most, mostTogether, mostGove
 			if only == "" && mostObserved > 0 && (times > mostObserved || more > 2000) {
 				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an unobserved one and %.0f bytes more, the limits are %.2f and 2000", era.name, name, times, more, mostObserved)
 			}
+		}
+		if times := medians["erlmcp"] / medians["unrecorded"]; only == "" && mostRecorded > 0 && times > mostRecorded {
+			err = fmt.Errorf("%s: a call takes %.2f times the CPU of one that leaves no receipt, the limit is %.2f", era.name, times, mostRecorded)
 		}
 		for _, name := range []string{"erlmcp", "fleet"} {
 			if times := medians[name] / medians["ungoverned"]; only == "" && mostGoverned > 0 && times > mostGoverned {

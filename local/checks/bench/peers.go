@@ -31,6 +31,7 @@ var peers = []peer{
 	{"callers", "erlmcp, limits in Redis, tokens, ten rules"},
 	{"ungoverned", "erlmcp, its governor off"},
 	{"unobserved", "erlmcp, neither logged, counted nor traced"},
+	{"unrecorded", "erlmcp, leaving no receipts"},
 	{"traced", "erlmcp, one call in fifty traced"},
 	{"go-sdk", "official Go SDK, stateless"},
 	{"mcp-go", "mcp-go, stateless"},
@@ -66,13 +67,14 @@ func serveOne(name string) {
 	// Standard output is the log's.
 	announce := func(url string) { fmt.Fprintf(os.NewFile(3, "announcements"), "%s http://%s/\n", url, usageAt.Addr()) }
 
-	if name == "erlmcp" || name == "fleet" || name == "callers" || name == "ungoverned" || name == "unobserved" || name == "traced" {
+	if name == "erlmcp" || name == "fleet" || name == "callers" || name == "ungoverned" || name == "unobserved" || name == "unrecorded" || name == "traced" {
 		if name != "fleet" && name != "callers" {
 			os.Unsetenv("REDIS_URL")
 		}
 		os.Setenv("PORT", "0")
 		os.Setenv("RATE_LIMIT_PER_SECOND", "250000") // counted for each call, and never reached
 		os.Setenv("GOVERNOR_ENABLED", strconv.FormatBool(name != "ungoverned"))
+		os.Setenv("RECEIPTS", strconv.FormatBool(name != "unrecorded"))
 		opts := []function.Option{function.WithMemoryStore(), function.WithTools(
 			function.NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) { return add(in), nil }),
 		)}
