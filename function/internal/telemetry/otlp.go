@@ -147,16 +147,16 @@ func (c conventional) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, e
 	for _, s := range scopes {
 		for i := range s.Metrics {
 			m := &s.Metrics[i]
-			h, ok := m.Data.(metricdata.Histogram[float64])
-			for j := range h.DataPoints {
-				exemplars(h.DataPoints[j].Exemplars)
-			}
-			if m.Name == operationDuration {
+			named := m.Name == operationDuration
+			if named {
 				m.Name, m.Unit = "mcp.server.operation.duration", "s"
-				if ok {
-					for j := range h.DataPoints {
-						h.DataPoints[j].Attributes = dotted(h.DataPoints[j].Attributes)
-					}
+			}
+			h, _ := m.Data.(metricdata.Histogram[float64])
+			for j := range h.DataPoints {
+				p := &h.DataPoints[j]
+				exemplars(p.Exemplars)
+				if named {
+					p.Attributes = dotted(p.Attributes)
 				}
 			}
 		}
