@@ -17,6 +17,8 @@ type Counters interface {
 	Bulletin(context.Context) (Bulletin, error)
 	// Post announces orders, unless orders of the same version or a later one are there; it tells which it was.
 	Post(context.Context, Orders) (posted bool, err error)
+	// Announce announces the versions that are greater than those announced before.
+	Announce(context.Context, Versions) error
 	// Trip announces that the breaker on a scope is open for so long, or closed.
 	Trip(ctx context.Context, scope string, open time.Duration) error
 }
@@ -25,6 +27,7 @@ type Counters interface {
 type Bulletin struct {
 	Epoch, News int64 // of the reply that belongs to it
 	Orders      Orders
+	Versions    Versions
 	Trips       []Trip
 }
 
@@ -73,11 +76,12 @@ type Store interface {
 
 // Standalone are the counters of a server that counts for itself alone.
 type Standalone struct {
-	now    func() time.Time
-	mu     sync.Mutex
-	ledger *Ledger
-	orders Orders
-	trips  map[string]time.Time
+	now      func() time.Time
+	mu       sync.Mutex
+	ledger   *Ledger
+	orders   Orders
+	versions Versions
+	trips    map[string]time.Time
 }
 
 // NewStandalone returns counters in this process; what they count ends with it.
@@ -103,7 +107,7 @@ func (s *Standalone) Open(_ context.Context, epoch int64, first bool, lease time
 func (s *Standalone) Bulletin(context.Context) (Bulletin, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := Bulletin{Epoch: s.ledger.epoch, News: s.ledger.news, Orders: s.orders}
+	b := Bulletin{Epoch: s.ledger.epoch, News: s.ledger.news, Orders: s.orders, Versions: s.versions}
 	for scope, ends := range s.trips {
 		b.Trips = append(b.Trips, Trip{scope, ends.Sub(s.now())})
 	}
@@ -120,6 +124,17 @@ func (s *Standalone) Post(_ context.Context, o Orders) (bool, error) {
 	s.orders = o
 	s.ledger.Announce()
 	return true, nil
+}
+
+// Announce implements [Counters].
+func (s *Standalone) Announce(_ context.Context, v Versions) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.Beyond(s.versions) != nil {
+		s.versions = s.versions.with(v)
+		s.ledger.Announce()
+	}
+	return nil
 }
 
 // Trip implements [Counters].

@@ -78,6 +78,14 @@ func (f *fleet) Post(ctx context.Context, o governor.Orders) (bool, error) {
 	return c.Post(ctx, o)
 }
 
+func (f *fleet) Announce(ctx context.Context, v governor.Versions) error {
+	c, err := f.reach()
+	if err != nil {
+		return err
+	}
+	return c.Announce(ctx, v)
+}
+
 func (f *fleet) Trip(ctx context.Context, scope string, open time.Duration) error {
 	c, err := f.reach()
 	if err != nil {

@@ -15,6 +15,7 @@ type Options struct {
 	Counters Counters
 	Epochs   Epochs
 	Orders   OrderStore    // nil: orders are in the counters alone, and are lost with them
+	Versions VersionStore  // nil: there is nothing else to hear of; read with the orders
 	Quotas   QuotaStore    // nil: limits of calls a day refuse
 	Alone    bool          // the counters are this process's own: they answer at once, and no one else takes its slots
 	Lease    time.Duration // how long the slots of an instance outlive it; default 2 s
@@ -50,6 +51,7 @@ type Governor struct {
 	today    today
 	breakers map[string]*breaker
 	orders   atomic.Pointer[Orders]
+	versions atomic.Pointer[Versions]
 
 	admitted              int64
 	decisions             map[Decided]int64 // but for the calls admitted by the counters
@@ -144,6 +146,7 @@ func New(o Options) *Governor {
 	}
 	g.news.changed = make(chan struct{})
 	g.orders.Store(&Orders{})
+	g.versions.Store(&Versions{})
 	if o.Orders == nil {
 		g.news.known = true // there is nothing that could have outlived the counters
 	}

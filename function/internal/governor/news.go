@@ -141,7 +141,7 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 		n.catching = false
 		return
 	}
-	known, mine := n.known, *g.orders.Load()
+	known, mine, versions := n.known, *g.orders.Load(), *g.versions.Load()
 	g.senders.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), g.opts.Lease)
 		defer cancel()
@@ -157,6 +157,7 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 		if !storeOnly && countersFault == nil && bulletin.Orders.Version >= latest.Version {
 			latest, ok = bulletin.Orders, known || bulletin.Orders.Version > 0
 		}
+		versions = versions.with(bulletin.Versions)
 		if fromStore {
 			var stored Orders
 			if stored, storeFault = g.opts.Orders.Orders(ctx); storeFault == nil {
@@ -165,12 +166,21 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 					latest = stored
 				}
 			}
+			if storeFault == nil && g.opts.Versions != nil {
+				var v Versions
+				v, storeFault = g.opts.Versions.Versions(ctx)
+				versions = versions.with(v)
+			}
 		}
 		if ok && !storeOnly && countersFault == nil && latest.Version > bulletin.Orders.Version {
 			_, countersFault = g.opts.Counters.Post(ctx, latest)
 		}
+		if news := versions.Beyond(bulletin.Versions); news != nil && !storeOnly && countersFault == nil {
+			countersFault = g.opts.Counters.Announce(ctx, news)
+		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
+		g.versions.Store(&versions)
 		n.catching = false
 		if fromStore {
 			if storeFault != nil && n.fault == nil {

@@ -31,6 +31,8 @@ var (
 	bulletinSource string
 	//go:embed post.lua
 	postSource string
+	//go:embed announce.lua
+	announceSource string
 	//go:embed trip.lua
 	tripSource string
 
@@ -38,6 +40,7 @@ var (
 	openScript     = redis.NewScript(openSource)
 	bulletinScript = redis.NewScript(bulletinSource)
 	postScript     = redis.NewScript(postSource)
+	announceScript = redis.NewScript(announceSource)
 	tripScript     = redis.NewScript(tripSource)
 )
 
@@ -173,14 +176,15 @@ func (c *Counters) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 	if err != nil {
 		return governor.Bulletin{}, err
 	}
-	if len(raw) < 4 {
+	if len(raw) < 5 {
 		return governor.Bulletin{}, errAnswer
 	}
 	epoch, ok1 := raw[0].(int64)
 	news, ok2 := raw[1].(int64)
 	version, ok3 := raw[2].(int64)
 	text, ok4 := raw[3].(string)
-	if !ok1 || !ok2 || !ok3 || !ok4 {
+	versions, ok5 := raw[4].([]any)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
 		return governor.Bulletin{}, errAnswer
 	}
 	b := governor.Bulletin{Epoch: epoch, News: news}
@@ -190,7 +194,18 @@ func (c *Counters) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 		}
 	}
 	b.Orders.Version = version
-	for _, v := range raw[4:] {
+	for i := 0; i+1 < len(versions); i += 2 {
+		name, ok1 := versions[i].(string)
+		v, ok2 := versions[i+1].(int64)
+		if !ok1 || !ok2 {
+			return governor.Bulletin{}, errAnswer
+		}
+		if b.Versions == nil {
+			b.Versions = governor.Versions{}
+		}
+		b.Versions[name] = v
+	}
+	for _, v := range raw[5:] {
 		pair, ok := v.([]any)
 		if !ok || len(pair) != 2 {
 			return governor.Bulletin{}, errAnswer
@@ -218,6 +233,15 @@ func (c *Counters) postAfter(ctx context.Context, before int64, o governor.Order
 	}
 	n, err := postScript.Run(ctx, c.client, []string{prefix}, o.Version, text, before).Int()
 	return n == 1, err
+}
+
+// Announce implements [governor.Counters].
+func (c *Counters) Announce(ctx context.Context, v governor.Versions) error {
+	args := make([]any, 0, 2*len(v))
+	for name, version := range v {
+		args = append(args, name, version)
+	}
+	return announceScript.Run(ctx, c.client, []string{prefix}, args...).Err()
 }
 
 // Trip implements [governor.Counters].

@@ -198,6 +198,24 @@ func TestBulletin(t *testing.T) {
 		if b, err = c.Bulletin(ctx); err != nil || len(b.Trips) != 0 {
 			t.Errorf("%+v, %v", b.Trips, err)
 		}
+		before = news()
+		for _, step := range []struct {
+			announce, want governor.Versions
+			news           int64
+		}{
+			{governor.Versions{"tenants": 1_790_000_000_123, "keys": 2}, governor.Versions{"tenants": 1_790_000_000_123, "keys": 2}, 1},
+			{governor.Versions{"tenants": 5, "keys": 3}, governor.Versions{"tenants": 1_790_000_000_123, "keys": 3}, 1},
+			{governor.Versions{"tenants": 1_790_000_000_123, "keys": 1}, governor.Versions{"tenants": 1_790_000_000_123, "keys": 3}, 0},
+			{nil, governor.Versions{"tenants": 1_790_000_000_123, "keys": 3}, 0},
+		} {
+			if err := c.Announce(ctx, step.announce); err != nil {
+				t.Fatal(err)
+			}
+			b, err := c.Bulletin(ctx)
+			if before += step.news; err != nil || !reflect.DeepEqual(b.Versions, step.want) || news() != before {
+				t.Errorf("announced %v: %v, %v, news %d, want %d", step.announce, b.Versions, err, news(), before)
+			}
+		}
 	})
 }
 

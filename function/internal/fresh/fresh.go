@@ -1,0 +1,226 @@
+// Package fresh keeps in an instance what was read of a store, never older than two seconds while the store answers. It asks
+// when it is asked, so that an instance that was frozen in between learns of a change first. While the store is away, what was
+// known stays in force, and no call waits for it more than a moment.
+package fresh
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options configure a [Value]. What and Read must be there.
+type Options[T any] struct {
+	What string // is read, for the log
+	// Read reads what has changed since the value before, nil at first. It returns the version that the value is of. A value
+	// is not changed once it was returned; it may be the one before.
+	Read func(ctx context.Context, before *T) (value *T, version int64, err error)
+	// Heard returns the version that was announced last, fresh within 1.5 seconds. Without it the store is asked at most once
+	// a second.
+	Heard func(context.Context) int64
+	Now   func() time.Time
+	// Logger is told when reading fails, and when it works again.
+	Logger *slog.Logger
+}
+
+// A Value is safe for concurrent use.
+type Value[T any] struct {
+	opts Options[T]
+	held atomic.Pointer[held[T]]
+
+	mu         sync.Mutex
+	reading    chan struct{} // closed when what is being read was read
+	barred     time.Time     // until then reading is in vain
+	impatient  time.Time     // until then no call waits for it
+	fault      error
+	closed     bool
+	background sync.WaitGroup
+}
+
+type held[T any] struct {
+	value *T
+	heard int64 // what had been announced when the reading began, or the version that it found
+	read  time.Time
+}
+
+const (
+	askAge        = time.Second             // at which the store is asked beside the call, where nothing is announced
+	waitAge       = 1500 * time.Millisecond // at which a call waits for that
+	firstPatience = time.Second             // how long it waits where nothing is known
+	patience      = 250 * time.Millisecond  // and where something is
+	readPatience  = 5 * time.Second         // of a reading
+	retry         = time.Second             // after one that failed
+)
+
+// New returns a value. Nothing is read before it is asked for.
+func New[T any](o Options[T]) *Value[T] {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Value[T]{opts: o}
+}
+
+// Get returns the value, fresh as far as that can be had, or nil where it could not be read yet.
+func (v *Value[T]) Get(ctx context.Context, now time.Time) *T {
+	h := v.held.Load()
+	var heard int64
+	if v.opts.Heard != nil {
+		heard = v.opts.Heard(ctx)
+	}
+	if f := v.freshness(h, now, heard); f == current {
+		return h.value
+	} else if f == aging {
+		v.mu.Lock()
+		v.read(now, heard)
+		v.mu.Unlock()
+		return h.value
+	}
+	most := patience
+	if h == nil {
+		most = firstPatience
+	}
+	// What is being read already may have begun too early.
+	for deadline := v.opts.Now().Add(most); ; {
+		v.mu.Lock()
+		now = v.opts.Now()
+		v.read(now, heard)
+		done, impatient := v.reading, now.Before(v.impatient)
+		v.mu.Unlock()
+		if done == nil || impatient {
+			break
+		}
+		if end := Await(ctx, done, deadline.Sub(now)); end != Came {
+			if end == Late {
+				v.mu.Lock()
+				v.impatient = v.opts.Now().Add(retry) // the next calls need not wait for it as well
+				v.mu.Unlock()
+			}
+			break
+		}
+		if h = v.held.Load(); v.freshness(h, v.opts.Now(), heard) != old {
+			break
+		}
+	}
+	return v.Known()
+}
+
+type freshness int
+
+const (
+	current freshness = iota
+	aging
+	old
+)
+
+func (v *Value[T]) freshness(h *held[T], now time.Time, heard int64) freshness {
+	if h == nil {
+		return old
+	}
+	if v.opts.Heard != nil {
+		if heard > h.heard {
+			return old
+		}
+		return current
+	}
+	switch age := since(now, h.read); {
+	case age < askAge:
+		return current
+	case age < waitAge:
+		return aging
+	}
+	return old
+}
+
+// Known returns the value as it is known, or nil.
+func (v *Value[T]) Known() *T {
+	if h := v.held.Load(); h != nil {
+		return h.value
+	}
+	return nil
+}
+
+// Age is how long ago the value was read; where changes are announced it may be current whatever its age.
+func (v *Value[T]) Age() time.Duration {
+	if h := v.held.Load(); h != nil {
+		return since(v.opts.Now(), h.read)
+	}
+	return 0
+}
+
+// since is the time that has passed by the clock that shows more of it: one of them may have stood still with the process.
+func since(now, then time.Time) time.Duration {
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+}
+
+// read reads beside the call, unless someone does.
+func (v *Value[T]) read(now time.Time, heard int64) {
+	if v.reading != nil || now.Before(v.barred) || v.closed {
+		return
+	}
+	done := make(chan struct{})
+	v.reading = done
+	v.background.Go(func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), readPatience)
+		defer cancel()
+		value, version, err := v.opts.Read(ctx, v.Known())
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.reading = nil
+		switch {
+		case err != nil && v.fault == nil:
+			v.opts.Logger.Error(v.opts.What+" can't be read: what was known stays in force", "error", err)
+		case err == nil && v.fault != nil:
+			v.opts.Logger.Info(v.opts.What + " can be read again")
+		}
+		if v.fault = err; err != nil {
+			v.barred = v.opts.Now().Add(retry)
+			return
+		}
+		v.held.Store(&held[T]{value: value, heard: max(heard, version), read: now})
+	})
+}
+
+// Fault is why the last reading failed, or nil.
+func (v *Value[T]) Fault() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.fault
+}
+
+// Close waits for the reading that is under way. Nothing is read afterwards.
+func (v *Value[T]) Close() {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	v.background.Wait()
+}
+
+// Awaited is how waiting ended.
+type Awaited int
+
+// The ends.
+const (
+	Came Awaited = iota
+	Late
+	Gone // who waited
+)
+
+// Await waits until done is closed, no longer than most.
+func Await(ctx context.Context, done <-chan struct{}, most time.Duration) Awaited {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return Came
+	case <-timer.C:
+		return Late
+	case <-ctx.Done():
+		return Gone
+	}
+}

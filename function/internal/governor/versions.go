@@ -1,0 +1,48 @@
+package governor
+
+import (
+	"context"
+	"maps"
+)
+
+// Versions are those of what else the store keeps and instances remember, by name. A greater one says that it has changed.
+// They are announced as orders are: every instance hears of a change, and reads for itself what has changed.
+type Versions map[string]int64
+
+// VersionStore keeps the versions.
+type VersionStore interface {
+	// Versions returns those of all that has ever changed.
+	Versions(context.Context) (Versions, error)
+}
+
+// Beyond returns the versions that are greater than the others.
+func (v Versions) Beyond(others Versions) Versions {
+	var out Versions
+	for name, version := range v {
+		if version > others[name] {
+			if out == nil {
+				out = Versions{}
+			}
+			out[name] = version
+		}
+	}
+	return out
+}
+
+// with returns the greater of each; neither is changed.
+func (v Versions) with(others Versions) Versions {
+	if later := others.Beyond(v); later != nil {
+		out := Versions{}
+		maps.Copy(out, v)
+		maps.Copy(out, later)
+		return out
+	}
+	return v
+}
+
+// Heard makes sure that the news is fresh, as far as that can be had within the patience, and returns the version that was
+// announced last under the name; 0 is none.
+func (g *Governor) Heard(ctx context.Context, name string) int64 {
+	g.Hear(ctx)
+	return (*g.versions.Load())[name]
+}

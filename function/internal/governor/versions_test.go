@@ -1,0 +1,108 @@
+package governor_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/erlmcp/function/internal/governor"
+)
+
+// versioned is a store with versions, away when the fleet's store is.
+type versioned struct {
+	*fleet
+	mu sync.Mutex
+	at governor.Versions
+}
+
+func (v *versioned) set(name string, version int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.at[name] = version
+}
+
+func (v *versioned) Versions(context.Context) (governor.Versions, error) {
+	if err := v.stored(); err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return maps.Clone(v.at), nil
+}
+
+// TestVersionsAreHeardEverywhere changes what the store keeps, announced and not, with the counters and without them.
+func TestVersionsAreHeardEverywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		store := &versioned{fleet: f, at: governor.Versions{"keys": 3}}
+		var fleet []*governor.Governor
+		for i := range 4 {
+			g := governor.New(governor.Options{Instance: fmt.Sprint("n", i), Counters: f, Epochs: f, Orders: f, Versions: store, Quotas: f})
+			t.Cleanup(g.Close)
+			fleet = append(fleet, g)
+		}
+		heard := func(what string, version int64, most time.Duration) {
+			t.Helper()
+			var wg sync.WaitGroup
+			for i, g := range fleet {
+				wg.Go(func() {
+					begin := time.Now()
+					for g.Heard(t.Context(), "tenants") != version {
+						if time.Since(begin) > most {
+							t.Errorf("%s: instance %d has not heard after %v: %d", what, i, most, g.Heard(t.Context(), "tenants"))
+							return
+						}
+						time.Sleep(20 * time.Millisecond)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		heard("at first", 0, time.Second)
+		if v := fleet[0].Heard(t.Context(), "keys"); v != 3 {
+			t.Errorf("what there was before is at %d", v)
+		}
+		before := fleet[1].Hear(t.Context())
+		store.set("tenants", 10)
+		heard("in the store alone", 10, 2*time.Second)
+		store.set("tenants", 11)
+		if err := f.Announce(t.Context(), governor.Versions{"tenants": 11}); err != nil {
+			t.Fatal(err)
+		}
+		heard("announced", 11, 700*time.Millisecond)
+		if fleet[1].Hear(t.Context()) != before {
+			t.Error("orders that have not changed are others")
+		}
+		if err := f.Announce(t.Context(), governor.Versions{"tenants": 9}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		heard("an older one announced", 11, 0)
+		f.restartEmpty()
+		time.Sleep(5 * time.Second)
+		heard("after the counters were lost", 11, 0)
+		f.set(func() { f.down = true })
+		store.set("tenants", 12)
+		heard("without the counters", 12, 2*time.Second)
+		f.set(func() { f.down, f.lost = false, true })
+		if err := f.Announce(t.Context(), governor.Versions{"tenants": 13}); err != nil {
+			t.Fatal(err)
+		}
+		heard("without the store", 13, 2*time.Second)
+		for _, g := range fleet {
+			g.Hear(t.Context())
+		}
+		f.set(func() { f.lost = false })
+		time.Sleep(10 * time.Second) // no one calls
+		if err := f.Announce(t.Context(), governor.Versions{"tenants": 14}); err != nil {
+			t.Fatal(err)
+		}
+		if v := fleet[3].Heard(t.Context(), "tenants"); v != 14 {
+			t.Errorf("the first call after a sleep knows %d", v)
+		}
+	})
+}
