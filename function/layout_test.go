@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"outbound":              {},
 	"policy":                {"identity"},
 	"mounted":               {},
+	"fresh":                 {},
 	"admission":             {"identity", "governor", "policy", "catalog", "receipt", "mcp"},
 }
 

@@ -77,18 +77,18 @@ func (c *Counters) Usage(ctx context.Context, limits []*governor.Limit) (slots m
 	return slots, len(present), nil
 }
 
-// Announce puts down how far a chain of receipts has come.
-func (c *Counters) Announce(ctx context.Context, chain string, head []byte) error {
+// AnnounceHead puts down how far a chain of receipts has come.
+func (c *Counters) AnnounceHead(ctx context.Context, chain string, head []byte) error {
 	return c.client.HSet(ctx, prefix+"heads", chain, head).Err()
 }
 
-// Forget removes what was announced of chains.
-func (c *Counters) Forget(ctx context.Context, chains ...string) error {
+// ForgetHeads removes what was announced of chains.
+func (c *Counters) ForgetHeads(ctx context.Context, chains ...string) error {
 	return c.client.HDel(ctx, prefix+"heads", chains...).Err()
 }
 
-// Announced returns what was announced of each chain.
-func (c *Counters) Announced(ctx context.Context) (map[string][]byte, error) {
+// Heads returns what was announced of each chain.
+func (c *Counters) Heads(ctx context.Context) (map[string][]byte, error) {
 	all, err := c.client.HGetAll(ctx, prefix+"heads").Result()
 	out := make(map[string][]byte, len(all))
 	for chain, head := range all {
