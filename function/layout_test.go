@@ -25,10 +25,15 @@ var mayImport = map[string][]string{
 	"telemetry":             {},
 	"governor":              {},
 	"redisdb":               {"governor"},
-	"firestoredb":           {"governor", "receipt"},
-	"memdb":                 {"governor", "receipt"},
+	"firestoredb":           {"governor", "receipt", "tenant", "identity", "control"},
+	"memdb":                 {"governor", "receipt", "tenant", "identity", "control"},
 	"governor/governortest": {"governor"},
 	"receipt":               {},
+	"tenant":                {"governor"},
+	"tenant/tenanttest":     {"tenant"},
+	"identity/identitytest": {"identity"},
+	"control":               {"governor", "receipt", "tenant", "catalog", "identity"},
+	"control/controltest":   {"control"},
 	"receipt/receipttest":   {"receipt"},
 	"mcp":                   {"seal"},
 	"edge":                  {"mcp"},
@@ -37,7 +42,7 @@ var mayImport = map[string][]string{
 	"policy":                {"identity"},
 	"mounted":               {},
 	"fresh":                 {},
-	"admission":             {"identity", "governor", "policy", "catalog", "receipt", "mcp"},
+	"admission":             {"identity", "governor", "policy", "catalog", "receipt", "tenant", "mcp"},
 }
 
 // onlyIn names modules that belong to one room each.

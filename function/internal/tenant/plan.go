@@ -1,0 +1,93 @@
+package tenant
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// A Plan is what is sold.
+type Plan struct {
+	Name        string   `json:"name"`
+	Revision    int64    `json:"revision"` // 0: as it is shipped
+	Title       string   `json:"title"`
+	Packs       []string `json:"packs"`                // of tools; * is every pack
+	Limits      Limits   `json:"limits,omitzero"`      // in place of those that every tenant has
+	Intervening Limits   `json:"intervening,omitzero"` // in place of these, in the grace
+	Notice      Duration `json:"notice,omitzero"`      // for which a tenant is warned before it expires
+	Grace       Duration `json:"grace,omitzero"`       // for which it is served after that
+}
+
+// A Duration is written as in 72h.
+type Duration time.Duration
+
+// MarshalText implements [encoding.TextMarshaler].
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+//go:embed plans.json
+var shipped []byte
+
+// Shipped returns the plans that there are before anyone edits them: base, professional and enterprise.
+func Shipped() []*Plan {
+	var plans []*Plan
+	if err := json.Unmarshal(shipped, &plans); err != nil {
+		panic(err) // a test reads them
+	}
+	return plans
+}
+
+var (
+	name   = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	source = name
+)
+
+// most are bounds of what a plan, a grant and a time span may hold.
+const (
+	mostPacks    = 100
+	longest      = 10 * 365 * 24 * time.Hour
+	longestWords = 500 // bytes of a title or a reason
+)
+
+// Check returns what is wrong with the plan, each fault on a line.
+func (p *Plan) Check() error {
+	faults := []error{checkPacks(p.Packs)}
+	if !name.MatchString(p.Name) {
+		faults = append(faults, fmt.Errorf("name: %q is not one of small letters, digits, dots, dashes and underscores, at most 64", p.Name))
+	}
+	if len(p.Title) > longestWords {
+		faults = append(faults, fmt.Errorf("title: is longer than %d bytes", longestWords))
+	}
+	for what, l := range map[string]Limits{"limits": p.Limits, "intervening": p.Intervening} {
+		if err := l.Check(); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	for what, d := range map[string]Duration{"notice": p.Notice, "grace": p.Grace} {
+		if d < 0 || time.Duration(d) > longest {
+			faults = append(faults, fmt.Errorf("%s: is not from 0 to %v", what, longest))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func checkPacks(packs []string) error {
+	if len(packs) > mostPacks {
+		return fmt.Errorf("packs: there are more than %d", mostPacks)
+	}
+	for _, p := range packs {
+		if p != AllPacks && !name.MatchString(p) {
+			return fmt.Errorf("packs: %q is not a pack: small letters, digits, dots, dashes and underscores, or *", p)
+		}
+	}
+	return nil
+}
