@@ -27,7 +27,7 @@ type callers struct {
 const metadataPath = "/.well-known/oauth-protected-resource"
 
 // newCallers reads the files that the settings name. Its error lists every fault.
-func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters) (*callers, error) {
+func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *entitled) (*callers, error) {
 	var faults []error
 	c := &callers{}
 	settings := &cfg.Callers
@@ -50,14 +50,18 @@ func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters) (*calle
 	if redis != nil {
 		options.Attempts = attempts{redis}
 	}
-	if slices.Contains(settings.Chain, identity.APIKeys) && settings.KeysFile != "" {
-		file, err := mounted.Open(settings.KeysFile, identity.ParseKeys, time.Now, o.logger)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("API_KEYS_FILE: %w", err))
-		} else {
-			options.Keys = file.Value
-			c.faults = append(c.faults, file.Fault)
+	if slices.Contains(settings.Chain, identity.APIKeys) {
+		inFile := func() *identity.Keys { return &identity.Keys{} }
+		if settings.KeysFile != "" {
+			file, err := mounted.Open(settings.KeysFile, identity.ParseKeys, time.Now, o.logger)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("API_KEYS_FILE: %w", err))
+			} else {
+				inFile = file.Value
+				c.faults = append(c.faults, file.Fault)
+			}
 		}
+		options.Keys = e.keysBeside(inFile)
 	}
 	if cfg.PolicyFile != "" {
 		file, err := mounted.Open(cfg.PolicyFile, policy.Parse, time.Now, o.logger)

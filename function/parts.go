@@ -10,9 +10,11 @@ import (
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/firestoredb"
 	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/memdb"
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/redisdb"
+	"example.com/erlmcp/function/internal/tenant"
 )
 
 // parts are what the governor counts and keeps things in.
@@ -21,8 +23,11 @@ type parts struct {
 	epochs   governor.Epochs
 	orders   governor.OrderStore // nil where the counters alone have them
 	quotas   governor.QuotaStore // nil where there is no store
-	receipts receipt.Store       // nil where there is no store
-	redis    *redisdb.Counters   // nil where the process counts for itself
+	receipts receipt.Store       // nil where there is no store, as the next three
+	tenants  tenant.Store
+	keys     identity.KeyStore
+	versions governor.VersionStore
+	redis    *redisdb.Counters // nil where the process counts for itself
 	close    func()
 	unfit    chan error // gets why the process can't work with them
 }
@@ -30,9 +35,18 @@ type parts struct {
 // mostInMemory is how many bytes of receipts a process keeps that has no store: the oldest are forgotten.
 const mostInMemory = 64 << 20
 
+// Memory is what a process keeps in place of a store. Servers that share it are like instances with one store.
+type Memory struct {
+	store    *memdb.Store
+	receipts *memdb.Receipts
+}
+
+// NewMemory returns an empty one.
+func NewMemory() *Memory { return &Memory{memdb.New(), memdb.NewReceipts(mostInMemory)} }
+
 // openParts connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
 // where its Redis is embedded.
-func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, error) {
+func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts, error) {
 	var closers []func() error
 	p := &parts{unfit: make(chan error, 1)}
 	p.close = sync.OnceFunc(func() {
@@ -65,13 +79,18 @@ func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, er
 		}
 		p.orders, p.quotas = store, store
 		p.receipts = store.Receipts(time.Duration(cfg.ReceiptDays) * 24 * time.Hour)
-	case cfg.Alone || memory:
-		store := memdb.New()
+		p.tenants, p.keys, p.versions = store, store, store
+	case cfg.Alone || memory != nil:
+		if memory == nil {
+			memory = NewMemory()
+		}
+		store := memory.store
 		if !cfg.Alone {
 			p.epochs = store
 		}
 		p.orders, p.quotas = store, store
-		p.receipts = memdb.NewReceipts(mostInMemory)
+		p.receipts = memory.receipts
+		p.tenants, p.keys, p.versions = store, store, store
 	}
 	return p, nil
 }

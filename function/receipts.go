@@ -168,7 +168,7 @@ func (b *headboard) tell() {
 	}
 	ctx, done := context.WithTimeout(context.Background(), announcePatience)
 	defer done()
-	b.redis.AnnounceHead(ctx, h.Chain, text) // Redis away is the governor's to say
+	b.redis.PutUp(ctx, redisdb.Heads, h.Chain, text) // Redis away is the governor's to say
 }
 
 // read returns the last heads of all instances.
@@ -188,7 +188,7 @@ func (b *headboard) read(ctx context.Context) (heads []receipt.Head, err error) 
 const keepHeads = 48 * time.Hour
 
 func readHeads(ctx context.Context, counters *redisdb.Counters) (heads []receipt.Head, err error) {
-	announced, err := counters.Heads(ctx)
+	announced, err := counters.Notes(ctx, redisdb.Heads)
 	if err != nil {
 		return nil, fmt.Errorf("what instances announced: %w", err)
 	}
@@ -207,7 +207,7 @@ func readHeads(ctx context.Context, counters *redisdb.Counters) (heads []receipt
 		heads = append(heads, h)
 	}
 	if len(old) > 0 {
-		faults = append(faults, counters.ForgetHeads(ctx, old...))
+		faults = append(faults, counters.TakeDown(ctx, redisdb.Heads, old...))
 	}
 	return heads, errors.Join(faults...)
 }

@@ -25,6 +25,7 @@ type Records struct {
 	parts  *parts
 	signer receipt.Signer
 	keys   []ed25519.PublicKey
+	heads  func(context.Context) ([]receipt.Head, error)
 }
 
 // OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
@@ -57,10 +58,20 @@ func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records,
 			return nil, err
 		}
 	}
-	if r.parts, err = openParts(ctx, cfg, false); err != nil {
+	if r.parts, err = openParts(ctx, cfg, nil); err != nil {
 		return nil, &StartError{err}
 	}
+	r.heads = r.announced
 	return r, nil
+}
+
+// records are the receipts of the fleet that the server belongs to.
+func (s *Server) records() *Records {
+	r := &Records{parts: s.parts, heads: s.recorder.heads.read}
+	if signer := s.recorder.signer; signer != nil {
+		r.signer, r.keys = signer, []ed25519.PublicKey{signer.Public()}
+	}
+	return r
 }
 
 // PublicKeys reads a file of the operator's public keys in PEM.
@@ -91,7 +102,7 @@ func (r *Records) announced(ctx context.Context) ([]receipt.Head, error) {
 // Verify proves that the receipts of a range of time are whole and in order; of one tenant, unless that is "". Zero times are no
 // bound.
 func (r *Records) Verify(ctx context.Context, tenant string, from, to time.Time) (*Report, error) {
-	heads, missing := r.announced(ctx)
+	heads, missing := r.heads(ctx)
 	report, err := r.verify(ctx, tenant, from, to, heads)
 	if err == nil && missing != nil {
 		report.Notes = append(report.Notes, missing.Error())
@@ -120,7 +131,7 @@ func VerifyExport(ctx context.Context, in io.Reader, keys []ed25519.PublicKey) (
 
 // Export writes receipts as JSON Lines that verify offline, and says how many.
 func (r *Records) Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error) {
-	heads, _ := r.announced(ctx)
+	heads, _ := r.heads(ctx)
 	x, err := receipt.Export(ctx, r.parts.receipts, w, receipt.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads})
 	return x.Receipts, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"example.com/erlmcp/function/internal/edge"
@@ -50,11 +51,15 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered"})
 		return
 	}
-	degraded := append(append(s.gate.Degraded(), s.callers.degraded()...), s.recorder.degraded()...)
-	if degraded == nil {
-		degraded = []string{}
-	}
-	answer(w, http.StatusOK, map[string]any{"status": "ready", "scope": s.scope(), "degraded": degraded})
+	answer(w, http.StatusOK, map[string]any{"status": "ready", "scope": s.scope(), "degraded": s.degraded()})
+}
+
+// canServe tells whether requests should be sent here.
+func (s *Server) canServe() bool { return !s.draining.Load() && s.gate.Ready() }
+
+// degraded lists what does not work as it should.
+func (s *Server) degraded() []string {
+	return slices.Concat([]string{}, s.gate.Degraded(), s.callers.degraded(), s.entitled.degraded(), s.recorder.degraded())
 }
 
 // startPatience is how long an instance waits for Redis before it serves without. Direct VPC egress may take a minute to

@@ -39,17 +39,21 @@ type Server struct {
 	callers  *callers
 	handler  http.Handler
 	gate     *admission.Gate
-	governor *governor.Governor // nil where the operator switched it off
-	redis    *redisdb.Counters  // nil where the process counts for itself
-	recorder *recorder          // nil where nothing is recorded
-	goes     atomic.Int64       // by when, in Unix nanoseconds, the process has to be gone; 0 while it stays
+	governor *governor.Governor                                       // nil where the operator switched it off
+	redis    *redisdb.Counters                                        // nil where the process counts for itself
+	recorder *recorder                                                // nil where nothing is recorded
+	entitled *entitled                                                // nil where there is no store
+	apply    func(context.Context, signedEvent) (appliedEvent, error) // nil where no events are taken
+	goes     atomic.Int64                                             // by when, in Unix nanoseconds, the process has to be gone; 0 while it stays
+	catalog  string                                                   // version of it
 	begun    time.Time
 	open     atomic.Int64 // connections
 	stop     func()       // ends the calls that outlive their connections
 	parts    *parts
 	unfit    chan error // gets why the server can't work with what it is connected to
 	draining atomic.Bool
-	running  atomic.Int64 // requests being served
+	running  atomic.Int64   // requests being served
+	said     sync.WaitGroup // what the instance says of itself
 }
 
 // New assembles a server from the settings and options. Its error is a [*StartError] that lists every fault. The context
@@ -80,13 +84,16 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		return nil, &StartError{errors.Join(faults, err)}
 	}
 	o.logger = seen.Logger()
-	entries, err := catalog.Build(o.entries...)
+	own := &agentTools{}
+	stored := cfg.Project != "" || cfg.Alone || o.memory != nil
+	entries, err := catalog.Build(append(slices.Clip(o.entries), own.entries(cfg, stored)...)...)
 	faults = errors.Join(faults, err)
 	var gate *admission.Gate
 	var guard *governor.Guard
 	limits, shared, governing := govern(ctx, &o, cfg, instance, seen)
 	faults = errors.Join(faults, governing)
-	who, err2 := newCallers(&o, cfg, shared.redis)
+	entitlements := openEntitled(shared, limits, o.logger)
+	who, err2 := newCallers(&o, cfg, shared.redis, entitlements)
 	faults = errors.Join(faults, err2)
 	var written *recorder
 	if faults == nil {
@@ -99,6 +106,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	if err == nil {
 		a := gateOptions(cfg, entries, shared)
 		a.Governor, a.Logger, a.Tracer = limits, o.logger, seen.Tracer()
+		a.Entitlements = entitlements.options(cfg.Listed)
 		a.Callers, a.Policy, a.Scopes = who.authenticator, who.policy, cfg.Callers.Scopes
 		if slices.Contains(cfg.Callers.Chain, identity.OAuth) {
 			a.Metadata = cfg.Callers.PublicURL + metadataPath + "/mcp"
@@ -109,11 +117,13 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		}
 		if written != nil {
 			a.Journal = written.journal
+			entitlements.record(written.journal)
 		}
 		gate, err = admission.New(a)
 		faults = errors.Join(faults, err)
 	}
 	if faults != nil {
+		entitlements.close()
 		written.close(time.Now())
 		shared.close()
 		closeTelemetry(seen)
@@ -135,11 +145,14 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		governor: limits,
 		redis:    shared.redis,
 		recorder: written,
+		entitled: entitlements,
+		catalog:  entries.Version(),
 		begun:    time.Now(),
 		stop:     stop,
 		parts:    shared,
 		unfit:    shared.unfit,
 	}
+	own.server = s
 	endpoint := edge.NewHandler(edge.Options{
 		Engine: mcp.NewServer(mcp.Options{
 			Catalog: entries, Gate: s.gate, Keys: ring, Info: o.info, Logger: o.logger, PageSize: o.pageSize, Stop: ctx,
@@ -153,16 +166,19 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	seen.Register(s.capacity()...)
 	seen.Register(written.metrics()...)
 	s.handler = s.routes(endpoint)
+	s.said.Go(func() { s.report(ctx) })
 	return s, nil
 }
 
 // Close ends what still runs, and writes and sends what is still to be told.
 func (s *Server) Close() {
 	s.stop()
+	s.said.Wait()
 	deadline := time.Now().Add(lastReceipts)
 	if goes := time.Unix(0, s.goes.Load()); goes.After(deadline) {
 		deadline = goes
 	}
+	s.entitled.close()
 	s.recorder.close(deadline)
 	s.parts.close()
 	closeTelemetry(s.seen)
@@ -212,7 +228,7 @@ func govern(ctx context.Context, o *options, cfg *config.Config, instance string
 		return nil, p, err
 	}
 	g := governor.New(governor.Options{
-		Instance: instance, Counters: watchCounters(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Quotas: watchQuotas(p.quotas, seen), Alone: cfg.Alone,
+		Instance: instance, Counters: watchCounters(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Versions: p.versions, Quotas: watchQuotas(p.quotas, seen), Alone: cfg.Alone,
 		RateOutage: outages[cfg.RateOutage], SlotOutage: outages[cfg.SlotOutage], Logger: o.logger,
 	})
 	closeParts := p.close

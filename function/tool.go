@@ -121,6 +121,10 @@ func PerDay(n int64) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.
 // Other tools are called then, and their receipts wait.
 func Strict() ToolOption { return func(t *catalog.Tool) { t.Terms.Strict = true } }
 
+// Pack puts the tool into a pack, as plans call a group of tools: tenants whose plan leaves the pack out don't see it and can't
+// call it. Tools of no pack are for all, and tenants that are in no list have all packs.
+func Pack(name string) ToolOption { return func(t *catalog.Tool) { t.Terms.Pack = name } }
+
 // Shadow lets the tool's own limits count and refuse no one: the log says what they would have refused.
 func Shadow() ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.Shadow = true } }
 

@@ -154,7 +154,7 @@ func (d *demo) callers(ctx context.Context, base map[string]string) error {
 
 // instance starts a server on a free port and returns the URL of its endpoint.
 func instance(ctx context.Context, env map[string]string) (string, error) {
-	s, err := function.New(ctx, function.WithLoopback(), function.WithMemoryStore(), function.WithLogger(slog.New(slog.DiscardHandler)),
+	s, err := function.New(ctx, function.WithLoopback(), function.WithMemory(function.NewMemory()), function.WithLogger(slog.New(slog.DiscardHandler)),
 		function.WithGetenv(func(name string) string { return env[name] }),
 		function.WithTools(sample.Tools()...), function.WithResources(sample.Resources()...), function.WithPrompts(sample.Prompts()...))
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
+	"example.com/erlmcp/function/internal/tenant"
 )
 
 // Rates are counted in quarters of a call, so that a list can cost less than a call.
@@ -37,6 +38,8 @@ type Options struct {
 	Metadata string             // URL of the protected resource metadata (RFC 9728), "" where no tokens are taken
 	Policy   func() *policy.Set // in force; nil for none
 	Quotas   bool               // there is a store to keep daily quotas in
+	// Entitlements are what tenants have beyond that; nil: all have the same.
+	Entitlements *Entitlements
 	// What is allowed on all calls together, and to each tenant and client.
 	Everything, EachTenant, EachClient, Anonymous Limit
 	Journal                                       Journal // nil records nothing
@@ -53,6 +56,7 @@ type Gate struct {
 	told    map[string]time.Time // when the log last heard of a limit in shadow mode
 	broken  atomic.Pointer[string]
 	ruled   bool // an entry has rules of its own
+	packed  bool // an entry is of a pack, and not all tenants have all
 	decided decisions
 
 	fingerprints  sync.Map // of principals, by their names
@@ -61,9 +65,12 @@ type Gate struct {
 
 // callers remember what the governor is asked for each caller and rule.
 type callers struct {
-	rules *rules
-	known sync.Map // caller: *governor.Call
-	size  atomic.Int64
+	rules     *rules
+	known     sync.Map // caller: *governor.Call
+	size      atomic.Int64
+	directory *tenant.Directory // nil where there is none
+	standings sync.Map          // tenant: *tenant.Standing
+	until     atomic.Int64      // in Unix nanoseconds, when the clock changes the first of them
 }
 
 type caller struct {
@@ -90,40 +97,17 @@ func New(o Options) (*Gate, error) {
 	if o.Tracer == nil {
 		o.Tracer = noop.NewTracerProvider().Tracer("")
 	}
-	g := &Gate{opts: o, told: map[string]time.Time{}, ruled: o.Catalog.Ruled()}
+	g := &Gate{opts: o, told: map[string]time.Time{}, ruled: o.Catalog.Ruled(), packed: o.Entitlements != nil && o.Catalog.Packed()}
 	r, err := makeRules(&o, &governor.Orders{})
 	if o.Governor != nil {
 		r.orders = nil // those of the governor are asked for at the first call
 	}
-	g.callers.Store(&callers{rules: r})
+	g.callers.Store(newCallers(r, nil))
 	return g, err
 }
 
-// current returns the rules in force: those of the orders that the governor knows.
-func (g *Gate) current(orders *governor.Orders) *callers {
-	c := g.callers.Load()
-	if c.rules.orders == orders {
-		return c
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if c = g.callers.Load(); c.rules.orders != orders {
-		r, err := makeRules(&g.opts, orders)
-		if err != nil {
-			g.opts.Logger.Error("not all of the operators' orders can be followed", "error", err)
-			text := "orders: " + err.Error()
-			g.broken.Store(&text)
-		} else {
-			g.broken.Store(nil)
-		}
-		c = &callers{rules: r}
-		g.callers.Store(c)
-	}
-	return c
-}
-
 // ask returns what the governor is to be asked for a message.
-func (c *callers) ask(p *identity.Principal, method, name string) *governor.Call {
+func (c *callers) ask(g *Gate, p *identity.Principal, method, name string) *governor.Call {
 	key := caller{name: p.String(), rule: kindList}
 	base, isCall := &c.rules.list.call, false
 	switch method {
@@ -137,7 +121,7 @@ func (c *callers) ask(p *identity.Principal, method, name string) *governor.Call
 	if known, ok := c.known.Load(key); ok {
 		return known.(*governor.Call)
 	}
-	call := c.rules.of(p, base, isCall)
+	call := c.rules.of(p, c.standing(g, p), base, isCall)
 	if c.size.Add(1) > mostCallers {
 		c.known.Clear()
 		c.size.Store(1)
@@ -204,7 +188,12 @@ func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal)
 
 // decide decides by name and limits.
 func (t *ticket) decide(ctx context.Context, method, name string) (refusal *mcp.Refusal) {
-	if t.verdict, refusal = t.gate.authorize(t.principal, t.head.RequestID, method, name); refusal != nil {
+	standing, refusal := t.gate.entitled(ctx, t.principal, t.head.RequestID)
+	if refusal != nil {
+		t.verdict.object = t.gate.opts.Catalog.Object(method, name)
+		return refusal
+	}
+	if t.verdict, refusal = t.gate.authorize(t.principal, standing, t.head.RequestID, method, name); refusal != nil {
 		return refusal
 	}
 	t.ctx, t.hold, t.shadow, refusal = t.gate.admit(ctx, t.principal, t.head.RequestID, method, name, t.verdict.hidden)
@@ -264,7 +253,7 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 		return ctx, h, false, nil
 	}
 	asking, end := g.traced(ctx)
-	admitted, lease, d := g.opts.Governor.Admit(asking, g.current(g.opts.Governor.Hear(asking)).ask(p, method, name))
+	admitted, lease, d := g.opts.Governor.Admit(asking, g.generation(g.opts.Governor.Hear(asking), g.callers.Load().directory).ask(g, p, method, name))
 	end(d)
 	if !d.Admitted() {
 		h.release(false)

@@ -15,11 +15,13 @@ import (
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
+	"example.com/erlmcp/function/internal/tenant"
 )
 
 // A verdict is what policies say of one call.
 type verdict struct {
 	object        *catalog.Object // nil where the call is about no entry
+	standing      *tenant.Standing
 	hidden        bool
 	now           time.Time
 	rules         *policy.Set // of the operator, as they were at first
@@ -49,7 +51,8 @@ func (v *verdict) late(p *identity.Principal, arguments map[string]any) policy.D
 func (v *verdict) decision() policy.Decision { return policy.Stricter(v.operator, v.own) }
 
 // authorize decides from the name alone whether the caller may see what it asks for, and has the scopes for it.
-func (g *Gate) authorize(p *identity.Principal, requestID, method, name string) (v verdict, _ *mcp.Refusal) {
+func (g *Gate) authorize(p *identity.Principal, s *tenant.Standing, requestID, method, name string) (v verdict, _ *mcp.Refusal) {
+	v.standing = s
 	o := g.opts.Catalog.Object(method, name)
 	if o == nil {
 		if lacks := p.Missing(g.opts.Scopes); len(lacks) > 0 {
@@ -60,9 +63,13 @@ func (g *Gate) authorize(p *identity.Principal, requestID, method, name string) 
 	v.object = o
 	if g.governed() {
 		v = g.early(p, o, g.opts.Now())
+		v.standing = s
 	}
 	if v.hidden {
 		return v, nil // the catalog says so
+	}
+	if refusal := lacksPack(p, o, s, requestID); refusal != nil {
+		return v, refusal
 	}
 	need := g.opts.Scopes
 	if len(o.Scopes) > 0 {
@@ -77,8 +84,8 @@ func (g *Gate) authorize(p *identity.Principal, requestID, method, name string) 
 	return v, nil
 }
 
-// governed tells whether there are any rules.
-func (g *Gate) governed() bool { return g.opts.Policy != nil || g.ruled }
+// governed tells whether not all callers see all.
+func (g *Gate) governed() bool { return g.opts.Policy != nil || g.ruled || g.packed }
 
 // enforce decides with the arguments at hand, and lets the call see of the catalog what the caller may.
 func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, v *verdict) (context.Context, *mcp.Refusal) {
@@ -94,7 +101,7 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 				return !v.hidden
 			}
 			d := g.early(p, other, now)
-			return !d.hidden
+			return !d.hidden && (v.standing == nil || v.standing.Enables(other.Pack))
 		})
 	}
 	if o == nil || v.hidden {
@@ -215,7 +222,7 @@ func (g *Gate) unauthenticated(e *identity.Error, h *mcp.Head) *mcp.Refusal {
 	case identity.Unavailable:
 		return &mcp.Refusal{
 			Reason: mcp.Backpressure, Scope: "authentication", Receipt: h.RequestID, RetryAfter: 5 * time.Second,
-			Message: "refused: the issuer of the token can't be asked for its keys at the moment; try again in 5s",
+			Message: "refused: the credentials can't be checked at the moment, since the keys for that can't be read; try again in 5s",
 		}
 	}
 	if e.Wait > 0 {

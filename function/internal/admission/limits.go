@@ -12,6 +12,7 @@ import (
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/tenant"
 )
 
 // A Limit is what is allowed on a scope, in calls; 0 is no limit of that kind.
@@ -127,26 +128,31 @@ func inUnits(l governor.Limit) *governor.Limit {
 	return &l
 }
 
-// of returns what the governor is to be asked for a call of a principal under a rule.
-func (r *rules) of(p *identity.Principal, base *governor.Call, isCall bool) *governor.Call {
+// of returns what the governor is to be asked for a call of a principal under a rule: what its tenant is entitled to takes the
+// place of what each tenant has, and an operator's order on it that of both.
+func (r *rules) of(p *identity.Principal, s *tenant.Standing, base *governor.Call, isCall bool) *governor.Call {
 	tenantScope := "tenant:" + p.Tenant
-	tenant := r.each[governor.EachTenant]
+	each := r.each[governor.EachTenant]
 	if p.Tenant == identity.TenantAnonymous {
-		tenant = r.anyone
+		each = r.anyone
+	}
+	if s != nil {
+		entitled := s.Limits.Override(tenantScope)
+		each = *entitled.Over(each)
 	}
 	if v, ok := r.tenants[tenantScope]; ok {
-		tenant = *v.Over(tenant)
+		each = *v.Over(each)
 	}
-	tenant.Scope, tenant.Key = tenantScope, "tenant:"+hashed(p.Tenant)
+	each.Scope, each.Key = tenantScope, "tenant:"+hashed(p.Tenant)
 	client := r.each[governor.EachClient]
-	tenant.Many, client.Many = true, true
+	each.Many, client.Many = true, true
 	client.Scope, client.Key = "client", "client:"+hashed(p.String())
 	if !isCall {
-		tenant.Concurrency, tenant.PerDay, client.Concurrency, client.PerDay = 0, 0, 0, 0
+		each.Concurrency, each.PerDay, client.Concurrency, client.PerDay = 0, 0, 0, 0
 	}
 	c := *base
 	c.Scopes = append(slices.Clip(c.Scopes), tenantScope)
-	c.Limits = slices.Concat(active(inUnits(client), inUnits(tenant)), c.Limits)
+	c.Limits = slices.Concat(active(inUnits(client), inUnits(each)), c.Limits)
 	return &c
 }
 

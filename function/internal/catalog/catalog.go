@@ -33,6 +33,8 @@ type Terms struct {
 	Scopes   []string // that a caller needs
 	Rules    []policy.Rule
 	Strict   bool // it is not called before the receipt of the intent is stored
+	// Pack is what plans call a group of entries; tenants without it can't call them. "" is open to all.
+	Pack string
 }
 
 // A Breaker stops calls to an upstream, or to the entry itself where it names none, after so many failures in a row, for so
@@ -71,11 +73,16 @@ func (t Terms) check() error {
 			fault("the scope %q is not one word", s)
 		}
 	}
+	if t.Pack != "" && !validPack.MatchString(t.Pack) {
+		fault("the pack %q is not a name of small letters, digits, dots, dashes and underscores", t.Pack)
+	}
 	if strings.ContainsFunc(t.Upstream, func(r rune) bool { return r <= ' ' }) || len(t.Upstream) > 128 {
 		fault("the upstream %q is not a name without spaces", t.Upstream)
 	}
 	return errors.Join(faults...)
 }
+
+var validPack = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // A Catalog is a fixed set of entries. It implements [mcp.Catalog].
 type Catalog struct {

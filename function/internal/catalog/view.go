@@ -14,6 +14,7 @@ type Object struct {
 	Scopes []string    // that a caller needs
 	Policy *policy.Set // of the entry itself, or nil
 	Strict bool        // it is not called before the receipt of the intent is stored
+	Pack   string      // that a tenant needs, or ""
 }
 
 // Sees tells whether the caller sees an entry.
@@ -68,6 +69,18 @@ func (c *Catalog) Ruled() bool {
 	return false
 }
 
+// Packed tells whether any entry is of a pack.
+func (c *Catalog) Packed() bool {
+	for _, objects := range c.objects {
+		for _, o := range objects {
+			if o.Pack != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Scopes lists every scope that an entry demands.
 func (c *Catalog) Scopes() map[string]bool {
 	all := map[string]bool{}
@@ -83,7 +96,7 @@ func (c *Catalog) Scopes() map[string]bool {
 
 func (c *Catalog) describe(kind mcp.Kind, key string, terms *Terms, o policy.Object) error {
 	o.Upstream = terms.Upstream
-	object := &Object{Object: o, Scopes: terms.Scopes, Strict: terms.Strict}
+	object := &Object{Object: o, Scopes: terms.Scopes, Strict: terms.Strict, Pack: terms.Pack}
 	if len(terms.Rules) > 0 {
 		var err error
 		if object.Policy, err = policy.Compile(terms.Rules, policy.Allow); err != nil {

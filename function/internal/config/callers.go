@@ -69,7 +69,10 @@ func (r *reader) callers(cfg *Config) {
 		own = c.PublicURL + "," + c.PublicURL + "/mcp"
 	}
 	c.KeysFile = r.text("API_KEYS_FILE", "")
-	demand("keys", "API_KEYS_FILE", c.KeysFile == "", "it is where the keys are; make one with: erlmcp keys add")
+	demand("keys", "API_KEYS_FILE", c.KeysFile == "" && cfg.Project == "", "it is where the keys are; make one with: erlmcp keys add; or set GOOGLE_CLOUD_PROJECT, whose Firestore keeps those that taiea makes")
+	if cfg.Target == "taiea" {
+		demand("keys", "API_KEYS_FILE", c.KeysFile == "", "operators' keys are in a file of their own; make one with: erlmcp keys add -scope taiea:admin")
+	}
 	c.Issuers = r.issuers("OAUTH_ISSUERS")
 	demand("oauth", "OAUTH_ISSUERS", len(c.Issuers) == 0, "it says whose tokens are taken")
 	demand("oauth", "PUBLIC_URL", c.PublicURL == "", "clients are told where to learn of the issuers")

@@ -46,9 +46,12 @@ type Config struct {
 	Workers           int           // WORKERS
 	Callers           Callers
 	Seen              Seen
-	Receipts          string // RECEIPTS: true, false, or "" for true where there is a store
-	ReceiptKeyFile    string // RECEIPT_KEY_FILE
-	ReceiptDays       int    // RECEIPT_DAYS
+	Receipts          string   // RECEIPTS: true, false, or "" for true where there is a store
+	ReceiptKeyFile    string   // RECEIPT_KEY_FILE
+	ReceiptDays       int      // RECEIPT_DAYS
+	Listed            bool     // TENANTS=listed
+	AgentTools        []string // TAIEA_TOOLS
+	Operating         Operating
 	PolicyFile        string // POLICY_FILE
 	OutboundAllow     string // OUTBOUND_ALLOW
 	Platform          Platform
@@ -91,7 +94,7 @@ type Setting struct {
 
 // Settings lists what [Load] reads.
 var Settings = []Setting{
-	{"FUNCTION_TARGET", "erlmcp", "the function to serve", false},
+	{"FUNCTION_TARGET", "erlmcp", "the function to serve: erlmcp, or its control plane taiea", false},
 	{"PORT", "8080", "port to listen on, HTTP/1.1 and HTTP/2 in the clear", false},
 	{"HEALTH_ENDPOINT", "/health", "path that says whether the process is alive", false},
 	{"READY_ENDPOINT", "/ready", "path that says whether it can serve", false},
@@ -133,6 +136,12 @@ var Settings = []Setting{
 	{"RECEIPTS", "true where there is a store", "record each decision, in chains that can be verified", false},
 	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains; make one with: openssl genpkey -algorithm ed25519", false},
 	{"RECEIPT_DAYS", "400", "days for which the store keeps receipts", false},
+	{"TENANTS", "open", "open serves tenants that taiea has not been told of, under the limits of every tenant; listed refuses them", false},
+	{"TAIEA_TOOLS", "health.check,receipts.verify_chain,support.model", "tools of the governor that agents get, without their prefix taiea.; there is entitlement.apply_event too; none for none", false},
+	{"WEBHOOK_SECRETS", "none: no events by webhook", "secrets of the sources of entitlement events, each as SOURCE=whsec_…, separated by commas; two of one source while they change", true},
+	{"OPERATORS", "none", "of taiea: who may do what, as ROLE=WHO separated by commas; the roles are viewer, operator and admin, and WHO is the e-mail address of a person or service account; API keys have scopes instead, such as taiea:admin", false},
+	{"PUBSUB_SERVICE_ACCOUNT", "none: no events by Pub/Sub", "of taiea: the service account that push deliveries are signed as", false},
+	{"PUBSUB_AUDIENCE", "PUBLIC_URL/v1/events/pubsub", "of taiea: what the tokens of push deliveries must be made for", false},
 	{"POLICY_FILE", "none", "file of rules in CEL; it is read again when it changes", false},
 	{"OUTBOUND_ALLOW", "none", "hosts and address ranges that the server may reach though they are not public, separated by commas, such as 10.0.0.0/8,login.internal", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
@@ -166,8 +175,8 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	case getenv("KUBERNETES_SERVICE_HOST") != "":
 		c.Platform = Kubernetes
 	}
-	if c.Target = r.text("FUNCTION_TARGET", "erlmcp"); c.Target != "erlmcp" {
-		r.fault("FUNCTION_TARGET", "there is no function %q: there is erlmcp", c.Target)
+	if c.Target = r.text("FUNCTION_TARGET", "erlmcp"); c.Target != "erlmcp" && c.Target != "taiea" {
+		r.fault("FUNCTION_TARGET", "there is no function %q: there are erlmcp and taiea", c.Target)
 	}
 	c.Port = r.integer("PORT", 8080, 0, 65535)
 	c.Health = r.path("HEALTH_ENDPOINT", "/health")
@@ -203,6 +212,9 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	c.Workers = r.integer("WORKERS", 20, 1, 1e6)
 	r.callers(c)
 	r.receipts(c)
+	c.Listed = r.choice("TENANTS", "open", "open", "listed") == "listed"
+	r.agentTools(c)
+	r.operating(c)
 	c.PolicyFile = r.text("POLICY_FILE", "")
 	c.OutboundAllow = r.text("OUTBOUND_ALLOW", "")
 	r.seen(c)

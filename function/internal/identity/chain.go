@@ -69,8 +69,8 @@ func (e *Error) Error() string { return string(e.Cause) + ": " + e.Detail }
 
 // Options configure an [Authenticator].
 type Options struct {
-	Chain   []string     // methods, in order
-	Keys    func() *Keys // those in force
+	Chain   []string                    // methods, in order
+	Keys    func(context.Context) *Keys // those in force; nil where they can not be read yet
 	Issuers []Issuer
 	Get     Get // fetches discovery documents and keys
 	// Local is the caller without credentials where the server answers its own machine alone.
@@ -251,11 +251,15 @@ func (c *credentials) unrecognized() *Error {
 	return &Error{Cause: Unknown, Detail: "neither a key nor a token that is taken here"}
 }
 
-func (a *Authenticator) byKey(_ context.Context, c *credentials) (*Principal, *Error) {
+func (a *Authenticator) byKey(ctx context.Context, c *credentials) (*Principal, *Error) {
 	if !strings.HasPrefix(c.bearer.text, KeyPrefix) {
 		return nil, nil
 	}
-	id, p, err := a.opts.Keys().check(c.bearer.text, c.now)
+	keys := a.opts.Keys(ctx)
+	if keys == nil {
+		return nil, &Error{Cause: Unavailable, Method: APIKeys, Detail: "the API keys can't be read from the store"}
+	}
+	id, p, err := keys.check(c.bearer.text, c.now)
 	c.keyID = id
 	return p, err
 }

@@ -77,22 +77,31 @@ func (c *Counters) Usage(ctx context.Context, limits []*governor.Limit) (slots m
 	return slots, len(present), nil
 }
 
-// AnnounceHead puts down how far a chain of receipts has come.
-func (c *Counters) AnnounceHead(ctx context.Context, chain string, head []byte) error {
-	return c.client.HSet(ctx, prefix+"heads", chain, head).Err()
+// A Board is where instances put up what others are to know of them.
+type Board string
+
+// The boards.
+const (
+	Heads     Board = "heads"     // how far chains of receipts have come, by chain
+	Instances Board = "instances" // how instances are, by instance
+)
+
+// PutUp puts up a note in place of the one before.
+func (c *Counters) PutUp(ctx context.Context, b Board, name string, note []byte) error {
+	return c.client.HSet(ctx, prefix+string(b), name, note).Err()
 }
 
-// ForgetHeads removes what was announced of chains.
-func (c *Counters) ForgetHeads(ctx context.Context, chains ...string) error {
-	return c.client.HDel(ctx, prefix+"heads", chains...).Err()
+// TakeDown removes notes.
+func (c *Counters) TakeDown(ctx context.Context, b Board, names ...string) error {
+	return c.client.HDel(ctx, prefix+string(b), names...).Err()
 }
 
-// Heads returns what was announced of each chain.
-func (c *Counters) Heads(ctx context.Context) (map[string][]byte, error) {
-	all, err := c.client.HGetAll(ctx, prefix+"heads").Result()
+// Notes returns those of all instances.
+func (c *Counters) Notes(ctx context.Context, b Board) (map[string][]byte, error) {
+	all, err := c.client.HGetAll(ctx, prefix+string(b)).Result()
 	out := make(map[string][]byte, len(all))
-	for chain, head := range all {
-		out[chain] = []byte(head)
+	for name, note := range all {
+		out[name] = []byte(note)
 	}
 	return out, err
 }

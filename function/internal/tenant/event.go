@@ -3,6 +3,7 @@ package tenant
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -140,11 +141,38 @@ func (t *Tenant) Apply(e *Event) Effect {
 	return Applied
 }
 
-// Note brings the noted state up to date, and returns the transition that is to be recorded: from and to are the same where
-// there is none.
-func (t *Tenant) Note(plans map[string]*Plan, now time.Time) (from, to State, why string) {
-	s := t.Standing(plans, now)
-	from, to = cmp.Or(t.Noted, Boot), s.State
-	t.Noted = to
-	return from, to, s.Why
+// A Transition is a change of a tenant's state.
+type Transition struct {
+	From, To State // the same where there is none
+	Why      string
 }
+
+// String is as in "stable → refusing: suspended by marketplace".
+func (t Transition) String() string { return because(string(t.From)+" → "+string(t.To), t.Why) }
+
+// Note brings the noted state up to date, and returns the transition that is to be recorded.
+func (t *Tenant) Note(plans map[string]*Plan, now time.Time) Transition {
+	s := t.Standing(plans, now)
+	change := Transition{From: cmp.Or(t.Noted, Boot), To: s.State, Why: s.Why}
+	t.Noted = s.State
+	return change
+}
+
+// Note notes the state of a tenant in the store: of several that do so at the same time one gets the transition.
+func Note(ctx context.Context, store Store, id string, plans map[string]*Plan, now time.Time) (change Transition, err error) {
+	_, err = store.ChangeTenant(ctx, id, nil, func(t *Tenant) error {
+		if t.Revision == 0 {
+			return ErrUnknown
+		}
+		if change = t.Note(plans, now); change.From == change.To {
+			return errNoted
+		}
+		return nil
+	})
+	if errors.Is(err, errNoted) {
+		err = nil
+	}
+	return change, err
+}
+
+var errNoted = errors.New("the state is noted already")

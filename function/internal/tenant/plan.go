@@ -17,8 +17,17 @@ type Plan struct {
 	Packs       []string `json:"packs"`                // of tools; * is every pack
 	Limits      Limits   `json:"limits,omitzero"`      // in place of those that every tenant has
 	Intervening Limits   `json:"intervening,omitzero"` // in place of these, in the grace
-	Notice      Duration `json:"notice,omitzero"`      // for which a tenant is warned before it expires
-	Grace       Duration `json:"grace,omitzero"`       // for which it is served after that
+	Support     Support  `json:"support,omitzero"`
+	Notice      Duration `json:"notice,omitzero"` // for which a tenant is warned before it expires
+	Grace       Duration `json:"grace,omitzero"`  // for which it is served after that
+}
+
+// Support is how tenants of a plan get help.
+type Support struct {
+	Level    string `json:"level"`
+	Contact  string `json:"contact"`            // an address or a URL
+	Hours    string `json:"hours,omitempty"`    // in which it answers
+	Response string `json:"response,omitempty"` // within which it does
 }
 
 // A Duration is written as in 72h.
@@ -66,6 +75,11 @@ func (p *Plan) Check() error {
 	}
 	if len(p.Title) > longestWords {
 		faults = append(faults, fmt.Errorf("title: is longer than %d bytes", longestWords))
+	}
+	for what, text := range map[string]string{"level": p.Support.Level, "contact": p.Support.Contact, "hours": p.Support.Hours, "response": p.Support.Response} {
+		if len(text) > longestWords {
+			faults = append(faults, fmt.Errorf("support.%s: is longer than %d bytes", what, longestWords))
+		}
 	}
 	for what, l := range map[string]Limits{"limits": p.Limits, "intervening": p.Intervening} {
 		if err := l.Check(); err != nil {

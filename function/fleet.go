@@ -1,0 +1,109 @@
+package function
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/erlmcp/function/internal/redisdb"
+)
+
+// An Instance is a process of the fleet, as it says of itself.
+type Instance struct {
+	Name     string    `json:"name"`
+	Function string    `json:"function"` // erlmcp or taiea
+	Version  string    `json:"version"`
+	Catalog  string    `json:"catalog,omitempty"` // version of it
+	Began    time.Time `json:"began"`
+	Seen     time.Time `json:"seen"` // when it said so; one that sleeps between calls says nothing
+	Ready    bool      `json:"ready"`
+	Scope    string    `json:"scope"` // where its limits hold
+	Degraded []string  `json:"degraded"`
+	Running  int64     `json:"running"` // requests
+	Slots    int64     `json:"slots"`   // of calls at a time that it holds, of all limits together
+	Used     int64     `json:"used"`    // of them
+	Tokens   int64     `json:"tokens"`  // of rates that it holds and has not used, of all limits together
+}
+
+const (
+	// sayEvery is how often an instance says how it is.
+	sayEvery = 2 * time.Second
+	// sayPatience is for saying it once.
+	sayPatience = 250 * time.Millisecond
+	// forgetInstance is how old what it said may become. An idle instance of a serverless platform gets no time to say anything.
+	forgetInstance = 20 * time.Minute
+)
+
+// report says how the instance is until the context ends, and then that it has gone.
+func (s *Server) report(ctx context.Context) {
+	if s.redis == nil {
+		return
+	}
+	tick := time.NewTicker(sayEvery)
+	defer tick.Stop()
+	for {
+		s.say()
+		select {
+		case <-ctx.Done():
+			gone, done := context.WithTimeout(context.Background(), sayPatience)
+			defer done()
+			s.redis.TakeDown(gone, redisdb.Instances, s.instance)
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Server) say() {
+	text, err := json.Marshal(s.self())
+	if err != nil {
+		return // can't be: it holds nothing that has no JSON
+	}
+	ctx, done := context.WithTimeout(context.Background(), sayPatience)
+	defer done()
+	s.redis.PutUp(ctx, redisdb.Instances, s.instance, text) // Redis away is the governor's to say
+}
+
+func (s *Server) self() Instance {
+	i := Instance{
+		Name: s.instance, Function: s.config.Target, Version: Version, Catalog: s.catalog, Began: s.begun.UTC(), Seen: time.Now().UTC(),
+		Ready: s.canServe(), Scope: s.scope(), Degraded: s.degraded(), Running: s.running.Load(),
+	}
+	if s.governor != nil {
+		stats := s.governor.Stats()
+		i.Slots, i.Used, i.Tokens = stats.Held, stats.Used, stats.Tokens
+	}
+	return i
+}
+
+// Instances lists the processes of the fleet by their names, and forgets those that have not been heard of for long.
+func (o *Operator) Instances(ctx context.Context) ([]Instance, error) {
+	if o.parts.redis == nil {
+		return nil, errors.New("instances say how they are in Redis: set REDIS_URL")
+	}
+	notes, err := o.parts.redis.Notes(ctx, redisdb.Instances)
+	if err != nil {
+		return nil, fmt.Errorf("what instances say of themselves: %w", err)
+	}
+	var out []Instance
+	var old []string
+	for name, text := range notes {
+		var i Instance
+		if err := json.Unmarshal(text, &i); err != nil || i.Name != name {
+			i = Instance{Name: name, Degraded: []string{"what it says of itself can't be read"}}
+		} else if time.Since(i.Seen) > forgetInstance {
+			old = append(old, name)
+			continue
+		}
+		out = append(out, i)
+	}
+	if len(old) > 0 {
+		err = o.parts.redis.TakeDown(ctx, redisdb.Instances, old...)
+	}
+	slices.SortFunc(out, func(x, y Instance) int { return cmp.Compare(x.Name, y.Name) })
+	return out, err
+}

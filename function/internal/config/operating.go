@@ -1,0 +1,58 @@
+package config
+
+import (
+	"net/mail"
+	"slices"
+	"strings"
+)
+
+// Operating are the settings of the control plane, and of what it shares with the data plane.
+type Operating struct {
+	Operators      map[string]string // OPERATORS: role by e-mail address in lower case
+	PushAccount    string            // PUBSUB_SERVICE_ACCOUNT
+	PushAudience   string            // PUBSUB_AUDIENCE
+	WebhookSecrets Secret            // WEBHOOK_SECRETS
+}
+
+var roles = []string{"viewer", "operator", "admin"}
+
+func (r *reader) operating(c *Config) {
+	o := &c.Operating
+	o.Operators = map[string]string{}
+	for _, item := range r.list("OPERATORS", "") {
+		role, who, _ := strings.Cut(item, "=")
+		address, err := mail.ParseAddress(who)
+		switch {
+		case !slices.Contains(roles, role) || err != nil || address.Address != who:
+			r.fault("OPERATORS", "%q is not ROLE=WHO, such as admin=alice@example.com, with a role of %s", item, strings.Join(roles, ", "))
+		case o.Operators[strings.ToLower(who)] != "":
+			r.fault("OPERATORS", "%s is named twice", who)
+		}
+		o.Operators[strings.ToLower(who)] = role
+	}
+	o.PushAccount = strings.ToLower(r.text("PUBSUB_SERVICE_ACCOUNT", ""))
+	own := ""
+	if c.Callers.PublicURL != "" {
+		own = c.Callers.PublicURL + "/v1/events/pubsub"
+	}
+	if o.PushAudience = r.text("PUBSUB_AUDIENCE", own); o.PushAudience == "" && o.PushAccount != "" {
+		r.fault("PUBSUB_AUDIENCE", "is not set, and PUBSUB_SERVICE_ACCOUNT needs it, or PUBLIC_URL")
+	}
+	o.WebhookSecrets = Secret(r.getenv("WEBHOOK_SECRETS"))
+}
+
+// agentTools are the names that TAIEA_TOOLS may have.
+var agentTools = []string{"entitlement.apply_event", "health.check", "receipts.verify_chain", "support.model"}
+
+func (r *reader) agentTools(c *Config) {
+	names := r.list("TAIEA_TOOLS", "health.check,receipts.verify_chain,support.model")
+	if len(names) == 1 && names[0] == "none" {
+		return
+	}
+	for _, name := range names {
+		if !slices.Contains(agentTools, name) {
+			r.fault("TAIEA_TOOLS", "%q is not one of %s, or none", name, strings.Join(agentTools, ", "))
+		}
+	}
+	c.AgentTools = names
+}

@@ -1,0 +1,188 @@
+package function
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/erlmcp/function/internal/admission"
+	"example.com/erlmcp/function/internal/fresh"
+	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/tenant"
+)
+
+// What versions of the store are announced as.
+const (
+	tenantsVersion = "tenants" // and plans
+	keysVersion    = "keys"
+)
+
+// entitled keeps fresh what an instance knows of tenants and of the store's API keys.
+type entitled struct {
+	store     tenant.Store
+	directory *fresh.Value[tenant.Directory]
+	keys      *fresh.Value[identity.Keys]
+	journal   *receipt.Journal // nil where nothing is recorded
+	logger    *slog.Logger
+
+	mu     sync.Mutex
+	noting map[string]bool // tenants whose state is being noted
+	done   sync.WaitGroup
+	closed bool
+}
+
+// openEntitled returns nil where there is no store.
+func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled {
+	if p.tenants == nil {
+		return nil
+	}
+	heard := func(name string) func(context.Context) int64 {
+		if g == nil {
+			return nil // ungoverned, the store is asked once a second
+		}
+		return func(ctx context.Context) int64 { return g.Heard(ctx, name) }
+	}
+	e := &entitled{store: p.tenants, logger: logger, noting: map[string]bool{}}
+	e.directory = fresh.New(fresh.Options[tenant.Directory]{
+		What: "what tenants are entitled to", Heard: heard(tenantsVersion), Logger: logger,
+		Read: func(ctx context.Context, before *tenant.Directory) (*tenant.Directory, int64, error) {
+			if before == nil {
+				before = tenant.NewDirectory()
+			}
+			changes, err := e.store.Changes(ctx, before.Version)
+			if err != nil {
+				return nil, 0, err
+			}
+			d := before.With(changes)
+			return d, d.Version, nil
+		},
+	})
+	e.keys = fresh.New(fresh.Options[identity.Keys]{
+		What: "the store's API keys", Heard: heard(keysVersion), Logger: logger,
+		Read: func(ctx context.Context, before *identity.Keys) (*identity.Keys, int64, error) {
+			changed, version, err := p.keys.KeyChanges(ctx, before.Version())
+			if err != nil {
+				return nil, 0, err
+			}
+			keys, faults := before.With(changed, version)
+			for _, err := range faults {
+				logger.Error("an API key of the store can't be used", "error", err)
+			}
+			return keys, version, nil
+		},
+	})
+	return e
+}
+
+// options are what admission is told.
+func (e *entitled) options(listed bool) *admission.Entitlements {
+	if e == nil {
+		return nil
+	}
+	return &admission.Entitlements{
+		Directory: func(ctx context.Context) *tenant.Directory { return e.directory.Get(ctx, time.Now()) },
+		Listed:    listed,
+		Note:      e.note,
+	}
+}
+
+// keysBeside returns the API keys of a file and of the store: nil where neither could be read yet.
+func (e *entitled) keysBeside(file func() *identity.Keys) func(context.Context) *identity.Keys {
+	if e == nil {
+		return func(context.Context) *identity.Keys { return file() }
+	}
+	var last atomic.Pointer[keySets]
+	return func(ctx context.Context) *identity.Keys {
+		in, stored := file(), e.keys.Get(ctx, time.Now())
+		if stored == nil {
+			if in.Len() == 0 {
+				return nil
+			}
+			return in
+		}
+		if k := last.Load(); k != nil && k.file == in && k.stored == stored {
+			return k.both
+		}
+		k := &keySets{file: in, stored: stored, both: identity.Merge(in, stored)}
+		last.Store(k)
+		return k.both
+	}
+}
+
+type keySets struct{ file, stored, both *identity.Keys }
+
+// record has transitions recorded.
+func (e *entitled) record(j *receipt.Journal) {
+	if e != nil {
+		e.journal = j
+	}
+}
+
+// notePatience is for recording one transition.
+const notePatience = 5 * time.Second
+
+// note records that the clock has changed what a tenant may, once in the fleet.
+func (e *entitled) note(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || e.noting[id] {
+		return
+	}
+	e.noting[id] = true
+	e.done.Go(func() {
+		defer func() {
+			e.mu.Lock()
+			delete(e.noting, id)
+			e.mu.Unlock()
+		}()
+		ctx, done := context.WithTimeout(context.Background(), notePatience)
+		defer done()
+		directory := e.directory.Known()
+		if directory == nil {
+			return
+		}
+		change, err := tenant.Note(ctx, e.store, id, directory.Plans, time.Now())
+		if err != nil {
+			e.logger.Error("the state of a tenant can't be noted", "tenant", id, "error", err)
+			return
+		}
+		if change.From == change.To {
+			return // another instance was first
+		}
+		e.logger.Info("the clock has changed the state of a tenant", "tenant", id, "from", change.From, "to", change.To, "why", change.Why)
+		if e.journal != nil {
+			e.journal.Append(receipt.Receipt{
+				ID: e.journal.NewID(), Kind: receipt.Entitled, Decision: receipt.Allow, Tenant: id, Reason: string(change.To), Detail: change.String(),
+			})
+		}
+	})
+}
+
+// degraded says what can't be read.
+func (e *entitled) degraded() (out []string) {
+	if e == nil {
+		return nil
+	}
+	for what, fault := range map[string]error{"tenants": e.directory.Fault(), "API keys": e.keys.Fault()} {
+		if fault != nil {
+			out = append(out, what+": the store can't be read; what was known stays in force")
+		}
+	}
+	return out
+}
+
+func (e *entitled) close() {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.done.Wait()
+	e.directory.Close()
+	e.keys.Close()
+}

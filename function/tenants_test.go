@@ -1,0 +1,329 @@
+package function
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/tenant"
+)
+
+// packedTools are of no pack, of one, and of another.
+func packedTools() []Tool {
+	say := func(context.Context, None) (string, error) { return "here", nil }
+	return []Tool{NewTool("plain", "For all.", say), NewTool("report", "Of a pack.", say, Pack("professional")), NewTool("forecast", "Of another.", say, Pack("science"))}
+}
+
+// packed serves them to callers with keys.
+func packed(t *testing.T, m *Memory, pairs ...string) (*Server, string) {
+	t.Helper()
+	s, err := New(t.Context(), WithMemory(m), WithTools(packedTools()...), WithLogger(slog.New(slog.DiscardHandler)),
+		WithGetenv(env(append([]string{"AUTHENTICATION", "keys", "TAIEA_TOOLS", "none"}, pairs...)...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(s)
+	t.Cleanup(func() { srv.Close(); s.Close() })
+	return s, srv.URL
+}
+
+// said has a source say something of a tenant, as the control plane does.
+func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions) error, e tenant.Event) {
+	t.Helper()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if err := e.Check(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	d := tenant.NewDirectory()
+	stored, err := m.store.ChangeTenant(t.Context(), e.Tenant, nil, func(x *tenant.Tenant) error {
+		x.Apply(&e)
+		x.Note(d.Plans, time.Now())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tell != nil {
+		if err := tell(t.Context(), governor.Versions{tenantsVersion: stored.Revision}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestSuspendedEverywhere suspends a tenant that four instances serve, and resumes it.
+func TestSuspendedEverywhere(t *testing.T) {
+	redis := miniredis.RunT(t)
+	memory := NewMemory()
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}}, identity.Key{Tenant: "other", Subject: "ci", Scopes: []string{"*"}})
+	var urls []string
+	var counters governor.Counters
+	for range 4 {
+		s, url := packed(t, memory, "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr())
+		urls, counters = append(urls, url), s.parts.counters
+	}
+	call := func(i, key int) (int, string, string) {
+		resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+keys[key]).send(t, urls[i])
+		return resp.StatusCode, body, resp.Header.Get("X-Request-Id")
+	}
+	// until calls at every instance until each answers so, and returns how long the slowest took.
+	until := func(status int) (slowest time.Duration, ids []string) {
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		begun := time.Now()
+		for i := range urls {
+			wg.Go(func() {
+				for {
+					got, body, id := call(i, 0)
+					took := time.Since(begun)
+					if got == status || took > 5*time.Second {
+						mu.Lock()
+						slowest, ids = max(slowest, took), append(ids, id)
+						mu.Unlock()
+						if got != status {
+							t.Errorf("instance %d still answers %d %s", i, got, body)
+						}
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		}
+		wg.Wait()
+		return slowest, ids
+	}
+	until(200) // unlisted, and served
+	for _, announced := range []bool{true, false} {
+		tell := counters.Announce
+		if !announced { // an announcement that is lost is made up for by the store
+			tell = nil
+		}
+		t.Run(fmt.Sprintf("announced %v", announced), func(t *testing.T) {
+			said(t, memory, tell, tenant.Event{ID: "1", Source: "marketplace", Type: tenant.Grant, Tenant: "acme", Plan: "enterprise"})
+			said(t, memory, tell, tenant.Event{ID: "2", Source: "marketplace", Type: tenant.Suspend, Tenant: "acme", Reason: "the bill is open"})
+			took, ids := until(403)
+			if took > 2*time.Second {
+				t.Errorf("suspended: the slowest took %v", took)
+			}
+			if _, body, _ := call(0, 0); !strings.Contains(body, "suspended by marketplace: the bill is open") || !strings.Contains(body, "2001") || !strings.Contains(body, "tenant:acme") {
+				t.Errorf("the refusal does not say why: %s", body)
+			}
+			if status, body, _ := call(1, 1); status != 200 {
+				t.Errorf("another tenant: %d %s", status, body)
+			}
+			time.Sleep(1200 * time.Millisecond) // and the refusals are stored
+			found := 0
+			for _, id := range ids {
+				for _, r := range find(t, memory.receipts, id) {
+					found++
+					if r.Kind != receipt.Refused || r.Tenant != "acme" || r.Limit != "tenant:acme state:refusing" || r.Reason != "not_entitled" {
+						t.Errorf("its receipt: %+v", r)
+					}
+				}
+			}
+			if found == 0 {
+				t.Error("no refusal has a receipt")
+			}
+			said(t, memory, tell, tenant.Event{ID: "3", Source: "marketplace", Type: tenant.Resume, Tenant: "acme"})
+			if took, _ := until(200); took > 2*time.Second {
+				t.Errorf("resumed: the slowest took %v", took)
+			}
+		})
+	}
+}
+
+func TestEntitlements(t *testing.T) {
+	memory := NewMemory()
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
+	ten := 10.0
+	cases := []struct {
+		name   string
+		events []tenant.Event
+		pairs  []string
+		tools  string // that are listed, or "" where lists are refused
+		status map[string]int
+		says   string // of the first that is refused
+	}{
+		{"unlisted", nil, nil, "forecast plain report", map[string]int{"plain": 200, "report": 200}, ""},
+		{"unlisted where they must be", nil, []string{"TENANTS", "listed"}, "", map[string]int{"plain": 403}, "the tenant acme is not known here"},
+		{"base", []tenant.Event{{Type: tenant.Grant, Plan: "base"}}, []string{"TENANTS", "listed"}, "plain", map[string]int{"plain": 200, "report": 403}, "report belongs to the pack professional, which the plan base of acme leaves out"},
+		{"professional", []tenant.Event{{Type: tenant.Grant, Plan: "professional"}}, nil, "plain report", map[string]int{"plain": 200, "report": 200, "forecast": 403}, "belongs to the pack science"},
+		{"professional and a pack", []tenant.Event{{Type: tenant.Grant, Plan: "professional", Packs: []string{"science"}}}, nil, "forecast plain report", map[string]int{"forecast": 200}, ""},
+		{"enterprise", []tenant.Event{{Type: tenant.Grant, Plan: "enterprise"}}, nil, "forecast plain report", map[string]int{"forecast": 200}, ""},
+		{"revoked", []tenant.Event{{Type: tenant.Grant, Plan: "base"}, {Type: tenant.Revoke, Reason: "the contract has ended"}}, nil, "", map[string]int{"plain": 403}, "revoked by shop: the contract has ended"},
+		{"nothing granted yet", []tenant.Event{{Type: tenant.Resume}}, nil, "", map[string]int{"plain": 403}, "nothing has been granted to it yet"},
+		{"expired", []tenant.Event{{Type: tenant.Grant, Plan: "base", Expires: time.Now().Add(-48 * time.Hour)}}, nil, "", map[string]int{"plain": 403}, "expired on"},
+		{"in grace", []tenant.Event{{Type: tenant.Grant, Plan: "base", Expires: time.Now().Add(-time.Hour)}}, nil, "plain", map[string]int{"plain": 200}, ""},
+		{"expires soon", []tenant.Event{{Type: tenant.Grant, Plan: "base", Expires: time.Now().Add(time.Hour)}}, nil, "plain", map[string]int{"plain": 200}, ""},
+		{"a plan that is gone", []tenant.Event{{Type: tenant.Grant, Plan: "gold"}}, nil, "", map[string]int{"plain": 403}, `there is no plan \"gold\"`},
+		{"limits of its own", []tenant.Event{{Type: tenant.Grant, Plan: "base", Limits: tenant.Limits{PerSecond: &ten}}}, nil, "plain", map[string]int{"plain": 200}, ""},
+	}
+	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			memory = NewMemory()
+			for n, e := range c.events {
+				e.ID, e.Source, e.Tenant, e.Time = fmt.Sprint(i, "-", n), "shop", "acme", time.Now().Add(time.Duration(n)*time.Millisecond)
+				said(t, memory, nil, e)
+			}
+			_, url := packed(t, memory, append([]string{"API_KEYS_FILE", file}, c.pairs...)...)
+			for _, m := range []func(method, name, params string) wire{modern, func(method, _, params string) wire { return legacy("2025-11-25", method, params) }} {
+				for tool, status := range c.status {
+					resp, body := m("tools/call", tool, `"name":"`+tool+`"`).with("Authorization", "Bearer "+keys[0]).send(t, url)
+					refusal := strings.Contains(body, `"code":2001`)
+					if refusal != (status == 403) || resp.StatusCode != status && resp.StatusCode != 200 {
+						t.Errorf("%s: %d %s", tool, resp.StatusCode, body)
+					}
+					if refusal && !strings.Contains(body, c.says) {
+						t.Errorf("%s: %s", tool, body)
+					}
+				}
+				_, body := m("tools/list", "", "").with("Authorization", "Bearer "+keys[0]).send(t, url)
+				var listed []string
+				for _, tool := range []string{"forecast", "plain", "report"} {
+					if strings.Contains(body, `"name":"`+tool+`"`) {
+						listed = append(listed, tool)
+					}
+				}
+				if strings.Join(listed, " ") != c.tools {
+					t.Errorf("the list has %v: %s", listed, body)
+				}
+			}
+		})
+	}
+}
+
+// TestPlansLimit holds a tenant to the rate of its plan, and to another as soon as that is granted.
+func TestPlansLimit(t *testing.T) {
+	redis := miniredis.RunT(t)
+	memory := NewMemory()
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
+	s, url := packed(t, memory, "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr())
+	one, two := 0.01, 2.0
+	burst := func() (served int, last string) {
+		for range 6 {
+			resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+keys[0]).send(t, url)
+			if resp.StatusCode == 200 {
+				served++
+			} else {
+				last = body
+			}
+		}
+		return served, last
+	}
+	said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "1", Source: "shop", Type: tenant.Grant, Tenant: "acme", Plan: "base", Limits: tenant.Limits{PerSecond: &one, Burst: &two}})
+	time.Sleep(2 * time.Second)
+	if served, last := burst(); served != 2 || !strings.Contains(last, `"reason":"rate"`) || !strings.Contains(last, `"scope":"tenant:acme"`) {
+		t.Errorf("under its own rate %d of 6 are served: %s", served, last)
+	}
+	said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "2", Source: "shop", Type: tenant.Grant, Tenant: "acme", Plan: "enterprise"})
+	time.Sleep(2 * time.Second)
+	if served, last := burst(); served != 6 {
+		t.Errorf("in another plan %d of 6 are served: %s", served, last)
+	}
+}
+
+// TestClockChangesAState lets a grant run out while it is used: each transition is recorded once, by whichever instance saw it.
+func TestClockChangesAState(t *testing.T) {
+	redis := miniredis.RunT(t)
+	memory := NewMemory()
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
+	if _, err := memory.store.ChangePlan(t.Context(), "short", func(p *tenant.Plan) error {
+		p.Notice, p.Grace = tenant.Duration(500*time.Millisecond), tenant.Duration(500*time.Millisecond)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	plans := tenant.NewDirectory().Plans
+	plans["short"] = &tenant.Plan{Name: "short", Notice: tenant.Duration(500 * time.Millisecond), Grace: tenant.Duration(500 * time.Millisecond)}
+	ends := time.Now().Add(1500 * time.Millisecond)
+	if _, err := memory.store.ChangeTenant(t.Context(), "acme", nil, func(x *tenant.Tenant) error {
+		x.Apply(&tenant.Event{ID: "1", Source: "shop", Type: tenant.Grant, Tenant: "acme", Time: time.Now(), Plan: "short", Expires: ends})
+		x.Note(plans, time.Now())
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	var urls []string
+	var servers []*Server
+	for range 3 {
+		s, url := packed(t, memory, "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr())
+		urls, servers = append(urls, url), append(servers, s)
+	}
+	for i := 0; time.Since(ends) < time.Second; i++ {
+		before := time.Now()
+		resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+keys[0]).send(t, urls[i%3])
+		grace := ends.Add(500 * time.Millisecond)
+		if before.After(grace) && resp.StatusCode != 403 || time.Now().Before(grace) && resp.StatusCode != 200 {
+			t.Fatalf("%v before its grace ends: %d %s", time.Until(grace), resp.StatusCode, body)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	for _, s := range servers {
+		s.Close()
+	}
+	var transitions []string
+	for r, err := range receipt.Select(t.Context(), memory.receipts, "acme", begun.Add(-time.Minute), time.Now().Add(time.Minute)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Kind == receipt.Entitled {
+			state, _, _ := strings.Cut(r.Detail, ":")
+			transitions = append(transitions, state)
+		}
+	}
+	if want := "stable → warning, warning → intervening, intervening → refusing"; strings.Join(transitions, ", ") != want {
+		t.Errorf("recorded: %v", transitions)
+	}
+}
+
+// TestKeysOfTheStore makes and revokes API keys while two instances run.
+func TestKeysOfTheStore(t *testing.T) {
+	redis := miniredis.RunT(t)
+	memory := NewMemory()
+	file, _ := keyFile(t) // without a key
+	var urls []string
+	for range 2 {
+		_, url := packed(t, memory, "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr())
+		urls = append(urls, url)
+	}
+	call := func(i int, key string) int {
+		resp, _ := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+key).send(t, urls[i])
+		return resp.StatusCode
+	}
+	until := func(key string, status int) {
+		t.Helper()
+		for i := range urls {
+			begun := time.Now()
+			for call(i, key) != status {
+				if time.Since(begun) > 2*time.Second {
+					t.Fatalf("instance %d does not answer %d within 2 s", i, status)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		}
+	}
+	text, key := NewKey(Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}, Created: time.Now()})
+	if call(0, text) != 401 {
+		t.Fatal("a key that no one has made is good")
+	}
+	if _, err := memory.store.AddKey(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	until(text, 200)
+	if _, err := memory.store.ChangeKey(t.Context(), key.ID, func(k *Key) error { k.Revoked = time.Now(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	until(text, 401)
+}
