@@ -79,7 +79,7 @@ func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts,
 		}
 		p.orders, p.quotas = store, store
 		p.receipts = store.Receipts(time.Duration(cfg.ReceiptDays) * 24 * time.Hour)
-		p.tenants, p.keys, p.versions = store, store, store
+		// TMP p.tenants, p.keys, p.versions = store, store, store
 	case cfg.Alone || memory != nil:
 		if memory == nil {
 			memory = NewMemory()

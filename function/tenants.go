@@ -17,7 +17,7 @@ import (
 
 // What versions of the store are announced as.
 const (
-	tenantsVersion = "tenants" // and plans
+	tenantsVersion = tenant.VersionName
 	keysVersion    = "keys"
 )
 
@@ -145,7 +145,7 @@ func (e *entitled) note(id string) {
 		if directory == nil {
 			return
 		}
-		change, err := tenant.Note(ctx, e.store, id, directory.Plans, time.Now())
+		change, err := tenant.NoteIn(ctx, e.store, id, directory.Plans, time.Now())
 		if err != nil {
 			e.logger.Error("the state of a tenant can't be noted", "tenant", id, "error", err)
 			return

@@ -25,9 +25,10 @@ type Book struct {
 type account struct {
 	key      string
 	kind     Kind
-	barred   int64 // until then asking is in vain, or was asked so lately that it can wait
-	wait     int64 // what callers were told, of slots
-	lots     []lot // of tokens, the first to end first
+	limit    *Limit // that was asked about last
+	barred   int64  // until then asking is in vain, or was asked so lately that it can wait
+	wait     int64  // what callers were told, of slots
+	lots     []lot  // of tokens, the first to end first
 	taken    demand
 	held     int64 // slots
 	used     int64
@@ -107,6 +108,11 @@ func (b *Book) account(kind Kind, l *Limit) *account {
 	if a == nil {
 		a = &account{key: key, kind: kind}
 		b.accounts[key] = a
+	}
+	if before := a.limit; before != l {
+		if a.limit = l; before != nil && (before.PerSecond != l.PerSecond || before.Burst != l.Burst || before.Concurrency != l.Concurrency) {
+			a.barred = 0 // what barred it was another limit
+		}
 	}
 	return a
 }

@@ -64,7 +64,10 @@ func (k *Key) State(now time.Time) string {
 }
 
 // Keys are the API keys of a file.
-type Keys struct{ byID map[string]*apiKey }
+type Keys struct {
+	byID    map[string]*apiKey
+	version int64
+}
 
 type apiKey struct {
 	Key

@@ -82,8 +82,8 @@ type Board string
 
 // The boards.
 const (
-	Heads     Board = "heads"     // how far chains of receipts have come, by chain
-	Instances Board = "instances" // how instances are, by instance
+	Heads     Board = "heads" // how far chains of receipts have come, by chain
+	Instances Board = "fleet" // how instances are, by instance
 )
 
 // PutUp puts up a note in place of the one before.

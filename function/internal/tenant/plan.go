@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,13 @@ type Support struct {
 	Contact  string `json:"contact"`            // an address or a URL
 	Hours    string `json:"hours,omitempty"`    // in which it answers
 	Response string `json:"response,omitempty"` // within which it does
+}
+
+// Clone returns a copy that shares nothing with the plan.
+func (p *Plan) Clone() *Plan {
+	c := *p
+	c.Packs, c.Limits, c.Intervening = slices.Clone(p.Packs), p.Limits.clone(), p.Intervening.clone()
+	return &c
 }
 
 // A Duration is written as in 72h.
@@ -60,7 +68,7 @@ var (
 	source = name
 )
 
-// most are bounds of what a plan, a grant and a time span may hold.
+// Bounds of what a plan and an event may hold.
 const (
 	mostPacks    = 100
 	longest      = 10 * 365 * 24 * time.Hour
@@ -81,15 +89,17 @@ func (p *Plan) Check() error {
 			faults = append(faults, fmt.Errorf("support.%s: is longer than %d bytes", what, longestWords))
 		}
 	}
-	for what, l := range map[string]Limits{"limits": p.Limits, "intervening": p.Intervening} {
-		if err := l.Check(); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", what, err))
-		}
+	if err := p.Limits.Check(); err != nil {
+		faults = append(faults, fmt.Errorf("limits: %w", err))
 	}
-	for what, d := range map[string]Duration{"notice": p.Notice, "grace": p.Grace} {
-		if d < 0 || time.Duration(d) > longest {
-			faults = append(faults, fmt.Errorf("%s: is not from 0 to %v", what, longest))
-		}
+	if err := p.Intervening.Check(); err != nil {
+		faults = append(faults, fmt.Errorf("intervening: %w", err))
+	}
+	if p.Notice < 0 || time.Duration(p.Notice) > longest {
+		faults = append(faults, fmt.Errorf("notice: is not from 0 to %v", longest))
+	}
+	if p.Grace < 0 || time.Duration(p.Grace) > longest {
+		faults = append(faults, fmt.Errorf("grace: is not from 0 to %v", longest))
 	}
 	return errors.Join(faults...)
 }
