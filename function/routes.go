@@ -59,7 +59,7 @@ func (s *Server) canServe() bool { return !s.draining.Load() && s.gate.Ready() }
 
 // degraded lists what does not work as it should.
 func (s *Server) degraded() []string {
-	return slices.Concat([]string{}, s.gate.Degraded(), s.callers.degraded(), s.entitled.degraded(), s.recorder.degraded())
+	return append([]string{}, slices.Concat(s.gate.Degraded(), s.callers.degraded(), s.entitled.degraded(), s.recorder.degraded())...)
 }
 
 // startPatience is how long an instance waits for Redis before it serves without. Direct VPC egress may take a minute to
