@@ -11,20 +11,35 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/tenant"
 )
 
-// A Store implements [governor.Store].
+// A Store implements [governor.Store], [governor.VersionStore], [tenant.Store] and [identity.KeyStore].
 type Store struct {
-	mu     sync.Mutex
-	epoch  int64
-	orders governor.Orders
-	used   map[quota]int64
+	now func() time.Time
+
+	mu      sync.Mutex
+	epoch   int64
+	orders  governor.Orders
+	used    map[quota]int64
+	tenants *table[tenant.Tenant]
+	plans   *table[tenant.Plan]
+	keys    *table[identity.StoredKey]
+	events  events
 }
 
 type quota struct{ key, day string }
 
 // New returns an empty store.
-func New() *Store { return &Store{used: map[quota]int64{}} }
+func New() *Store {
+	s := &Store{now: time.Now, used: map[quota]int64{}, events: events{seen: map[string]*event{}}}
+	entitlements, keys := new(int64), new(int64)
+	s.tenants = newTable(entitlements, (*tenant.Tenant).Clone, func(t *tenant.Tenant) *int64 { return &t.Revision })
+	s.plans = newTable(entitlements, (*tenant.Plan).Clone, func(p *tenant.Plan) *int64 { return &p.Revision })
+	s.keys = newTable(keys, (*identity.StoredKey).Clone, func(k *identity.StoredKey) *int64 { return &k.Revision })
+	return s
+}
 
 // Next implements [governor.Epochs].
 func (s *Store) Next(context.Context) (epoch int64, first bool, err error) {
@@ -49,7 +64,7 @@ func (s *Store) Change(_ context.Context, change func(*governor.Orders) error) (
 	if err := change(&o); err != nil {
 		return governor.Orders{}, err
 	}
-	o.Version = governor.NextVersion(s.orders.Version, time.Now())
+	o.Version = governor.NextVersion(s.orders.Version, s.now())
 	s.orders = o
 	return clone(o), nil
 }

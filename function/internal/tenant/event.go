@@ -3,9 +3,12 @@ package tenant
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -40,7 +43,32 @@ const (
 // mostAhead is how far the clock of a source may be ahead.
 const mostAhead = 5 * time.Minute
 
-// ParseEvent decodes one. Its error lists every fault.
+// Times beyond these are mistakes, and RFC 3339 can't write all of them in UTC.
+var (
+	earliest = time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)
+	latest   = time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// Key names the event in a store: its source and its id, hashed.
+func (e *Event) Key() string { return hash(e.Source, e.ID) }
+
+// Digest is the hash of what the event says. Times are compared in UTC.
+func (e *Event) Digest() (string, error) {
+	c := *e
+	c.Time, c.Expires = e.Time.UTC(), e.Expires.UTC()
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	return hash(string(text)), nil
+}
+
+func hash(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
+// ParseEvent decodes one. What it says is checked by [Event.Check].
 func ParseEvent(text []byte) (*Event, error) {
 	e := &Event{}
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -48,7 +76,7 @@ func ParseEvent(text []byte) (*Event, error) {
 	if err := d.Decode(e); err != nil {
 		return nil, fmt.Errorf("not an event: %w", err)
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("not an event: there is more after it")
 	}
 	return e, nil
@@ -73,6 +101,8 @@ func (e *Event) Check(now time.Time) error {
 	switch {
 	case e.Time.IsZero():
 		fault("time: is missing")
+	case e.Time.Before(earliest):
+		fault("time: %s is before %d", e.Time.UTC().Format(time.RFC3339), earliest.Year())
 	case e.Time.After(now.Add(mostAhead)):
 		fault("time: %s is ahead of the clock here by more than %v", e.Time.Format(time.RFC3339), mostAhead)
 	}
@@ -80,8 +110,14 @@ func (e *Event) Check(now time.Time) error {
 		fault("reason: is longer than %d bytes", longestWords)
 	}
 	if e.Type == Grant {
-		if e.Plan == "" {
+		switch {
+		case e.Plan == "":
 			fault("plan: is missing in a grant")
+		case !name.MatchString(e.Plan):
+			fault("plan: %.140q is not one of small letters, digits, dots, dashes and underscores, at most 64", e.Plan)
+		}
+		if !e.Expires.IsZero() && (e.Expires.Before(earliest) || !e.Expires.Before(latest)) {
+			fault("expires: %v is not from %d to %d", e.Expires.UTC(), earliest.Year(), latest.Year()-1)
 		}
 		if err := e.Limits.Check(); err != nil {
 			fault("limits: %w", err)
@@ -109,35 +145,73 @@ type Effect string
 // The effects.
 const (
 	Applied Effect = "applied" // it is the latest of its source
-	Late    Effect = "late"    // its source has said something later already: nothing changes
+	Late    Effect = "late"    // its source has said as much already, or something later or stricter: nothing changes
 )
 
-// Apply takes the event into account. Of two that a source made at the same time the stricter one holds.
+// Apply takes the event into account. Events of a source may come in any order and more than once: what they lead to is the same.
 func (t *Tenant) Apply(e *Event) Effect {
 	s := t.Sources[e.Source]
-	mark, on := &s.Granted, e.Type == Grant
-	strict := e.Type == Revoke
-	if e.Type == Suspend || e.Type == Resume {
-		mark, on = &s.Suspended, e.Type == Suspend
-		strict = on
-	}
-	if order := e.Time.Compare(mark.At); order < 0 || order == 0 && !strict {
-		return Late
-	}
-	*mark = Mark{On: on, At: e.Time}
+	next := s
+	mark := Mark{On: e.Type == Grant || e.Type == Suspend, At: e.Time.UTC()}
+	var order int
 	switch e.Type {
-	case Grant:
-		s.Plan, s.Packs, s.Limits, s.Expires, s.Reason = e.Plan, slices.Clone(e.Packs), e.Limits, e.Expires, ""
-	case Revoke:
-		s.Reason = e.Reason
+	case Grant, Revoke:
+		next.Granted, next.Plan, next.Packs, next.Limits, next.Expires, next.Reason = mark, "", nil, Limits{}, time.Time{}, ""
+		if e.Type == Grant {
+			next.Plan, next.Packs, next.Limits, next.Expires = e.Plan, slices.Clone(e.Packs), e.Limits.clone(), e.Expires.UTC()
+		} else {
+			next.Reason = e.Reason
+		}
+		order = cmp.Or(mark.At.Compare(s.Granted.At), stricter(!mark.On, !s.Granted.On), next.against(&s))
 	default:
-		s.Suspense = e.Reason
+		next.Suspended, next.Suspense = mark, ""
+		if e.Type == Suspend {
+			next.Suspense = e.Reason
+		}
+		order = cmp.Or(mark.At.Compare(s.Suspended.At), stricter(mark.On, s.Suspended.On), cmp.Compare(next.Suspense, s.Suspense))
+	}
+	if order <= 0 {
+		return Late
 	}
 	if t.Sources == nil {
 		t.Sources = map[string]Source{}
 	}
-	t.Sources[e.Source] = s
+	t.Sources[e.Source] = next
 	return Applied
+}
+
+func stricter(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// against decides between two grants, or two revocations, that a source made at the same time: that of the earlier expiry is the
+// stricter one. Where neither is, any rule does that is the same in whatever order they come.
+func (s *Source) against(other *Source) int {
+	if !s.Expires.Equal(other.Expires) {
+		switch {
+		case s.Expires.IsZero():
+			return -1
+		case other.Expires.IsZero():
+			return 1
+		}
+		return other.Expires.Compare(s.Expires)
+	}
+	return cmp.Or(cmp.Compare(s.Reason, other.Reason), cmp.Compare(s.content(), other.content()))
+}
+
+func (s *Source) content() string {
+	text, _ := json.Marshal(struct {
+		Plan   string
+		Packs  []string
+		Limits Limits
+	}{s.Plan, append([]string{}, s.Packs...), s.Limits})
+	return string(text)
 }
 
 // Note brings the noted state up to date, and returns the transition that is to be recorded: from and to are the same where

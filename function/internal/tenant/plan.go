@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,13 @@ type Plan struct {
 	Intervening Limits   `json:"intervening,omitzero"` // in place of these, in the grace
 	Notice      Duration `json:"notice,omitzero"`      // for which a tenant is warned before it expires
 	Grace       Duration `json:"grace,omitzero"`       // for which it is served after that
+}
+
+// Clone returns a copy that shares nothing with the plan.
+func (p *Plan) Clone() *Plan {
+	c := *p
+	c.Packs, c.Limits, c.Intervening = slices.Clone(p.Packs), p.Limits.clone(), p.Intervening.clone()
+	return &c
 }
 
 // A Duration is written as in 72h.
@@ -51,7 +59,7 @@ var (
 	source = name
 )
 
-// most are bounds of what a plan, a grant and a time span may hold.
+// Bounds of what a plan and an event may hold.
 const (
 	mostPacks    = 100
 	longest      = 10 * 365 * 24 * time.Hour
@@ -67,15 +75,17 @@ func (p *Plan) Check() error {
 	if len(p.Title) > longestWords {
 		faults = append(faults, fmt.Errorf("title: is longer than %d bytes", longestWords))
 	}
-	for what, l := range map[string]Limits{"limits": p.Limits, "intervening": p.Intervening} {
-		if err := l.Check(); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", what, err))
-		}
+	if err := p.Limits.Check(); err != nil {
+		faults = append(faults, fmt.Errorf("limits: %w", err))
 	}
-	for what, d := range map[string]Duration{"notice": p.Notice, "grace": p.Grace} {
-		if d < 0 || time.Duration(d) > longest {
-			faults = append(faults, fmt.Errorf("%s: is not from 0 to %v", what, longest))
-		}
+	if err := p.Intervening.Check(); err != nil {
+		faults = append(faults, fmt.Errorf("intervening: %w", err))
+	}
+	if p.Notice < 0 || time.Duration(p.Notice) > longest {
+		faults = append(faults, fmt.Errorf("notice: is not from 0 to %v", longest))
+	}
+	if p.Grace < 0 || time.Duration(p.Grace) > longest {
+		faults = append(faults, fmt.Errorf("grace: is not from 0 to %v", longest))
 	}
 	return errors.Join(faults...)
 }

@@ -35,6 +35,17 @@ type Source struct {
 	Suspense  string    `json:"suspense,omitempty"` // reason of the suspension
 }
 
+// Clone returns a copy that shares nothing with the tenant.
+func (t *Tenant) Clone() *Tenant {
+	c := *t
+	c.Sources = maps.Clone(t.Sources)
+	for name, s := range c.Sources {
+		s.Packs, s.Limits = slices.Clone(s.Packs), s.Limits.clone()
+		c.Sources[name] = s
+	}
+	return &c
+}
+
 // A Mark is a yes or no that was said at a time. The zero Mark was never said.
 type Mark struct {
 	On bool      `json:"on"`
@@ -53,12 +64,27 @@ type Limits struct {
 	Shadow      *bool    `json:"shadow,omitempty"`
 }
 
-// Over returns the limits with what is set in l in place.
+// Over returns the limits with what is set in l in place. A new rate has its default burst unless one is given with it.
 func (l Limits) Over(below Limits) Limits {
+	if l.PerSecond != nil {
+		below.Burst = nil
+	}
 	return Limits{
 		PerSecond: cmp.Or(l.PerSecond, below.PerSecond), Burst: cmp.Or(l.Burst, below.Burst),
 		Concurrency: cmp.Or(l.Concurrency, below.Concurrency), PerDay: cmp.Or(l.PerDay, below.PerDay), Shadow: cmp.Or(l.Shadow, below.Shadow),
 	}
+}
+
+func (l Limits) clone() Limits {
+	return Limits{clone(l.PerSecond), clone(l.Burst), clone(l.Concurrency), clone(l.PerDay), clone(l.Shadow)}
+}
+
+func clone[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
 }
 
 // Override is the limits as an order of the governor on a scope.
@@ -121,7 +147,7 @@ func NewDirectory() *Directory {
 	return d
 }
 
-// Changes are what a store has changed since a revision.
+// Changes are what has changed in a store since a revision.
 type Changes struct {
 	Version int64 // the greatest revision in the store
 	Tenants []*Tenant
