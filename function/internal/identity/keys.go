@@ -50,6 +50,17 @@ func NewKey(k Key) (text string, _ Key) {
 	return text, k
 }
 
+// Check returns what is wrong with whom the key is for and what it is granted, each fault on a line.
+func (k *Key) Check() error {
+	faults := []error{checkTenant(k.Tenant), checkSubject(k.Subject)}
+	for _, s := range k.Scopes {
+		if !validScope(s) {
+			faults = append(faults, fmt.Errorf("the scope %q is not one word", s))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // State says in a word whether the key is good at the time: valid, revoked, expired or not valid yet.
 func (k *Key) State(now time.Time) string {
 	switch {
@@ -116,16 +127,11 @@ func (f *KeyFile) index() (*Keys, error) {
 		if keys.byID[k.ID] != nil {
 			fault("there is another key of this id")
 		}
-		if err := errors.Join(checkTenant(k.Tenant), checkSubject(k.Subject)); err != nil {
+		if err := k.Check(); err != nil {
 			fault("%w", err)
 		}
 		if n, err := hex.Decode(e.sum[:], []byte(strings.TrimPrefix(k.Hash, "sha256:"))); len(k.Hash) != 7+2*len(e.sum) || err != nil || n != len(e.sum) {
 			fault("the hash must be sha256: and 64 hexadecimal digits, not a key in the clear; make it with erlmcp keys add")
-		}
-		for _, s := range k.Scopes {
-			if !validScope(s) {
-				fault("the scope %q is not one word", s)
-			}
 		}
 		e.principal = newPrincipal(Principal{Tenant: k.Tenant, Subject: k.Subject, Issuer: APIKeys, Method: APIKeys, Scopes: k.Scopes})
 		keys.byID[k.ID] = e

@@ -1,0 +1,179 @@
+// Package control is the control plane: tenants, plans, limits, kill switches, API keys, receipts and the state of the fleet, over
+// HTTP in JSON. One table says which role each route needs. A change is recorded before it is made, and what came of it before
+// it is answered; a denial is recorded too.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/tenant"
+)
+
+// A Role is what an operator may do; each may what the one before it may.
+type Role int
+
+// The roles.
+const (
+	None     Role = iota
+	Viewer        // reads
+	Operator      // changes limits, kill switches, and suspends and resumes tenants
+	Admin         // grants, revokes, edits plans and makes keys
+)
+
+func (r Role) String() string { return [...]string{"none", "viewer", "operator", "admin"}[r] }
+
+// Options configure a [Plane]. What is not said to be optional must be there.
+type Options struct {
+	Operators  *identity.Authenticator // of this service alone
+	Role       func(*identity.Principal) Role
+	RequestID  func(*http.Request) string     // of the receipts too
+	Push       *identity.Authenticator        // of Pub/Sub's push deliveries; nil: they are not taken
+	PushCaller func(*identity.Principal) bool // whether it is the account that pushes
+	Secrets    []WebhookSecret                // none: webhooks are not taken
+
+	Tenants tenant.Store
+	Keys    identity.KeyStore
+	Orders  Orders
+	Records Records // nil: receipts can't be read
+	Fleet   Fleet   // nil: the fleet is not known
+	Journal Journal
+	Replays Replays
+	// Seal and Open protect answers that are kept to be given again: the text of a new API key is in one.
+	Seal func(plaintext []byte) []byte
+	Open func(sealed []byte) ([]byte, error)
+
+	// Announce tells instances that they should read the store: of tenants (and plans), or keys. Without it they follow in 2 s.
+	Announce func(ctx context.Context, what string, version int64) error
+	Writes   Limiter // of changes; nil: no limit
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Orders are read and changed through this.
+type Orders interface {
+	Orders(context.Context) (governor.Orders, error)
+	// Change changes the orders. With [ErrNotTold] they are changed nevertheless; [Busy] says when to try again.
+	Change(context.Context, func(*governor.Orders) error) (governor.Orders, error)
+	// Limits lists the limits in force, and how many instances there are: -1 is unknown. An error that comes with limits says
+	// what is missing in them.
+	Limits(context.Context) (limits []LimitInUse, instances int, err error)
+}
+
+// A LimitInUse is a limit in force and what is used of it. -1 is unknown.
+type LimitInUse struct {
+	governor.Limit
+	Slots int64 // calls at a time that instances hold
+	Today int64 // calls of today that instances have drawn
+}
+
+// ErrNotTold is that orders are in force, and will reach instances only as they read the store, within a second or two.
+var ErrNotTold = errors.New("the order is recorded, and Redis could not be told of it: instances follow as they read the store")
+
+// Busy is that there were too many changes.
+type Busy struct{ Wait time.Duration }
+
+func (b *Busy) Error() string { return fmt.Sprintf("too many changes: wait %v", b.Wait) }
+
+// Records are the receipts of the fleet.
+type Records interface {
+	Find(ctx context.Context, id string) ([]receipt.Receipt, *receipt.Report, error)
+	Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
+	Verify(ctx context.Context, tenant string, from, to time.Time) (*receipt.Report, error)
+	Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error)
+}
+
+// A Journal takes receipts. [receipt.Journal] is one.
+type Journal interface {
+	Append(receipt.Receipt)                        // never waits
+	Commit(context.Context, receipt.Receipt) error // waits until it is stored
+}
+
+// A Limiter guards what is slow.
+type Limiter interface {
+	// Allow returns 0, or for how long it is in vain to ask again. With an error it is not known, and what was asked for proceeds.
+	Allow(ctx context.Context, key string) (wait time.Duration, err error)
+}
+
+// What is announced.
+const (
+	AnnounceTenants = "tenants"
+	AnnounceKeys    = "keys"
+)
+
+// A Plane serves the control plane.
+type Plane struct {
+	opts   Options
+	mux    *http.ServeMux
+	events *Entitlements
+	ledger ledger
+	heavy  chan struct{} // holds one for each export and verification that runs
+}
+
+// mostHeavy is how many exports and verifications run at a time.
+const mostHeavy = 2
+
+// New returns the control plane. Its error lists everything that is missing.
+func New(o Options) (*Plane, error) {
+	var faults []error
+	need := func(there bool, name string) {
+		if !there {
+			faults = append(faults, fmt.Errorf("control: Options.%s is missing", name))
+		}
+	}
+	need(o.Operators != nil, "Operators")
+	need(o.Role != nil, "Role")
+	need(o.RequestID != nil, "RequestID")
+	need(o.Push == nil || o.PushCaller != nil, "PushCaller")
+	need(o.Tenants != nil, "Tenants")
+	need(o.Keys != nil, "Keys")
+	need(o.Orders != nil, "Orders")
+	need(o.Journal != nil, "Journal")
+	need(o.Replays != nil, "Replays")
+	need(o.Seal != nil && o.Open != nil, "Seal or Open")
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Plane{opts: o, mux: http.NewServeMux(), heavy: make(chan struct{}, mostHeavy)}
+	p.events = NewEntitlements(EntitlementOptions{
+		Tenants: o.Tenants, Journal: o.Journal, Secrets: o.Secrets, Announce: o.Announce, Now: o.Now, Logger: o.Logger,
+	})
+	p.ledger = p.events.ledger
+	p.handle()
+	return p, nil
+}
+
+// Entitlements are those that the plane's endpoints apply events to.
+func (p *Plane) Entitlements() *Entitlements { return p.events }
+
+// announcePatience is for one announcement: instances follow without it.
+const announcePatience = time.Second
+
+// announce returns what instances could not be told of, as a warning.
+func announce(ctx context.Context, o *EntitlementOptions, what string, version int64) []string {
+	if o.Announce == nil {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), announcePatience)
+	defer stop()
+	if err := o.Announce(ctx, what, version); err != nil {
+		o.Logger.WarnContext(ctx, "instances could not be told of a change", "what", what, "version", version, "error", err)
+		return []string{"instances could not be told at once: they follow as they read the store, within 2 s"}
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/tenant"
+)
+
+// EntitlementOptions configure [Entitlements]. Tenants and Journal must be there.
+type EntitlementOptions struct {
+	Tenants  tenant.Store
+	Journal  Journal
+	Secrets  []WebhookSecret // by which events are signed
+	Announce func(ctx context.Context, what string, version int64) error
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Entitlements apply what sources say of tenants, and record it.
+type Entitlements struct {
+	opts   EntitlementOptions
+	ledger ledger
+}
+
+// NewEntitlements returns them.
+func NewEntitlements(o EntitlementOptions) *Entitlements {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Entitlements{o, ledger{o.Journal, o.Logger}}
+}
+
+// A Delivery is how an event came.
+type Delivery struct {
+	RequestID string // of the receipts
+	By        string // the name of who brought it: of a principal, or webhook/ and the source that signed it
+	Method    string // for the receipts, such as "POST /v1/events/webhook" or tools/call
+	Tool      string
+}
+
+// An Outcome is what came of an event.
+type Outcome struct {
+	Effect   Effect         `json:"effect"`
+	Tenant   *tenant.Tenant `json:"-"` // as it is now; nil where the event was seen before
+	From     tenant.State   `json:"from,omitempty"`
+	To       tenant.State   `json:"to,omitempty"`
+	Why      string         `json:"why,omitempty"`
+	Receipt  string         `json:"receipt"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+// An Effect is what became of an event: what [tenant.Tenant.Apply] says, or that it was there before.
+type Effect string
+
+// The effects.
+const (
+	Applied Effect = Effect(tenant.Applied)
+	Late    Effect = Effect(tenant.Late)
+	Seen    Effect = "seen"
+)
+
+// Apply applies an event that is known to be of its source. Its error is a [Problem]: of a status below 500 the event will never
+// be applied as it is, and with 503 it may be later.
+func (e *Entitlements) Apply(ctx context.Context, event *tenant.Event, d Delivery) (*Outcome, error) {
+	now := e.opts.Now()
+	draft := receipt.Receipt{ID: d.RequestID, Kind: receipt.Entitled, Tenant: event.Tenant, Principal: fingerprint(d.By), Method: d.Method, Tool: d.Tool}
+	told := func(more map[string]any) string { return detail(map[string]any{"event": event}, more) }
+	refuse := func(fault *Problem) (*Outcome, error) {
+		draft.Kind, draft.Decision, draft.Reason, draft.Limit = receipt.Refused, receipt.Refuse, fault.reason(), "source:"+event.Source
+		draft.Detail = told(map[string]any{"error": fault.Error()})
+		if tenant.CheckID(event.Tenant) != nil {
+			draft.Tenant = ""
+		}
+		e.opts.Journal.Append(draft)
+		return nil, fault
+	}
+	faults := faultsOf(event.Check(now))
+	if event.Source == tenant.Operator {
+		faults = append(faults, "source: operator is not for events: operators use the control plane")
+	}
+	if err := invalid(faults); err != nil {
+		return refuse(err.(*Problem))
+	}
+	plans, err := plans(ctx, e.opts.Tenants)
+	if err != nil {
+		return refuse(unavailable(err, "the plans can't be read"))
+	}
+	if event.Type == tenant.Grant && plans[event.Plan] == nil {
+		return refuse(problem(http.StatusUnprocessableEntity, "no_plan", "%v: %q; an event of this id can be sent again once there is", tenant.ErrNoPlan, event.Plan))
+	}
+	out := &Outcome{Receipt: d.RequestID}
+	out.Warnings, err = e.ledger.change(ctx, draft, told, func(ctx context.Context, draft *receipt.Receipt) (map[string]any, error) {
+		after, err := e.opts.Tenants.ChangeTenant(ctx, event.Tenant, event, func(t *tenant.Tenant) error {
+			out.Effect = Effect(t.Apply(event))
+			out.From, out.To, out.Why = t.Note(plans, now)
+			return nil
+		})
+		switch {
+		case errors.Is(err, tenant.ErrSeen):
+			*out = Outcome{Effect: Seen, Receipt: d.RequestID}
+		case err != nil:
+			return nil, err
+		}
+		out.Tenant = after
+		if out.Effect != Applied {
+			draft.Kind, draft.Reason = receipt.Completed, string(out.Effect)
+		}
+		return transition(after, out.From, out.To, out.Why, map[string]any{"effect": out.Effect}), nil
+	})
+	if err != nil {
+		return nil, asProblem(err)
+	}
+	if out.Effect == Applied {
+		out.Warnings = append(out.Warnings, announce(ctx, &e.opts, AnnounceTenants, out.Tenant.Revision)...)
+	}
+	return out, nil
+}
+
+// transition adds to what a receipt says the tenant's revision, and its state where that is another.
+func transition(t *tenant.Tenant, from, to tenant.State, why string, said map[string]any) map[string]any {
+	if t != nil {
+		said["revision"] = t.Revision
+		said["state"] = to
+	}
+	if from != to {
+		said["from"], said["to"] = from, to
+	}
+	if why != "" {
+		said["why"] = why
+	}
+	return said
+}
+
+var errNothing = errors.New("there is nothing to note")
+
+// Note records the transition that the clock, or a changed plan, has brought about for a tenant, unless that is recorded; of many
+// instances that find it, one records it.
+func (e *Entitlements) Note(ctx context.Context, id, requestID string) (noted bool, err error) {
+	plans, err := plans(ctx, e.opts.Tenants)
+	if err != nil {
+		return false, err
+	}
+	return e.note(ctx, id, requestID, plans)
+}
+
+// NoteAll does so for every tenant, and returns for how many there was one to record.
+func (e *Entitlements) NoteAll(ctx context.Context, newID func() string) (noted int, err error) {
+	plans, err := plans(ctx, e.opts.Tenants)
+	if err != nil {
+		return 0, err
+	}
+	for after := ""; ; {
+		page, err := e.opts.Tenants.Tenants(ctx, after, mostPage)
+		if err != nil {
+			return noted, err
+		}
+		for _, t := range page {
+			if from, to, _ := t.Note(plans, e.opts.Now()); from == to { // of the copy
+				continue
+			}
+			one, err := e.note(ctx, t.ID, newID(), plans)
+			if err != nil {
+				return noted, fmt.Errorf("tenant %s: %w", t.ID, err)
+			}
+			if one {
+				noted++
+			}
+		}
+		if len(page) < mostPage {
+			return noted, nil
+		}
+		after = page[len(page)-1].ID
+	}
+}
+
+func (e *Entitlements) note(ctx context.Context, id, requestID string, plans map[string]*tenant.Plan) (bool, error) {
+	var from, to tenant.State
+	var why string
+	t, err := e.opts.Tenants.ChangeTenant(ctx, id, nil, func(t *tenant.Tenant) error {
+		if t.Revision == 0 {
+			return tenant.ErrUnknown
+		}
+		if from, to, why = t.Note(plans, e.opts.Now()); from == to {
+			return errNothing
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errNothing):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	e.opts.Journal.Append(receipt.Receipt{
+		ID: requestID, Kind: receipt.Entitled, Tenant: id, Decision: receipt.Allow, Reason: "time",
+		Detail: detail(map[string]any{}, transition(t, from, to, why, map[string]any{})),
+	})
+	announce(ctx, &e.opts, AnnounceTenants, t.Revision)
+	return true, nil
+}
+
+// plans are the shipped ones and those that were edited.
+func plans(ctx context.Context, store tenant.Store) (map[string]*tenant.Plan, error) {
+	ctx, stop := context.WithTimeout(ctx, readPatience)
+	defer stop()
+	edited, err := store.Plans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return tenant.NewDirectory().With(&tenant.Changes{Version: 1, Plans: edited}).Plans, nil
+}

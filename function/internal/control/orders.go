@@ -1,0 +1,377 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/receipt"
+)
+
+// mostOrders bounds the kill switches and the overrides, each: every instance reads all of them.
+const mostOrders = 1000
+
+// mostReason is of a kill switch, in bytes.
+const mostReason = 500
+
+// tagOf is the ETag of an order: of its content, since orders have one version together.
+func tagOf(order any) string {
+	sum := sha256.Sum256(canonical(plain(order)))
+	return `"` + hex.EncodeToString(sum[:8]) + `"`
+}
+
+// order records and makes a change of the orders.
+func (p *Plane) order(c *call, kind receipt.Kind, scope string, change func(*governor.Orders) error) (governor.Orders, []string, error) {
+	name, _ := strings.CutPrefix(scope, "tenant:")
+	if name == scope {
+		name = ""
+	}
+	var after governor.Orders
+	var untold []string
+	warnings, err := p.change(c, kind, name, func(ctx context.Context) (done map[string]any, err error) {
+		after, err = p.opts.Orders.Change(ctx, change)
+		if errors.Is(err, ErrNotTold) {
+			untold, err = []string{ErrNotTold.Error()}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"version": after.Version}, nil
+	})
+	return after, append(warnings, untold...), err
+}
+
+// A killView is a kill switch.
+type killView struct {
+	governor.Kill
+	ETag string `json:"etag"`
+	noted
+}
+
+func killOn(o *governor.Orders, scope string, now time.Time) *governor.Kill {
+	i := slices.IndexFunc(o.Kills, func(k governor.Kill) bool {
+		return k.Scope == scope && (k.Until.IsZero() || now.Before(k.Until))
+	})
+	if i < 0 {
+		return nil
+	}
+	return &o.Kills[i]
+}
+
+func (p *Plane) listKills(c *call) (*answer, error) {
+	ctx, stop := c.reading()
+	defer stop()
+	after, limit, faults := c.page()
+	if err := invalid(faults); err != nil {
+		return nil, err
+	}
+	orders, err := p.opts.Orders.Orders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []killView
+	for _, k := range orders.Kills { // in the order of their scopes
+		if k.Scope > after && killOn(&orders, k.Scope, c.now) != nil {
+			all = append(all, killView{Kill: k, ETag: tagOf(k)})
+		}
+	}
+	all, next := cut(all, limit, func(k killView) string { return k.Scope })
+	return &answer{body: struct {
+		Kills   []killView `json:"kills"`
+		Version int64      `json:"version"`
+		Next    string     `json:"next,omitempty"`
+	}{all, orders.Version, next}}, nil
+}
+
+// killAllowed holds a kill switch against the preconditions, which may be left out: in an emergency nobody should have to read first.
+func (c *call) killAllowed(o *governor.Orders, scope string) (*governor.Kill, error) {
+	k := killOn(o, scope, c.now)
+	if k == nil {
+		return nil, c.unchanged(false, "", mayMatch)
+	}
+	return k, c.unchanged(true, tagOf(*k), mayMatch)
+}
+
+func (p *Plane) putKill(c *call) (*answer, error) {
+	said, faults := decode[struct {
+		Reason string    `json:"reason"`
+		Until  time.Time `json:"until"`
+	}](c.body)
+	scope := c.r.PathValue("scope")
+	kill := governor.Kill{Scope: scope, Reason: said.Reason, At: c.now.UTC().Truncate(time.Microsecond), Until: said.Until.UTC()}
+	if err := governor.CheckScope(scope); err != nil {
+		faults = append(faults, "scope: "+err.Error())
+	}
+	switch {
+	case len(faults) > 0:
+	case strings.TrimSpace(kill.Reason) == "":
+		faults = append(faults, "reason: is missing: callers read it")
+	case len(kill.Reason) > mostReason:
+		faults = append(faults, fmt.Sprintf("reason: is longer than %d bytes", mostReason))
+	}
+	if !kill.Until.IsZero() && !kill.Until.After(c.now) {
+		faults = append(faults, "until: has passed")
+	}
+	if err := invalid(faults); err != nil {
+		return nil, err
+	}
+	replaced := false
+	_, warnings, err := p.order(c, receipt.Killed, scope, func(o *governor.Orders) error {
+		old, err := c.killAllowed(o, scope)
+		if err != nil {
+			return err
+		}
+		replaced = old != nil
+		if err := o.Kill(kill); err != nil {
+			return invalid([]string{err.Error()})
+		}
+		return bounded(len(o.Kills), "kill switches")
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{etag: tagOf(kill), body: killView{kill, tagOf(kill), noted{c.id, warnings}}}
+	if !replaced {
+		a.status, a.location = http.StatusCreated, c.r.URL.EscapedPath()
+	}
+	return a, nil
+}
+
+func bounded(n int, what string) error {
+	if n > mostOrders {
+		return problem(http.StatusConflict, "too_many", "there are %d %s, which is all that there may be: lift some first", mostOrders, what)
+	}
+	return nil
+}
+
+func (p *Plane) deleteKill(c *call) (*answer, error) {
+	scope := c.r.PathValue("scope")
+	var lifted *governor.Kill
+	_, warnings, err := p.order(c, receipt.Killed, scope, func(o *governor.Orders) error {
+		k, err := c.killAllowed(o, scope)
+		switch {
+		case err != nil:
+			return err
+		case k == nil:
+			return notFound("there is no kill switch on %.140q", scope)
+		}
+		old := *k
+		lifted = &old
+		return o.Lift(scope)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &answer{body: struct {
+		Lifted *governor.Kill `json:"lifted"`
+		noted
+	}{lifted, noted{c.id, warnings}}}, nil
+}
+
+// An overrideView is what operators have ordered of a limit.
+type overrideView struct {
+	governor.Override
+	ETag string `json:"etag"`
+}
+
+// A limitView is a limit in force. What is null is not known.
+type limitView struct {
+	Scope       string        `json:"scope"`
+	PerSecond   float64       `json:"perSecond,omitempty"`
+	Burst       float64       `json:"burst,omitempty"`
+	Concurrency int64         `json:"concurrency,omitempty"`
+	PerDay      int64         `json:"perDay,omitempty"`
+	Shadow      bool          `json:"shadow"`
+	Slots       *int64        `json:"slots"` // of the calls at a time, that instances hold
+	Today       *int64        `json:"today"` // of the calls a day, that instances have drawn
+	Override    *overrideView `json:"override,omitempty"`
+}
+
+func known(n int64) *int64 {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+func overrideOn(o *governor.Orders, scope string) *overrideView {
+	for _, v := range o.Limits {
+		if v.Scope == scope {
+			return &overrideView{v, tagOf(v)}
+		}
+	}
+	return nil
+}
+
+// limits are those in force, by scope, and overrides of scopes that have none.
+func (p *Plane) limits(ctx context.Context) (views []limitView, instances int, orders governor.Orders, warnings []string, err error) {
+	if orders, err = p.opts.Orders.Orders(ctx); err != nil {
+		return nil, -1, orders, nil, err
+	}
+	limits, instances, err := p.opts.Orders.Limits(ctx)
+	if err != nil && limits == nil {
+		return nil, -1, orders, nil, err
+	}
+	warnings = faultsOf(err)
+	for _, l := range limits {
+		v := limitView{Scope: l.Scope, PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay, Shadow: l.Shadow, Slots: known(l.Slots), Today: known(l.Today)}
+		if l.PerSecond > 0 {
+			v.Burst = l.MaxBurst()
+		}
+		v.Override = overrideOn(&orders, l.Scope)
+		views = append(views, v)
+	}
+	for _, o := range orders.Limits {
+		if !slices.ContainsFunc(views, func(v limitView) bool { return v.Scope == o.Scope }) {
+			views = append(views, limitView{Scope: o.Scope, Override: overrideOn(&orders, o.Scope)})
+		}
+	}
+	slices.SortStableFunc(views, func(a, b limitView) int { return cmp.Compare(a.Scope, b.Scope) })
+	return views, instances, orders, warnings, nil
+}
+
+func (p *Plane) listLimits(c *call) (*answer, error) {
+	ctx, stop := c.reading()
+	defer stop()
+	after, limit, faults := c.page()
+	if err := invalid(faults); err != nil {
+		return nil, err
+	}
+	all, instances, orders, warnings, err := p.limits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(v limitView) bool { return v.Scope <= after })
+	all, next := cut(all, limit, func(v limitView) string { return v.Scope })
+	return &answer{body: struct {
+		Limits    []limitView `json:"limits"`
+		Instances *int64      `json:"instances"`
+		Version   int64       `json:"version"`
+		Next      string      `json:"next,omitempty"`
+		Warnings  []string    `json:"warnings,omitempty"`
+	}{all, known(int64(instances)), orders.Version, next, warnings}}, nil
+}
+
+func (p *Plane) getLimit(c *call) (*answer, error) {
+	ctx, stop := c.reading()
+	defer stop()
+	all, _, _, warnings, err := p.limits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	scope := c.r.PathValue("scope")
+	i := slices.IndexFunc(all, func(v limitView) bool { return v.Scope == scope })
+	if i < 0 {
+		return nil, notFound("there is no limit on %.140q, and no override of one", scope)
+	}
+	a := &answer{body: struct {
+		limitView
+		Warnings []string `json:"warnings,omitempty"`
+	}{all[i], warnings}}
+	if o := all[i].Override; o != nil {
+		a.etag = o.ETag
+	}
+	return a, nil
+}
+
+// overrideAllowed holds the override on a scope against the preconditions.
+func (c *call) overrideAllowed(o *governor.Orders, scope string) (exists bool, err error) {
+	v := overrideOn(o, scope)
+	if v == nil {
+		return false, c.unchanged(false, "", mustMatch)
+	}
+	return true, c.unchanged(true, v.ETag, mustMatch)
+}
+
+func (p *Plane) putLimit(c *call) (*answer, error) {
+	said, faults := decode[struct {
+		PerSecond   *float64 `json:"perSecond"`
+		Burst       *float64 `json:"burst"`
+		Concurrency *int64   `json:"concurrency"`
+		PerDay      *int64   `json:"perDay"`
+		Shadow      *bool    `json:"shadow"`
+	}](c.body)
+	override := governor.Override{Scope: c.r.PathValue("scope"), PerSecond: said.PerSecond, Burst: said.Burst, Concurrency: said.Concurrency, PerDay: said.PerDay, Shadow: said.Shadow}
+	if len(faults) == 0 && override == (governor.Override{Scope: override.Scope}) {
+		faults = append(faults, "body: nothing is overridden: give perSecond, burst, concurrency, perDay or shadow")
+	}
+	faults = append(faults, faultsOf((&governor.Orders{}).Override(override))...)
+	if err := invalid(faults); err != nil {
+		return nil, err
+	}
+	orders, err := p.opts.Orders.Orders(c.r.Context())
+	if err != nil {
+		return nil, unavailable(err, "the orders can't be read")
+	}
+	if _, err := c.overrideAllowed(&orders, override.Scope); err != nil {
+		return nil, err
+	}
+	replaced := false
+	_, warnings, err := p.order(c, receipt.Changed, override.Scope, func(o *governor.Orders) (err error) {
+		if replaced, err = c.overrideAllowed(o, override.Scope); err != nil {
+			return err
+		}
+		if replaced { // whole, not member by member
+			if err := o.Reset(override.Scope); err != nil {
+				return err
+			}
+		}
+		if err := o.Override(override); err != nil {
+			return invalid(faultsOf(err))
+		}
+		return bounded(len(o.Limits), "overrides of limits")
+	})
+	if err != nil {
+		return nil, err
+	}
+	v := overrideView{override, tagOf(override)}
+	a := &answer{etag: v.ETag, body: struct {
+		overrideView
+		noted
+	}{v, noted{c.id, warnings}}}
+	if !replaced {
+		a.status, a.location = http.StatusCreated, c.r.URL.EscapedPath()
+	}
+	return a, nil
+}
+
+func (p *Plane) deleteLimit(c *call) (*answer, error) {
+	scope := c.r.PathValue("scope")
+	allowed := func(o *governor.Orders) error {
+		exists, err := c.overrideAllowed(o, scope)
+		if err == nil && !exists {
+			err = notFound("there is no override on %.140q", scope)
+		}
+		return err
+	}
+	orders, err := p.opts.Orders.Orders(c.r.Context())
+	if err != nil {
+		return nil, unavailable(err, "the orders can't be read")
+	}
+	if err := allowed(&orders); err != nil {
+		return nil, err
+	}
+	var lifted governor.Override
+	_, warnings, err := p.order(c, receipt.Changed, scope, func(o *governor.Orders) error {
+		if err := allowed(o); err != nil {
+			return err
+		}
+		lifted = overrideOn(o, scope).Override
+		return o.Reset(scope)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &answer{body: struct {
+		Lifted governor.Override `json:"lifted"`
+		noted
+	}{lifted, noted{c.id, warnings}}}, nil
+}

@@ -1,0 +1,185 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.com/erlmcp/function/internal/receipt"
+)
+
+// A Replay is what is kept of a request with an idempotency key.
+type Replay struct {
+	Claim   string    // by whom it is kept: each attempt has its own
+	Request string    // hash of what was asked
+	Answer  []byte    // sealed; nil while the request runs
+	Expires time.Time // after which it is as if it were not there
+}
+
+// Replays keep what was answered, over all instances.
+type Replays interface {
+	// Claim keeps the replay under a key and returns nil, unless there is one that has not expired: that is returned. Of many at
+	// the same time one gets nil.
+	Claim(ctx context.Context, key string, mine Replay, now time.Time) (held *Replay, err error)
+	// Settle puts an answer, and when it expires, in place of the claim that it names; [ErrNotMine] where another is there.
+	Settle(ctx context.Context, key string, mine Replay) error
+	// Drop takes a claim away. It is no error where it is not there, or another is.
+	Drop(ctx context.Context, key, claim string) error
+}
+
+// ErrNotMine is that a claim has expired, and another's may be there.
+var ErrNotMine = errors.New("the claim on this key is not there any more")
+
+const (
+	// claimPatience is for how long an instance may have a claim without an answer: longer than a change takes.
+	claimPatience = time.Minute
+	keepAnswers   = 24 * time.Hour
+	storePatience = 2 * time.Second
+	mostAnswer    = 256 << 10 // a longer one is not kept
+)
+
+// kept is an answer as it is sealed, with what it belongs to, so that the store can't exchange two.
+type kept struct {
+	Key      string   `json:"key"`
+	Request  string   `json:"request"`
+	Status   int      `json:"status"`
+	ETag     string   `json:"etag,omitempty"`
+	Location string   `json:"location,omitempty"`
+	Body     []byte   `json:"body,omitempty"`
+	Problem  *Problem `json:"problem,omitempty"`
+}
+
+// once serves a change: of requests with the same idempotency key of the same caller, the first is done, and the others get its answer.
+func (p *Plane) once(c *call) (*answer, error) {
+	header := c.r.Header.Values("Idempotency-Key")
+	if len(header) == 0 {
+		return p.attempt(c)
+	}
+	word := header[0]
+	if n := len(word); len(header) > 1 || n < 1 || n > 128 || strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return nil, invalid([]string{"Idempotency-Key: is not one value of 1 to 128 printable characters"})
+	}
+	key := hash(c.by, word)
+	mine := Replay{Claim: rand.Text(), Request: c.hash(), Expires: c.now.Add(claimPatience)}
+	ctx, stop := context.WithTimeout(c.r.Context(), storePatience)
+	held, err := p.opts.Replays.Claim(ctx, key, mine, c.now)
+	stop()
+	switch {
+	case err != nil:
+		// The claim may be there: it is given back, or expires.
+		p.drop(c, key, mine.Claim)
+		return nil, unavailable(err, "whether this was asked before can't be looked up")
+	case held != nil:
+		return p.replay(c, key, mine.Request, held)
+	}
+	settled := false
+	defer func() {
+		if !settled { // a failure is not remembered, nor a panic
+			p.drop(c, key, mine.Claim)
+		}
+	}()
+	a, err := p.attempt(c)
+	k := kept{Key: key, Request: mine.Request}
+	if err != nil {
+		fault := asProblem(err)
+		if fault.Status >= 500 || fault.Status == http.StatusTooManyRequests {
+			return nil, fault
+		}
+		fault.Receipt = c.id
+		k.Problem, k.ETag = fault, fault.etag
+		err = fault
+	} else {
+		if a.raw == nil {
+			a.raw = encode(a.body)
+		}
+		k.Status, k.ETag, k.Location, k.Body = a.status, a.etag, a.location, a.raw
+	}
+	text, bad := json.Marshal(k)
+	if bad != nil {
+		return nil, bad
+	}
+	if len(text) > mostAnswer {
+		return a, err
+	}
+	mine.Answer, mine.Expires = p.opts.Seal(text), p.opts.Now().Add(keepAnswers)
+	ctx, stop = context.WithTimeout(context.WithoutCancel(c.r.Context()), storePatience)
+	defer stop()
+	// Where the answer can't be kept, the claim stays: until it expires, no other attempt is made.
+	settled = true
+	if bad := p.opts.Replays.Settle(ctx, key, mine); bad != nil {
+		p.opts.Logger.WarnContext(ctx, "an answer can't be kept for its idempotency key", "request_id", c.id, "error", bad)
+	}
+	return a, err
+}
+
+// attempt makes a change in bounded time.
+func (p *Plane) attempt(c *call) (*answer, error) {
+	ctx, stop := context.WithTimeout(c.r.Context(), changePatience)
+	defer stop()
+	c.r = c.r.WithContext(ctx)
+	return c.route.serve(p, c)
+}
+
+func (p *Plane) drop(c *call, key, claim string) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(c.r.Context()), storePatience)
+	defer stop()
+	if err := p.opts.Replays.Drop(ctx, key, claim); err != nil {
+		p.opts.Logger.WarnContext(ctx, "a claim on an idempotency key stays until it expires", "request_id", c.id, "error", err)
+	}
+}
+
+// replay answers as was answered before.
+func (p *Plane) replay(c *call, key, request string, held *Replay) (*answer, error) {
+	switch {
+	case held.Request != request:
+		return nil, problem(http.StatusUnprocessableEntity, "other_request", "another request was made with this Idempotency-Key: a request that asks for something else needs a key of its own")
+	case held.Answer == nil:
+		fault := problem(http.StatusConflict, "running", "a request with this Idempotency-Key is under way: ask again in 1s for its answer")
+		fault.wait = time.Second
+		return nil, fault
+	}
+	text, err := p.opts.Open(held.Answer)
+	var k kept
+	if err == nil {
+		err = json.Unmarshal(text, &k)
+	}
+	if err == nil && (k.Key != key || k.Request != request) {
+		err = errors.New("it belongs to another request")
+	}
+	if err != nil {
+		fault := problem(http.StatusInternalServerError, "sealed", "the answer that was kept for this Idempotency-Key can't be opened: look whether the change was made before you ask with another key")
+		fault.cause = fmt.Errorf("a kept answer: %w", err)
+		return nil, fault
+	}
+	r := c.draft(receipt.Completed, "")
+	r.Decision, r.Reason = receipt.Allow, "replayed"
+	r.Detail = c.detail(nil)
+	p.opts.Journal.Append(r)
+	c.recorded = true
+	if k.Problem != nil {
+		k.Problem.etag, k.Problem.replayed = k.ETag, true
+		return nil, k.Problem
+	}
+	return &answer{status: k.Status, etag: k.ETag, location: k.Location, raw: k.Body, replayed: true}, nil
+}
+
+// hash is of what is asked: the same order on the same state of things.
+func (c *call) hash() string {
+	h := c.r.Header
+	return hash(c.r.Method, c.r.URL.EscapedPath(), c.r.URL.RawQuery, strings.Join(h.Values("If-Match"), ","), strings.Join(h.Values("If-None-Match"), ","), string(c.body))
+}
+
+func hash(parts ...string) string {
+	h := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
