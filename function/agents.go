@@ -2,19 +2,23 @@ package function
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/control"
 	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/tenant"
 )
 
 // agentTools are what the governor offers to agents themselves. Policies and limits hold for them as for any tool.
-type agentTools struct{ server *Server } // is set once it is assembled
+type agentTools struct {
+	server *Server // is set once it is assembled
+	events *control.Entitlements
+}
 
 // agentPrefix begins their names.
 const agentPrefix = "taiea."
@@ -37,7 +41,7 @@ func (a *agentTools) entries(cfg *config.Config, stored bool) []catalog.Entry {
 		{"support.model", true, NewTool(agentPrefix+"support.model",
 			"Tells how the caller's tenant gets help: the support that its plan includes, whom to ask, and what to quote.",
 			a.support, Title("Support"), ReadOnly(), Idempotent(), OpenWorld(false))},
-		{"entitlement.apply_event", stored, NewTool(agentPrefix+"entitlement.apply_event",
+		{"entitlement.apply_event", stored && cfg.Receipts != "false", NewTool(agentPrefix+"entitlement.apply_event",
 			"Applies an entitlement event (grant, suspend, resume, revoke) that its source has signed as for the webhook: payload is the event as the source sent it, "+
 				"id, timestamp and signature are the headers webhook-id, webhook-timestamp and webhook-signature.",
 			a.apply, Title("Apply an entitlement event"), Destructive(true), Idempotent(), OpenWorld(false), Strict())},
@@ -190,16 +194,13 @@ type signedEvent struct {
 	Payload   string `json:"payload" jsonschema:"the event, byte by byte as it was signed" maxLength:"65536"`
 }
 
-type appliedEvent struct {
-	Effect string `json:"effect" jsonschema:"applied, late (its source has said something later) or seen (it was applied before)"`
-	Tenant string `json:"tenant"`
-	State  string `json:"state" jsonschema:"of the tenant now"`
-	Why    string `json:"why,omitempty"`
-}
-
-func (a *agentTools) apply(ctx context.Context, in signedEvent) (appliedEvent, error) {
-	if a.server.apply == nil {
-		return appliedEvent{}, errors.New("no events are taken here: the operator has set no WEBHOOK_SECRETS")
+func (a *agentTools) apply(ctx context.Context, in signedEvent) (*control.Outcome, error) {
+	event, err := a.events.Verify(in.ID, in.Timestamp, in.Signature, []byte(in.Payload))
+	if err != nil {
+		return nil, err
 	}
-	return a.server.apply(ctx, in)
+	p := Caller(ctx)
+	return a.events.Apply(ctx, event, control.Delivery{
+		RequestID: mcp.FromContext(ctx).Head.RequestID, By: p.String(), Method: "tools/call", Tool: agentPrefix + "entitlement.apply_event",
+	})
 }

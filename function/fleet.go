@@ -9,25 +9,12 @@ import (
 	"slices"
 	"time"
 
+	"example.com/erlmcp/function/internal/control"
 	"example.com/erlmcp/function/internal/redisdb"
 )
 
 // An Instance is a process of the fleet, as it says of itself.
-type Instance struct {
-	Name     string    `json:"name"`
-	Function string    `json:"function"` // erlmcp or taiea
-	Version  string    `json:"version"`
-	Catalog  string    `json:"catalog,omitempty"` // version of it
-	Began    time.Time `json:"began"`
-	Seen     time.Time `json:"seen"` // when it said so; one that sleeps between calls says nothing
-	Ready    bool      `json:"ready"`
-	Scope    string    `json:"scope"` // where its limits hold
-	Degraded []string  `json:"degraded"`
-	Running  int64     `json:"running"` // requests
-	Slots    int64     `json:"slots"`   // of calls at a time that it holds, of all limits together
-	Used     int64     `json:"used"`    // of them
-	Tokens   int64     `json:"tokens"`  // of rates that it holds and has not used, of all limits together
-}
+type Instance = control.Instance
 
 const (
 	// sayEvery is how often an instance says how it is.
@@ -69,13 +56,11 @@ func (s *Server) say() {
 }
 
 func (s *Server) self() Instance {
-	i := Instance{
-		Name: s.instance, Function: s.config.Target, Version: Version, Catalog: s.catalog, Began: s.begun.UTC(), Seen: time.Now().UTC(),
-		Ready: s.canServe(), Scope: s.scope(), Degraded: s.degraded(), Running: s.running.Load(),
-	}
-	if s.governor != nil {
-		stats := s.governor.Stats()
-		i.Slots, i.Used, i.Tokens = stats.Held, stats.Used, stats.Tokens
+	i := Instance{Name: s.instance, Version: Version, Began: s.begun.UTC(), Seen: time.Now().UTC(), Ready: s.canServe(), Degraded: s.degraded()}
+	if s.gate != nil {
+		for _, h := range s.gate.Held() {
+			i.Holdings = append(i.Holdings, control.Holding(h))
+		}
 	}
 	return i
 }

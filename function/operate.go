@@ -10,6 +10,7 @@ import (
 
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/control"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/redisdb"
 )
@@ -63,7 +64,7 @@ func (o *Operator) Close() { o.parts.close() }
 func (o *Operator) Orders(ctx context.Context) (Orders, error) { return o.orders.Orders(ctx) }
 
 // ErrNotTold is that orders are in force, and will reach instances only as they read the store, within a second or two.
-var ErrNotTold = errors.New("the order is recorded, and Redis could not be told of it: instances follow as they read the store")
+var ErrNotTold = control.ErrNotTold
 
 // changesPerMinute is how many changes of limits a minute the fleet bears: every instance follows each. Kill switches are not
 // counted.
@@ -78,7 +79,7 @@ func (o *Operator) Change(ctx context.Context, change func(*Orders) error) (Orde
 		}
 		// Where Redis can't say, the change goes through.
 		if wait, err := o.parts.redis.Slow("changes", changesPerMinute, 20).Allow(ctx); err == nil && wait > 0 {
-			return fmt.Errorf("more than %d changes of limits in a minute: wait %v", changesPerMinute, wait.Round(time.Second/10))
+			return &control.Busy{Wait: wait.Round(time.Second / 10)}
 		}
 		return nil
 	})
@@ -92,11 +93,7 @@ func (o *Operator) Change(ctx context.Context, change func(*Orders) error) (Orde
 }
 
 // A LimitInUse is a limit in force and what is used of it. -1 is unknown.
-type LimitInUse struct {
-	Limit
-	Slots int64 // calls at a time that instances hold
-	Today int64 // calls of today that instances have drawn
-}
+type LimitInUse = control.LimitInUse
 
 // Limits lists the limits in force, and how many instances there are: -1 is unknown. An error that comes with limits says
 // what is missing in them.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/control"
 	"example.com/erlmcp/function/internal/firestoredb"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
@@ -26,6 +27,7 @@ type parts struct {
 	receipts receipt.Store       // nil where there is no store, as the next three
 	tenants  tenant.Store
 	keys     identity.KeyStore
+	replays  control.Replays
 	versions governor.VersionStore
 	redis    *redisdb.Counters // nil where the process counts for itself
 	close    func()
@@ -39,10 +41,13 @@ const mostInMemory = 64 << 20
 type Memory struct {
 	store    *memdb.Store
 	receipts *memdb.Receipts
+	replays  *memdb.Replays
 }
 
 // NewMemory returns an empty one.
-func NewMemory() *Memory { return &Memory{memdb.New(), memdb.NewReceipts(mostInMemory)} }
+func NewMemory() *Memory {
+	return &Memory{memdb.New(), memdb.NewReceipts(mostInMemory), memdb.NewReplays()}
+}
 
 // openParts connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
 // where its Redis is embedded.
@@ -79,7 +84,7 @@ func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts,
 		}
 		p.orders, p.quotas = store, store
 		p.receipts = store.Receipts(time.Duration(cfg.ReceiptDays) * 24 * time.Hour)
-		// TMP p.tenants, p.keys, p.versions = store, store, store
+		p.replays = store.Replays() // TMP p.tenants, p.keys, p.versions = store, store, store
 	case cfg.Alone || memory != nil:
 		if memory == nil {
 			memory = NewMemory()
@@ -90,7 +95,7 @@ func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts,
 		}
 		p.orders, p.quotas = store, store
 		p.receipts = memory.receipts
-		p.tenants, p.keys, p.versions = store, store, store
+		p.tenants, p.keys, p.versions, p.replays = store, store, store, memory.replays
 	}
 	return p, nil
 }

@@ -35,7 +35,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 		Ready   bool   `json:"erlmcp_ready"`
 		Governs bool   `json:"taiea_ready"`
 		Version string `json:"version"`
-	}{"up", !s.draining.Load(), s.gate.Ready(), Version})
+	}{"up", !s.draining.Load(), s.governs(), Version})
 }
 
 // ready says whether requests should be sent here.
@@ -44,10 +44,10 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
 		return
 	}
-	if s.redis != nil && s.governor != nil && (!s.gate.Ready() || len(s.gate.Degraded()) > 0) {
+	if s.redis != nil && s.governor != nil && (!s.governs() || len(s.gate.Degraded()) > 0) {
 		s.governor.Warm() // whether it is still so: without calls nobody else asks
 	}
-	if !s.gate.Ready() {
+	if !s.governs() {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered"})
 		return
 	}
@@ -55,11 +55,18 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 // canServe tells whether requests should be sent here.
-func (s *Server) canServe() bool { return !s.draining.Load() && s.gate.Ready() }
+func (s *Server) canServe() bool { return !s.draining.Load() && s.governs() }
+
+// governs tells whether it is known what operators have ordered; the control plane need not know.
+func (s *Server) governs() bool { return s.gate == nil || s.gate.Ready() }
 
 // degraded lists what does not work as it should.
 func (s *Server) degraded() []string {
-	return append([]string{}, slices.Concat(s.gate.Degraded(), s.callers.degraded(), s.entitled.degraded(), s.recorder.degraded())...)
+	var gate []string
+	if s.gate != nil {
+		gate = s.gate.Degraded()
+	}
+	return append([]string{}, slices.Concat(gate, s.callers.degraded(), s.entitled.degraded(), s.recorder.degraded())...)
 }
 
 // startPatience is how long an instance waits for Redis before it serves without. Direct VPC egress may take a minute to

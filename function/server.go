@@ -17,6 +17,7 @@ import (
 	"example.com/erlmcp/function/internal/admission"
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/control"
 	"example.com/erlmcp/function/internal/edge"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
@@ -39,13 +40,12 @@ type Server struct {
 	callers  *callers
 	handler  http.Handler
 	gate     *admission.Gate
-	governor *governor.Governor                                       // nil where the operator switched it off
-	redis    *redisdb.Counters                                        // nil where the process counts for itself
-	recorder *recorder                                                // nil where nothing is recorded
-	entitled *entitled                                                // nil where there is no store
-	apply    func(context.Context, signedEvent) (appliedEvent, error) // nil where no events are taken
-	goes     atomic.Int64                                             // by when, in Unix nanoseconds, the process has to be gone; 0 while it stays
-	catalog  string                                                   // version of it
+	governor *governor.Governor // nil where the operator switched it off
+	redis    *redisdb.Counters  // nil where the process counts for itself
+	recorder *recorder          // nil where nothing is recorded
+	entitled *entitled          // nil where there is no store
+	goes     atomic.Int64       // by when, in Unix nanoseconds, the process has to be gone; 0 while it stays
+	catalog  string             // version of it
 	begun    time.Time
 	open     atomic.Int64 // connections
 	stop     func()       // ends the calls that outlive their connections
@@ -84,6 +84,9 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		return nil, &StartError{errors.Join(faults, err)}
 	}
 	o.logger = seen.Logger()
+	if cfg.Target == ControlTarget {
+		return newControl(ctx, &o, cfg, ring, instance, seen, faults)
+	}
 	own := &agentTools{}
 	stored := cfg.Project != "" || cfg.Alone || o.memory != nil
 	entries, err := catalog.Build(append(slices.Clip(o.entries), own.entries(cfg, stored)...)...)
@@ -95,6 +98,10 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	entitlements := openEntitled(shared, limits, o.logger)
 	who, err2 := newCallers(&o, cfg, shared.redis, entitlements)
 	faults = errors.Join(faults, err2)
+	secrets, err2 := control.ParseWebhookSecrets(string(cfg.Operating.WebhookSecrets))
+	if err2 != nil {
+		faults = errors.Join(faults, fmt.Errorf("WEBHOOK_SECRETS: %w", err2))
+	}
 	var written *recorder
 	if faults == nil {
 		if o.receipts != nil {
@@ -117,7 +124,6 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		}
 		if written != nil {
 			a.Journal = written.journal
-			entitlements.record(written.journal)
 		}
 		gate, err = admission.New(a)
 		faults = errors.Join(faults, err)
@@ -146,11 +152,17 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		redis:    shared.redis,
 		recorder: written,
 		entitled: entitlements,
-		catalog:  entries.Version(),
 		begun:    time.Now(),
 		stop:     stop,
 		parts:    shared,
 		unfit:    shared.unfit,
+	}
+	if entitlements != nil && written != nil {
+		events := control.NewEntitlements(control.EntitlementOptions{
+			Tenants: shared.tenants, Journal: written.journal, Secrets: secrets, Announce: shared.announce, Logger: o.logger,
+		})
+		entitlements.record(events, written.journal)
+		own.events = events
 	}
 	own.server = s
 	endpoint := edge.NewHandler(edge.Options{

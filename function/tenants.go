@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/admission"
+	"example.com/erlmcp/function/internal/control"
 	"example.com/erlmcp/function/internal/fresh"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
@@ -26,7 +27,8 @@ type entitled struct {
 	store     tenant.Store
 	directory *fresh.Value[tenant.Directory]
 	keys      *fresh.Value[identity.Keys]
-	journal   *receipt.Journal // nil where nothing is recorded
+	events    *control.Entitlements // nil where nothing is recorded
+	newID     func() string
 	logger    *slog.Logger
 
 	mu     sync.Mutex
@@ -116,10 +118,8 @@ func (e *entitled) keysBeside(file func() *identity.Keys) func(context.Context) 
 type keySets struct{ file, stored, both *identity.Keys }
 
 // record has transitions recorded.
-func (e *entitled) record(j *receipt.Journal) {
-	if e != nil {
-		e.journal = j
-	}
+func (e *entitled) record(events *control.Entitlements, j *receipt.Journal) {
+	e.events, e.newID = events, j.NewID
 }
 
 // notePatience is for recording one transition.
@@ -129,7 +129,7 @@ const notePatience = 5 * time.Second
 func (e *entitled) note(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || e.noting[id] {
+	if e.closed || e.events == nil || e.noting[id] {
 		return
 	}
 	e.noting[id] = true
@@ -141,23 +141,8 @@ func (e *entitled) note(id string) {
 		}()
 		ctx, done := context.WithTimeout(context.Background(), notePatience)
 		defer done()
-		directory := e.directory.Known()
-		if directory == nil {
-			return
-		}
-		change, err := tenant.NoteIn(ctx, e.store, id, directory.Plans, time.Now())
-		if err != nil {
+		if _, err := e.events.Note(ctx, id, e.newID()); err != nil {
 			e.logger.Error("the state of a tenant can't be noted", "tenant", id, "error", err)
-			return
-		}
-		if change.From == change.To {
-			return // another instance was first
-		}
-		e.logger.Info("the clock has changed the state of a tenant", "tenant", id, "from", change.From, "to", change.To, "why", change.Why)
-		if e.journal != nil {
-			e.journal.Append(receipt.Receipt{
-				ID: e.journal.NewID(), Kind: receipt.Entitled, Decision: receipt.Allow, Tenant: id, Reason: string(change.To), Detail: change.String(),
-			})
 		}
 	})
 }

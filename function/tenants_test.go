@@ -30,7 +30,7 @@ func packedTools() []Tool {
 func packed(t *testing.T, m *Memory, pairs ...string) (*Server, string) {
 	t.Helper()
 	s, err := New(t.Context(), WithMemory(m), WithTools(packedTools()...), WithLogger(slog.New(slog.DiscardHandler)),
-		WithGetenv(env(append([]string{"AUTHENTICATION", "keys", "TAIEA_TOOLS", "none"}, pairs...)...)))
+		WithGetenv(env(append([]string{"AUTHENTICATION", "keys"}, pairs...)...)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ func env(pairs ...string) func(string) string {
 	m := map[string]string{
 		"ERLMCP_KEYS": testKey(1), "AUTHENTICATION": "anonymous",
 		"ANONYMOUS_RATE_LIMIT_PER_SECOND": "0", "ANONYMOUS_MAX_CONCURRENT_CALLS": "0",
+		"TAIEA_TOOLS": "none",
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		m[pairs[i]] = pairs[i+1]

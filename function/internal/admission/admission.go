@@ -303,6 +303,18 @@ func (g *Gate) tell(ctx context.Context, what, scope, requestID string, more ...
 // Ready tells whether the gate can let calls in: not before the operators' orders are known.
 func (g *Gate) Ready() bool { return g.opts.Governor == nil || g.opts.Governor.Known() }
 
+// Held lists what this instance has leased of the limits, in calls.
+func (g *Gate) Held() []governor.HeldLimit {
+	if g.opts.Governor == nil {
+		return nil
+	}
+	held := g.opts.Governor.Held()
+	for i := range held {
+		held[i].Tokens /= units
+	}
+	return held
+}
+
 // Degraded says what does not work as it should.
 func (g *Gate) Degraded() []string {
 	if g.opts.Governor == nil {

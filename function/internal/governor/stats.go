@@ -1,6 +1,8 @@
 package governor
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,4 +65,48 @@ func (g *Governor) Stats() Stats {
 		s.Decisions[d] += n
 	}
 	return s
+}
+
+// A HeldLimit is what this instance has leased of a limit, or of all limits of one scope, as clients have.
+type HeldLimit struct {
+	Scope  string
+	Slots  int64 // of calls at a time
+	Tokens int64 // of a rate, not used yet
+}
+
+// mostHeld bounds how many limits [Governor.Held] lists.
+const mostHeld = 100
+
+// Held lists what is leased, most slots and tokens first.
+func (g *Governor) Held() []HeldLimit {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	byScope := map[string]*HeldLimit{}
+	var out []*HeldLimit
+	for _, a := range g.book.accounts {
+		slots, tokens := a.held, int64(0)
+		if a.kind == Tokens {
+			slots, tokens = 0, a.free(now)
+		}
+		if a.limit == nil || slots+tokens == 0 {
+			continue
+		}
+		h := byScope[a.limit.Scope]
+		if h == nil {
+			h = &HeldLimit{Scope: a.limit.Scope}
+			byScope[h.Scope] = h
+			out = append(out, h)
+		}
+		h.Slots += slots
+		h.Tokens += tokens
+	}
+	slices.SortFunc(out, func(x, y *HeldLimit) int {
+		return cmp.Or(cmp.Compare(y.Slots, x.Slots), cmp.Compare(y.Tokens, x.Tokens), cmp.Compare(x.Scope, y.Scope))
+	})
+	held := make([]HeldLimit, 0, len(out))
+	for _, h := range out[:min(len(out), mostHeld)] {
+		held = append(held, *h)
+	}
+	return held
 }

@@ -1,0 +1,183 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/control"
+	"example.com/erlmcp/function/internal/edge"
+	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/outbound"
+	"example.com/erlmcp/function/internal/seal"
+	"example.com/erlmcp/function/internal/telemetry"
+)
+
+// ControlTarget is the value of FUNCTION_TARGET that serves the control plane.
+const ControlTarget = "taiea"
+
+// newControl assembles the control plane. It shares stores, Redis and sealing keys with the data plane, and neither its callers nor its
+// identity.
+func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.Ring, instance string, seen *telemetry.Telemetry, faults error) (_ *Server, err error) {
+	entries, err := catalog.Build(o.entries...)
+	faults = errors.Join(faults, err)
+	p, err := openParts(ctx, cfg, o.memory)
+	faults = errors.Join(faults, err)
+	if err == nil && p.tenants == nil {
+		faults = errors.Join(faults, errors.New("GOOGLE_CLOUD_PROJECT: is not set, and taiea keeps in its Firestore what operators decide"))
+	}
+	who, err := newCallers(o, cfg, p.redis, nil)
+	faults = errors.Join(faults, err)
+	secrets, err := control.ParseWebhookSecrets(string(cfg.Operating.WebhookSecrets))
+	if err != nil {
+		faults = errors.Join(faults, fmt.Errorf("WEBHOOK_SECRETS: %w", err))
+	}
+	var written *recorder
+	if faults == nil {
+		if o.receipts != nil {
+			p.receipts = o.receipts(p.receipts)
+		}
+		if written, err = openRecorder(cfg, p, instance, o.logger); err == nil && written == nil {
+			err = errors.New("RECEIPTS: is false, and taiea records every change")
+		}
+		faults = errors.Join(faults, err)
+	}
+	if faults != nil {
+		written.close(time.Now())
+		p.close()
+		closeTelemetry(seen)
+		return nil, &StartError{faults}
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Server{
+		config: cfg, logger: o.logger, seen: seen, instance: instance, loopback: o.loopback, callers: who, redis: p.redis, recorder: written,
+		observer: &observer{silent: o.unobserved, telemetry: seen, probes: map[string]bool{cfg.Health: true, cfg.Ready: true, "/startup": true, "/metrics": true}},
+		begun:    time.Now(), stop: stop, parts: p, unfit: p.unfit,
+	}
+	operator := &Operator{parts: p, orders: p.orders, gate: func(orders *Orders) ([]Limit, error) { return limitsOf(cfg, entries, p, orders) }}
+	options := control.Options{
+		Operators: who.authenticator, Role: roleOf(cfg.Operating.Operators), RequestID: func(r *http.Request) string { return r.Header.Get(requestID) }, Secrets: secrets,
+		Tenants: p.tenants, Keys: p.keys, Orders: operator, Records: s.records(), Journal: written.journal, Replays: p.replays,
+		Seal: func(plaintext []byte) []byte {
+			return []byte(ring.Seal(sealedAnswers, nil, plaintext, time.Now().Add(48*time.Hour)))
+		},
+		Open:     func(sealed []byte) ([]byte, error) { return ring.Open(sealedAnswers, nil, string(sealed), time.Now()) },
+		Announce: p.announce, Logger: o.logger,
+	}
+	if p.redis != nil {
+		options.Fleet, options.Writes = operator, slowPath{p}
+	}
+	if account := cfg.Operating.PushAccount; account != "" {
+		options.Push = newPush(o, cfg)
+		options.PushCaller = func(p *identity.Principal) bool { return strings.EqualFold(p.Subject, account) }
+	}
+	plane, err := control.New(options)
+	if err != nil {
+		s.Close()
+		return nil, &StartError{err}
+	}
+	seen.Register(written.metrics()...)
+	seen.Register(s.capacity()...)
+	s.handler = s.controlRoutes(plane)
+	s.said.Go(func() { s.report(ctx) })
+	s.said.Go(func() { s.noteStates(ctx, plane.Entitlements()) })
+	return s, nil
+}
+
+// requestID is the header that has it.
+const requestID = "X-Request-Id"
+
+// sealedAnswers is what the answers to requests with idempotency keys are sealed for.
+const sealedAnswers = "taiea answers"
+
+// controlRoutes is every path of the control plane.
+func (s *Server) controlRoutes(plane http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set(requestID, w.Header().Get(requestID)) // and not what the caller says
+		plane.ServeHTTP(w, r)
+	})
+	mux.HandleFunc("GET "+s.config.Health, s.health)
+	mux.HandleFunc("GET "+s.config.Ready, s.ready)
+	mux.HandleFunc("GET /startup", s.startup)
+	mux.Handle("GET /metrics", edge.FromThisMachine(s.seen.Handler()))
+	var all http.Handler = mux
+	if s.loopback {
+		all = edge.LoopbackOnly(mux)
+	}
+	return edge.Observe(all, s.observer, s.recorder.newID(), s.logger)
+}
+
+// Scopes of API keys and tokens that make their bearer an operator. The scope * does not: it is everything on the data plane.
+var operatorScopes = map[string]control.Role{"taiea:viewer": control.Viewer, "taiea:operator": control.Operator, "taiea:admin": control.Admin}
+
+var operatorRoles = map[string]control.Role{"viewer": control.Viewer, "operator": control.Operator, "admin": control.Admin}
+
+// roleOf says what a caller may do: by its scopes, or by its address, where Google vouches for that.
+func roleOf(operators map[string]string) func(*identity.Principal) control.Role {
+	return func(p *identity.Principal) control.Role {
+		if p == &identity.Local {
+			return control.Admin // of its own machine
+		}
+		role := control.None
+		for _, s := range p.Scopes {
+			role = max(role, operatorScopes[s])
+		}
+		if slices.Contains([]string{identity.Google, identity.IAP, identity.CloudRun}, p.Method) {
+			role = max(role, operatorRoles[operators[strings.ToLower(p.Subject)]])
+		}
+		return role
+	}
+}
+
+// newPush takes the tokens of Pub/Sub's push deliveries.
+func newPush(o *options, cfg *config.Config) *identity.Authenticator {
+	return identity.New(identity.Options{
+		Chain: []string{identity.Google}, Issuers: []identity.Issuer{identity.GoogleIssuer([]string{cfg.Operating.PushAudience})},
+		Get: outbound.NewClient(outbound.Options{}).Get, Proxies: cfg.Callers.Proxies, Logger: o.logger,
+	})
+}
+
+// noteEvery is how often the control plane looks for tenants whose state the clock has changed and who have not called since.
+const noteEvery = time.Minute
+
+func (s *Server) noteStates(ctx context.Context, e *control.Entitlements) {
+	tick := time.NewTicker(noteEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, done := context.WithTimeout(ctx, noteEvery/2)
+		if _, err := e.NoteAll(ctx, s.recorder.journal.NewID); err != nil && ctx.Err() == nil {
+			s.logger.Error("the states of tenants can't be noted", "error", err)
+		}
+		done()
+	}
+}
+
+// slowPath limits changes, in Redis.
+type slowPath struct{ *parts }
+
+const (
+	writesPerMinute = 120
+	writesAtOnce    = 40
+)
+
+func (p slowPath) Allow(ctx context.Context, key string) (time.Duration, error) {
+	return p.redis.Slow("control:"+key, writesPerMinute, writesAtOnce).Allow(ctx)
+}
+
+// announce tells instances to read the store.
+func (p *parts) announce(ctx context.Context, what string, version int64) error {
+	return p.counters.Announce(ctx, governor.Versions{what: version})
+}

@@ -1,0 +1,168 @@
+package function
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"example.com/erlmcp/function/internal/identity"
+)
+
+// controlled starts instances of the data plane and a control plane beside them.
+func controlled(t *testing.T, instances int, pairs ...string) (taiea string, urls []string, admin string) {
+	t.Helper()
+	redis := miniredis.RunT(t)
+	memory := NewMemory()
+	file, _ := keyFile(t)
+	for range instances {
+		_, url := packed(t, memory, append([]string{"API_KEYS_FILE", file, "REDIS_URL", "redis://" + redis.Addr(), "ERLMCP_KEYS", testKey(1)}, pairs...)...)
+		urls = append(urls, url)
+	}
+	operators, texts := keyFile(t, identity.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}}, identity.Key{Tenant: "acme", Subject: "bob", Scopes: []string{"*"}})
+	s, err := New(t.Context(), WithMemory(memory), WithTools(packedTools()...), WithLogger(slog.New(slog.DiscardHandler)),
+		WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "REDIS_URL", "redis://" + redis.Addr(), "ERLMCP_KEYS", testKey(1)}, pairs...)...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(s)
+	t.Cleanup(func() { srv.Close(); s.Close() })
+	if status, body := order(t, "GET", srv.URL+"/v1/tenants", texts[1], ""); status != 403 {
+		t.Errorf("the scope * makes an operator: %d %s", status, body)
+	}
+	return srv.URL, urls, texts[0]
+}
+
+func order(t *testing.T, method, url, key, body string, headers ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// TestControlPlaneReachesTheFleet makes a key, grants a plan, suspends, kills and lifts, and finds each in force on every instance
+// within 2 s.
+func TestControlPlaneReachesTheFleet(t *testing.T) {
+	taiea, urls, admin := controlled(t, 2, "TENANTS", "listed")
+	do := func(method, path, body string, want int, headers ...string) map[string]any {
+		t.Helper()
+		status, text := order(t, method, taiea+path, admin, body, headers...)
+		if status != want {
+			t.Fatalf("%s %s: %d %s", method, path, status, text)
+		}
+		var out map[string]any
+		json.Unmarshal([]byte(text), &out)
+		return out
+	}
+	made := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["read"]}`, 201, "Idempotency-Key", "first")
+	again := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["read"]}`, 201, "Idempotency-Key", "first")
+	key, _ := made["text"].(string)
+	if key == "" || again["text"] != key {
+		t.Fatalf("the key %v, and again %v", made, again)
+	}
+	everywhere := func(what string, status int, says string) {
+		t.Helper()
+		begun := time.Now()
+		for i, url := range urls {
+			for {
+				resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+key).send(t, url)
+				if resp.StatusCode == status && strings.Contains(body, says) {
+					break
+				}
+				if time.Since(begun) > 2*time.Second {
+					t.Fatalf("%s: instance %d answers %d %s", what, i, resp.StatusCode, body)
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+	}
+	everywhere("not granted", 403, "is not known here")
+	do("PUT", "/v1/tenants/acme", `{"plan":"enterprise"}`, 201, "If-None-Match", "*")
+	everywhere("granted", 200, "here")
+	do("POST", "/v1/tenants/acme/suspend", `{"reason":"looks like abuse"}`, 200)
+	everywhere("suspended", 403, "suspended by operator: looks like abuse")
+	do("POST", "/v1/tenants/acme/resume", "", 200)
+	everywhere("resumed", 200, "here")
+	do("PUT", "/v1/kills/tool:plain", `{"reason":"it lies"}`, 201)
+	everywhere("killed", 503, "it lies")
+	do("DELETE", "/v1/kills/tool:plain", "", 200)
+	everywhere("lifted", 200, "here")
+	fleet := do("GET", "/v1/fleet", "", 200)
+	if n := len(fleet["instances"].([]any)); n != 3 {
+		t.Errorf("%d instances, want 2 and the control plane: %v", n, fleet)
+	}
+	limits := do("GET", "/v1/limits", "", 200)
+	if text, _ := json.Marshal(limits); !strings.Contains(string(text), "everything") {
+		t.Errorf("limits: %s", text)
+	}
+	do("DELETE", "/v1/keys/"+made["id"].(string), "", 200)
+	everywhere("revoked", 401, "")
+	time.Sleep(1500 * time.Millisecond) // and what the instances recorded is stored
+	report := do("GET", "/v1/receipts/verify", "", 200)
+	if report["ok"] != true {
+		t.Errorf("the receipts: %v", report)
+	}
+	list := do("GET", "/v1/receipts?limit=500", "", 200)
+	kinds := map[string]int{}
+	for _, r := range list["receipts"].([]any) {
+		kinds[r.(map[string]any)["kind"].(string)]++
+	}
+	for _, kind := range []string{"changed", "killed", "entitled", "refused", "completed"} {
+		if kinds[kind] == 0 {
+			t.Errorf("no receipt says %s: %v", kind, kinds)
+		}
+	}
+	if text, _ := json.Marshal(list); strings.Contains(string(text), key) {
+		t.Error("a receipt holds the key")
+	}
+}
+
+func TestControlPlaneStarts(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		pairs []string
+		fault string
+	}{
+		{"without a store", []string{"REDIS_URL", "redis://127.0.0.1:1", "AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x"}, "GOOGLE_CLOUD_PROJECT: is not set, and taiea keeps"},
+		{"without operators", []string{"AUTHENTICATION", ""}, "AUTHENTICATION: is not set"},
+		{"without receipts", []string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x", "RECEIPTS", "false"}, "RECEIPTS: is false, and taiea records every change"},
+		{"a bad secret", []string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x", "WEBHOOK_SECRETS", "shop=abc"}, "WEBHOOK_SECRETS: "},
+		{"keys without a file", []string{"AUTHENTICATION", "keys"}, "operators' keys are in a file of their own"},
+		{"a bad operator", []string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x", "OPERATORS", "root=alice@example.com"}, "is not ROLE=WHO"},
+		{"a push account without an audience", []string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x", "PUBSUB_SERVICE_ACCOUNT", "p@x.iam.gserviceaccount.com"}, "PUBSUB_AUDIENCE: is not set"},
+	} {
+		s, err := New(t.Context(), WithLogger(slog.New(slog.DiscardHandler)), WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea"}, c.pairs...)...)))
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%s: %v, want %s", c.name, err, c.fault)
+		}
+	}
+}
