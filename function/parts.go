@@ -84,7 +84,7 @@ func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts,
 		}
 		p.orders, p.quotas = store, store
 		p.receipts = store.Receipts(time.Duration(cfg.ReceiptDays) * 24 * time.Hour)
-		p.replays = store.Replays() // TMP p.tenants, p.keys, p.versions = store, store, store
+		p.tenants, p.keys, p.versions, p.replays = store, store, store, store.Replays()
 	case cfg.Alone || memory != nil:
 		if memory == nil {
 			memory = NewMemory()

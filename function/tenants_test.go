@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -295,8 +296,11 @@ func TestClockChangesAState(t *testing.T) {
 	slices.SortFunc(found, func(a, b receipt.Receipt) int { return a.Time.Compare(b.Time) })
 	var transitions []string
 	for _, r := range found {
-		state, _, _ := strings.Cut(r.Detail, ":")
-		transitions = append(transitions, state)
+		var change struct{ From, To string }
+		if err := json.Unmarshal([]byte(r.Detail), &change); err != nil {
+			t.Fatalf("%s: %v", r.Detail, err)
+		}
+		transitions = append(transitions, change.From+" → "+change.To)
 	}
 	if want := "stable → warning, warning → intervening, intervening → refusing"; strings.Join(transitions, ", ") != want {
 		t.Errorf("recorded: %v", transitions)
