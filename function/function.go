@@ -91,6 +91,14 @@ func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l 
 // WithGetenv replaces [os.Getenv] as the source of settings, for tests.
 func WithGetenv(getenv func(string) string) Option { return func(o *options) { o.getenv = getenv } }
 
+// Changing changes what the settings are read as, whatever source they have.
+func Changing(setting func(name, value string) string) Option {
+	return func(o *options) {
+		before := o.getenv
+		o.getenv = func(name string) string { return setting(name, before(name)) }
+	}
+}
+
 // Unobserved leaves requests out of log, metrics and traces, to measure what those cost.
 func Unobserved() Option { return func(o *options) { o.unobserved = true } }
 

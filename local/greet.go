@@ -75,7 +75,7 @@ Ctrl-C stops it.
 `
 
 // greet says where the server is and what to do with it.
-func greet(w io.Writer, url, redis string, withSample bool, now time.Time) {
+func greet(w io.Writer, url, taiea, redis string, withSample bool, now time.Time) {
 	fmt.Fprintf(w, "erlmcp listens at %s\n\n", url)
 	for _, t := range tries(withSample, now) {
 		fmt.Fprintf(w, "%s\n\n%s\n", t.what, t.curl(url))
@@ -87,6 +87,9 @@ func greet(w io.Writer, url, redis string, withSample bool, now time.Time) {
 		}
 		fmt.Fprintf(w, operator, redis, tool)
 	}
+	if taiea != "" {
+		fmt.Fprintf(w, controlled, taiea)
+	}
 	fmt.Fprintf(w, clients, url, strings.TrimSuffix(url, "mcp")+"metrics")
 }
 
@@ -96,5 +99,14 @@ const operator = `Be its operator: see the limits, stop a tool while it runs:
   go run ./function/cmd/erlmcp limits
   go run ./function/cmd/erlmcp kill tool:%[2]s -reason "trying it out"
   go run ./function/cmd/erlmcp kill tool:%[2]s -lift
+
+`
+
+const controlled = `Its control plane, taiea, is at %[1]s (%[1]s/openapi.json lists all of it):
+
+  curl -s %[1]s/v1/fleet
+  curl -s %[1]s/v1/receipts?limit=5
+  curl -s %[1]s/v1/receipts/verify
+  curl -s -X PUT %[1]s/v1/tenants/acme -H 'Content-Type: application/json' -H 'If-None-Match: *' -d '{"plan":"professional"}'
 
 `

@@ -14,6 +14,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -70,7 +72,48 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	defer s.Close()
-	return s.Run(ctx, func(url string) { greet(out, url, redis, *withSample, time.Now()) })
+	var taiea string
+	if !*public && redis != "" && os.Getenv("FUNCTION_TARGET") == "" {
+		url, stop, err := controlPlane(ctx, opts)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		taiea = url
+	}
+	return s.Run(ctx, func(url string) { greet(out, url, taiea, redis, *withSample, time.Now()) })
+}
+
+// controlPlane serves taiea beside the function, on the port after its own, with the same stores.
+func controlPlane(ctx context.Context, opts []function.Option) (url string, stop func(), err error) {
+	port := "8081"
+	if p, err := strconv.Atoi(os.Getenv("PORT")); err == nil && p > 0 {
+		port = strconv.Itoa(p + 1)
+	} else if err == nil {
+		port = "0"
+	}
+	own := map[string]string{"FUNCTION_TARGET": function.ControlTarget, "PORT": port}
+	s, err := function.New(ctx, append(opts[:len(opts):len(opts)], function.Changing(func(name, value string) string {
+		if v, ok := own[name]; ok {
+			return v
+		}
+		return value
+	}))...)
+	if err != nil {
+		return "", nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	listening, ended := make(chan string, 1), make(chan error, 1)
+	go func() { ended <- s.Run(ctx, func(url string) { listening <- strings.TrimSuffix(url, "/mcp") }) }()
+	stop = func() { cancel(); <-ended; s.Close() }
+	select {
+	case url := <-listening:
+		return url, stop, nil
+	case err := <-ended:
+		cancel()
+		s.Close()
+		return "", nil, err
+	}
 }
 
 func catalog(withSample bool) []function.Option {

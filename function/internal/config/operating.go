@@ -54,5 +54,8 @@ func (r *reader) agentTools(c *Config) {
 			r.fault("TAIEA_TOOLS", "%q is not one of %s, or none", name, strings.Join(agentTools, ", "))
 		}
 	}
+	if slices.Contains(names, agentTools[0]) && r.getenv("WEBHOOK_SECRETS") == "" {
+		r.fault("TAIEA_TOOLS", "names %s, which takes events that are signed: set WEBHOOK_SECRETS", agentTools[0])
+	}
 	c.AgentTools = names
 }
