@@ -34,6 +34,12 @@ const (
 // changes tells whether the route is an operator's change: recorded, limited, and answered once for each idempotency key.
 func (r *Route) changes() bool { return r.Guard == ByRole && r.Method != http.MethodGet }
 
+// Query lists the parameters that the route takes.
+func (r *Route) Query() []string { return slices.Clone(r.query) }
+
+// Body tells whether it takes a body.
+func (r *Route) Body() bool { return r.body }
+
 // Routes is the whole table.
 func Routes() []Route { return slices.Clone(routes) }
 
