@@ -384,12 +384,11 @@ func (j *journal) count() int { return len(j.since(0)) }
 func (j *journal) chained() []receipt.Receipt {
 	all := j.since(0)
 	for i := range all {
-		all[i].Hash = receipt.HashOf(all[i].Append(nil))
+		all[i].Previous = receipt.HashOf([]byte("genesis"))
 		if i > 0 {
 			all[i].Previous = all[i-1].Hash
-		} else {
-			all[i].Previous = receipt.HashOf([]byte("genesis"))
 		}
+		all[i].Append(nil) // sets the hash
 	}
 	return all
 }

@@ -1,7 +1,11 @@
 package control_test
 
 import (
+	"context"
 	"encoding/json"
+	"sync"
+
+	"example.com/erlmcp/function/internal/control"
 )
 
 // state is all that the stores hold, as text: two that are the same hold the same.
@@ -29,4 +33,18 @@ func (f *fixture) state() string {
 		f.t.Fatal(err)
 	}
 	return string(text)
+}
+
+// watchedReplays show what is kept.
+type watchedReplays struct {
+	control.Replays
+	mu  sync.Mutex
+	all map[string]control.Replay
+}
+
+func (w *watchedReplays) Settle(ctx context.Context, key string, mine control.Replay) error {
+	w.mu.Lock()
+	w.all[key] = mine
+	w.mu.Unlock()
+	return w.Replays.Settle(ctx, key, mine)
 }
