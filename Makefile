@@ -132,7 +132,7 @@ release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
 	KO=$(CURDIR)/$(TOOLS)/ko local/release $(TAG)
 
 FUZZTIME ?= 5s
-FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit
+FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit tenant.FuzzEvent
 
 fuzz: ## each fuzz target for FUZZTIME
 	for target in $(FUZZ); do \

@@ -114,11 +114,15 @@ func TestNeeded(t *testing.T) {
 	if _, faults := needed(map[string]string{"x.go": strings.Replace(document, "// kept in: quotas\n", "", 1)}); len(faults) != 1 {
 		t.Errorf("a document that expires somewhere: %v", faults)
 	}
+	lasting := strings.NewReplacer("kept in: quotas", "kept in: quotas, others", "expires", "until", "\"q\"", "\"q\"\nconst others = \"o\"").Replace(document)
+	if got, faults := needed(map[string]string{"x.go": lasting}); len(faults) > 0 || len(got.TTLs) > 0 || !slices.Equal(got.Unindexed, []place{{"q", "text"}, {"o", "text"}}) {
+		t.Errorf("documents that last, in two collections: %+v %v", got, faults)
+	}
 }
 
-// needed derives composite indexes from the chains of calls that make queries, and TTL policies from the fields named expires of
-// documents, whose comment says in which collection they are kept; the fields of bytes in them are not to be indexed. What it can't
-// derive is a fault.
+// needed derives composite indexes from the chains of calls that make queries, and from the documents, whose comments say in which
+// collections they are kept, TTL policies for the fields named expires and which fields are not to be indexed: those of bytes. What
+// it can't derive is a fault.
 func needed(sources map[string]string) (need declared, faults []string) {
 	constants := map[string]string{}
 	var files []*ast.File
@@ -167,19 +171,23 @@ func needed(sources map[string]string) (need declared, faults []string) {
 						continue
 					}
 					s, ok := t.Type.(*ast.StructType)
-					if !ok || !expires(s) {
+					_, kept, said := strings.Cut(n.Doc.Text(), "kept in: ")
+					if !ok || !said && !expires(s) {
 						continue
 					}
-					_, kept, ok := strings.Cut(n.Doc.Text(), "kept in: ")
-					collection := constants[strings.TrimSpace(strings.SplitN(kept, "\n", 2)[0])]
-					if !ok || collection == "" {
-						faults = append(faults, fmt.Sprintf("%s: %s expires; its comment must say \"kept in: \" and the constant of its collection", set.Position(t.Pos()), t.Name))
-						continue
-					}
-					need.TTLs = append(need.TTLs, place{collection, "expires"})
-					for _, f := range s.Fields.List {
-						if a, ok := f.Type.(*ast.ArrayType); ok && fmt.Sprint(a.Elt) == "byte" {
-							need.Unindexed = append(need.Unindexed, place{collection, nameOf(f)})
+					for name := range strings.SplitSeq(strings.SplitN(kept, "\n", 2)[0], ",") {
+						collection := constants[strings.TrimSpace(name)]
+						if collection == "" {
+							faults = append(faults, fmt.Sprintf("%s: the comment of %s must say \"kept in: \" and the constants of its collections", set.Position(t.Pos()), t.Name))
+							continue
+						}
+						if expires(s) {
+							need.TTLs = append(need.TTLs, place{collection, "expires"})
+						}
+						for _, f := range s.Fields.List {
+							if a, ok := f.Type.(*ast.ArrayType); ok && fmt.Sprint(a.Elt) == "byte" {
+								need.Unindexed = append(need.Unindexed, place{collection, nameOf(f)})
+							}
 						}
 					}
 				}

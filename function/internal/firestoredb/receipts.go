@@ -111,11 +111,11 @@ func (r *Receipts) Openings(ctx context.Context, from, to time.Time) iter.Seq2[*
 // page is how many documents are asked for at a time: a long query would outlive its deadline at the server.
 const page = 40
 
-// documents yields what a query finds, each decoded.
-func documents[T any](ctx context.Context, q firestore.Query, decode func(*firestore.DocumentSnapshot) (*T, error)) iter.Seq2[*T, error] {
-	return func(yield func(*T, error) bool) {
+// pages yields the documents that a query finds, asked for so many at a time.
+func pages(q firestore.Query, size int, run func(firestore.Query) *firestore.DocumentIterator) iter.Seq2[*firestore.DocumentSnapshot, error] {
+	return func(yield func(*firestore.DocumentSnapshot, error) bool) {
 		for next := q; ; {
-			docs := next.Limit(page).Documents(ctx)
+			docs := run(next.Limit(size))
 			var last *firestore.DocumentSnapshot
 			n := 0
 			for ; ; n++ {
@@ -123,25 +123,31 @@ func documents[T any](ctx context.Context, q firestore.Query, decode func(*fires
 				if err == iterator.Done {
 					break
 				}
-				var x *T
-				if err == nil {
-					x, err = decode(doc)
-				}
-				if err != nil {
-					docs.Stop()
-					yield(nil, err)
-					return
-				}
-				if !yield(x, nil) {
+				if !yield(doc, err) || err != nil {
 					docs.Stop()
 					return
 				}
 				last = doc
 			}
-			if n < page {
+			if n < size {
 				return
 			}
 			next = q.StartAfter(last)
+		}
+	}
+}
+
+// documents yields what a query finds, each decoded.
+func documents[T any](ctx context.Context, q firestore.Query, decode func(*firestore.DocumentSnapshot) (*T, error)) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		for doc, err := range pages(q, page, func(q firestore.Query) *firestore.DocumentIterator { return q.Documents(ctx) }) {
+			var x *T
+			if err == nil {
+				x, err = decode(doc)
+			}
+			if !yield(x, err) || err != nil {
+				return
+			}
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package firestoredb keeps in Firestore what must outlive the counters in Redis: the epoch of the governor's ledger, by which
-// a lost ledger is told from a new one, the operators' orders, and what was drawn of each quota.
+// a lost ledger is told from a new one, the operators' orders, what was drawn of each quota, receipts, tenants, plans and API keys.
 //
 // Documents carry a format version; a newer one than this package knows is refused rather than guessed at.
 package firestoredb
@@ -27,8 +27,12 @@ const (
 	format     = 1
 )
 
-// A Store is a Firestore database. It implements [governor.Store].
-type Store struct{ client *firestore.Client }
+// A Store is a Firestore database. It implements [governor.Store], [governor.VersionStore], [tenant.Store] and
+// [identity.KeyStore].
+type Store struct {
+	client *firestore.Client
+	tables
+}
 
 // Connect opens a database of a project, "(default)" or another, at the emulator where FIRESTORE_EMULATOR_HOST names one.
 func Connect(ctx context.Context, project, database string) (*Store, error) {
@@ -36,7 +40,13 @@ func Connect(ctx context.Context, project, database string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{client}, nil
+	return newStore(client), nil
+}
+
+func newStore(client *firestore.Client) *Store {
+	s := &Store{client: client}
+	s.tables = newTables(s)
+	return s
 }
 
 // Close ends the connection.

@@ -13,12 +13,28 @@ import (
 	"example.com/erlmcp/function/internal/governor/governortest"
 )
 
-// emulator starts Firestore's emulator, which comes with the gcloud SDK. Where that is installed it must run in CI. The process
-// is nil where the emulator is another's.
-func emulator(t *testing.T) *os.Process {
+// started is the emulator that the tests share.
+var started *exec.Cmd
+
+// TestMain stops the emulator.
+func TestMain(m *testing.M) {
+	if contends() {
+		return
+	}
+	status := m.Run()
+	if started != nil {
+		started.Process.Kill()
+		started.Wait()
+	}
+	os.Exit(status)
+}
+
+// emulator starts Firestore's emulator, which comes with the gcloud SDK, unless one runs. Where the SDK is installed it must run in
+// CI.
+func emulator(t *testing.T) {
 	t.Helper()
 	if os.Getenv("FIRESTORE_EMULATOR_HOST") != "" {
-		return nil
+		return
 	}
 	root, err := exec.Command("gcloud", "info", "--format=value(installation.sdk_root)").Output()
 	jar := strings.TrimSpace(string(root)) + "/platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
@@ -43,7 +59,7 @@ func emulator(t *testing.T) *os.Process {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("the emulator needs Java: %v", err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	started = cmd
 	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", addr); err == nil {
 			conn.Close()
@@ -53,8 +69,7 @@ func emulator(t *testing.T) *os.Process {
 			t.Fatal("the emulator does not listen")
 		}
 	}
-	t.Setenv("FIRESTORE_EMULATOR_HOST", addr)
-	return cmd.Process
+	os.Setenv("FIRESTORE_EMULATOR_HOST", addr)
 }
 
 // connect opens a database that is empty.
