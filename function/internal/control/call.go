@@ -61,7 +61,7 @@ func (p *Plane) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	if err != nil {
 		fault := asProblem(err)
 		p.denied(c, fault)
-		if fault.Status >= 500 {
+		if fault.Status >= 500 && r.Context().Err() == nil {
 			p.opts.Logger.ErrorContext(r.Context(), "the control plane could not do what was asked", "route", route.Method+" "+route.Path, "request_id", c.id, "detail", fault.Detail, "error", fault.cause)
 		}
 		if !fault.replayed {

@@ -100,7 +100,7 @@ func mismatch(err error) string {
 	return err.Error()
 }
 
-// span reads the page that is asked for.
+// page reads which page is asked for.
 func (c *call) page() (after string, limit int, faults []string) {
 	after, limit = c.values.Get("after"), 100
 	if len(after) > 256 {

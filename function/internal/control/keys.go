@@ -78,7 +78,8 @@ const mostScopes = 50
 
 // checkKey lists what is wrong with a key that is to be made.
 func (c *call) checkKey(k *identity.Key) (faults []string) {
-	faults = faultsOf(k.Check())
+	_, whole := identity.NewKey(*k)
+	faults = faultsOf(whole.Check())
 	if len(k.Scopes) > mostScopes {
 		faults = append(faults, fmt.Sprintf("scopes: there are more than %d", mostScopes))
 	}

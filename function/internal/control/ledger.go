@@ -93,7 +93,7 @@ func detail(order, more map[string]any) string {
 	return secret.ReplaceAllLiteralString(string(text), "[secret]")
 }
 
-// canonical is JSON in the form of RFC 8785, of what has names in ASCII and numbers as doubles.
+// canonical is JSON in the form of RFC 8785, of what has names in ASCII and numbers as doubles, none of them a negative zero.
 func canonical(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b) // sorts maps; numbers are written as in ECMAScript

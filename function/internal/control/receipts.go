@@ -69,7 +69,8 @@ func parsePlace(text string) (p place, ok bool) {
 }
 
 // listReceipts answers with a page of receipts. Segments come by their ends, and none is longer than [receipt.Span]: what
-// comes after a receipt is found from there on, wherever in the range it is.
+// comes after a receipt is found from there on, wherever in the range it is. Only where a clock was moved back by more than that may
+// later pages lack receipts; a verification names such a chain.
 func (p *Plane) listReceipts(c *call) (*answer, error) {
 	ctx, stop := c.reading()
 	defer stop()

@@ -34,53 +34,55 @@ const (
 // changes tells whether the route is an operator's change: recorded, limited, and answered once for each idempotency key.
 func (r *Route) changes() bool { return r.Guard == ByRole && r.Method != http.MethodGet }
 
+// Query lists the parameters that the route takes.
+func (r *Route) Query() []string { return slices.Clone(r.query) }
+
+// Body tells whether it takes a body.
+func (r *Route) Body() bool { return r.body }
+
 // Routes is the whole table.
 func Routes() []Route { return slices.Clone(routes) }
 
 var page = []string{"after", "limit"}
 
-var routes []Route
+var routes = []Route{
+	{Method: "GET", Path: "/openapi.json", Guard: Public, serve: (*Plane).document},
 
-func init() { // the handlers refer to the table
-	routes = []Route{
-		{Method: "GET", Path: "/openapi.json", Guard: Public, serve: (*Plane).document},
+	{Method: "GET", Path: "/v1/tenants", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listTenants},
+	{Method: "GET", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getTenant},
+	{Method: "PUT", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).putTenant},
+	{Method: "DELETE", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Admin, query: []string{"reason"}, serve: (*Plane).deleteTenant},
+	{Method: "POST", Path: "/v1/tenants/{id}/suspend", Guard: ByRole, Role: Operator, urgent: true, body: true, serve: (*Plane).suspendTenant},
+	{Method: "POST", Path: "/v1/tenants/{id}/resume", Guard: ByRole, Role: Operator, serve: (*Plane).resumeTenant},
 
-		{Method: "GET", Path: "/v1/tenants", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listTenants},
-		{Method: "GET", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getTenant},
-		{Method: "PUT", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).putTenant},
-		{Method: "DELETE", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Admin, query: []string{"reason"}, serve: (*Plane).deleteTenant},
-		{Method: "POST", Path: "/v1/tenants/{id}/suspend", Guard: ByRole, Role: Operator, urgent: true, body: true, serve: (*Plane).suspendTenant},
-		{Method: "POST", Path: "/v1/tenants/{id}/resume", Guard: ByRole, Role: Operator, serve: (*Plane).resumeTenant},
+	{Method: "GET", Path: "/v1/plans", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listPlans},
+	{Method: "GET", Path: "/v1/plans/{name}", Guard: ByRole, Role: Viewer, serve: (*Plane).getPlan},
+	{Method: "PUT", Path: "/v1/plans/{name}", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).putPlan},
 
-		{Method: "GET", Path: "/v1/plans", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listPlans},
-		{Method: "GET", Path: "/v1/plans/{name}", Guard: ByRole, Role: Viewer, serve: (*Plane).getPlan},
-		{Method: "PUT", Path: "/v1/plans/{name}", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).putPlan},
+	{Method: "GET", Path: "/v1/limits", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listLimits},
+	{Method: "GET", Path: "/v1/limits/{scope}", Guard: ByRole, Role: Viewer, serve: (*Plane).getLimit},
+	{Method: "PUT", Path: "/v1/limits/{scope}", Guard: ByRole, Role: Operator, body: true, serve: (*Plane).putLimit},
+	{Method: "DELETE", Path: "/v1/limits/{scope}", Guard: ByRole, Role: Operator, serve: (*Plane).deleteLimit},
 
-		{Method: "GET", Path: "/v1/limits", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listLimits},
-		{Method: "GET", Path: "/v1/limits/{scope}", Guard: ByRole, Role: Viewer, serve: (*Plane).getLimit},
-		{Method: "PUT", Path: "/v1/limits/{scope}", Guard: ByRole, Role: Operator, body: true, serve: (*Plane).putLimit},
-		{Method: "DELETE", Path: "/v1/limits/{scope}", Guard: ByRole, Role: Operator, serve: (*Plane).deleteLimit},
+	{Method: "GET", Path: "/v1/kills", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listKills},
+	{Method: "PUT", Path: "/v1/kills/{scope}", Guard: ByRole, Role: Operator, urgent: true, body: true, serve: (*Plane).putKill},
+	{Method: "DELETE", Path: "/v1/kills/{scope}", Guard: ByRole, Role: Operator, urgent: true, serve: (*Plane).deleteKill},
 
-		{Method: "GET", Path: "/v1/kills", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listKills},
-		{Method: "PUT", Path: "/v1/kills/{scope}", Guard: ByRole, Role: Operator, urgent: true, body: true, serve: (*Plane).putKill},
-		{Method: "DELETE", Path: "/v1/kills/{scope}", Guard: ByRole, Role: Operator, urgent: true, serve: (*Plane).deleteKill},
+	{Method: "GET", Path: "/v1/keys", Guard: ByRole, Role: Viewer, query: append([]string{"tenant"}, page...), serve: (*Plane).listKeys},
+	{Method: "POST", Path: "/v1/keys", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).postKey},
+	{Method: "GET", Path: "/v1/keys/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getKey},
+	{Method: "DELETE", Path: "/v1/keys/{id}", Guard: ByRole, Role: Admin, urgent: true, serve: (*Plane).deleteKey},
+	{Method: "POST", Path: "/v1/keys/{id}/rotate", Guard: ByRole, Role: Admin, query: []string{"overlap"}, serve: (*Plane).rotateKey},
 
-		{Method: "GET", Path: "/v1/keys", Guard: ByRole, Role: Viewer, query: append([]string{"tenant"}, page...), serve: (*Plane).listKeys},
-		{Method: "POST", Path: "/v1/keys", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).postKey},
-		{Method: "GET", Path: "/v1/keys/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getKey},
-		{Method: "DELETE", Path: "/v1/keys/{id}", Guard: ByRole, Role: Admin, urgent: true, serve: (*Plane).deleteKey},
-		{Method: "POST", Path: "/v1/keys/{id}/rotate", Guard: ByRole, Role: Admin, query: []string{"overlap"}, serve: (*Plane).rotateKey},
+	{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool"}, page...), serve: (*Plane).listReceipts},
+	{Method: "GET", Path: "/v1/receipts/export", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).exportReceipts},
+	{Method: "GET", Path: "/v1/receipts/verify", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).verifyReceipts},
+	{Method: "GET", Path: "/v1/receipts/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getReceipt},
 
-		{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool"}, page...), serve: (*Plane).listReceipts},
-		{Method: "GET", Path: "/v1/receipts/export", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).exportReceipts},
-		{Method: "GET", Path: "/v1/receipts/verify", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).verifyReceipts},
-		{Method: "GET", Path: "/v1/receipts/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getReceipt},
+	{Method: "GET", Path: "/v1/fleet", Guard: ByRole, Role: Viewer, serve: (*Plane).listFleet},
 
-		{Method: "GET", Path: "/v1/fleet", Guard: ByRole, Role: Viewer, serve: (*Plane).listFleet},
-
-		{Method: "POST", Path: "/v1/events/pubsub", Guard: ByPush, body: true, serve: (*Plane).pushed},
-		{Method: "POST", Path: "/v1/events/webhook", Guard: BySecret, body: true, serve: (*Plane).webhook},
-	}
+	{Method: "POST", Path: "/v1/events/pubsub", Guard: ByPush, body: true, serve: (*Plane).pushed},
+	{Method: "POST", Path: "/v1/events/webhook", Guard: BySecret, body: true, serve: (*Plane).webhook},
 }
 
 func (p *Plane) handle() {

@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,17 +52,6 @@ func NewKey(k Key) (text string, _ Key) {
 	return text, k
 }
 
-// Check returns what is wrong with whom the key is for and what it is granted, each fault on a line.
-func (k *Key) Check() error {
-	faults := []error{checkTenant(k.Tenant), checkSubject(k.Subject)}
-	for _, s := range k.Scopes {
-		if !validScope(s) {
-			faults = append(faults, fmt.Errorf("the scope %q is not one word", s))
-		}
-	}
-	return errors.Join(faults...)
-}
-
 // State says in a word whether the key is good at the time: valid, revoked, expired or not valid yet.
 func (k *Key) State(now time.Time) string {
 	switch {
@@ -74,16 +65,14 @@ func (k *Key) State(now time.Time) string {
 	return "valid"
 }
 
-// Keys are the API keys of a file.
-type Keys struct {
-	byID    map[string]*apiKey
-	version int64
-}
+// Keys are API keys as they are authenticated. They are not changed: With and Merge return others.
+type Keys struct{ byID map[string]*apiKey }
 
 type apiKey struct {
 	Key
 	sum       [sha256.Size]byte
 	principal *Principal
+	revision  int64 // in a store
 }
 
 // ReadKeyFile decodes the file. Its error lists every fault with the entry that it is in.
@@ -117,26 +106,81 @@ func (f *KeyFile) index() (*Keys, error) {
 	keys := &Keys{byID: make(map[string]*apiKey, len(f.Keys))}
 	var faults []error
 	for i, k := range f.Keys {
-		fault := func(format string, args ...any) {
-			faults = append(faults, fmt.Errorf("key %d (%.12q): "+format, append([]any{i + 1, k.ID}, args...)...))
-		}
-		e := &apiKey{Key: k}
-		if len(k.ID) != idLength || strings.ContainsAny(k.ID, "_ ") {
-			fault("the id must have %d letters and digits", idLength)
-		}
+		e, wrong := k.parse()
 		if keys.byID[k.ID] != nil {
-			fault("there is another key of this id")
+			wrong = append(wrong, errors.New("there is another key of this id"))
 		}
-		if err := k.Check(); err != nil {
-			fault("%w", err)
+		for _, err := range wrong {
+			faults = append(faults, fmt.Errorf("key %d (%.12q): %w", i+1, k.ID, err))
 		}
-		if n, err := hex.Decode(e.sum[:], []byte(strings.TrimPrefix(k.Hash, "sha256:"))); len(k.Hash) != 7+2*len(e.sum) || err != nil || n != len(e.sum) {
-			fault("the hash must be sha256: and 64 hexadecimal digits, not a key in the clear; make it with erlmcp keys add")
-		}
-		e.principal = newPrincipal(Principal{Tenant: k.Tenant, Subject: k.Subject, Issuer: APIKeys, Method: APIKeys, Scopes: k.Scopes})
 		keys.byID[k.ID] = e
 	}
 	return keys, errors.Join(faults...)
+}
+
+// Check returns what is wrong with the key, each fault on a line.
+func (k *Key) Check() error {
+	_, faults := k.parse()
+	return errors.Join(faults...)
+}
+
+// parse prepares the key for authentication.
+func (k *Key) parse() (e *apiKey, faults []error) {
+	e = &apiKey{Key: *k}
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if len(k.ID) != idLength || strings.ContainsAny(k.ID, "_ ") {
+		fault("the id must have %d letters and digits", idLength)
+	}
+	for _, err := range []error{checkTenant(k.Tenant), checkSubject(k.Subject)} {
+		if err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if n, err := hex.Decode(e.sum[:], []byte(strings.TrimPrefix(k.Hash, "sha256:"))); len(k.Hash) != 7+2*len(e.sum) || err != nil || n != len(e.sum) {
+		fault("the hash must be sha256: and 64 hexadecimal digits, not a key in the clear; make it with erlmcp keys add")
+	}
+	for _, s := range k.Scopes {
+		if !validScope(s) {
+			fault("the scope %q is not one word", s)
+		}
+	}
+	e.Scopes = slices.Clone(k.Scopes)
+	e.principal = newPrincipal(Principal{Tenant: k.Tenant, Subject: k.Subject, Issuer: APIKeys, Method: APIKeys, Scopes: e.Scopes})
+	return e, faults
+}
+
+// With returns the keys with those of a store that have changed in place. One that is malformed authenticates no one any more,
+// and no other key suffers from it: the error says what is wrong with each.
+func (k *Keys) With(changed []*StoredKey) (*Keys, error) {
+	out := Merge(k, nil)
+	var faults []error
+	for _, c := range changed {
+		if old := out.byID[c.ID]; old != nil && old.revision >= c.Revision {
+			continue
+		}
+		e, wrong := c.parse()
+		for _, err := range wrong {
+			faults = append(faults, fmt.Errorf("the stored key %.12q: %w", c.ID, err))
+		}
+		if e.revision = c.Revision; len(wrong) > 0 {
+			e = &apiKey{revision: c.Revision} // of no principal
+		}
+		out.byID[c.ID] = e
+	}
+	return out, errors.Join(faults...)
+}
+
+// Merge returns the keys of a file and those of a store together; either may be nil. The file's key wins where both have one of the
+// same id: whoever may write to the store must not come by, or take away, what was deployed with the server, and what is in the
+// file holds whether or not the store can be read.
+func Merge(file, stored *Keys) *Keys {
+	out := &Keys{byID: map[string]*apiKey{}}
+	for _, k := range []*Keys{stored, file} {
+		if k != nil {
+			maps.Copy(out.byID, k.byID)
+		}
+	}
+	return out
 }
 
 // validScope follows RFC 6749, appendix A.4.
@@ -154,7 +198,7 @@ func (k *Keys) check(text string, now time.Time) (id string, p *Principal, err *
 		return "", nil, &Error{Cause: Unknown, Method: APIKeys, Detail: "not of the form of an API key"}
 	}
 	e := k.byID[id]
-	known := e != nil
+	known := e != nil && e.principal != nil
 	if !known {
 		e = &nobody
 	}

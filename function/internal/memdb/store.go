@@ -1,5 +1,5 @@
 // Package memdb keeps in this process what must outlive the counters: for the local run and for tests. It ends with the
-// process, and so must the counters.
+// process, and so must the counters, unless it is kept in a file.
 package memdb
 
 import (
@@ -17,9 +17,11 @@ import (
 
 // A Store implements [governor.Store], [governor.VersionStore], [tenant.Store] and [identity.KeyStore].
 type Store struct {
-	now func() time.Time
+	now  func() time.Time
+	file *file // nil: none
 
 	mu      sync.Mutex
+	changes int64
 	epoch   int64
 	orders  governor.Orders
 	used    map[quota]int64
@@ -44,9 +46,14 @@ func New() *Store {
 // Next implements [governor.Epochs].
 func (s *Store) Next(context.Context) (epoch int64, first bool, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.epoch++
-	return s.epoch, s.epoch == 1, nil
+	epoch = s.epoch
+	s.touch()
+	s.mu.Unlock()
+	if s.file != nil { // an epoch that comes twice is worse than one that is left out
+		err = s.file.write(s)
+	}
+	return epoch, epoch == 1, err
 }
 
 // Orders implements [governor.OrderStore].
@@ -66,6 +73,7 @@ func (s *Store) Change(_ context.Context, change func(*governor.Orders) error) (
 	}
 	o.Version = governor.NextVersion(s.orders.Version, s.now())
 	s.orders = o
+	s.touch()
 	return clone(o), nil
 }
 
@@ -84,7 +92,10 @@ func (s *Store) Take(_ context.Context, key, day string, most, want int64) (take
 	maps.DeleteFunc(s.used, func(q quota, _ int64) bool { return q.key == key && q.day < day })
 	q := quota{key, day}
 	taken = max(0, min(want, most-s.used[q]))
-	s.used[q] += taken
+	if taken > 0 {
+		s.used[q] += taken
+		s.touch()
+	}
 	return taken, max(0, most-s.used[q]), nil
 }
 
@@ -94,6 +105,7 @@ func (s *Store) Return(_ context.Context, key, day string, n int64) error {
 	defer s.mu.Unlock()
 	q := quota{key, day}
 	s.used[q] = max(0, s.used[q]-n)
+	s.touch()
 	return nil
 }
 

@@ -57,6 +57,7 @@ func (t *table[T]) do(ctx context.Context, s *Store, id string, e edit[T]) (*T, 
 			*t.revision(row) = *t.version
 			t.rows[id] = row
 			s.events.remember(e.event, now)
+			s.touch()
 			s.mu.Unlock()
 			return t.clone(row), nil
 		}
