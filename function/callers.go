@@ -51,7 +51,7 @@ func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *enti
 		options.Attempts = attempts{redis}
 	}
 	if slices.Contains(settings.Chain, identity.APIKeys) {
-		inFile := func() *identity.Keys { return &identity.Keys{} }
+		var inFile func() *identity.Keys
 		if settings.KeysFile != "" {
 			file, err := mounted.Open(settings.KeysFile, identity.ParseKeys, time.Now, o.logger)
 			if err != nil {

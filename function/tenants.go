@@ -26,7 +26,7 @@ const (
 type entitled struct {
 	store     tenant.Store
 	directory *fresh.Value[tenant.Directory]
-	keys      *fresh.Value[identity.Keys]
+	keys      *fresh.Value[storedKeys]
 	events    *control.Entitlements // nil where nothing is recorded
 	newID     func() string
 	logger    *slog.Logger
@@ -63,21 +63,30 @@ func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled
 			return d, d.Version, nil
 		},
 	})
-	e.keys = fresh.New(fresh.Options[identity.Keys]{
+	e.keys = fresh.New(fresh.Options[storedKeys]{
 		What: "the store's API keys", Heard: heard(keysVersion), Logger: logger,
-		Read: func(ctx context.Context, before *identity.Keys) (*identity.Keys, int64, error) {
-			changed, version, err := p.keys.KeyChanges(ctx, before.Version())
-			if err != nil {
-				return nil, 0, err
+		Read: func(ctx context.Context, before *storedKeys) (*storedKeys, int64, error) {
+			if before == nil {
+				before = &storedKeys{keys: &identity.Keys{}}
 			}
-			keys, faults := before.With(changed, version)
-			for _, err := range faults {
-				logger.Error("an API key of the store can't be used", "error", err)
+			changed, version, err := p.keys.KeyChanges(ctx, before.version)
+			if err != nil || len(changed) == 0 && version == before.version && version > 0 {
+				return before, before.version, err
 			}
-			return keys, version, nil
+			keys, fault := before.keys.With(changed)
+			if fault != nil {
+				logger.Error("not all API keys of the store can be used", "error", fault)
+			}
+			return &storedKeys{keys, version}, version, nil
 		},
 	})
 	return e
+}
+
+// storedKeys are the API keys of the store, of a version.
+type storedKeys struct {
+	keys    *identity.Keys
+	version int64
 }
 
 // options are what admission is told.
@@ -92,30 +101,36 @@ func (e *entitled) options(listed bool) *admission.Entitlements {
 	}
 }
 
-// keysBeside returns the API keys of a file and of the store: nil where neither could be read yet.
+// keysBeside returns the API keys of a file, where there is one, and of the store: nil where neither could be read yet.
 func (e *entitled) keysBeside(file func() *identity.Keys) func(context.Context) *identity.Keys {
 	if e == nil {
 		return func(context.Context) *identity.Keys { return file() }
 	}
 	var last atomic.Pointer[keySets]
 	return func(ctx context.Context) *identity.Keys {
-		in, stored := file(), e.keys.Get(ctx, time.Now())
+		var in *identity.Keys
+		if file != nil {
+			in = file()
+		}
+		stored := e.keys.Get(ctx, time.Now())
 		if stored == nil {
-			if in.Len() == 0 {
-				return nil
-			}
 			return in
 		}
 		if k := last.Load(); k != nil && k.file == in && k.stored == stored {
 			return k.both
 		}
-		k := &keySets{file: in, stored: stored, both: identity.Merge(in, stored)}
+		k := &keySets{in, stored, identity.Merge(in, stored.keys)}
 		last.Store(k)
 		return k.both
 	}
 }
 
-type keySets struct{ file, stored, both *identity.Keys }
+// keySets are the keys of a file and of the store, and both together.
+type keySets struct {
+	file   *identity.Keys
+	stored *storedKeys
+	both   *identity.Keys
+}
 
 // record has transitions recorded.
 func (e *entitled) record(events *control.Entitlements, j *receipt.Journal) {
