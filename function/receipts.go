@@ -242,7 +242,7 @@ func (r *recorder) metrics() []telemetry.Metric {
 				emit(float64(s.Writes), "ok")
 				emit(float64(s.Failures), "failed")
 			}},
-		{Name: "erlmcp_receipts_oldest_seconds", Help: "For how long the oldest receipt has waited to be written.", Kind: telemetry.Gauge,
+		{Name: "erlmcp_receipts_oldest_seconds", Help: "For how long the oldest receipt that is not stored has waited.", Kind: telemetry.Gauge,
 			Read: func(emit func(float64, ...string)) { emit(r.journal.Stats().Oldest.Seconds()) }},
 	}
 }
