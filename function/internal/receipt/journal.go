@@ -36,12 +36,12 @@ type Journal struct {
 	free      pool
 	oldest    time.Time // when the first of them came
 	timer     *time.Timer
-	room      int   // receipts that may still come
-	bytes     int64 // that those which are not stored take
-	missing   loss  // that the chain does not tell yet
-	unsealed  int64 // receipts that are in no segment yet
-	appended  int64 // receipts that were pushed to waiting, ever
-	stored    int64 // of those
+	room      int       // receipts that may still come
+	bytes     int64     // that those which are not stored take
+	missing   loss      // that the chain does not tell yet
+	unsealed  int64     // receipts that are in no segment yet
+	appended  int64     // receipts that were pushed to waiting, ever
+	stored    int64     // of those
 	arrivals  []arrival // of what the writer has, and is not stored
 	commits   []commit
 	head      Head
