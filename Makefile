@@ -132,17 +132,19 @@ release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
 	KO=$(CURDIR)/$(TOOLS)/ko local/release $(TAG)
 
 FUZZTIME ?= 5s
-FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit tenant.FuzzEvent
+FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit tenant.FuzzEvent \
+	receipt.FuzzCanonical receipt.FuzzParse receipt.FuzzExport receipt.FuzzEdits
 
+# To make an input shorter takes a minute else, of which nothing is learnt.
 fuzz: ## each fuzz target for FUZZTIME
 	for target in $(FUZZ); do \
-		$(GO) test -run "^$$" -fuzz "^$${target#*.}$$" -fuzztime $(FUZZTIME) ./function/internal/$${target%.*} || exit 1; done
+		$(GO) test -run "^$$" -fuzz "^$${target#*.}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./function/internal/$${target%.*} || exit 1; done
 
 coldstart: ## time from exec to the first answered call, and the binary's size
 	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
 	cd $(CHECKS) && $(GO) run ./coldstart -binary $(CURDIR)/$(TOOLS)/erlmcp $(if $(STRICT),,-most 150ms)
 
-bench: redis-server ## what a call costs, beside a bare handler and two other servers, and what a decision does
+bench: redis-server ## what a call costs, beside a bare handler and two other servers, what a decision does, and what receipts do
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$(TOOLS)/bench ./bench
 	$(TOOLS)/bench $(BENCHFLAGS)
-	$(GO) test -count=1 -v -p 1 -run TestCost ./function/internal/redisdb ./function/internal/identity ./function/internal/policy -cost $(COSTROUNDS) $(STRICT) | grep -v '^=== '
+	$(GO) test -count=1 -v -p 1 -run TestCost ./function/internal/redisdb ./function/internal/identity ./function/internal/policy ./function/internal/receipt ./function/internal/firestoredb -cost $(COSTROUNDS) $(STRICT) | grep -v '^=== '

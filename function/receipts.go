@@ -64,6 +64,53 @@ func openRecorder(cfg *config.Config, p *parts, instance string, logger *slog.Lo
 	return r, nil
 }
 
+// A ledger is the journal as those who record use it: what is more than a request of the data plane, which has its record in the
+// log already, is told to the log too. A receipt with a detail is of an order: set, denied or failed.
+type ledger struct {
+	*receipt.Journal
+	logger *slog.Logger
+}
+
+// ledger returns the journal for those who record.
+func (r *recorder) ledger() ledger { return ledger{r.journal, r.logger} }
+
+// Append implements [admission.Journal].
+func (l ledger) Append(r receipt.Receipt) {
+	l.Journal.Append(r)
+	l.tell(context.Background(), &r, nil)
+}
+
+// Commit implements [admission.Journal].
+func (l ledger) Commit(ctx context.Context, r receipt.Receipt) error {
+	err := l.Journal.Commit(ctx, r)
+	l.tell(ctx, &r, err)
+	return err
+}
+
+func (l ledger) tell(ctx context.Context, r *receipt.Receipt, err error) {
+	order := r.Kind == receipt.Changed || r.Kind == receipt.Killed || r.Kind == receipt.Entitled
+	if !order && r.Detail == "" {
+		return
+	}
+	level := slog.LevelInfo
+	if r.Decision == receipt.Refuse || r.Kind == receipt.Failed || err != nil {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.String("request_id", r.ID)}
+	for _, a := range [...]struct{ name, value string }{
+		{"method", r.Method}, {"tool", r.Tool}, {"tenant", r.Tenant}, {"principal", r.Principal}, {"decision", string(r.Decision)},
+		{"reason", r.Reason}, {"limit", r.Limit}, {"detail", r.Detail},
+	} {
+		if a.value != "" {
+			attrs = append(attrs, slog.String(a.name, a.value))
+		}
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", "the receipt is not stored: "+err.Error()))
+	}
+	l.logger.LogAttrs(ctx, level, "recorded: "+string(r.Kind), attrs...)
+}
+
 // newID makes the ids of requests; nil leaves it to others.
 func (r *recorder) newID() func() string {
 	if r == nil {
@@ -242,7 +289,7 @@ func (r *recorder) metrics() []telemetry.Metric {
 				emit(float64(s.Writes), "ok")
 				emit(float64(s.Failures), "failed")
 			}},
-		{Name: "erlmcp_receipts_oldest_seconds", Help: "For how long the oldest receipt has waited to be written.", Kind: telemetry.Gauge,
+		{Name: "erlmcp_receipts_oldest_seconds", Help: "For how long the oldest receipt that is not stored has waited.", Kind: telemetry.Gauge,
 			Read: func(emit func(float64, ...string)) { emit(r.journal.Stats().Oldest.Seconds()) }},
 	}
 }

@@ -6,12 +6,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"example.com/erlmcp/function/internal/memdb"
 	"example.com/erlmcp/function/internal/receipt"
 )
 
@@ -254,5 +256,76 @@ func TestReceiptSettings(t *testing.T) {
 	end()
 	for range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
 		t.Fatal("RECEIPTS=false records")
+	}
+}
+
+// TestReceiptsInTheLog wants a record in the log of each receipt, by its id: of requests their own, and of orders one more, since
+// nothing else tells what was ordered.
+func TestReceiptsInTheLog(t *testing.T) {
+	var text safeBuffer
+	logger := slog.New(slog.NewJSONHandler(&text, nil))
+	url, _, end := recorded(t, append(wireTools(), NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))), WithLogger(logger))
+	var ids []string
+	for range 3 {
+		resp, _ := modern("tools/call", "rare", `"name":"rare"`).send(t, url)
+		ids = append(ids, resp.Header.Get("X-Request-Id"))
+	}
+	end()
+	for _, id := range ids { // the third refusal, counted in another, too
+		if n := strings.Count(text.String(), id); n != 1 {
+			t.Errorf("%s is in the log %d times:\n%s", id, n, &text)
+		}
+	}
+
+	store := &shaky{Store: memdb.NewReceipts(0)}
+	journal, err := receipt.Open(receipt.Options{Instance: "taiea-1", Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said safeBuffer
+	l := (&recorder{journal: journal, logger: slog.New(slog.NewJSONHandler(&said, nil))}).ledger()
+	order := func(kind receipt.Kind, decision receipt.Decision, detail string) receipt.Receipt {
+		return receipt.Receipt{ID: journal.NewID(), Kind: kind, Tenant: "acme", Principal: "5d41402abc4b2a76", Method: "PUT /v1/kills", Decision: decision, Detail: detail}
+	}
+	for _, c := range []struct {
+		r             receipt.Receipt
+		commit, away  bool
+		level, member string // "" where the log says nothing
+	}{
+		{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, false, "INFO", `"detail":"{\"scope\":\"tool:pay\"}"`},
+		{order(receipt.Changed, receipt.Allow, ""), true, false, "INFO", `"principal":"5d41402abc4b2a76"`},
+		{order(receipt.Entitled, receipt.Allow, `{"event":"grant"}`), false, false, "INFO", `"tenant":"acme"`},
+		{order(receipt.Admitted, receipt.Allow, `{"intent":"killed"}`), true, false, "INFO", `recorded: admitted`},
+		{order(receipt.Refused, receipt.Refuse, `{"role":"viewer"}`), false, false, "WARN", `"decision":"refuse"`},
+		{order(receipt.Failed, receipt.Allow, `{"error":"x"}`), false, false, "WARN", `recorded: failed`},
+		{order(receipt.Completed, receipt.Allow, ""), false, false, "", ""},
+		{order(receipt.Refused, receipt.Refuse, ""), false, false, "", ""},
+		{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, true, "WARN", `"error":"the receipt is not stored: context deadline exceeded"`},
+	} {
+		store.away.Store(c.away)
+		if c.commit {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			if err := l.Commit(ctx, c.r); (err != nil) != c.away {
+				t.Errorf("%s: %v", c.r.Kind, err)
+			}
+			cancel()
+		} else {
+			l.Append(c.r)
+		}
+		line := ""
+		for one := range strings.Lines(said.String()) {
+			if strings.Contains(one, c.r.ID) {
+				line += one
+			}
+		}
+		if strings.Count(line, "\n") > 1 || (line == "") != (c.level == "") || !strings.Contains(line, c.level) || !strings.Contains(line, c.member) {
+			t.Errorf("%s %q: the log says %q, want %s with %s", c.r.Kind, c.r.Detail, line, c.level, c.member)
+		}
+	}
+	store.away.Store(false)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := journal.Close(ctx); err != nil {
+		t.Error(err)
 	}
 }

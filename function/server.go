@@ -123,7 +123,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 			a.Guard = guard
 		}
 		if written != nil {
-			a.Journal = written.journal
+			a.Journal = written.ledger()
 		}
 		gate, err = admission.New(a)
 		faults = errors.Join(faults, err)

@@ -103,8 +103,10 @@ func (e *entitled) options(listed bool) *admission.Entitlements {
 
 // keysBeside returns the API keys of a file, where there is one, and of the store: nil where neither could be read yet.
 func (e *entitled) keysBeside(file func() *identity.Keys) func(context.Context) *identity.Keys {
-	if e == nil {
+	if e == nil && file != nil {
 		return func(context.Context) *identity.Keys { return file() }
+	} else if e == nil {
+		return func(context.Context) *identity.Keys { return nil }
 	}
 	var last atomic.Pointer[keySets]
 	return func(ctx context.Context) *identity.Keys {

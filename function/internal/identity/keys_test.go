@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -150,7 +151,7 @@ func TestMerge(t *testing.T) {
 func TestStoredKeysAuthenticate(t *testing.T) {
 	text, k := stored("ada", 1)
 	keys := &Keys{}
-	a := New(Options{Chain: []string{APIKeys}, Keys: func() *Keys { return keys }, Now: func() time.Time { return day }})
+	a := New(Options{Chain: []string{APIKeys}, Keys: func(context.Context) *Keys { return keys }, Now: func() time.Time { return day }})
 	try := func() Cause {
 		p, err := a.Authenticate(t.Context(), &Request{Header: http.Header{"Authorization": {"Bearer " + text}}, RemoteAddr: "192.0.2.1:1"})
 		if err != nil {

@@ -69,13 +69,9 @@ func (c *chain) open(ctx context.Context, operator Signer) error {
 		return nil
 	}
 	if operator != nil {
-		statement := forCertificate.statement(c.certificate.append(nil, false))
-		signature, err := operator.Sign(ctx, statement)
+		signature, err := forCertificate.sign(ctx, operator, c.certificate.append(nil, false))
 		if err != nil {
-			return fmt.Errorf("the operator's key does not sign: %w", err)
-		}
-		if !ed25519.Verify(operator.Public(), statement, signature) {
-			return fmt.Errorf("the operator's key %s does not verify what it signs", c.certificate.Operator)
+			return err
 		}
 		c.certificate.Signature = signature
 	}

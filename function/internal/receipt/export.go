@@ -123,9 +123,9 @@ func Export(ctx context.Context, store Store, w io.Writer, o ExportOptions) (Exp
 	x.digest.Sum(end.Digest[:0])
 	if o.Signer != nil {
 		end.Operator = KeyID(o.Signer.Public())
-		signature, err := o.Signer.Sign(ctx, forExport.statement(end.append(nil, false)))
+		signature, err := forExport.sign(ctx, o.Signer, end.append(nil, false))
 		if err != nil {
-			return x.Exported, fmt.Errorf("the operator's key does not sign: %w", err)
+			return x.Exported, err
 		}
 		end.Signature = signature
 	}

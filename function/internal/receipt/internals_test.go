@@ -41,3 +41,6 @@ func EndOf(digest Hash, segments, receipts int64, key ed25519.PrivateKey) []byte
 	}
 	return append(append([]byte(lineEnding), e.append(nil, true)...), '}')
 }
+
+// HashOf is what the next root holds of this one.
+func (h *Heads) HashOf() Hash { return h.hash() }

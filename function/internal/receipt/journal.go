@@ -36,12 +36,13 @@ type Journal struct {
 	free      pool
 	oldest    time.Time // when the first of them came
 	timer     *time.Timer
-	room      int   // receipts that may still come
-	bytes     int64 // that those which are not stored take
-	missing   loss  // that the chain does not tell yet
-	unsealed  int64 // receipts that are in no segment yet
-	appended  int64 // receipts that were pushed to waiting, ever
-	stored    int64 // of those
+	room      int       // receipts that may still come
+	bytes     int64     // that those which are not stored take
+	missing   loss      // that the chain does not tell yet
+	unsealed  int64     // receipts that are in no segment yet
+	appended  int64     // receipts that were pushed to waiting, ever
+	stored    int64     // of those
+	arrivals  []arrival // of what the writer has, and is not stored
 	commits   []commit
 	head      Head
 	announced time.Time
@@ -72,6 +73,12 @@ type Journal struct {
 type loss struct {
 	n           int64
 	first, last time.Time
+}
+
+// An arrival is when the first of a run of receipts came, up to the number of the last.
+type arrival struct {
+	upTo  int64
+	since time.Time
 }
 
 type commit struct {
@@ -339,7 +346,7 @@ type Stats struct {
 	Counted   int64         // refusals that were counted in others
 	Stored    int64         // receipts in the store, those of the chain itself among them
 	Waiting   int           // receipts that are not, at most [Options.Most]
-	Oldest    time.Duration // for how long the first of those that are not being written has waited
+	Oldest    time.Duration // for how long the first of them has waited
 	Lost      int64         // receipts for which there was no room
 	Late      int64         // receipts that came after the end of the chain, and are in none
 	Writes    int64         // of segments that the store took
@@ -353,8 +360,12 @@ func (j *Journal) Stats() Stats {
 	defer j.mu.Unlock()
 	s := j.stats
 	s.Counted, s.Waiting = j.held.counted, j.opts.Most-j.room
-	if !j.oldest.IsZero() {
-		s.Oldest = j.opts.Now().Sub(j.oldest)
+	oldest := j.oldest
+	if len(j.arrivals) > 0 {
+		oldest = j.arrivals[0].since
+	}
+	if !oldest.IsZero() {
+		s.Oldest = j.opts.Now().Sub(oldest)
 	}
 	return s
 }

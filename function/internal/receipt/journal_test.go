@@ -362,6 +362,45 @@ func TestStoreAway(t *testing.T) {
 	})
 }
 
+// TestOldest wants that what the writer has, and can't store, still waits.
+func TestOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &faulty{Store: memdb.NewReceipts(0), err: errors.New("away")}
+		j := open(t, f, nil)
+		waits := func(want time.Duration) {
+			t.Helper()
+			synctest.Wait()
+			if s := j.Stats(); s.Oldest != want {
+				t.Errorf("the oldest of %d has waited for %v, want %v", s.Waiting, s.Oldest, want)
+			}
+		}
+		waits(0)
+		j.Append(call(j, receipt.Completed))
+		time.Sleep(10 * time.Second)
+		waits(10 * time.Second) // the writer has it, and no other comes
+		j.Append(call(j, receipt.Completed))
+		r := call(j, receipt.Refused)
+		r.Decision = receipt.Refuse
+		j.Append(r)
+		time.Sleep(time.Second)
+		waits(11 * time.Second)
+		f.set(func(f *faulty) { f.err, f.delay = nil, 7*time.Second })
+		for begin := time.Now(); j.Stats().Stored == 0; time.Sleep(10 * time.Millisecond) {
+			if time.Since(begin) > time.Minute {
+				t.Fatal("nothing is stored")
+			}
+		}
+		if s := j.Stats(); s.Oldest < 7*time.Second || s.Oldest > 20*time.Second {
+			t.Errorf("the second has waited for %v", s.Oldest)
+		}
+		f.set(func(f *faulty) { f.delay = 0 })
+		time.Sleep(10 * time.Second)
+		waits(0)
+		shut(t, j)
+		waits(0)
+	})
+}
+
 // TestLossIsToldAtTheEnd is for when no receipt comes after the loss.
 func TestLossIsToldAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,8 +1,11 @@
 package receipt
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -28,47 +31,88 @@ func (s signer) Sign(_ context.Context, message []byte) ([]byte, error) {
 	return ed25519.Sign(s.key, message), nil
 }
 
-var errNoKey = errors.New("there is no Ed25519 key in PEM: make one with openssl genpkey -algorithm ed25519, and its public part with openssl pkey -pubout")
+// What a file of keys should hold.
+var (
+	errPrivateWanted = errors.New("wanted is an Ed25519 private key in PEM, as openssl genpkey -algorithm ed25519 makes one")
+	errPublicWanted  = errors.New("wanted are Ed25519 public keys in PEM, as openssl pkey -in KEY -pubout makes them of private ones")
+)
 
-// ParseSigner reads a private key in PEM (PKCS #8).
+const (
+	privateBlock   = "PRIVATE KEY"
+	publicBlock    = "PUBLIC KEY"
+	encryptedBlock = "ENCRYPTED PRIVATE KEY"
+)
+
+// ParseSigner reads a private key in PEM (PKCS #8, RFC 8410), without a passphrase. No error shows a part of the key.
 func ParseSigner(text []byte) (Signer, error) {
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "PRIVATE KEY" {
-			continue
-		}
-		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		if err != nil {
-			return nil, errors.New("the private key in PEM can't be read") // the cause may show a part of it
-		}
-		if key, ok := key.(ed25519.PrivateKey); ok {
-			return signer{key}, nil
-		}
-		return nil, fmt.Errorf("the private key is a %T: %w", key, errNoKey)
+	blocks, err := blocksOf(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errPrivateWanted)
 	}
-	return nil, errNoKey
+	for _, b := range blocks {
+		switch b.Type {
+		case privateBlock:
+			key, err := x509.ParsePKCS8PrivateKey(b.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("the private key can't be read: %w", errPrivateWanted) // the cause may show a part of it
+			}
+			if key, ok := key.(ed25519.PrivateKey); ok {
+				return signer{key}, nil
+			}
+			return nil, fmt.Errorf("the private key is one for %s: %w", algorithm(key), errPrivateWanted)
+		case encryptedBlock:
+			return nil, errors.New("the private key is encrypted, and nobody can be asked for its passphrase: openssl pkey -in KEY writes it without one")
+		}
+	}
+	return nil, fmt.Errorf("it holds a block %q: %w", blocks[0].Type, errPrivateWanted)
 }
 
-// ParseKeys reads one or more public keys in PEM, such as the one in use and those before it.
+// ParseKeys reads one or more public keys in PEM (RFC 8410), such as the one in use and those before it.
 func ParseKeys(text []byte) ([]ed25519.PublicKey, error) {
+	blocks, err := blocksOf(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errPublicWanted)
+	}
 	var keys []ed25519.PublicKey
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "PUBLIC KEY" {
-			return nil, fmt.Errorf("a %s where a public key is wanted", block.Type)
+	for _, b := range blocks {
+		if b.Type != publicBlock {
+			return nil, fmt.Errorf("it holds a block %q: %w", b.Type, errPublicWanted)
 		}
-		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		key, err := x509.ParsePKIXPublicKey(b.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("public key %d: %w", len(keys)+1, err)
+			return nil, fmt.Errorf("public key %d can't be read: %w", len(keys)+1, errPublicWanted)
 		}
 		k, ok := key.(ed25519.PublicKey)
 		if !ok {
-			return nil, fmt.Errorf("public key %d is a %T: %w", len(keys)+1, key, errNoKey)
+			return nil, fmt.Errorf("public key %d is one for %s: %w", len(keys)+1, algorithm(key), errPublicWanted)
 		}
 		keys = append(keys, k)
 	}
-	if keys == nil {
-		return nil, errNoKey
-	}
 	return keys, nil
+}
+
+// blocksOf returns the blocks of PEM, at least one. A damaged one, which would be passed over else, is an error.
+func blocksOf(text []byte) (blocks []*pem.Block, err error) {
+	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
+		blocks = append(blocks, b)
+	}
+	switch begun := bytes.Count(text, []byte("-----BEGIN ")); {
+	case begun == 0:
+		return nil, errors.New("there is no PEM in it")
+	case begun != len(blocks):
+		return nil, fmt.Errorf("%d of %d blocks of PEM are damaged", begun-len(blocks), begun)
+	}
+	return blocks, nil
+}
+
+func algorithm(key any) string {
+	switch key.(type) {
+	case *rsa.PublicKey, *rsa.PrivateKey:
+		return "RSA"
+	case *ecdsa.PublicKey, *ecdsa.PrivateKey:
+		return "ECDSA"
+	}
+	return "another algorithm"
 }
 
 // KeyID names a public key: the first 16 hexadecimal digits of its SHA-256.
@@ -92,6 +136,19 @@ const (
 func (p purpose) statement(canonical []byte) []byte {
 	sum := sha256.Sum256(canonical)
 	return append(append([]byte(p), '\n'), sum[:]...)
+}
+
+// sign has the operator sign a statement, and returns the signature only where it verifies: what is stored can't be changed.
+func (p purpose) sign(ctx context.Context, operator Signer, canonical []byte) ([]byte, error) {
+	statement := p.statement(canonical)
+	signature, err := operator.Sign(ctx, statement)
+	if err != nil {
+		return nil, fmt.Errorf("the operator's key does not sign: %w", err)
+	}
+	if !ed25519.Verify(operator.Public(), statement, signature) {
+		return nil, fmt.Errorf("the operator's key %s does not verify what it signs", KeyID(operator.Public()))
+	}
+	return signature, nil
 }
 
 // keyring are the operator's public keys by their ids.

@@ -95,13 +95,16 @@ func Anchor(ctx context.Context, store Store, signer Signer, announced []Head, n
 		}
 		if signer != nil {
 			next.Operator = KeyID(signer.Public())
-			if next.Signature, err = signer.Sign(ctx, forRoot.statement(next.append(nil, false))); err != nil {
-				return nil, fmt.Errorf("the operator's key does not sign: %w", err)
+			if next.Signature, err = forRoot.sign(ctx, signer, next.append(nil, false)); err != nil {
+				return nil, err
 			}
 		}
 		err = store.PutRoot(ctx, &Root{Number: next.Number, Time: next.Time, Text: next.append(nil, true)})
-		if !errors.Is(err, ErrConflict) {
-			return next, err
+		switch {
+		case err == nil:
+			return next, nil
+		case !errors.Is(err, ErrConflict):
+			return nil, err
 		}
 	}
 	return nil, errors.New("roots of others came first, ten times: call less often")
@@ -206,7 +209,7 @@ func (a *advancing) heads() []Head {
 	moved := map[string]bool{}
 	for chain, h := range a.next {
 		old, known := a.before[chain]
-		if h.Seq < old.Seq { // was announced before the last root, and is heard of now
+		if h.Seq < old.Seq || old.State == Ended { // was announced before the last root, and is heard of now
 			h = old
 		}
 		if !known || h.Seq != old.Seq || h.Appended != old.Appended || h.State != old.State || h.Lost != old.Lost {

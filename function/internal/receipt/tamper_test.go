@@ -109,29 +109,6 @@ func TestEveryByte(t *testing.T) {
 	}
 }
 
-// FuzzExport wants that no export makes the verification fall, and that none but the true one is sound.
-func FuzzExport(f *testing.F) {
-	store := memdb.NewReceipts(0)
-	j := open(f, store, nil)
-	j.Append(call(j, receipt.Admitted))
-	shut(f, j)
-	var out bytes.Buffer
-	if _, err := receipt.Export(f.Context(), store, &out, receipt.ExportOptions{Signer: operator}); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(out.Bytes())
-	f.Add([]byte("{\"export\":{}}\n{\"segment\":{}}\n{\"end\":{}}\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := receipt.VerifyExport(t.Context(), bytes.NewReader(text), receipt.VerifyOptions{Keys: keys})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.OK() && !bytes.Equal(bytes.TrimSuffix(text, []byte{'\n'}), bytes.TrimSuffix(out.Bytes(), []byte{'\n'})) {
-			t.Fatalf("a forgery: %s", text)
-		}
-	})
-}
-
 // TestTamperedStore edits what is stored, as one might who has the database, with every means but the keys.
 func TestTamperedStore(t *testing.T) {
 	w := makeWorld(t)

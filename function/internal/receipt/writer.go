@@ -50,6 +50,9 @@ func (j *Journal) gather() (hurry, ok bool) {
 		}
 	}
 	if j.closing || j.due(now) || len(j.commits) > 0 || j.taken.n > 0 {
+		if j.waiting.n > 0 {
+			j.arrivals = append(j.arrivals, arrival{j.appended, j.oldest})
+		}
 		j.taken.move(&j.waiting)
 		j.oldest = j.held.since
 	}
@@ -84,6 +87,7 @@ func (j *Journal) giveUp() {
 		}
 		*q = queue{}
 	}
+	j.arrivals = nil
 	j.unsealed -= int64(n)
 	j.room += n
 	j.bytes = 0
@@ -146,6 +150,9 @@ func (j *Journal) settle(err error) (wait time.Duration, again bool) {
 		j.room += j.many
 		j.bytes -= size
 		j.stored += int64(j.many)
+		for len(j.arrivals) > 0 && j.arrivals[0].upTo <= j.stored {
+			j.arrivals = j.arrivals[1:]
+		}
 		j.stats.Stored += h.Last - h.First + 1
 		j.stats.Writes++
 		j.head.Stored = h.Last

@@ -1,0 +1,127 @@
+package receipt_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/erlmcp/function/internal/memdb"
+	"example.com/erlmcp/function/internal/receipt"
+)
+
+var update = flag.Bool("update", false, "write testdata/export.jsonl anew, because the format has another version")
+
+const writtenFile = "testdata/export.jsonl"
+
+// written is an export as a version before this one wrote it, with the operator's key of these tests.
+func written(t testing.TB) []byte {
+	t.Helper()
+	text, err := os.ReadFile(writtenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestWritten verifies what an earlier version wrote: exports are kept for longer than versions are.
+func TestWritten(t *testing.T) {
+	if *update {
+		synctest.Test(t, func(t *testing.T) { writeExport(t) })
+	}
+	r, err := receipt.VerifyExport(t.Context(), bytes.NewReader(written(t)), receipt.VerifyOptions{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.OK() || r.Receipts != 6 || r.Segments != 4 || r.Chains != 2 || r.Roots != 2 || len(r.Notes) > 0 {
+		t.Errorf("%v", r)
+	}
+}
+
+// writeExport writes the export of two instances that end.
+func writeExport(t *testing.T) {
+	store := memdb.NewReceipts(0)
+	one := open(t, store, nil)
+	two := open(t, store, func(o *receipt.Options) { o.Instance, o.Tag = "node-2", 8 })
+	one.Append(call(one, receipt.Admitted))
+	refused := call(two, receipt.Refused)
+	refused.Decision, refused.Reason, refused.Limit, refused.Tenant = receipt.Refuse, "rate", "tool:search 5/s", "blue"
+	two.Append(refused)
+	two.Append(refused)
+	time.Sleep(1100 * time.Millisecond)
+	anchor := func() []receipt.Head {
+		heads := []receipt.Head{one.Head(), two.Head()}
+		if _, err := receipt.Anchor(t.Context(), store, operator, heads, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		return heads
+	}
+	anchor()
+	ended := call(one, receipt.Completed)
+	ended.Duration, ended.Result = 1100*time.Millisecond, receipt.HashOf([]byte("[]"))
+	one.Append(ended)
+	change := call(one, receipt.Changed)
+	change.Detail, change.Tool = `{"limit":"tool:search","perSecond":2}`, ""
+	one.Append(change)
+	shut(t, one)
+	shut(t, two)
+	heads := anchor()
+	var out bytes.Buffer
+	if _, err := receipt.Export(t.Context(), store, &out, receipt.ExportOptions{Signer: operator, Announced: heads}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(writtenFile, out.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FuzzExport wants that no export makes the verification fall, and that none but the true one is sound.
+func FuzzExport(f *testing.F) {
+	text := written(f)
+	f.Add(text)
+	f.Add([]byte("{\"export\":{}}\n{\"segment\":{}}\n{\"end\":{}}\n"))
+	f.Fuzz(func(t *testing.T, other []byte) { forged(t, text, other) })
+}
+
+// FuzzEdits does the same with lines of the true export, dropped, doubled, moved and changed: what is signed is still signed.
+func FuzzEdits(f *testing.F) {
+	text := written(f)
+	f.Add([]byte{0, 3, 0, 1, 4, 9, 2, 5, 6, 3, 7, 99})
+	f.Fuzz(func(t *testing.T, edits []byte) {
+		edits = edits[:min(len(edits), 3*20)]
+		l := lines(bytes.SplitAfter(bytes.Clone(text), []byte{'\n'}))
+		for ; len(edits) >= 3 && len(l) > 0; edits = edits[3:] {
+			i, n := int(edits[1])%len(l), int(edits[2])
+			switch edits[0] % 5 {
+			case 0:
+				l = l.drop(i, i+1)
+			case 1:
+				l = slices.Insert(l, n%len(l), l[i])
+			case 2:
+				j := n % len(l)
+				l[i], l[j] = l[j], l[i]
+			case 3:
+				l[i] = bytes.Clone(l[i])
+				if len(l[i]) > 0 {
+					l[i][n%len(l[i])] ^= 1 << (n % 7)
+				}
+			case 4:
+				l[i] = l[i][:min(n, len(l[i]))]
+			}
+		}
+		forged(t, text, bytes.Join(l, nil))
+	})
+}
+
+func forged(t *testing.T, text, other []byte) {
+	r, err := receipt.VerifyExport(t.Context(), bytes.NewReader(other), receipt.VerifyOptions{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.OK() && !bytes.Equal(other, text) {
+		t.Fatalf("a forgery: %s", other)
+	}
+}
