@@ -80,8 +80,8 @@ func TestControlPlaneReachesTheFleet(t *testing.T) {
 		json.Unmarshal([]byte(text), &out)
 		return out
 	}
-	made := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["read"]}`, 201, "Idempotency-Key", "first")
-	again := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["read"]}`, 201, "Idempotency-Key", "first")
+	made := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["*"]}`, 201, "Idempotency-Key", "first")
+	again := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["*"]}`, 201, "Idempotency-Key", "first")
 	key, _ := made["text"].(string)
 	if key == "" || again["text"] != key {
 		t.Fatalf("the key %v, and again %v", made, again)

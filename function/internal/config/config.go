@@ -176,7 +176,7 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 		c.Platform = Kubernetes
 	}
 	if c.Target = r.text("FUNCTION_TARGET", "erlmcp"); c.Target != "erlmcp" && c.Target != "taiea" {
-		r.fault("FUNCTION_TARGET", "there is no function %q: there are erlmcp and taiea", c.Target)
+		r.fault("FUNCTION_TARGET", "there is no function %q: there is erlmcp, and its control plane taiea", c.Target)
 	}
 	c.Port = r.integer("PORT", 8080, 0, 65535)
 	c.Health = r.path("HEALTH_ENDPOINT", "/health")

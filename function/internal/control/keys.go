@@ -87,8 +87,8 @@ func (c *call) checkKey(k *identity.Key) (faults []string) {
 		switch {
 		case len(s) > 128:
 			faults = append(faults, fmt.Sprintf("scopes: %.40q… is longer than 128 bytes", s))
-		case s == "*" || strings.HasPrefix(s, "taiea:"):
-			faults = append(faults, fmt.Sprintf("scopes: %.80q is not for keys that are made here: it reaches the control plane's tools", s))
+		case strings.HasPrefix(s, "taiea:"):
+			faults = append(faults, fmt.Sprintf("scopes: %.80q is not for keys that are made here: it is an operator's", s))
 		}
 	}
 	if !k.Expires.IsZero() && !k.Expires.After(c.now) {

@@ -59,11 +59,12 @@ func (p *Plane) putPlan(c *call) (*answer, error) {
 		Packs       []string        `json:"packs"`
 		Limits      tenant.Limits   `json:"limits"`
 		Intervening tenant.Limits   `json:"intervening"`
+		Support     tenant.Support  `json:"support"`
 		Notice      tenant.Duration `json:"notice"`
 		Grace       tenant.Duration `json:"grace"`
 	}](c.body)
 	ordered := tenant.Plan{
-		Name: name, Title: said.Title, Packs: said.Packs, Limits: said.Limits, Intervening: said.Intervening, Notice: said.Notice, Grace: said.Grace,
+		Name: name, Title: said.Title, Packs: said.Packs, Limits: said.Limits, Intervening: said.Intervening, Support: said.Support, Notice: said.Notice, Grace: said.Grace,
 	}
 	if ordered.Packs == nil {
 		ordered.Packs = []string{}
