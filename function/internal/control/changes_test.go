@@ -546,6 +546,19 @@ func TestInstancesThatAreNotTold(t *testing.T) {
 	}
 }
 
+// TestOrdersOnWhatIsNotThere are made, and warned of.
+func TestOrdersOnWhatIsNotThere(t *testing.T) {
+	f := newFixture(t, func(o *control.Options) { o.Known = func(scope string) bool { return scope != "tool:serch" } })
+	for path, body := range map[string]string{"/v1/kills/tool:": `{"reason":"r"}`, "/v1/limits/tool:": `{"perSecond":1}`} {
+		for name, warned := range map[string]bool{"serch": true, "find": false} {
+			got := f.do(ask{method: "PUT", path: path + name, body: body})
+			if warnings, _ := got.object(t)["warnings"].([]any); got.status != 201 || (len(warnings) == 1) != warned {
+				t.Errorf("%s%s: %d %s", path, name, got.status, got.body)
+			}
+		}
+	}
+}
+
 func TestKillsInForce(t *testing.T) {
 	f := newFixture(t)
 	until := f.now.Add(time.Minute).Format(time.RFC3339)

@@ -55,8 +55,10 @@ type Options struct {
 	// Announce tells instances that they should read the store: of tenants (and plans), or keys. Without it they follow in 2 s.
 	Announce func(ctx context.Context, what string, version int64) error
 	Writes   Limiter // of changes; nil: no limit
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// Known tells whether there is what a scope names: an order on what there is not is made, and warned of. nil: it is not known.
+	Known  func(scope string) bool
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Orders are read and changed through this.

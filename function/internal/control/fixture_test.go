@@ -197,6 +197,16 @@ func (f *fixture) late() bool {
 	return f.after
 }
 
+// again calls a change twice, as a store does whose transaction another was in the way of.
+func again[T any](clone func(*T) *T, change func(*T) error) func(*T) error {
+	return func(x *T) error {
+		if err := change(clone(x)); err != nil {
+			return err
+		}
+		return change(x)
+	}
+}
+
 type tenants struct {
 	*memdb.Store
 	f *fixture
@@ -237,7 +247,7 @@ func (s tenants) ChangeTenant(ctx context.Context, id string, e *tenant.Event, c
 	if err := s.f.fault("change"); err != nil && !s.f.late() {
 		return nil, err
 	}
-	t, err := s.Store.ChangeTenant(ctx, id, e, change)
+	t, err := s.Store.ChangeTenant(ctx, id, e, again((*tenant.Tenant).Clone, change))
 	if down := s.f.fault("change"); down != nil {
 		return nil, down
 	}
@@ -248,7 +258,7 @@ func (s tenants) ChangePlan(ctx context.Context, name string, change func(*tenan
 	if err := s.f.fault("change"); err != nil {
 		return nil, err
 	}
-	return s.Store.ChangePlan(ctx, name, change)
+	return s.Store.ChangePlan(ctx, name, again((*tenant.Plan).Clone, change))
 }
 
 type keys struct {
@@ -281,7 +291,7 @@ func (s keys) ChangeKey(ctx context.Context, id string, change func(*identity.Ke
 	if err := errors.Join(s.f.fault("change"), s.f.fault("change key")); err != nil {
 		return nil, err
 	}
-	return s.Store.ChangeKey(ctx, id, change)
+	return s.Store.ChangeKey(ctx, id, again(func(k *identity.Key) *identity.Key { c := *k; return &c }, change))
 }
 
 type orders struct{ f *fixture }
@@ -297,7 +307,9 @@ func (o orders) Change(ctx context.Context, change func(*governor.Orders) error)
 	if err := o.f.fault("change"); err != nil {
 		return governor.Orders{}, err
 	}
-	after, err := o.f.store.Change(ctx, change)
+	after, err := o.f.store.Change(ctx, again(func(o *governor.Orders) *governor.Orders {
+		return &governor.Orders{Version: o.Version, Kills: slices.Clone(o.Kills), Limits: slices.Clone(o.Limits)}
+	}, change))
 	if err == nil && o.f.fault("announce") != nil {
 		err = fmt.Errorf("%w: %w", control.ErrNotTold, errDown)
 	}

@@ -49,6 +49,14 @@ func (p *Plane) order(c *call, kind receipt.Kind, scope string, change func(*gov
 	return after, append(warnings, untold...), err
 }
 
+// unknown warns of an order on what is not there: a name that is spelled otherwise refuses no one.
+func (p *Plane) unknown(scope string) []string {
+	if p.opts.Known == nil || p.opts.Known(scope) {
+		return nil
+	}
+	return []string{fmt.Sprintf("nothing is known here by the name of %q: the order is in force, and holds for what comes to be called so", scope)}
+}
+
 // A killView is a kill switch.
 type killView struct {
 	governor.Kill
@@ -138,7 +146,7 @@ func (p *Plane) putKill(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{etag: tagOf(kill), body: killView{kill, tagOf(kill), noted{c.id, warnings}}}
+	a := &answer{etag: tagOf(kill), body: killView{kill, tagOf(kill), noted{c.id, append(warnings, p.unknown(scope)...)}}}
 	if !replaced {
 		a.status, a.location = http.StatusCreated, c.r.URL.EscapedPath()
 	}
@@ -336,7 +344,7 @@ func (p *Plane) putLimit(c *call) (*answer, error) {
 	a := &answer{etag: v.ETag, body: struct {
 		overrideView
 		noted
-	}{v, noted{c.id, warnings}}}
+	}{v, noted{c.id, append(warnings, p.unknown(override.Scope)...)}}}
 	if !replaced {
 		a.status, a.location = http.StatusCreated, c.r.URL.EscapedPath()
 	}
