@@ -69,7 +69,7 @@ func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.
 			return []byte(ring.Seal(sealedAnswers, nil, plaintext, time.Now().Add(48*time.Hour)))
 		},
 		Open:     func(sealed []byte) ([]byte, error) { return ring.Open(sealedAnswers, nil, string(sealed), time.Now()) },
-		Announce: p.announce, Logger: o.logger,
+		Announce: p.announce, Known: knownIn(entries), Logger: o.logger,
 	}
 	if p.redis != nil {
 		options.Fleet, options.Writes = operator, slowPath{p}
@@ -134,6 +134,18 @@ func roleOf(operators map[string]string) func(*identity.Principal) control.Role 
 			role = max(role, operatorRoles[operators[strings.ToLower(p.Subject)]])
 		}
 		return role
+	}
+}
+
+// knownIn tells whether the catalog has what a scope names. Tenants may come with any token.
+func knownIn(entries *catalog.Catalog) func(scope string) bool {
+	named := map[string]bool{}
+	entries.EachTool(func(name string, terms catalog.Terms) error {
+		named["tool:"+name], named["upstream:"+terms.Upstream] = true, true
+		return nil
+	})
+	return func(scope string) bool {
+		return named[scope] || !strings.HasPrefix(scope, "tool:") && !strings.HasPrefix(scope, "upstream:")
 	}
 }
 

@@ -62,8 +62,8 @@ func TestCommands(t *testing.T) {
 	}{
 		{[]string{port}, "probe", 0, ""},
 		{[]string{port, "HEALTH_ENDPOINT=/elsewhere"}, "probe", 1, "not healthy"},
-		{nil, "probe " + strings.TrimSuffix(line.URL, "/mcp"), 0, "2025-11-25: 1 tools"},
-		{nil, "probe -version v" + function.Version + " " + strings.TrimSuffix(line.URL, "/mcp"), 0, "2026-07-28: 1 tools"},
+		{nil, "probe " + strings.TrimSuffix(line.URL, "/mcp"), 0, "2025-11-25: 4 tools"},
+		{nil, "probe -version v" + function.Version + " " + strings.TrimSuffix(line.URL, "/mcp"), 0, "2026-07-28: 4 tools"},
 		{nil, "probe -version v9.9.9 " + strings.TrimSuffix(line.URL, "/mcp"), 1, "want v9.9.9"},
 		{nil, "probe -v", 2, "not defined: -v"},
 		{[]string{port, "AUTHENTICATION=anonymous"}, "serve", 1, "something else listens on port"},

@@ -21,7 +21,7 @@ type push struct {
 // after as many attempts as the subscription says. 204 is for an event that is in force, was before, or is late.
 func (p *Plane) pushed(c *call) (*answer, error) {
 	if p.opts.Push == nil {
-		return nil, off("no messages of Pub/Sub are taken", "PUBSUB_PUSH_ACCOUNT")
+		return nil, off("no messages of Pub/Sub are taken", "PUBSUB_SERVICE_ACCOUNT")
 	}
 	who, err := p.authenticate(c, p.opts.Push)
 	if err != nil {

@@ -85,7 +85,7 @@ func (v *Value[T]) Get(ctx context.Context, now time.Time) *T {
 		most = firstPatience
 	}
 	// What is being read already may have begun too early.
-	for deadline := v.opts.Now().Add(most); ; {
+	for deadline := now.Add(most); ; { // what was heard has taken its part of it
 		v.mu.Lock()
 		now = v.opts.Now()
 		v.read(now, heard)
