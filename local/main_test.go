@@ -81,6 +81,13 @@ func TestLocal(t *testing.T) {
 			if strings.Contains(printed.String(), "meeting_times") != (c.args == nil) {
 				t.Errorf("-sample is not followed:\n%s", printed.String())
 			}
+			_, after, _ := strings.Cut(printed.String(), "taiea, is at ")
+			taiea, _, _ := strings.Cut(after, " ")
+			for path, want := range map[string]string{"/v1/fleet": `"ready":true`, "/v1/receipts/verify": `"ok":true`, "/openapi.json": `"/v1/tenants/{id}"`} {
+				if out, err := exec.Command("curl", "-s", taiea+path).Output(); err != nil || !strings.Contains(string(out), want) {
+					t.Errorf("the control plane at %q: %s: %v %.300s", taiea, path, err, out)
+				}
+			}
 			cmd.Process.Signal(syscall.SIGTERM)
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("after SIGTERM: %v\n%s", err, stderr)
