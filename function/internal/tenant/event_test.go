@@ -220,7 +220,7 @@ func random(r *rand.Rand, i int) *tenant.Event {
 
 // TestApplyInAnyOrder wants the same tenant of a set of events, however they are shuffled and repeated, and if it is stored between.
 func TestApplyInAnyOrder(t *testing.T) {
-	for seed := range uint64(2000) {
+	for seed := range uint64(500) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		var events []*tenant.Event
 		for i := range 1 + r.IntN(8) {
