@@ -93,6 +93,7 @@ module "secrets" {
   redis_ca   = module.redis[0].ca
   policy     = var.policy
   reader     = module.identity[0].member
+  taiea      = { names = [], reader = "" }
   protected  = local.protected
   depends_on = [google_project_service.this]
 }
@@ -147,7 +148,7 @@ module "release" {
   name             = var.shares_cloudrun ? "${local.name}-gke" : local.name
   repository       = var.repository
   registry         = local.registry
-  runtime_account  = local.account_name
+  accounts         = { erlmcp = local.account_name }
   cluster          = module.cluster.name
   cluster_location = module.cluster.location
   bake             = var.bake
