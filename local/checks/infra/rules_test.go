@@ -9,7 +9,7 @@ import (
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told, ownSecrets}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {

@@ -20,53 +20,77 @@ func of(function string, rs []resource) []resource {
 	})
 }
 
-// apart wants two functions of which neither runs as the other, reads what is the other's, or is called by its callers.
+// apart wants two services of which neither runs as the other, or is called by the other's callers.
 func apart(rs []resource) string {
 	data, control := of("erlmcp", rs), of("taiea", rs)
 	if len(data) != 1 || len(control) != 1 {
 		return fmt.Sprintf("%d services erlmcp, %d taiea", len(data), len(control))
 	}
 	name := fmt.Sprint(data[0].Values["name"])
-	fault := must(control[0], "name", name+"-taiea")
-	account := func(r resource) string { return fmt.Sprint(r.at("template.0.service_account")) }
-	if a := account(control[0]); a == account(data[0]) || !strings.HasPrefix(a, name+"-taiea@") {
-		fault += "the control plane runs as " + a
-	}
-	container := resource{Values: control[0].at("template.0.containers.0").(map[string]any)}
-	env := resource{Values: environment(container)}
+	account := fmt.Sprint(control[0].at("template.0.service_account"))
+	fault := must(control[0], "name", name+"-taiea") +
+		must(data[0], "template.0.service_account", name+"@my-project.iam.gserviceaccount.com") +
+		must(control[0], "template.0.service_account", name+"-taiea@my-project.iam.gserviceaccount.com")
+	env := resource{Values: environment(resource{Values: control[0].at("template.0.containers.0").(map[string]any)})}
 	fault += must(env, "FUNCTION_TARGET", "taiea") + must(env, "PUBSUB_SERVICE_ACCOUNT", name+"-push@my-project.iam.gserviceaccount.com") +
 		must(env, "PUBSUB_AUDIENCE", fmt.Sprint(env.Values["PUBLIC_URL"])+"/v1/events/pubsub")
-
-	callers := map[string][]string{} // of each service
-	readers := map[string][]string{} // of each secret
+	callers := map[any][]any{} // of each service
 	for _, r := range rs {
-		member := fmt.Sprint(r.Values["member"])
-		switch {
-		case r.Type == "google_cloud_run_v2_service_iam_member" && r.Values["role"] == "roles/run.invoker":
-			callers[fmt.Sprint(r.Values["name"])] = append(callers[fmt.Sprint(r.Values["name"])], member)
-		case r.Type == "google_secret_manager_secret_iam_member":
-			readers[fmt.Sprint(r.Values["secret_id"])] = append(readers[fmt.Sprint(r.Values["secret_id"])], member)
+		if r.Type == "google_cloud_run_v2_service_iam_member" && r.Values["role"] == "roles/run.invoker" && !strings.HasPrefix(r.Address, "module.release") {
+			callers[r.Values["name"]] = append(callers[r.Values["name"]], r.Values["member"])
 		}
 	}
-	release := "serviceAccount:" + name + "-release@my-project.iam.gserviceaccount.com"
 	for _, c := range callers[name+"-taiea"] {
-		if c != release && slices.Contains(callers[name], c) {
-			fault += c + " calls both functions"
+		if slices.Contains(callers[name], c) {
+			fault += fmt.Sprint(c, " calls both functions")
 		}
 	}
-	for secret, who := range readers {
-		switch strings.TrimPrefix(secret, name+"-") {
-		case "api-keys", "policy":
-			if slices.Contains(who, "serviceAccount:"+account(control[0])) {
-				fault += "the control plane reads " + secret
-			}
-		case "taiea-api-keys", "webhook-secrets":
-			if slices.Contains(who, "serviceAccount:"+account(data[0])) {
-				fault += "the data plane reads " + secret
-			}
-		}
+	if slices.Contains(callers[name], any("serviceAccount:"+account)) {
+		fault += "the control plane calls the data plane"
 	}
 	return fault
+}
+
+// ownSecrets wants each function's account to read what it is given, and nothing of the other's.
+func ownSecrets(rs []resource) string {
+	for _, r := range rs {
+		id, member := fmt.Sprint(r.Values["secret_id"]), fmt.Sprint(r.Values["member"])
+		if r.Type != "google_secret_manager_secret_iam_member" || strings.HasPrefix(r.Address, "module.release") {
+			continue
+		}
+		control := strings.HasSuffix(member, "-taiea@my-project.iam.gserviceaccount.com")
+		switch {
+		case strings.HasSuffix(id, "-taiea-api-keys"), strings.HasSuffix(id, "-webhook-secrets"):
+			if !control {
+				return r.Address + ": " + member + " reads what is the control plane's"
+			}
+		case strings.HasSuffix(id, "-api-keys"), strings.HasSuffix(id, "-policy"):
+			if control {
+				return r.Address + ": " + member + " reads what is the data plane's"
+			}
+		}
+	}
+	return ""
+}
+
+// onCluster wants each function's pods to act as an account of their own.
+func onCluster(rs []resource) string {
+	var pods, accounts []string
+	for _, r := range rs {
+		switch {
+		case r.Values["role"] == "roles/iam.workloadIdentityUser":
+			pods = append(pods, fmt.Sprint(r.Values["member"]))
+		case r.Type == "google_service_account" && strings.Contains(r.Address, "identity"):
+			accounts = append(accounts, fmt.Sprint(r.Values["account_id"]))
+		}
+	}
+	slices.Sort(pods)
+	slices.Sort(accounts)
+	const pool = "serviceAccount:my-project.svc.id.goog"
+	if !slices.Equal(pods, []string{pool + "[erlmcp/erlmcp]", pool + "[erlmcp/taiea]"}) || len(accounts) != 2 || accounts[1] != accounts[0]+"-taiea" {
+		return fmt.Sprintf("pods %v act as %v", pods, accounts)
+	}
+	return ""
 }
 
 // operated wants a control plane that lets in those whom the environment names, and Pub/Sub, and no one else.
