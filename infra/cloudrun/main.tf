@@ -1,4 +1,4 @@
-# erlmcp on Cloud Run: the function, what it counts and keeps things in, and the way from a tag to a revision.
+# erlmcp on Cloud Run: its two functions, what they count and keep things in, and the way from a tag to a revision.
 
 locals {
   name      = var.environment == "production" ? "erlmcp" : "erlmcp-${var.environment}"
@@ -12,7 +12,7 @@ locals {
   proxied = !var.public && var.domain == ""
 
   # In a variable and not a file: a change of it is a new revision.
-  collector = !var.telemetry ? null : {
+  collectors = { for name in [local.name, local.taiea] : name => !var.telemetry ? null : {
     image  = var.collector_image
     cpu    = "500m"
     memory = "256Mi"
@@ -21,28 +21,49 @@ locals {
       CLUSTER              = "__run__" # as Google's own collectors say it
       GOOGLE_CLOUD_PROJECT = var.project
       LOCATION             = var.region
-      NAME                 = local.name
-      NAMESPACE            = local.name
+      NAME                 = name
+      NAMESPACE            = name
     }
-  }
+  } }
 
   methods = [for m in split(",", var.authentication) : trimspace(m)]
-  secrets = toset(concat(["keys", "redis-ca", "redis-url"], contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"]))
+  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key ? ["receipt-key"] : []))
+  secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
 
-  settings = merge({
-    AUTHENTICATION       = var.authentication
-    CONNECTION_TIMEOUT   = "620s" # beyond the 600 s for which load balancers keep connections
+  settings = merge(local.platform, {
+    AUTHENTICATION     = var.authentication
+    CONNECTION_TIMEOUT = "620s" # beyond the 600 s for which load balancers keep connections
+    PUBLIC_URL         = local.url
+    TENANTS            = var.tenants
+  }, var.domain == "" ? {} : { PROXIES = "2" }, var.settings)
+
+  # What both functions are told.
+  platform = merge({
     FIRESTORE_DATABASE   = module.firestore.database
     GOOGLE_CLOUD_PROJECT = var.project
-    PUBLIC_URL           = local.url
     REDIS_CA             = module.redis.ca
-  }, var.domain == "" ? {} : { PROXIES = "2" }, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {}, var.settings)
+  }, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {})
+
+  # The control plane.
+  taiea          = "${local.name}-taiea"
+  taiea_url      = "https://${local.taiea}-${var.project_number}.${var.region}.run.app"
+  taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
+  taiea_chain    = coalesce(var.taiea_authentication, var.webhook ? "google" : "cloudrun")
+  taiea_methods  = [for m in split(",", local.taiea_chain) : trimspace(m)]
+  taiea_secrets  = setunion(local.shared, contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.webhook ? ["webhook-secrets"] : [])
+  taiea_settings = merge(local.platform, {
+    AUTHENTICATION         = local.taiea_chain
+    OPERATORS              = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
+    PUBLIC_URL             = local.taiea_url
+    PUBSUB_AUDIENCE        = local.taiea_endpoint
+    PUBSUB_SERVICE_ACCOUNT = module.events.account
+  }, var.taiea_settings)
 }
 
 resource "google_project_service" "this" {
   for_each = toset([
     "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudtrace", "compute", "firestore", "iam",
-    "iamcredentials", "monitoring", "redis", "run", "secretmanager", "servicenetworking", "telemetry",
+    "iamcredentials", "monitoring", "pubsub", "redis", "run", "secretmanager", "servicenetworking", "telemetry",
   ])
   project            = var.project
   service            = "${each.key}.googleapis.com"
@@ -89,6 +110,16 @@ module "identity" {
   depends_on = [google_project_service.this]
 }
 
+# The control plane's own, so that neither function can do what the other may.
+module "taiea_identity" {
+  source     = "../modules/identity"
+  project    = var.project
+  name       = local.taiea
+  database   = module.firestore.database
+  telemetry  = var.telemetry
+  depends_on = [google_project_service.this]
+}
+
 module "secrets" {
   source     = "../modules/secrets"
   project    = var.project
@@ -98,6 +129,7 @@ module "secrets" {
   redis_ca   = module.redis.ca
   policy     = var.policy
   reader     = module.identity.member
+  taiea      = { names = local.taiea_secrets, reader = module.taiea_identity.member }
   protected  = local.protected
   depends_on = [google_project_service.this]
 }
@@ -115,14 +147,16 @@ module "service" {
   project     = var.project
   region      = var.region
   name        = local.name
+  function    = "erlmcp"
   labels      = local.labels
   image       = var.image
   account     = module.identity.email
-  collector   = local.collector
+  collector   = local.collectors[local.name]
   network     = module.network.network
   subnetwork  = module.network.subnetwork
-  secrets     = module.secrets.ids
+  secrets     = { for n in local.secrets : n => module.secrets.ids[n] }
   settings    = local.settings
+  startup     = "/startup"
   audiences   = var.domain == "" ? [] : [local.url, "${local.url}/mcp"]
   ingress     = var.ingress
   public      = var.public
@@ -134,6 +168,48 @@ module "service" {
   timeout     = var.timeout
   billing     = var.billing
   protected   = local.protected
+}
+
+# Who calls the data plane has no right here. With a webhook Cloud Run lets everyone in, since senders have no account of Google's:
+# then AUTHENTICATION, the tokens of Pub/Sub and the signatures of events decide.
+module "taiea" {
+  source      = "../modules/service"
+  project     = var.project
+  region      = var.region
+  name        = local.taiea
+  function    = "taiea"
+  labels      = local.labels
+  image       = var.image
+  account     = module.taiea_identity.email
+  collector   = local.collectors[local.taiea]
+  network     = module.network.network
+  subnetwork  = module.network.subnetwork
+  secrets     = { for n in local.taiea_secrets : trimprefix(n, "taiea-") => module.secrets.ids[n] }
+  settings    = local.taiea_settings
+  startup     = "/ready"
+  audiences   = [local.taiea_endpoint]
+  ingress     = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? var.ingress : "INGRESS_TRAFFIC_ALL" # no balancer is before it
+  public      = var.webhook
+  invokers    = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}"], ["serviceAccount:${module.events.account}"])
+  instances   = { min = 0, max = 2 }
+  concurrency = 80
+  cpu         = "1"
+  memory      = "1Gi"
+  timeout     = 900
+  billing     = var.billing
+  protected   = local.protected
+  depends_on  = [module.service] # it is there once the data plane is healthy
+}
+
+module "events" {
+  source         = "../modules/events"
+  project        = var.project
+  project_number = var.project_number
+  name           = local.name
+  labels         = local.labels
+  endpoint       = local.taiea_endpoint
+  publishers     = var.publishers
+  depends_on     = [google_project_service.this]
 }
 
 module "certificate" {
@@ -156,19 +232,20 @@ module "balancer" {
 }
 
 module "release" {
-  count           = var.repository == null ? 0 : 1
-  source          = "../modules/release"
-  project         = var.project
-  project_number  = var.project_number
-  region          = var.region
-  name            = local.name
-  repository      = var.repository
-  registry        = module.registry.repository
-  runtime_account = module.identity.account
-  service         = module.service.name
-  bake            = var.bake
-  approval        = local.protected
-  depends_on      = [google_project_service.this]
+  count          = var.repository == null ? 0 : 1
+  source         = "../modules/release"
+  project        = var.project
+  project_number = var.project_number
+  region         = var.region
+  name           = local.name
+  repository     = var.repository
+  registry       = module.registry.repository
+  accounts       = { erlmcp = module.identity.account, taiea = module.taiea_identity.account }
+  service        = module.service.name
+  taiea          = module.taiea.name
+  bake           = var.bake
+  approval       = local.protected
+  depends_on     = [google_project_service.this]
 }
 
 module "observability" {

@@ -26,6 +26,11 @@ output "deployed_image" {
   value       = module.service.image
 }
 
+output "events" {
+  description = "Topic to which events of entitlements are published, and the subscription that keeps those that were not taken."
+  value       = { topic = module.events.topic, dead_letters = module.events.dead_letters }
+}
+
 output "image" {
   description = "Name of the image, without a tag."
   value       = module.registry.image
@@ -47,6 +52,11 @@ output "stays" {
     ["the state's bucket", "enabled APIs", "the peering with Google's services, until Google frees it"],
     local.protected ? ["everything protected: service, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )
+}
+
+output "taiea" {
+  description = "Where operators reach the control plane."
+  value       = local.taiea_url
 }
 
 output "url" {

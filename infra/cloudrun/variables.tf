@@ -256,6 +256,17 @@ variable "public" {
   default     = false
 }
 
+variable "publishers" {
+  description = "Members of IAM that may publish events of entitlements, such as serviceAccount:billing@PROJECT.iam.gserviceaccount.com."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for m in var.publishers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):", m))])
+    error_message = "publishers are members such as serviceAccount:billing@my-project.iam.gserviceaccount.com, and never everyone."
+  }
+}
+
 variable "ranges" {
   description = "Address ranges in CIDR form of nodes and instances, pods, and Kubernetes services."
   type        = object({ nodes = string, pods = string, services = string })
@@ -265,6 +276,12 @@ variable "ranges" {
     condition     = alltrue([for r in values(var.ranges) : can(cidrnetmask(r))])
     error_message = "ranges are IPv4 ranges such as 10.10.0.0/22."
   }
+}
+
+variable "receipt_key" {
+  description = "Whether an Ed25519 key, made here and kept in Secret Manager, vouches for receipts. Without it chains are hashed and not signed."
+  type        = bool
+  default     = true
 }
 
 variable "redis_highly_available" {
@@ -321,8 +338,45 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT"])) == 0
-    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE or GOOGLE_CLOUD_PROJECT: they follow from other variables, or are secret."
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "TENANTS"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE or TENANTS: they follow from other variables, or are secret."
+  }
+}
+
+variable "taiea_authentication" {
+  description = "AUTHENTICATION of the control plane: who operates, in order. null for cloudrun, which trusts what Cloud Run has verified, and for google where a webhook makes the service public."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.taiea_authentication == null ? true : alltrue([for m in split(",", var.taiea_authentication) : contains(["keys", "oauth", "google", "cloudrun", "iap"], trimspace(m))])
+    error_message = "taiea_authentication lists keys, oauth, google, cloudrun or iap, separated by commas."
+  }
+  validation {
+    condition     = var.taiea_authentication == null ? true : !(var.webhook && contains([for m in split(",", var.taiea_authentication) : trimspace(m)], "cloudrun"))
+    error_message = "A webhook makes the control plane public, where taiea_authentication can't be cloudrun: anyone can write a token that nobody has verified. Use google, keys or oauth."
+  }
+}
+
+variable "taiea_operators" {
+  description = "Who may do what in the control plane: e-mail address of a user or service account to viewer, operator or admin. Cloud Run lets them in, and nobody else but Pub/Sub."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for who, role in var.taiea_operators : can(regex("^[^@ ,=]+@[^@ ,=]+\\.[^@ ,=]+$", who)) && contains(["viewer", "operator", "admin"], role)])
+    error_message = "taiea_operators are e-mail addresses with a role each, such as { \"alice@example.com\" = \"admin\" }; roles are viewer, operator and admin."
+  }
+}
+
+variable "taiea_settings" {
+  description = "Further settings of the control plane, such as OAUTH_ISSUERS. Those that are made here can't be among them."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "WEBHOOK_SECRETS"])) == 0
+    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, WEBHOOK_SECRETS."
   }
 }
 
@@ -330,6 +384,17 @@ variable "telemetry" {
   description = "Whether a collector beside each instance sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. It takes half a CPU and 256 MiB."
   type        = bool
   default     = true
+}
+
+variable "tenants" {
+  description = "TENANTS: open lets in tenants that nobody has entered, listed those alone that the control plane knows."
+  type        = string
+  default     = "open"
+
+  validation {
+    condition     = contains(["open", "listed"], var.tenants)
+    error_message = "tenants is open or listed."
+  }
 }
 
 variable "timeout" {
@@ -340,5 +405,16 @@ variable "timeout" {
   validation {
     condition     = var.timeout >= 1 && var.timeout <= 3600
     error_message = "timeout is from 1 to 3600 seconds."
+  }
+}
+
+variable "webhook" {
+  description = "Whether marketplaces and others without an account of Google's may send signed events to /v1/events/webhook. Cloud Run then lets everyone in, and the control plane itself decides about each request."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !(var.webhook && var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY")
+    error_message = "A webhook is called from outside, and ingress INGRESS_TRAFFIC_INTERNAL_ONLY keeps the outside away."
   }
 }

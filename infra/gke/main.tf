@@ -7,10 +7,21 @@ locals {
   protected = coalesce(var.protected, var.environment == "production")
   labels    = { app = "erlmcp", environment = var.environment }
   url       = "https://${var.domain}"
-  pod       = "erlmcp/erlmcp"
 
   methods = [for m in split(",", var.authentication) : trimspace(m)]
-  secrets = toset(concat(["keys", "redis-ca", "redis-url"], contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"]))
+  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key ? ["receipt-key"] : []))
+  secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
+
+  # The control plane, unless it is the one on Cloud Run.
+  taiea          = !var.shares_cloudrun
+  taiea_name     = "${local.name}-taiea"
+  taiea_account  = "${local.taiea_name}@${var.project}.iam.gserviceaccount.com"
+  taiea_url      = var.taiea_url == "" ? "http://localhost:8081" : var.taiea_url # of a forwarded port
+  taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
+  taiea_events   = local.taiea && var.taiea_url != ""
+  taiea_methods  = [for m in split(",", var.taiea_authentication) : trimspace(m)]
+  taiea_secrets = !local.taiea ? toset([]) : setunion(local.shared, contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [],
+  var.webhook ? ["webhook-secrets"] : [])
 
   # What is shared goes by its names, which follow from the environment.
   network         = var.shares_cloudrun ? "projects/${var.project}/global/networks/${local.name}-network" : module.network[0].network
@@ -24,7 +35,7 @@ locals {
 resource "google_project_service" "this" {
   for_each = toset([
     "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudtrace", "compute", "container", "firestore",
-    "iam", "iamcredentials", "monitoring", "redis", "secretmanager", "servicenetworking", "telemetry",
+    "iam", "iamcredentials", "monitoring", "pubsub", "redis", "secretmanager", "servicenetworking", "telemetry",
   ])
   project            = var.project
   service            = "${each.key}.googleapis.com"
@@ -75,12 +86,31 @@ module "identity" {
   depends_on = [google_project_service.this]
 }
 
-# The pods' Kubernetes service account acts as the function's account.
+# The control plane's own, so that neither function can do what the other may.
+module "taiea_identity" {
+  count      = local.taiea ? 1 : 0
+  source     = "../modules/identity"
+  project    = var.project
+  name       = local.taiea_name
+  database   = module.firestore[0].database
+  telemetry  = var.telemetry
+  depends_on = [google_project_service.this]
+}
+
+# The pods' Kubernetes service accounts act as the functions' accounts.
 resource "google_service_account_iam_member" "pod" {
   service_account_id = local.account_name
   role               = "roles/iam.workloadIdentityUser"
-  member             = "serviceAccount:${var.project}.svc.id.goog[${local.pod}]"
+  member             = "serviceAccount:${var.project}.svc.id.goog[erlmcp/erlmcp]"
   depends_on         = [module.cluster] # which brings the pool of identities
+}
+
+resource "google_service_account_iam_member" "taiea_pod" {
+  count              = local.taiea ? 1 : 0
+  service_account_id = module.taiea_identity[0].account
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "serviceAccount:${var.project}.svc.id.goog[erlmcp/taiea]"
+  depends_on         = [module.cluster]
 }
 
 module "secrets" {
@@ -93,8 +123,21 @@ module "secrets" {
   redis_ca   = module.redis[0].ca
   policy     = var.policy
   reader     = module.identity[0].member
+  taiea      = { names = local.taiea_secrets, reader = module.taiea_identity[0].member }
   protected  = local.protected
   depends_on = [google_project_service.this]
+}
+
+module "events" {
+  count          = local.taiea_events ? 1 : 0
+  source         = "../modules/events"
+  project        = var.project
+  project_number = var.project_number
+  name           = local.name
+  labels         = local.labels
+  endpoint       = local.taiea_endpoint
+  publishers     = var.publishers
+  depends_on     = [google_project_service.this]
 }
 
 module "registry" {
@@ -147,9 +190,10 @@ module "release" {
   name             = var.shares_cloudrun ? "${local.name}-gke" : local.name
   repository       = var.repository
   registry         = local.registry
-  runtime_account  = local.account_name
+  accounts         = merge({ erlmcp = local.account_name }, local.taiea ? { taiea = module.taiea_identity[0].account } : {})
   cluster          = module.cluster.name
   cluster_location = module.cluster.location
+  taiea            = local.taiea ? "taiea" : ""
   bake             = var.bake
   approval         = local.protected
   depends_on       = [google_project_service.this]
@@ -175,5 +219,5 @@ module "cost" {
   balanced                  = true
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
-  gke                       = { autopilot = var.autopilot, nodes = var.nodes.min, pods = 3, collector = var.telemetry }
+  gke                       = { autopilot = var.autopilot, nodes = var.nodes.min, pods = 3, taiea = local.taiea ? 2 : 0, collector = var.telemetry }
 }

@@ -36,8 +36,8 @@ output "kustomization" {
     apiVersion = "kustomize.config.k8s.io/v1beta1"
     kind       = "Kustomization"
     namespace  = "erlmcp"
-    resources  = ["../../workload"]
-    configMapGenerator = [{
+    resources  = concat(["../../workload"], local.taiea ? ["../../workload/taiea"] : [])
+    configMapGenerator = concat([{
       name     = "erlmcp-settings"
       behavior = "merge"
       literals = [for k, v in merge(var.telemetry ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = "" }, {
@@ -45,28 +45,31 @@ output "kustomization" {
         FIRESTORE_DATABASE   = local.name
         GOOGLE_CLOUD_PROJECT = var.project
         PUBLIC_URL           = local.url
-        }, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
+        TENANTS              = var.tenants
+        }, var.receipt_key ? { RECEIPT_KEY_FILE = "/secrets/receipt-key" } : {}, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
       var.policy == "" ? {} : { POLICY_FILE = "/secrets/policy" }, var.settings) : "${k}=${v}"]
       }, {
       name     = "erlmcp-place"
       behavior = "merge"
       literals = ["CLUSTER=${module.cluster.name}", "LOCATION=${module.cluster.location}", "NAME=${local.name}-gke"]
-    }]
-    patches = [
-      { patch = yamlencode({
-        apiVersion = "v1", kind = "ServiceAccount"
-        metadata   = { name = "erlmcp", annotations = { "iam.gke.io/gcp-service-account" = local.account } }
-      }) },
-      { patch = yamlencode({
-        apiVersion = "apps/v1", kind = "Deployment"
-        metadata   = { name = "erlmcp" }
-        spec = { template = { spec = var.telemetry ? {
-          initContainers = [{ name = "collector", image = var.collector_image }]
-          } : {
-          initContainers = [{ name = "collector", "$patch" = "delete" }]
-          volumes        = [{ name = "collector", "$patch" = "delete" }]
-        } } }
-      }) },
+      }], [for g in [{
+        name     = "taiea-settings"
+        behavior = "merge"
+        literals = [for k, v in merge(var.telemetry ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = "" }, {
+          AUTHENTICATION       = var.taiea_authentication
+          FIRESTORE_DATABASE   = local.name
+          GOOGLE_CLOUD_PROJECT = var.project
+          OPERATORS            = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
+          PUBLIC_URL           = local.taiea_url
+          }, local.taiea_events ? { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.events[0].account } : {},
+          var.receipt_key ? { RECEIPT_KEY_FILE = "/secrets/receipt-key" } : {},
+        contains(local.taiea_methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {}, var.taiea_settings) : "${k}=${v}"]
+        }, {
+        name     = "taiea-place"
+        behavior = "merge"
+        literals = ["CLUSTER=${module.cluster.name}", "LOCATION=${module.cluster.location}", "NAME=${local.name}-gke-taiea"]
+    }] : g if local.taiea])
+    patches = concat([
       { patch = yamlencode({
         apiVersion = "gateway.networking.k8s.io/v1", kind = "Gateway"
         metadata   = { name = "erlmcp-ingress", annotations = { "networking.gke.io/certmap" = local.certificate_map } }
@@ -77,7 +80,22 @@ output "kustomization" {
         metadata   = { name = "erlmcp" }
         spec       = { hostnames = [var.domain] }
       }) },
-    ]
+      ], flatten([for function, account in merge({ erlmcp = local.account }, local.taiea ? { taiea = local.taiea_account } : {}) : [
+        { patch = yamlencode({
+          apiVersion = "v1", kind = "ServiceAccount"
+          metadata   = { name = function, annotations = { "iam.gke.io/gcp-service-account" = account } }
+        }) },
+        { patch = yamlencode({
+          apiVersion = "apps/v1", kind = "Deployment"
+          metadata   = { name = function }
+          spec = { template = { spec = var.telemetry ? {
+            initContainers = [{ name = "collector", image = var.collector_image }]
+            } : {
+            initContainers = [{ name = "collector", "$patch" = "delete" }]
+            volumes        = [{ name = "collector", "$patch" = "delete" }]
+          } } }
+        }) },
+    ]]))
   })
 }
 
@@ -93,6 +111,16 @@ output "stays" {
     var.shares_cloudrun ? ["all that infra/cloudrun made"] : ["the peering with Google's services, until Google frees it"],
     local.protected ? ["everything protected: cluster, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )
+}
+
+output "taiea" {
+  description = "Where operators reach the control plane: its address, or the command that brings it to http://localhost:8081; empty where it is the one on Cloud Run."
+  value       = !local.taiea ? "" : var.taiea_url != "" ? var.taiea_url : "kubectl --namespace erlmcp port-forward deployment/taiea 8081:8080"
+}
+
+output "taiea_secrets" {
+  description = "The same for taiea-secret."
+  value       = { for s in local.taiea_secrets : trimprefix(s, "taiea-") => "${local.name}-${s}" }
 }
 
 output "url" {

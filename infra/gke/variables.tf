@@ -182,6 +182,17 @@ variable "protected" {
   default     = null
 }
 
+variable "publishers" {
+  description = "Members of IAM that may publish events of entitlements, where there is a taiea_url, such as serviceAccount:billing@PROJECT.iam.gserviceaccount.com."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for m in var.publishers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):", m))])
+    error_message = "publishers are members such as serviceAccount:billing@my-project.iam.gserviceaccount.com, and never everyone."
+  }
+}
+
 variable "ranges" {
   description = "Address ranges in CIDR form of nodes and instances, pods, and Kubernetes services."
   type        = object({ nodes = string, pods = string, services = string })
@@ -191,6 +202,12 @@ variable "ranges" {
     condition     = alltrue([for r in values(var.ranges) : can(cidrnetmask(r))])
     error_message = "ranges are IPv4 ranges such as 10.10.0.0/22."
   }
+}
+
+variable "receipt_key" {
+  description = "Whether an Ed25519 key, made here and kept in Secret Manager, vouches for receipts. Without it chains are hashed and not signed."
+  type        = bool
+  default     = true
 }
 
 variable "redis_highly_available" {
@@ -247,8 +264,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT"])) == 0
-    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE or GOOGLE_CLOUD_PROJECT: they follow from other variables, or are secret."
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "TENANTS"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE or TENANTS: they follow from other variables, or are secret."
   }
 }
 
@@ -258,10 +275,80 @@ variable "shares_cloudrun" {
   default     = false
 }
 
+variable "taiea_authentication" {
+  description = "AUTHENTICATION of the control plane: who operates, in order."
+  type        = string
+  default     = "google"
+
+  validation {
+    condition     = alltrue([for m in split(",", var.taiea_authentication) : contains(["keys", "oauth", "google", "iap"], trimspace(m))])
+    error_message = "taiea_authentication lists keys, oauth, google or iap, separated by commas; cloudrun needs Google's proxy in front."
+  }
+}
+
+variable "taiea_operators" {
+  description = "Who may do what in the control plane: e-mail address of a user or service account to viewer, operator or admin."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for who, role in var.taiea_operators : can(regex("^[^@ ,=]+@[^@ ,=]+\\.[^@ ,=]+$", who)) && contains(["viewer", "operator", "admin"], role)])
+    error_message = "taiea_operators are e-mail addresses with a role each, such as { \"alice@example.com\" = \"admin\" }; roles are viewer, operator and admin."
+  }
+}
+
+variable "taiea_settings" {
+  description = "Further settings of the control plane, such as OAUTH_ISSUERS. Those that are made here can't be among them."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "WEBHOOK_SECRETS"])) == 0
+    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, WEBHOOK_SECRETS."
+  }
+}
+
+variable "taiea_url" {
+  description = "Address under which Pub/Sub and webhooks reach the control plane, such as https://taiea.example.com, by a way in of your own. Empty for none: operators forward a port, and nobody delivers events."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.taiea_url == "" || can(regex("^https://([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.taiea_url))
+    error_message = "taiea_url is an address such as https://taiea.example.com, without a path."
+  }
+  validation {
+    condition     = !(var.shares_cloudrun && var.taiea_url != "")
+    error_message = "With shares_cloudrun the control plane is the one on Cloud Run, and taiea_url stays empty."
+  }
+}
+
 variable "telemetry" {
   description = "Whether a collector in each pod sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. With shares_cloudrun the account may do so only if infra/cloudrun has it too."
   type        = bool
   default     = true
+}
+
+variable "tenants" {
+  description = "TENANTS: open lets in tenants that nobody has entered, listed those alone that the control plane knows."
+  type        = string
+  default     = "open"
+
+  validation {
+    condition     = contains(["open", "listed"], var.tenants)
+    error_message = "tenants is open or listed."
+  }
+}
+
+variable "webhook" {
+  description = "Whether marketplaces and others without an account of Google's may send signed events to /v1/events/webhook, at taiea_url."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.webhook || var.shares_cloudrun || var.taiea_url != ""
+    error_message = "A webhook needs taiea_url, since nothing from outside reaches the control plane."
+  }
 }
 
 variable "zone" {

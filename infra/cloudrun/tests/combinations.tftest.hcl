@@ -59,6 +59,60 @@ run "private_by_default" {
     condition     = length(module.observability.alerts) == 12
     error_message = "Alerts are ${join(", ", module.observability.alerts)}."
   }
+  assert {
+    condition     = module.taiea.name == "erlmcp-taiea" && output.taiea == "https://erlmcp-taiea-123456789012.us-central1.run.app"
+    error_message = "The control plane is ${module.taiea.name} at ${output.taiea}."
+  }
+  assert {
+    condition     = output.events.topic == "erlmcp-entitlements" && output.events.dead_letters == "erlmcp-entitlements-dead"
+    error_message = "Events go to ${output.events.topic}, and those that are not taken to ${output.events.dead_letters}."
+  }
+  assert {
+    condition     = length(setintersection(keys(module.secrets.ids), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 1
+    error_message = "Without a webhook and keys it has the receipts' key alone of ${join(", ", keys(module.secrets.ids))}."
+  }
+}
+
+run "operators_publishers_and_a_webhook" {
+  variables {
+    taiea_operators      = { "alice@example.com" = "admin", "ci@my-project.iam.gserviceaccount.com" = "operator" }
+    taiea_authentication = "oauth,keys"
+    taiea_settings       = { OAUTH_ISSUERS = "https://login.example.com" }
+    publishers           = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
+    webhook              = true
+    receipt_key          = false
+    tenants              = "listed"
+  }
+  assert {
+    condition     = length(setintersection(keys(module.secrets.ids), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 2
+    error_message = "The webhook and the operators' keys have secrets: ${join(", ", keys(module.secrets.ids))}."
+  }
+}
+
+run "a_webhook_never_trusts_unverified_tokens" {
+  command = plan
+  variables {
+    taiea_authentication = "keys,cloudrun"
+    webhook              = true
+  }
+  expect_failures = [var.taiea_authentication]
+}
+
+run "operators_say_who_they_are" {
+  command = plan
+  variables {
+    taiea_authentication = "anonymous"
+  }
+  expect_failures = [var.taiea_authentication]
+}
+
+run "a_webhook_is_called_from_outside" {
+  command = plan
+  variables {
+    ingress = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+    webhook = true
+  }
+  expect_failures = [var.webhook]
 }
 
 run "releases_bring_images_of_the_function_alone" {
@@ -196,12 +250,16 @@ run "wrong_values_are_named" {
     timeout                   = 7200
     authentication            = "none"
     calls_per_instance_second = 0
+    publishers                = ["allUsers"]
+    taiea_operators           = { "alice@example.com" = "owner" }
+    taiea_settings            = { WEBHOOK_SECRETS = "whsec_" }
+    tenants                   = "some"
   }
   expect_failures = [
     var.project, var.project_number, var.environment, var.image, var.backup_days, var.bake, var.billing, var.billing_account,
     var.collector_image, var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.instances, var.invokers, var.memory,
     var.monthly_budget, var.policy, var.ranges, var.redis_memory_gb, var.region, var.repository, var.settings, var.timeout,
-    var.authentication, var.calls_per_instance_second,
+    var.authentication, var.calls_per_instance_second, var.publishers, var.taiea_operators, var.taiea_settings, var.tenants,
   ]
 }
 

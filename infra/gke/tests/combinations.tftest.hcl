@@ -47,6 +47,10 @@ run "autopilot_by_default" {
     condition     = contains(yamldecode(output.kustomization).configMapGenerator[0].literals, "PUBLIC_URL=https://mcp.example.com")
     error_message = "Pods know where clients reach them."
   }
+  assert {
+    condition     = startswith(output.taiea, "kubectl") && length(module.events) == 0 && length(yamldecode(output.kustomization).resources) == 2
+    error_message = "The control plane is within the cluster, and reached by ${output.taiea}."
+  }
 }
 
 run "standard_nodes" {
@@ -77,6 +81,10 @@ run "beside_cloudrun" {
     condition     = output.secrets["redis-url"] == "erlmcp-redis-url" && output.certificate_record == null
     error_message = "What is shared goes by the names that infra/cloudrun gives."
   }
+  assert {
+    condition     = length(module.events) + length(module.taiea_identity) + length(output.taiea_secrets) == 0 && output.taiea == "" && !strcontains(output.kustomization, "taiea")
+    error_message = "There are two control planes."
+  }
 }
 
 run "keys_and_policy" {
@@ -87,6 +95,23 @@ run "keys_and_policy" {
     settings        = { OAUTH_ISSUERS = "https://login.example.com" }
     emails          = ["oncall@example.com"]
     billing_account = "012345-6789AB-CDEF01"
+
+    taiea_authentication = "oauth,keys"
+    taiea_operators      = { "alice@example.com" = "admin" }
+    taiea_settings       = { OAUTH_ISSUERS = "https://login.example.com" }
+    taiea_url            = "https://taiea.example.com"
+    webhook              = true
+    publishers           = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
+    tenants              = "listed"
+    receipt_key          = false
+  }
+  assert {
+    condition     = output.taiea_secrets["api-keys"] == "erlmcp-staging-taiea-api-keys" && output.taiea_secrets["webhook-secrets"] == "erlmcp-staging-webhook-secrets"
+    error_message = "The control plane's own are among its secrets: ${jsonencode(output.taiea_secrets)}."
+  }
+  assert {
+    condition     = module.events[0].topic == "erlmcp-staging-entitlements" && contains(yamldecode(output.kustomization).configMapGenerator[2].literals, "PUBSUB_AUDIENCE=https://taiea.example.com/v1/events/pubsub")
+    error_message = "Events reach the control plane by its own address."
   }
   assert {
     condition     = output.secrets["api-keys"] == "erlmcp-staging-api-keys" && output.secrets["policy"] == "erlmcp-staging-policy"
@@ -117,8 +142,18 @@ run "wrong_values_are_named" {
     nodes           = { machine_type = "n1-standard-2", min = 3, max = 1 }
     operators       = { everyone = "0.0.0.0/0" }
     zone            = "us-central1"
+
+    publishers           = ["allUsers"]
+    taiea_authentication = "cloudrun"
+    taiea_operators      = { "everyone" = "admin" }
+    taiea_settings       = { OPERATORS = "admin=me" }
+    taiea_url            = "taiea.example.com"
+    tenants              = "all"
   }
-  expect_failures = [var.collector_image, var.domain, var.authentication, var.nodes, var.operators, var.zone]
+  expect_failures = [
+    var.collector_image, var.domain, var.authentication, var.nodes, var.operators, var.zone,
+    var.publishers, var.taiea_authentication, var.taiea_operators, var.taiea_settings, var.taiea_url, var.tenants,
+  ]
 }
 
 run "zone_of_another_region" {
@@ -127,4 +162,12 @@ run "zone_of_another_region" {
     zone = "europe-west1-b"
   }
   expect_failures = [var.zone]
+}
+
+run "a_webhook_needs_a_way_in" {
+  command = plan
+  variables {
+    webhook = true
+  }
+  expect_failures = [var.webhook]
 }

@@ -19,10 +19,14 @@ locals {
     : var.cloudrun.cpu * var.prices.instance_cpu_second + var.cloudrun.memory_gib * var.prices.instance_gib_second
   )
 
+  collectors = var.gke == null ? 0 : var.gke.collector ? var.gke.pods + var.gke.taiea : 0
   gke = var.gke == null ? {} : {
     idle = merge({ "GKE, cluster" = local.hours * var.prices.cluster_hour },
       var.gke.autopilot ? {
-        "GKE, pods" = var.gke.pods * local.hours * ((var.gke.collector ? 0.55 : 0.5) * var.prices.pod_cpu_hour + (var.gke.collector ? 0.625 : 0.5) * var.prices.pod_gib_hour)
+        "GKE, pods" = local.hours * (
+          (var.gke.pods * 0.5 + var.gke.taiea * 0.1 + local.collectors * 0.05) * var.prices.pod_cpu_hour
+          + (var.gke.pods * 0.5 + var.gke.taiea * 0.25 + local.collectors * 0.125) * var.prices.pod_gib_hour
+        )
         } : {
         "GKE, nodes" = var.gke.nodes * local.hours * var.prices.node_hour
     })

@@ -15,8 +15,8 @@ variable "cloudrun" {
 }
 
 variable "gke" {
-  description = "Kind, nodes and pods of the GKE cluster, and whether these have a collector; null for none."
-  type        = object({ autopilot = bool, nodes = number, pods = number, collector = bool })
+  description = "Kind and nodes of the GKE cluster, pods of the data plane and of the control plane, and whether these have a collector; null for none."
+  type        = object({ autopilot = bool, nodes = number, pods = number, taiea = number, collector = bool })
   default     = null
 }
 

@@ -38,7 +38,7 @@ resource "google_firestore_field" "unindexed" {
 }
 
 resource "google_firestore_index" "this" {
-  for_each    = { for i in local.declared.indexes : "${i.collection}/${join(",", [for f in i.fields : "${f.path} ${f.order}"])}" => i }
+  for_each    = { for i in local.declared.indexes : "${i.collection}/${join(",", [for f in i.fields : "${f.path} ${f.order}"])}${i.scope == "COLLECTION" ? "" : " ${i.scope}"}" => i }
   project     = var.project
   database    = google_firestore_database.this.name
   collection  = each.value.collection

@@ -1,4 +1,4 @@
-# A tag in the repository becomes a release: cloudbuild.yaml, run by an account that may deploy this function and nothing else.
+# A tag in the repository becomes a release: cloudbuild.yaml, run by an account that may deploy these two functions and nothing else.
 
 resource "google_service_account" "this" {
   project      = var.project
@@ -22,11 +22,17 @@ resource "google_artifact_registry_repository_iam_member" "writer" {
   member     = google_service_account.this.member
 }
 
-# To deploy a revision that runs as the function's account.
+# To deploy revisions that run as the functions' accounts.
 resource "google_service_account_iam_member" "runs_as" {
-  service_account_id = var.runtime_account
+  for_each           = var.accounts
+  service_account_id = each.value
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.this.member
+}
+
+moved {
+  from = google_service_account_iam_member.runs_as
+  to   = google_service_account_iam_member.runs_as["erlmcp"]
 }
 
 resource "google_cloud_run_v2_service_iam_member" "deployer" {
@@ -38,7 +44,16 @@ resource "google_cloud_run_v2_service_iam_member" "deployer" {
   member   = google_service_account.this.member
 }
 
-# The smoke test calls the new revision with an ID token of its own.
+resource "google_cloud_run_v2_service_iam_member" "taiea" {
+  for_each = var.service == "" || var.taiea == "" ? [] : toset(["roles/run.developer", "roles/run.invoker"])
+  project  = var.project
+  location = var.region
+  name     = var.taiea
+  role     = each.value
+  member   = google_service_account.this.member
+}
+
+# Its probes call new revisions with ID tokens of its own.
 resource "google_service_account_iam_member" "own_tokens" {
   service_account_id = google_service_account.this.name
   role               = "roles/iam.serviceAccountOpenIdTokenCreator"
@@ -105,6 +120,7 @@ resource "google_cloudbuild_trigger" "tag" {
     _PLATFORM   = var.cluster == "" ? "cloudrun" : "gke"
     _REGION     = var.region
     _SERVICE    = var.name
+    _TAIEA      = var.taiea
     _CLUSTER    = var.cluster
     _LOCATION   = var.cluster_location
     _BAKE       = var.bake

@@ -1,3 +1,8 @@
+variable "accounts" {
+  description = "Resource names of the accounts as which the functions run, by function."
+  type        = map(string)
+}
+
 variable "approval" {
   description = "Whether a person must approve each release."
   type        = bool
@@ -55,13 +60,14 @@ variable "repository" {
   })
 }
 
-variable "runtime_account" {
-  description = "Resource name of the account as which the function runs."
+variable "service" {
+  description = "Cloud Run service of the data plane; empty for none."
   type        = string
+  default     = ""
 }
 
-variable "service" {
-  description = "Cloud Run service to release to; empty for none."
+variable "taiea" {
+  description = "Cloud Run service, or Deployment on GKE, of the control plane, which gets the release last; empty for none."
   type        = string
   default     = ""
 }

@@ -6,8 +6,18 @@ ephemeral "random_password" "seal" {
   special = true
 }
 
+ephemeral "random_password" "receipts" {
+  length  = 32
+  special = true
+}
+
+ephemeral "random_password" "webhook" {
+  length  = 32
+  special = true
+}
+
 resource "google_secret_manager_secret" "this" {
-  for_each            = var.names
+  for_each            = setunion(var.names, var.taiea.names)
   project             = var.project
   secret_id           = "${var.name}-${each.key}"
   deletion_protection = var.protected
@@ -21,6 +31,24 @@ resource "google_secret_manager_secret" "this" {
 resource "google_secret_manager_secret_version" "keys" {
   secret                 = google_secret_manager_secret.this["keys"].id
   secret_data_wo         = base64encode(ephemeral.random_password.seal.result)
+  secret_data_wo_version = "1"
+  deletion_policy        = "ABANDON"
+}
+
+# The Ed25519 key that vouches for receipts, in PKCS #8 (RFC 8410): 16 bytes of which the last is a space, and the seed.
+resource "google_secret_manager_secret_version" "receipt_key" {
+  count                  = contains(var.names, "receipt-key") ? 1 : 0
+  secret                 = google_secret_manager_secret.this["receipt-key"].id
+  secret_data_wo         = templatefile("${path.module}/receipt-key.tftpl", { seed = ephemeral.random_password.receipts.result })
+  secret_data_wo_version = "1"
+  deletion_policy        = "ABANDON"
+}
+
+# As Standard Webhooks writes it. Where the sender makes the secret, operators add a version with that one.
+resource "google_secret_manager_secret_version" "webhook" {
+  count                  = contains(var.taiea.names, "webhook-secrets") ? 1 : 0
+  secret                 = google_secret_manager_secret.this["webhook-secrets"].id
+  secret_data_wo         = "whsec_${base64encode(ephemeral.random_password.webhook.result)}"
   secret_data_wo_version = "1"
   deletion_policy        = "ABANDON"
 }
@@ -48,6 +76,17 @@ resource "google_secret_manager_secret_version" "api_keys" {
   }
 }
 
+resource "google_secret_manager_secret_version" "taiea_api_keys" {
+  count           = contains(var.taiea.names, "taiea-api-keys") ? 1 : 0
+  secret          = google_secret_manager_secret.this["taiea-api-keys"].id
+  secret_data     = jsonencode({ keys = [] })
+  deletion_policy = "ABANDON"
+
+  lifecycle {
+    ignore_changes = [secret_data, enabled]
+  }
+}
+
 resource "google_secret_manager_secret_version" "policy" {
   count       = contains(var.names, "policy") ? 1 : 0
   secret      = google_secret_manager_secret.this["policy"].id
@@ -55,9 +94,17 @@ resource "google_secret_manager_secret_version" "policy" {
 }
 
 resource "google_secret_manager_secret_iam_member" "reader" {
-  for_each  = google_secret_manager_secret.this
+  for_each  = var.names
   project   = var.project
-  secret_id = each.value.secret_id
+  secret_id = google_secret_manager_secret.this[each.key].secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = var.reader
+}
+
+resource "google_secret_manager_secret_iam_member" "taiea" {
+  for_each  = var.taiea.names
+  project   = var.project
+  secret_id = google_secret_manager_secret.this[each.key].secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = var.taiea.reader
 }

@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "names" {
-  description = "Which secrets there are: keys, redis-ca and redis-url, and api-keys and policy where they are used."
+  description = "Which secrets the data plane has: keys, redis-ca and redis-url, and api-keys, policy and receipt-key where they are used."
   type        = set(string)
 }
 
@@ -24,7 +24,7 @@ variable "protected" {
 }
 
 variable "reader" {
-  description = "Who may read them, as a member of IAM."
+  description = "Who may read names, as a member of IAM."
   type        = string
 }
 
@@ -37,4 +37,9 @@ variable "redis_url" {
   description = "REDIS_URL, password included."
   type        = string
   sensitive   = true
+}
+
+variable "taiea" {
+  description = "Which secrets the control plane reads, those of names that it shares and its own (taiea-api-keys, webhook-secrets), and who it is, as a member of IAM."
+  type        = object({ names = set(string), reader = string })
 }

@@ -1,11 +1,12 @@
-# One function on Cloud Run. Releases bring new images and move traffic between revisions; here is all the rest.
+# One of the two functions on Cloud Run. Releases bring new images and move traffic between revisions; here is all the rest.
 
 locals {
   # A change of a secret that is mounted as a file is followed; one in a variable needs a new revision.
-  files = { for k, f in { "api-keys" = "API_KEYS_FILE", "policy" = "POLICY_FILE" } : k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k) }
-  variables = {
-    "ERLMCP_KEYS" = var.secrets["keys"]
-    "REDIS_URL"   = var.secrets["redis-url"]
+  files = { for k, f in { "api-keys" = "API_KEYS_FILE", "policy" = "POLICY_FILE", "receipt-key" = "RECEIPT_KEY_FILE" } :
+    k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k)
+  }
+  variables = { for k, v in { "keys" = "ERLMCP_KEYS", "redis-url" = "REDIS_URL", "webhook-secrets" = "WEBHOOK_SECRETS" } :
+    v => var.secrets[k] if contains(keys(var.secrets), k)
   }
 }
 
@@ -40,7 +41,7 @@ resource "google_cloud_run_v2_service" "this" {
 
     # The one that takes requests, and whose image releases change: it must stay the first.
     containers {
-      name       = "erlmcp"
+      name       = var.function
       image      = var.image
       depends_on = var.collector == null ? null : ["collector"] # started before, and there still for what is sent last
 
@@ -60,7 +61,7 @@ resource "google_cloud_run_v2_service" "this" {
         timeout_seconds   = 2
         failure_threshold = 60
         http_get {
-          path = "/startup"
+          path = var.startup
         }
       }
 
@@ -74,7 +75,7 @@ resource "google_cloud_run_v2_service" "this" {
       }
 
       dynamic "env" {
-        for_each = merge(var.settings, { for f in local.files : f.variable => "/secrets/${f.secret}/value" })
+        for_each = merge(var.settings, { FUNCTION_TARGET = var.function }, { for f in local.files : f.variable => "/secrets/${f.secret}/value" })
         content {
           name  = env.key
           value = env.value

@@ -28,6 +28,11 @@ variable "cpu" {
   type        = string
 }
 
+variable "function" {
+  description = "Which of the two it is, erlmcp or taiea; its container's name."
+  type        = string
+}
+
 variable "image" {
   description = "Image of the first revision; releases bring later ones."
   type        = string
@@ -89,13 +94,18 @@ variable "region" {
 }
 
 variable "secrets" {
-  description = "Secret ids of keys, redis-url and, where there are, api-keys and policy."
+  description = "Secret ids of keys, redis-url and, where there are, api-keys, policy, receipt-key and webhook-secrets."
   type        = map(string)
 }
 
 variable "settings" {
   description = "Environment variables that are no secrets."
   type        = map(string)
+}
+
+variable "startup" {
+  description = "Path that answers 200 once it can serve."
+  type        = string
 }
 
 variable "subnetwork" {

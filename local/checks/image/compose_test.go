@@ -1,6 +1,7 @@
 package image
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,12 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
 )
 
 const file = root + "/local/compose.yaml"
@@ -29,7 +32,7 @@ func TestComposeLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"blue-1", "blue-2", "green-1", "green-2"} {
+	for _, name := range []string{"blue-1", "blue-2", "green-1", "green-2", "taiea"} {
 		s := p.Services[name]
 		if s.HealthCheck == nil || s.Restart != "unless-stopped" || !s.ReadOnly || s.DependsOn["redis"].Condition != "service_healthy" || s.DependsOn["firestore"].Condition != "service_healthy" {
 			t.Errorf("%s: %+v", name, s)
@@ -38,8 +41,43 @@ func TestComposeLoads(t *testing.T) {
 	if b := p.Services["balancer"]; b.DependsOn["blue-1"].Condition != "service_healthy" || b.Ports[0].HostIP != "127.0.0.1" {
 		t.Errorf("balancer: %+v", b)
 	}
+	taiea := p.Services["taiea"]
+	if taiea.DependsOn["blue-1"].Condition != "service_healthy" || taiea.DependsOn["blue-2"].Condition != "service_healthy" ||
+		taiea.Ports[0].HostIP != "127.0.0.1" || taiea.Ports[0].Published != "8081" {
+		t.Errorf("taiea: %+v", taiea)
+	}
+	for name, want := range map[string]string{"FUNCTION_TARGET": "taiea", "PORT": "8081", "AUTHENTICATION": "keys"} {
+		if v := taiea.Environment[name]; v == nil || *v != want {
+			t.Errorf("taiea: %s is not %s", name, want)
+		}
+	}
+	if slices.ContainsFunc(p.Services["blue-1"].Volumes, func(v types.ServiceVolumeConfig) bool { return strings.Contains(v.Source, "taiea") }) {
+		t.Error("the data plane knows the control plane's keys")
+	}
 	if !slices.Contains(p.Services["green-1"].Profiles, "green") || !slices.Contains(p.Services["collector"].Profiles, "telemetry") {
 		t.Error("profiles")
+	}
+}
+
+// TestLocalKey holds that the key which compose.yaml shows is the one of its file of keys.
+func TestLocalKey(t *testing.T) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadFile(root + "/local/taiea-keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys struct {
+		Keys []struct{ ID, Hash string }
+	}
+	if err := json.Unmarshal(list, &keys); err != nil || len(keys.Keys) != 1 {
+		t.Fatalf("%v: %d keys", err, len(keys.Keys))
+	}
+	key := regexp.MustCompile(`erlmcp_[a-z0-9]+_[a-z0-9]+`).FindString(string(text))
+	if k := keys.Keys[0]; !strings.HasPrefix(key, "erlmcp_"+k.ID+"_") || k.Hash != fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(key))) {
+		t.Errorf("%s is not the key %s", key, k.ID)
 	}
 }
 

@@ -19,8 +19,9 @@ case "$name $*" in
   *"output -raw deployed_image"*) [ -z "${NEW:-}" ] && echo r/erlmcp@sha256:old || exit 1 ;;
   *"output -json stays"*) echo '["the bucket"]' ;;
   *"output -json secrets"*) echo '{"keys": "erlmcp-staging-keys", "redis-url": "erlmcp-staging-redis-url"}' ;;
+  *"output -json taiea_secrets"*) echo '{"api-keys": "erlmcp-staging-taiea-api-keys"}' ;;
   *"output -raw credentials"*) echo "gcloud container clusters get-credentials erlmcp-staging-cluster --project p --location us-central1 --dns-endpoint" ;;
-  *"output -raw kustomization"*) echo "resources: [../../workload]" ;;
+  *"output -raw kustomization"*) [ -z "${SHARED:-}" ] && echo "resources: [../../workload, ../../workload/taiea]" || echo "resources: [../../workload]" ;;
   *"versions access"*) echo -n of-"${@: -1}" ;;
   *"create secret generic"*) for a in "$@"; do if [ -d "$a" ]; then cat "$a"/* >>"$LOG.secrets"; fi; done ;;
   *"get deployment"*) [ -z "${NEW:-}" ] && echo r/erlmcp:v0.7.0 || exit 1 ;;
@@ -38,6 +39,7 @@ func TestDeployAndDestroy(t *testing.T) {
 	}{
 		{"first, to Cloud Run", "deploy", "cloudrun", "yes\nyes\nyes\n", []string{"NEW=1"}, "", []string{
 			"gcloud storage buckets create gs://my-project-erlmcp-state --project my-project --location us-central1 --uniform-bucket-level-access --public-access-prevention",
+			"gcloud beta services identity create --service pubsub.googleapis.com --project my-project",
 			"terraform -chdir=cloudrun init -input=false -reconfigure -backend-config=bucket=my-project-erlmcp-state -backend-config=prefix=erlmcp/staging/cloudrun",
 			"-target=module.registry -var image=us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp:none",
 			"terraform -chdir=cloudrun apply -input=false tfplan",
@@ -54,8 +56,13 @@ func TestDeployAndDestroy(t *testing.T) {
 			"terraform -chdir=gke plan -input=false -out=tfplan -var environment=staging", "terraform -chdir=gke apply -input=false tfplan",
 			"gcloud container clusters get-credentials erlmcp-staging-cluster", "kubectl apply -f gke/workload/namespace.yaml",
 			"gcloud secrets versions access latest --project my-project --secret erlmcp-staging-keys", "kubectl --namespace erlmcp create secret generic erlmcp-secret",
-			"kubectl apply --validate=strict -k gke/environments/staging", "kubectl --namespace erlmcp rollout status",
+			"gcloud secrets versions access latest --project my-project --secret erlmcp-staging-taiea-api-keys", "kubectl --namespace erlmcp create secret generic taiea-secret",
+			"kubectl apply --validate=strict -k gke/environments/staging", "kubectl --namespace erlmcp rollout status deployment/erlmcp",
+			"kubectl --namespace erlmcp rollout status deployment/taiea",
 		}, []string{"ko build", "of-erlmcp"}},
+		{"to GKE beside Cloud Run", "deploy", "gke", "yes\n", []string{"SHARED=1"}, "", []string{
+			"kubectl --namespace erlmcp create secret generic erlmcp-secret", "kubectl --namespace erlmcp rollout status deployment/erlmcp",
+		}, []string{"taiea"}},
 		{"first, to GKE", "deploy", "gke", "yes\nyes\n", []string{"NEW=1"}, "", []string{"ko build ./function/cmd/erlmcp --bare", "kubectl apply --validate=strict -k"}, nil},
 		{"destroyed", "destroy", "cloudrun", "yes\n", nil, "", []string{"plan -destroy", "terraform -chdir=cloudrun apply -input=false tfplan"}, []string{"buckets"}},
 		{"not destroyed", "destroy", "gke", "y\n", nil, "nothing was changed", []string{"plan -destroy"}, []string{" apply "}},
@@ -99,10 +106,14 @@ func TestDeployAndDestroy(t *testing.T) {
 				secrets, _ := os.ReadFile(log + ".secrets")
 				overlay, _ := os.ReadFile(filepath.Join(dir, "infra/gke/environments/staging/kustomization.yaml"))
 				image := `{name: erlmcp, newName: "r/erlmcp", newTag: "v0.7.0"}`
-				if c.env != nil {
+				if slices.Contains(c.env, "NEW=1") {
 					image = `{name: erlmcp, newName: "r/erlmcp", digest: "sha256:new"}`
 				}
-				if string(secrets) != "of-erlmcp-staging-keysof-erlmcp-staging-redis-url" || !strings.Contains(string(overlay), image) {
+				want := "of-erlmcp-staging-keysof-erlmcp-staging-redis-url"
+				if !slices.Contains(c.env, "SHARED=1") {
+					want += "of-erlmcp-staging-taiea-api-keys"
+				}
+				if string(secrets) != want || !strings.Contains(string(overlay), image) {
 					t.Errorf("secrets %s, overlay %s", secrets, overlay)
 				}
 			}

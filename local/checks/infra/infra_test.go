@@ -163,19 +163,25 @@ var sets = []struct {
 	public            bool
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 12)}},
-	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 12)}},
-	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false"), false, false, []rule{scalesToZero, released, unseen}},
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 12), apart, signed,
+		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
+	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 12), apart, signed,
+		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
+	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "false"), false, false,
+		[]rule{scalesToZero, released, unseen, apart, operated()}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
-		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`), true, true, []rule{behindBalancer}},
-	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 12)}},
-	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false"), true, false, []rule{privateNodes, guidesNodes}},
+		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`), true, true, []rule{behindBalancer, apart, operated("user:alice@example.com")}},
+	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
+		true, true, []rule{hooked, apart, signed}},
+	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 12), onCluster}},
+	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
+		"authentication", "keys"), true, false, []rule{privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
 	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 12)}},
 	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), false, false, []rule{privateNodes, seenNothing}},
 }
 
 func cloudrun(environment string) map[string]string {
-	return with(gke(environment), "image", "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.7.0", "domain", "",
+	return with(gke(environment), "taiea_operators", `{"alice@example.com"="admin"}`, "image", "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.7.0", "domain", "",
 		"repository", `{url="https://github.com/example/erlmcp.git",github_installation=1234,github_token_secret="github-token"}`)
 }
 
@@ -244,6 +250,7 @@ func TestRulesCanFail(t *testing.T) {
 	terraform(t, filepath.Join(dir, "infra/cloudrun"), "init", "-input=false", "-no-color")
 	resources := planned(t, dir, "cloudrun", cloudrun("production")).PlannedValues.RootModule.all()
 	text, _ := json.Marshal(resources)
+	taken := delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")
 	for _, c := range []struct {
 		old, new string
 		rule     rule
@@ -259,6 +266,17 @@ func TestRulesCanFail(t *testing.T) {
 		{`"POINT_IN_TIME_RECOVERY_ENABLED"`, `"POINT_IN_TIME_RECOVERY_DISABLED"`, firestoreIsKept},
 		{`"erlmcp-quotas"`, `"quotas"`, firestoreIsKept},
 		{`"receipts"`, `"tenants"`, firestoreIsKept},
+		{`"CONTAINS"`, `"ASCENDING"`, firestoreIsKept},
+		{`"erlmcp-taiea@my-project.iam.gserviceaccount.com"`, `"erlmcp@my-project.iam.gserviceaccount.com"`, apart},
+		{`"serviceAccount:service-123456789012@gcp-sa-monitoring-notification.iam.gserviceaccount.com"`, `"user:alice@example.com"`, apart},
+		{`"secret_id":"erlmcp-keys"`, `"secret_id":"erlmcp-taiea-api-keys"`, ownSecrets},
+		{`"secret_id":"erlmcp-keys"`, `"secret_id":"erlmcp-api-keys"`, ownSecrets},
+		{`"user:alice@example.com"`, `"allUsers"`, operated("user:alice@example.com")},
+		{`"value":"cloudrun"`, `"value":"google"`, operated("user:alice@example.com")},
+		{`"max_delivery_attempts":10`, `"max_delivery_attempts":5`, taken},
+		{`"erlmcp-entitlements-dead"`, `"erlmcp-entitlements-lost"`, taken},
+		{`"erlmcp-push@my-project.iam.gserviceaccount.com"`, `"erlmcp@my-project.iam.gserviceaccount.com"`, apart},
+		{`"RECEIPT_KEY_FILE"`, `"RECEIPT_KEY"`, signed},
 		{`"/startup"`, `"/health"`, probed},
 		{`"cpu_idle":false`, `"cpu_idle":true`, scalesToZero},
 		{`"cloudbuild.yaml"`, `"other.yaml"`, released},
@@ -293,8 +311,8 @@ func TestRulesCanFail(t *testing.T) {
 func TestGenerated(t *testing.T) {
 	dir := source(t)
 	terraform(t, filepath.Join(dir, "infra/gke"), "init", "-input=false", "-no-color")
-	variables := with(gke("staging"), "authentication", "keys", "policy", "rules: []")
-	for name, variables := range map[string]map[string]string{"staging": variables, "without": with(variables, "telemetry", "false")} {
+	variables := with(gke("staging"), "authentication", "keys", "policy", "rules: []", "taiea_operators", `{"alice@example.com"="admin","ci@my-project.iam.gserviceaccount.com"="operator"}`)
+	for name, variables := range map[string]map[string]string{"staging": variables, "without": with(variables, "telemetry", "false", "taiea_url", "https://taiea.example.com", "taiea_authentication", "google,keys")} {
 		p := planned(t, dir, "gke", variables)
 		text, ok := p.PlannedValues.Outputs["kustomization"].Value.(string)
 		if !ok {
@@ -311,10 +329,15 @@ func TestGenerated(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, s := range []string{"keys", "redis-url", "redis-ca", "api-keys", "policy"} {
-			if v, _ := p.PlannedValues.Outputs["secrets"].Value.(map[string]any); v[s] != "erlmcp-staging-"+s {
-				t.Errorf("secret %s: %v", s, v[s])
+		for output, secrets := range map[string]string{"secrets": "keys redis-url redis-ca receipt-key api-keys policy", "taiea_secrets": "keys redis-url redis-ca receipt-key"} {
+			for s := range strings.FieldsSeq(secrets) {
+				if v, _ := p.PlannedValues.Outputs[output].Value.(map[string]any); v[s] != "erlmcp-staging-"+s {
+					t.Errorf("%s: %s: %v", output, s, v[s])
+				}
 			}
+		}
+		if v, _ := p.PlannedValues.Outputs["taiea_secrets"].Value.(map[string]any); name == "without" && v["api-keys"] != "erlmcp-staging-taiea-api-keys" || v["policy"] != nil {
+			t.Errorf("taiea_secrets: %v", v)
 		}
 	}
 }

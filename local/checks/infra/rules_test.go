@@ -1,13 +1,15 @@
 package infra
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told, ownSecrets}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
@@ -65,12 +67,63 @@ func firestoreIsKept(rs []resource) string {
 			return "no retention"
 		}
 		return ""
-	}) + each(rs, "google_firestore_field", func(r resource) string {
-		if r.at("ttl_config.0") == nil { // left without an index
-			return must(r, "collection", "erlmcp-receipts", "erlmcp-receipt-roots") + must(r, "field", "certificate", "header", "receipts", "text")
+	}) + declared(rs)
+}
+
+// declared wants what the code declares of the store, and nothing else, whatever the collections are.
+func declared(rs []resource) string {
+	var want struct {
+		Indexes []struct {
+			Collection, Scope string
+			Fields            []struct{ Path, Order string }
 		}
-		return must(r, "collection", "erlmcp-quotas", "erlmcp-receipts", "erlmcp-receipt-roots") + must(r, "field", "expires")
-	})
+		TTLs, Unindexed []struct{ Collection, Field string }
+	}
+	text, err := os.ReadFile(root + "function/internal/firestoredb/declared.json")
+	if err == nil {
+		err = json.Unmarshal(text, &want)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	var wanted, planned []string
+	for _, i := range want.Indexes {
+		wanted = append(wanted, fmt.Sprint("index ", i.Collection, i.Scope, i.Fields))
+	}
+	for _, f := range want.TTLs {
+		wanted = append(wanted, fmt.Sprint("ttl ", f))
+	}
+	for _, f := range want.Unindexed {
+		wanted = append(wanted, fmt.Sprint("unindexed ", f))
+	}
+	for _, r := range rs {
+		switch r.Type {
+		case "google_firestore_index":
+			var fields []struct{ Path, Order string }
+			list, _ := r.Values["fields"].([]any)
+			for _, f := range list {
+				f := f.(map[string]any)
+				order, _ := f["order"].(string)
+				if f["array_config"] == "CONTAINS" {
+					order = "CONTAINS"
+				}
+				fields = append(fields, struct{ Path, Order string }{fmt.Sprint(f["field_path"]), order})
+			}
+			planned = append(planned, fmt.Sprint("index ", r.Values["collection"], r.Values["query_scope"], fields))
+		case "google_firestore_field":
+			kind := "unindexed"
+			if r.at("ttl_config.0") != nil {
+				kind = "ttl"
+			}
+			planned = append(planned, fmt.Sprintf("%s {%v %v}", kind, r.Values["collection"], r.Values["field"]))
+		}
+	}
+	slices.Sort(wanted)
+	slices.Sort(planned)
+	if !slices.Equal(wanted, planned) {
+		return fmt.Sprintf("the store gets %q, and the code declares %q", planned, wanted)
+	}
+	return ""
 }
 
 func probed(rs []resource) string {
@@ -78,7 +131,8 @@ func probed(rs []resource) string {
 		return ""
 	}
 	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
-		return must(r, "template.0.containers.0.startup_probe.0.http_get.0.path", "/startup") +
+		startup := map[any]string{"erlmcp": "/startup", "taiea": "/ready"}[r.at("template.0.containers.0.name")]
+		return must(r, "template.0.containers.0.startup_probe.0.http_get.0.path", startup) +
 			must(r, "template.0.containers.0.liveness_probe.0.http_get.0.path", "/health") +
 			must(r, "template.0.vpc_access.0.egress", "PRIVATE_RANGES_ONLY")
 	})
@@ -169,18 +223,24 @@ func collected(rs []resource) string {
 			return fmt.Sprintf("%d containers", len(containers))
 		}
 		function, collector := resource{Values: containers[0].(map[string]any)}, resource{Values: containers[1].(map[string]any)}
-		env := map[string]string{}
-		for _, c := range containers {
-			for _, e := range c.(map[string]any)["env"].([]any) {
-				e := e.(map[string]any)
-				env[fmt.Sprint(e["name"])] = fmt.Sprint(e["value"])
-			}
-		}
-		return must(function, "name", "erlmcp") + must(function, "depends_on", []any{"collector"}) + must(function, "ports.0.container_port", 8080) +
+		config, _ := environment(collector)["CONFIG"].(string)
+		return must(function, "name", "erlmcp", "taiea") + must(function, "depends_on", []any{"collector"}) + must(function, "ports.0.container_port", 8080) +
 			must(collector, "name", "collector") + must(collector, "startup_probe.0.http_get.0.port", 13133) + must(collector, "args", []any{"--config=env:CONFIG"}) +
-			must(resource{Values: map[string]any{"pushes to": env["OTEL_EXPORTER_OTLP_ENDPOINT"]}}, "pushes to", "http://localhost:4318") +
-			must(resource{Values: map[string]any{"configured": strings.Contains(env["CONFIG"], "googlemanagedprometheus")}}, "configured", true)
+			must(resource{Values: environment(function)}, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318") +
+			must(resource{Values: environment(collector)}, "NAME", r.Values["name"]) +
+			must(resource{Values: map[string]any{"configured": strings.Contains(config, "googlemanagedprometheus")}}, "configured", true)
 	}) + grants(rs, "roles/datastore.user", "roles/monitoring.metricWriter", "roles/telemetry.tracesWriter")
+}
+
+// environment is the variables of a container; null for those that are secrets.
+func environment(container resource) map[string]any {
+	out := map[string]any{}
+	list, _ := container.Values["env"].([]any)
+	for _, e := range list {
+		e := e.(map[string]any)
+		out[fmt.Sprint(e["name"])] = e["value"]
+	}
+	return out
 }
 
 // unseen is for telemetry = false: nothing of it is left.
@@ -207,19 +267,22 @@ func seenNothing(rs []resource) string {
 	})
 }
 
-// grants holds which roles over the project the function's account has.
+// grants holds which roles over the project each function's account has.
 func grants(rs []resource, want ...string) string {
-	var roles []string
-	for _, r := range rs {
-		if r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, "module.identity") {
-			roles = append(roles, fmt.Sprint(r.Values["role"]))
+	var faults string
+	for _, module := range []string{"module.identity", "module.taiea_identity"} {
+		var roles []string
+		for _, r := range rs {
+			if r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, module) {
+				roles = append(roles, fmt.Sprint(r.Values["role"]))
+			}
+		}
+		slices.Sort(roles)
+		if !slices.Equal(roles, want) {
+			faults += fmt.Sprintf("%s may %v, want %v", module, roles, want)
 		}
 	}
-	slices.Sort(roles)
-	if !slices.Equal(roles, want) {
-		return fmt.Sprintf("the function may %v, want %v", roles, want)
-	}
-	return ""
+	return faults
 }
 
 // protected is for production.
@@ -246,10 +309,11 @@ func closed(rs []resource) string {
 
 func scalesToZero(rs []resource) string {
 	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
-		return must(r, "template.0.scaling.0.min_instance_count", 0) + must(r, "template.0.scaling.0.max_instance_count", 100) +
+		most := map[any]int{"erlmcp": 100, "taiea": 2}[r.at("template.0.containers.0.name")]
+		return must(r, "template.0.scaling.0.min_instance_count", 0) + must(r, "template.0.scaling.0.max_instance_count", most) +
 			must(r, "template.0.containers.0.resources.0.cpu_idle", false) +
 			must(r, "template.0.containers.0.resources.0.limits.cpu", "1") + must(r, "template.0.containers.0.resources.0.limits.memory", "1Gi") +
-			must(r, "template.0.timeout", "3600s")
+			must(r, "template.0.timeout", map[int]string{100: "3600s", 2: "900s"}[most])
 	})
 }
 
@@ -265,8 +329,9 @@ func released(rs []resource) string {
 		}
 	}
 	slices.Sort(roles)
-	want := []string{"roles/artifactregistry.writer", "roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser",
-		"roles/logging.logWriter", "roles/logging.viewer", "roles/run.developer", "roles/run.invoker", "roles/secretmanager.secretAccessor"}
+	want := []string{"roles/artifactregistry.writer", "roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser",
+		"roles/logging.logWriter", "roles/logging.viewer", "roles/run.developer", "roles/run.developer", "roles/run.invoker", "roles/run.invoker",
+		"roles/secretmanager.secretAccessor"} // of both functions, where twice
 	if !slices.Equal(roles, want) {
 		fault += fmt.Sprintf("the release may %v, want %v", roles, want)
 	}
@@ -274,7 +339,7 @@ func released(rs []resource) string {
 }
 
 func behindBalancer(rs []resource) string {
-	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
+	return each(of("erlmcp", rs), "google_cloud_run_v2_service", func(r resource) string {
 		return must(r, "ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER")
 	}) + each(rs, "google_compute_target_https_proxy", func(r resource) string { return "" })
 }

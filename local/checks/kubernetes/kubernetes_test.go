@@ -94,12 +94,15 @@ func TestManifests(t *testing.T) {
 	manifests := must(t, "kustomize", environment)
 
 	must(t, "apply", "-f", filepath.Join(dir, "namespace.yaml"))
-	must(t, "create", "secret", "generic", "erlmcp-secret", "--from-literal=keys=x", "--from-literal=redis-url=rediss://x")
+	for _, secret := range []string{"erlmcp-secret", "taiea-secret"} {
+		must(t, "create", "secret", "generic", secret, "--from-literal=keys=x", "--from-literal=redis-url=rediss://x")
+	}
 	must(t, "apply", "--validate=strict", "-k", environment)
 	must(t, "rollout", "status", "deployment/erlmcp", "--timeout", "90s")
 	if n := available(t); n != 3 {
 		t.Fatalf("%d pods", n)
 	}
+	must(t, "rollout", "status", "deployment/taiea", "--timeout", "90s")
 
 	t.Run("strict", func(t *testing.T) {
 		refused(t, "unknown field", "apply", "--validate=strict", "--dry-run=server", "-f", replace(t, manifests, "readinessProbe:", "readynessProbe:"))
@@ -144,6 +147,48 @@ func TestManifests(t *testing.T) {
 			t.Errorf("a collector in\n%s", out)
 		}
 		must(t, "apply", "--validate=strict", "--dry-run=server", "-k", without)
+	})
+	t.Run("control plane", func(t *testing.T) {
+		for what, want := range map[string]string{
+			"{.spec.template.spec.serviceAccountName} {.spec.template.spec.volumes[?(@.secret)].secret.secretName} {.status.availableReplicas}":                                           "taiea taiea-secret 2",
+			"{range .spec.template.spec.containers[*]}{.name} {.image} {.env[*].valueFrom.secretKeyRef.name}{end}":                                                                        "taiea erlmcp taiea-secret taiea-secret taiea-secret taiea-secret",
+			"{.spec.template.spec.containers[0].readinessProbe.httpGet.path} {.spec.template.spec.containers[0].livenessProbe.httpGet.path} {.spec.template.spec.initContainers[*].name}": "/ready /health collector",
+		} {
+			if got := must(t, "get", "deployment", "taiea", "-o", "jsonpath="+what); got != want {
+				t.Errorf("%s: %s, want %s", what, got, want)
+			}
+		}
+		settings := must(t, "get", "configmap", must(t, "get", "deployment", "taiea", "-o", "jsonpath={.spec.template.spec.containers[0].envFrom[0].configMapRef.name}"), "-o", "jsonpath={.data}")
+		for _, want := range []string{`"FUNCTION_TARGET":"taiea"`, `"OPERATORS":"admin=alice@example.com,operator=ci@my-project.iam.gserviceaccount.com"`} {
+			if !strings.Contains(settings, want) {
+				t.Errorf("no %s in %s", want, settings)
+			}
+		}
+		if account := must(t, "get", "serviceaccount", "taiea", "-o", `jsonpath={.metadata.annotations.iam\.gke\.io/gcp-service-account}`); account != "erlmcp-staging-taiea@my-project.iam.gserviceaccount.com" {
+			t.Errorf("it acts as %s", account)
+		}
+		// Neither the gateway nor the data plane's pods have a way in.
+		if routes := must(t, "get", "httproute", "-o", "jsonpath={.items[*].spec.rules[*].backendRefs[*].name}"); routes != "erlmcp-service" {
+			t.Errorf("routes lead to %s", routes)
+		}
+		if kind := must(t, "get", "service", "taiea-service", "-o", "jsonpath={.spec.type} {.spec.selector}"); kind != `ClusterIP {"app":"taiea"}` {
+			t.Errorf("service %s", kind)
+		}
+		if from := must(t, "get", "networkpolicy", "taiea", "-o", "jsonpath={.spec.podSelector.matchLabels} {.spec.policyTypes} {.spec.ingress[*].from}"); from !=
+			`{"app":"taiea"} ["Ingress"] [{"podSelector":{"matchLabels":{"operates":"taiea"}}}]` {
+			t.Errorf("let in: %s", from)
+		}
+		for selector, want := range map[string]int{"app in (erlmcp, taiea),operates=taiea": 0, "app=taiea": 2} {
+			if got := strings.Count(must(t, "get", "pods", "-l", selector, "-o", "name"), "pod/"); got != want {
+				t.Errorf("%d pods are %s, want %d", got, selector, want)
+			}
+		}
+		for _, policy := range []string{"erlmcp Ingress", "functions-egress Egress"} {
+			name, kind, _ := strings.Cut(policy, " ")
+			if got := must(t, "get", "networkpolicy", name, "-o", "jsonpath={.spec.policyTypes[*]}"); got != kind {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
 	})
 	t.Run("autoscaler", func(t *testing.T) {
 		got := must(t, "get", "hpa", "erlmcp-hpa", "-o", `jsonpath={.spec.minReplicas}-{.spec.maxReplicas} {range .spec.metrics[*]}{.resource.name} {.resource.target.averageUtilization} {end}`)

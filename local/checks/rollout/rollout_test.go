@@ -25,20 +25,39 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// A service is one of the two functions, on Cloud Run or GKE.
+type service struct {
+	Latest  string
+	Traffic map[string]int // revision to percent
+	Tags    map[string]string
+	Image   string
+	Public  bool
+	Stuck   bool
+	Undone  bool
+	Fails   bool // answers no probe of the control plane
+	Version string
+}
+
 // A world is what the played programs act on, in a file between their runs.
 type world struct {
-	Latest    string
-	Traffic   map[string]int // revision to percent
-	Tags      map[string]string
-	Image     string
-	Undone    bool
-	Public    bool
-	Log       []string
-	ProbeFail int // the probe from which on probes fail, 0 for none
-	Probes    int
-	Errors    int // requests of the new revision that failed
-	Stuck     bool
-	Token     string
+	Data, Control service
+	Log           []string
+	ProbeFail     int // the probe from which on probes fail, 0 for none
+	Probes        int
+	Errors        int // requests of the new revision that failed
+	Token         string
+	Gone          bool // nothing is known of the control plane
+}
+
+// bake is long where the second probe of one must end it, which a slow machine may take a while to make.
+func (w *world) bake(failed int) string {
+	switch {
+	case w.ProbeFail == 3:
+		return "60"
+	case failed == 5:
+		return "0"
+	}
+	return "2"
 }
 
 func (w *world) save() {
@@ -58,18 +77,25 @@ func load(file string) *world {
 	return w
 }
 
-// play acts as gcloud, kubectl or the probe.
+// play acts as gcloud, kubectl, curl or the probe.
 func play(name string, args []string) int {
 	w := load(os.Getenv("WORLD"))
 	defer w.save()
 	line := name + " " + strings.Join(args, " ")
+	s, host := &w.Data, "erlmcp.example"
+	if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "taiea") }) {
+		s, host = &w.Control, "taiea.example"
+		if w.Gone {
+			return 1
+		}
+	}
 	flag := func(name string) string {
 		if i := slices.Index(args, name); i >= 0 && i+1 < len(args) {
 			return args[i+1]
 		}
 		return ""
 	}
-	if name != "probe" {
+	if name != "probe" && name != "curl" {
 		w.Log = append(w.Log, quote(append([]string{name}, args...)))
 	}
 	switch {
@@ -79,45 +105,54 @@ func play(name string, args []string) int {
 		if w.ProbeFail > 0 && w.Probes >= w.ProbeFail {
 			return 1
 		}
+	case name == "curl":
+		if s.Fails {
+			return 22
+		}
+		w.Log = append(w.Log, "# "+line)
+		fmt.Printf(`{"status":"up","version":%q}`, s.Version)
 	case strings.Contains(line, "services describe"):
-		fmt.Println(w.describe(flag("--format")))
+		fmt.Println(s.describe(host, flag("--format")))
 	case strings.Contains(line, "get-iam-policy"):
-		if w.Public {
+		if s.Public {
 			fmt.Println(`{"bindings":[{"members":["allUsers"]}]}`)
 		}
 	case strings.Contains(line, "print-identity-token"):
 		fmt.Println("token-for-" + flag("--audiences"))
 	case strings.Contains(line, "run deploy"):
 		if !slices.Contains(args, "--no-traffic") {
-			w.Traffic = map[string]int{"new": 100}
+			s.Traffic = map[string]int{"new": 100}
 		}
-		w.Latest, w.Image = "new", flag("--image")
-		w.Tags[flag("--tag")] = "new"
+		s.Latest, s.Image = "new", flag("--image")
+		s.Tags[flag("--tag")] = "new"
 	case strings.Contains(line, "update-traffic"):
-		w.Traffic = map[string]int{}
+		s.Traffic = map[string]int{}
 		if slices.Contains(args, "--to-latest") {
-			w.Traffic[w.Latest] = 100
+			s.Traffic[s.Latest] = 100
 		}
 		for part := range strings.SplitSeq(flag("--to-revisions"), ",") {
 			if revision, percent, ok := strings.Cut(part, "="); ok {
 				var n int
 				fmt.Sscan(percent, &n)
-				w.Traffic[revision] = n
+				s.Traffic[revision] = n
 			}
 		}
 	case strings.Contains(line, "logging read"):
 		fmt.Print(strings.Repeat("entry\n", w.Errors))
 	case strings.Contains(line, "set image"):
-		w.Image, w.Latest = args[len(args)-1], "new"
+		s.Image, s.Latest = args[len(args)-1], "new"
 	case strings.Contains(line, "rollout status"):
-		if w.Stuck && !w.Undone {
+		if s.Stuck && !s.Undone {
 			return 1
 		}
 	case strings.Contains(line, "rollout undo"):
-		w.Undone = true
+		s.Undone = true
 	case strings.Contains(line, "erlmcp version"):
-		fmt.Println("0.7.1")
+		fmt.Println(s.Version)
 	case strings.Contains(line, "erlmcp probe"):
+		if s == &w.Control {
+			return map[bool]int{true: 1}[s.Fails]
+		}
 		w.Probes++
 		if w.ProbeFail > 0 && w.Probes >= w.ProbeFail {
 			return 1
@@ -126,19 +161,19 @@ func play(name string, args []string) int {
 	return 0
 }
 
-func (w *world) describe(format string) string {
+func (s *service) describe(host, format string) string {
 	switch format {
 	case "value(status.url)":
-		return "https://erlmcp.example"
+		return "https://" + host
 	case "value(status.latestCreatedRevisionName)":
-		return w.Latest
+		return s.Latest
 	}
 	var traffic []map[string]any
-	for r, n := range w.Traffic {
+	for r, n := range s.Traffic {
 		traffic = append(traffic, map[string]any{"revisionName": r, "percent": n})
 	}
-	for tag, r := range w.Tags {
-		traffic = append(traffic, map[string]any{"revisionName": r, "tag": tag, "url": "https://" + tag + "---erlmcp.example"})
+	for tag, r := range s.Tags {
+		traffic = append(traffic, map[string]any{"revisionName": r, "tag": tag, "url": "https://" + tag + "---" + host})
 	}
 	text, _ := json.Marshal(map[string]any{"status": map[string]any{"traffic": traffic}})
 	return string(text)
@@ -171,16 +206,21 @@ func newRelease(t *testing.T, platform string, w world) *release {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"gcloud", "kubectl", "probe"} {
+	for _, name := range []string{"gcloud", "kubectl", "curl", "probe"} {
 		os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\nPLAYED="+name+" exec "+self+" \"$@\"\n"), 0o755)
 	}
 	os.MkdirAll(filepath.Join(r.dir, "state"), 0o755)
 	os.WriteFile(filepath.Join(r.dir, "state/image"), []byte("registry/erlmcp@sha256:abc\n"), 0o644)
-	w.Traffic, w.Tags, w.Latest = map[string]int{"old": 100}, map[string]string{}, "old"
+	for _, s := range []*service{&w.Data, &w.Control} {
+		s.Traffic, s.Tags, s.Latest = map[string]int{"old": 100}, map[string]string{}, "old"
+		if s.Version == "" {
+			s.Version = "0.7.1"
+		}
+	}
 	text, _ := json.Marshal(w)
 	os.WriteFile(filepath.Join(r.dir, "world"), text, 0o644)
 	r.env = append(os.Environ(), "PATH="+r.dir+":"+os.Getenv("PATH"), "WORLD="+filepath.Join(r.dir, "world"), "STATE="+filepath.Join(r.dir, "state"),
-		"PROBE="+filepath.Join(r.dir, "probe"), "PLATFORM="+platform, "PROJECT=my-project", "REGION=us-central1", "SERVICE=erlmcp", "TAG=v0.7.1",
+		"PROBE="+filepath.Join(r.dir, "probe"), "PLATFORM="+platform, "PROJECT=my-project", "REGION=us-central1", "SERVICE=erlmcp", "TAIEA="+map[string]string{"cloudrun": "erlmcp-taiea", "gke": "taiea"}[platform], "TAG=v0.7.1",
 		"CLUSTER=erlmcp-cluster", "LOCATION=us-central1", "BAKE=2", "EVERY=0.2", "RUN_AS=release@my-project.iam.gserviceaccount.com")
 	var build struct {
 		Steps []struct{ ID, Script string }
@@ -197,7 +237,7 @@ func newRelease(t *testing.T, platform string, w world) *release {
 			r.steps = append(r.steps, s.Script)
 		}
 	}
-	if len(r.steps) != 5 {
+	if len(r.steps) != 6 {
 		t.Fatalf("steps: %q", r.steps)
 	}
 	return r
@@ -220,19 +260,27 @@ func TestCloudRun(t *testing.T) {
 		failed int // the step that must fail, -1 for none
 	}{
 		{"all well", world{}, -1},
-		{"public", world{Public: true}, -1},
+		{"public", world{Data: service{Public: true}}, -1},
+		{"a webhook", world{Control: service{Public: true}}, -1},
 		{"does not serve", world{ProbeFail: 1}, 1},
 		{"stops serving at 10 %", world{ProbeFail: 3}, 2},
 		{"errors at 10 %", world{Errors: 6}, 2},
 		{"few errors", world{Errors: 5}, -1},
+		{"the control plane does not serve", world{Control: service{Fails: true}}, 5},
+		{"the control plane has another version", world{Control: service{Version: "0.7.0"}}, 5},
+		{"the control plane is not to be found", world{Gone: true}, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRelease(t, "cloudrun", c.world)
+			r.env = append(r.env, "BAKE="+c.world.bake(c.failed))
 			var seen []map[string]int
 			failed := -1
 			for i, s := range r.steps {
 				err := r.run(s)
-				seen = append(seen, r.world().Traffic)
+				seen = append(seen, r.world().Data.Traffic)
+				if i < 5 && r.world().Control.Image != "" {
+					t.Errorf("the control plane is changed by %s", s)
+				}
 				if err != nil {
 					failed = i
 					break
@@ -243,24 +291,32 @@ func TestCloudRun(t *testing.T) {
 				t.Fatalf("step %d failed, want %d", failed, c.failed)
 			}
 			if failed >= 0 {
-				if w.Traffic["old"] != 100 {
-					t.Errorf("after the failure: %v", w.Traffic)
+				if w.Data.Traffic["old"] != 100 || w.Control.Traffic["old"] != 100 {
+					t.Errorf("after the failure: %v, %v", w.Data.Traffic, w.Control.Traffic)
 				}
 				return
 			}
-			want := []map[string]int{{"old": 100}, {"old": 100}, {"old": 90, "new": 10}, {"old": 50, "new": 50}, {"new": 100}}
+			want := []map[string]int{{"old": 100}, {"old": 100}, {"old": 90, "new": 10}, {"old": 50, "new": 50}, {"new": 100}, {"new": 100}}
 			if fmt.Sprint(seen) != fmt.Sprint(want) {
 				t.Errorf("traffic: %v", seen)
 			}
-			if w.Image != "registry/erlmcp@sha256:abc" || w.Tags["v0-7-1"] != "new" {
-				t.Errorf("%+v", w)
+			for _, s := range []service{w.Data, w.Control} {
+				if s.Image != "registry/erlmcp@sha256:abc" || s.Tags["v0-7-1"] != "new" || s.Traffic["new"] != 100 {
+					t.Errorf("%+v", s)
+				}
 			}
-			if wantToken := map[bool]string{false: "token-for-https://erlmcp.example"}[c.world.Public]; w.Token != wantToken {
+			if wantToken := map[bool]string{false: "token-for-https://erlmcp.example"}[c.world.Data.Public]; w.Token != wantToken {
 				t.Errorf("the probe brought %q", w.Token)
 			}
+			if brought := strings.Contains(strings.Join(w.Log, "\n"), "Bearer token-for-https://taiea.example https://v0-7-1---taiea.example/ready"); brought == c.world.Control.Public {
+				t.Errorf("the control plane's probe brought a token: %v", brought)
+			}
 			// Back again by hand, to any revision.
-			if err := r.run("infra/rollout rollback old"); err != nil || r.world().Traffic["old"] != 100 {
-				t.Errorf("%v %v", err, r.world().Traffic)
+			if err := r.run("infra/rollout rollback old"); err != nil || r.world().Data.Traffic["old"] != 100 || r.world().Control.Traffic["old"] != 100 {
+				t.Errorf("%v %v", err, r.world())
+			}
+			if err := r.run("infra/rollout rollback new newer"); err != nil || r.world().Data.Traffic["new"] != 100 || r.world().Control.Traffic["newer"] != 100 {
+				t.Errorf("%v %v", err, r.world())
 			}
 			lint(t, r.world().Log)
 		})
@@ -274,12 +330,15 @@ func TestGKE(t *testing.T) {
 		failed int
 	}{
 		{"all well", world{}, -1},
-		{"gets stuck", world{Stuck: true}, 0},
+		{"gets stuck", world{Data: service{Stuck: true}}, 0},
 		{"does not serve", world{ProbeFail: 1}, 1},
 		{"stops serving", world{ProbeFail: 3}, 4},
+		{"the control plane gets stuck", world{Control: service{Stuck: true}}, 5},
+		{"the control plane does not serve", world{Control: service{Fails: true}}, 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRelease(t, "gke", c.world)
+			r.env = append(r.env, "BAKE="+c.world.bake(c.failed))
 			failed := -1
 			for i, s := range r.steps {
 				if r.run(s) != nil {
@@ -288,11 +347,38 @@ func TestGKE(t *testing.T) {
 				}
 			}
 			w := r.world()
-			if failed != c.failed || w.Undone != (failed >= 0) || w.Image != "erlmcp=registry/erlmcp@sha256:abc" {
+			if failed != c.failed || w.Data.Undone != (failed >= 0) || w.Data.Image != "erlmcp=registry/erlmcp@sha256:abc" {
 				t.Errorf("step %d failed, want %d; %+v", failed, c.failed, w)
+			}
+			if reached := failed == -1 || failed == 5; w.Control.Undone != (failed == 5) || (w.Control.Image == "taiea=registry/erlmcp@sha256:abc") != reached {
+				t.Errorf("step %d failed, and the control plane is %+v", failed, w.Control)
+			}
+			if failed < 0 {
+				if err := r.run("infra/rollout rollback 7"); err != nil || !r.world().Data.Undone || r.world().Control.Undone {
+					t.Errorf("%v: to a revision of one: %+v", err, r.world())
+				}
+				if err := r.run("infra/rollout rollback"); err != nil || !r.world().Control.Undone {
+					t.Errorf("%v: of both: %+v", err, r.world())
+				}
 			}
 			lint(t, w.Log)
 		})
+	}
+}
+
+// TestAlone releases to an environment that has no control plane, or has the one of Cloud Run.
+func TestAlone(t *testing.T) {
+	for _, platform := range []string{"cloudrun", "gke"} {
+		r := newRelease(t, platform, world{})
+		r.env = append(r.env, "TAIEA=", "BAKE=0")
+		for _, s := range r.steps {
+			if err := r.run(s); err != nil {
+				t.Fatalf("%s: %s: %v", platform, s, err)
+			}
+		}
+		if w := r.world(); w.Data.Latest != "new" || w.Control.Latest != "old" || strings.Contains(strings.Join(w.Log, "\n"), "taiea") {
+			t.Errorf("%s: %+v", platform, w)
+		}
 	}
 }
 
@@ -306,8 +392,8 @@ func TestWrongUse(t *testing.T) {
 			t.Errorf("%s: %v, want status %d", script, err, status)
 		}
 	}
-	if w := r.world(); w.Traffic["old"] != 100 {
-		t.Errorf("%v", w.Traffic)
+	if w := r.world(); w.Data.Traffic["old"] != 100 {
+		t.Errorf("%v", w.Data.Traffic)
 	}
 }
 
@@ -358,7 +444,7 @@ func TestTimeout(t *testing.T) {
 	for _, s := range build.Steps {
 		ids = append(ids, s.ID)
 	}
-	if want := "check test conformance build deploy smoke traffic-10 traffic-50 traffic-100"; strings.Join(ids, " ") != want {
+	if want := "check test conformance build deploy smoke traffic-10 traffic-50 traffic-100 taiea"; strings.Join(ids, " ") != want {
 		t.Errorf("steps %v, want %s", ids, want)
 	}
 }
