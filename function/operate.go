@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -45,7 +46,7 @@ func OpenOperator(ctx context.Context, opts ...Option) (*Operator, error) {
 	if faults != nil {
 		return nil, &StartError{faults}
 	}
-	p, err := openParts(ctx, cfg, nil)
+	p, err := openParts(ctx, cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, &StartError{err}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -49,9 +50,27 @@ func NewMemory() *Memory {
 	return &Memory{memdb.New(), memdb.NewReceipts(mostInMemory), memdb.NewReplays()}
 }
 
+// OpenMemory returns one that is kept in a file, but for receipts, and read from it where it is there; "" is none. Close it at the
+// end. Its error says what to do about a file that is damaged, newer, or another process's.
+func OpenMemory(file string, logger *slog.Logger) (*Memory, error) {
+	m := NewMemory()
+	if file == "" {
+		return m, nil
+	}
+	store, err := memdb.Open(file, logger)
+	if err != nil {
+		return nil, err
+	}
+	m.store = store
+	return m, nil
+}
+
+// Close writes what has changed.
+func (m *Memory) Close() error { return m.store.Close() }
+
 // openParts connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
 // where its Redis is embedded.
-func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts, error) {
+func openParts(ctx context.Context, cfg *config.Config, memory *Memory, logger *slog.Logger) (*parts, error) {
 	var closers []func() error
 	p := &parts{unfit: make(chan error, 1)}
 	p.close = sync.OnceFunc(func() {
@@ -87,7 +106,12 @@ func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts,
 		p.tenants, p.keys, p.versions, p.replays = store, store, store, store.Replays()
 	case cfg.Alone || memory != nil:
 		if memory == nil {
-			memory = NewMemory()
+			var err error
+			if memory, err = OpenMemory(cfg.StoreFile, logger); err != nil {
+				p.close()
+				return p, fmt.Errorf("STORE_FILE: %w", err)
+			}
+			closers = append(closers, memory.Close)
 		}
 		store := memory.store
 		if !cfg.Alone {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"os"
 	"time"
 
@@ -58,7 +59,7 @@ func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records,
 			return nil, err
 		}
 	}
-	if r.parts, err = openParts(ctx, cfg, nil); err != nil {
+	if r.parts, err = openParts(ctx, cfg, nil, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, &StartError{err}
 	}
 	r.heads = r.announced

@@ -235,7 +235,7 @@ var outages = map[string]governor.Outage{"closed": governor.Shut, "local": gover
 
 // govern makes the governor on the parts that the settings name.
 func govern(ctx context.Context, o *options, cfg *config.Config, instance string, seen *telemetry.Telemetry) (*governor.Governor, *parts, error) {
-	p, err := openParts(ctx, cfg, o.memory)
+	p, err := openParts(ctx, cfg, o.memory, o.logger)
 	if err != nil || !cfg.Governed {
 		return nil, p, err
 	}

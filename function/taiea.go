@@ -28,7 +28,7 @@ const ControlTarget = "taiea"
 func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.Ring, instance string, seen *telemetry.Telemetry, faults error) (_ *Server, err error) {
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
-	p, err := openParts(ctx, cfg, o.memory)
+	p, err := openParts(ctx, cfg, o.memory, o.logger)
 	faults = errors.Join(faults, err)
 	if err == nil && p.tenants == nil {
 		faults = errors.Join(faults, errors.New("GOOGLE_CLOUD_PROJECT: is not set, and taiea keeps in its Firestore what operators decide"))

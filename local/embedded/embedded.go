@@ -3,6 +3,9 @@
 package embedded
 
 import (
+	"fmt"
+	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -16,6 +19,10 @@ import (
 func Redis(getenv func(string) string) (url string, opts []function.Option, stop func(), err error) {
 	if getenv("REDIS_URL") != "" || getenv("GOVERNOR_SCOPE") != "" || getenv("GOVERNOR_ENABLED") == "false" {
 		return "", []function.Option{function.WithGetenv(getenv)}, func() {}, nil
+	}
+	memory, err := function.OpenMemory(getenv("STORE_FILE"), slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("STORE_FILE: %w", err)
 	}
 	m := miniredis.NewMiniRedis()
 	if err := m.StartAddr("127.0.0.1:0"); err != nil {
@@ -36,12 +43,12 @@ func Redis(getenv func(string) string) (url string, opts []function.Option, stop
 	}()
 	url = "redis://" + m.Addr()
 	return url, []function.Option{
-		function.WithMemory(function.NewMemory()),
+		function.WithMemory(memory),
 		function.WithGetenv(func(name string) string {
 			if name == "REDIS_URL" {
 				return url
 			}
 			return getenv(name)
 		}),
-	}, sync.OnceFunc(func() { close(done); m.Close() }), nil
+	}, sync.OnceFunc(func() { close(done); m.Close(); memory.Close() }), nil
 }

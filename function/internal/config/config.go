@@ -34,6 +34,7 @@ type Config struct {
 	RedisCA           string        // REDIS_CA: PEM
 	Project           string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
 	Database          string        // FIRESTORE_DATABASE
+	StoreFile         string        // STORE_FILE: of a process that is alone, "" for none
 	MaxCalls          int           // MAX_CONCURRENT_CALLS
 	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
 	TenantCalls       int           // TENANT_MAX_CONCURRENT_CALLS: for each tenant; 0 is no limit, as in the next four
@@ -108,6 +109,7 @@ var Settings = []Setting{
 	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore keeps daily quotas, kill switches and what tells lost counters from new ones; without it there are no quotas, kill switches are lost with Redis, and the first calls on a new Redis wait for 2 s", false},
 	{"FIRESTORE_DATABASE", "(default)", "database of that project", false},
 	{"FIRESTORE_EMULATOR_HOST", "none", "address of an emulator in place of Firestore", false},
+	{"STORE_FILE", "none", "file in which a process without a project keeps orders, quotas, tenants, plans and API keys, as the local run may; receipts it keeps in memory", false},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
 	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools together", false},
 	{"TENANT_MAX_CONCURRENT_CALLS", "no limit", "calls at a time of each tenant", false},
@@ -279,6 +281,9 @@ func (r *reader) scope(c *Config) {
 	}
 	c.Project = r.getenv("GOOGLE_CLOUD_PROJECT")
 	c.Database = r.text("FIRESTORE_DATABASE", "(default)")
+	if c.StoreFile = r.getenv("STORE_FILE"); c.StoreFile != "" && c.Project != "" {
+		r.fault("STORE_FILE", "is set, and GOOGLE_CLOUD_PROJECT names the store: leave one of them out")
+	}
 	if r.getenv("FIRESTORE_EMULATOR_HOST") != "" && c.Project == "" { // Firestore's own library reads its address
 		r.fault("GOOGLE_CLOUD_PROJECT", "is not set, and FIRESTORE_EMULATOR_HOST needs a project, of any name")
 	}
