@@ -25,9 +25,11 @@ test: ## everything that needs only Go
 	$(GO) test ./...
 
 # What CI runs, in this order.
-CHECKED := lint race clients fork faults conformance traces receipts infra kubernetes observability image rollout docs fuzz coldstart bench
+CHECKED := lint race clients faults conformance traces together observability image fuzz coldstart bench
+# Of that, what waits more than it works and measures no time.
+TOGETHER := receipts infra fork kubernetes rollout docs
 
-.PHONY: help run demo test check check-long deploy destroy release $(CHECKED)
+.PHONY: help run demo test check check-long deploy destroy release $(CHECKED) $(TOGETHER)
 
 check: $(CHECKED) ## all that CI runs
 
@@ -48,8 +50,11 @@ lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 $(TOOLS)/staticcheck: $(CHECKS)/go.mod
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
+# Packages that measure time have the machine for themselves.
+ALONE := example.com/erlmcp/function example.com/erlmcp/function/internal/governor example.com/erlmcp/function/internal/redisdb
 race: redis-server ## the tests under the race detector, and on a real Redis
-	ERLMCP_REQUIRE_REDIS=1 $(GO) test -p 1 -race -short ./...
+	$(GO) test -race -short $(filter-out $(ALONE),$(shell $(GO) list ./function/...))
+	ERLMCP_REQUIRE_REDIS=1 $(GO) test -p 1 -race -short $(ALONE)
 
 # Debian's programs, where they are not installed.
 .PHONY: redis-server haproxy prometheus simulate
@@ -81,6 +86,9 @@ $(TOOLS)/suite/node_modules: local/conformance/suite/package.json
 
 traces: $(TOOLS)/otelcol ## one trace from a client to what a tool calls, through a real collector, which is then taken away
 	cd $(CHECKS) && $(GO) test -count=1 ./traces -collector $(CURDIR)/$(TOOLS)/otelcol
+
+together: redis-server ## fork, infra, kubernetes, rollout, docs and receipts, two at a time
+	@$(MAKE) --no-print-directory -j 2 -O $(TOGETHER)
 
 receipts: redis-server ## the record of decisions, while processes are killed and the store is away
 	cd $(CHECKS) && $(GO) test -count=1 ./receipts
