@@ -29,10 +29,18 @@ const (
 // Hear makes sure that the orders are fresh, as far as that can be had within the patience, and returns those in force;
 // another pointer than before says that they have changed. They must not be changed.
 func (g *Governor) Hear(ctx context.Context) *Orders {
+	g.listen(ctx)
+	return g.orders.Load()
+}
+
+// listen makes sure that the news is fresh, without the lock where it is.
+func (g *Governor) listen(ctx context.Context) {
+	if g.now() < g.current.Load() {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.hear(ctx, g.now())
-	return g.orders.Load()
 }
 
 // Known tells whether it is known what operators have ordered: until then every call is refused.
@@ -101,6 +109,7 @@ func (g *Governor) heed(now int64, r Reply) {
 	current := n.known && r.News == n.number && r.Epoch == n.epoch
 	if current {
 		n.heard = now
+		g.current.Store(n.heard + askAge)
 		g.tellNews()
 	}
 	if !current || r.Read {
@@ -207,6 +216,9 @@ func (g *Governor) catchUp(fromStore, storeOnly bool) {
 			g.adoptTrips(g.now(), bulletin.Trips)
 		} else if fromStore && storeFault == nil {
 			n.heard = asked
+		}
+		if n.known {
+			g.current.Store(n.heard + askAge)
 		}
 		g.tellNews()
 	})

@@ -43,6 +43,6 @@ func (v Versions) with(others Versions) Versions {
 // Heard makes sure that the news is fresh, as far as that can be had within the patience, and returns the version that was
 // announced last under the name; 0 is none.
 func (g *Governor) Heard(ctx context.Context, name string) int64 {
-	g.Hear(ctx)
+	g.listen(ctx)
 	return (*g.versions.Load())[name]
 }
