@@ -9,6 +9,10 @@ project_number = "123456789012" # gcloud projects describe my-project --format '
 # billing_account = "012345-6789AB-CDEF01"
 # monthly_budget  = 200
 
+# Who may do what in the control plane, and who may publish events of entitlements.
+# taiea_operators = { "alice@example.com" = "admin", "oncall@example.com" = "operator" }
+# publishers      = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
+
 # Whose tags are released.
 # repository = {
 #   url                 = "https://github.com/OWNER/REPOSITORY.git"
