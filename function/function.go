@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/gcp"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/receipt"
 )
@@ -46,6 +47,7 @@ type options struct {
 	loopback   bool
 	memory     *Memory
 	receipts   func(receipt.Store) receipt.Store // tests stand before the store
+	kms        func(*gcp.Options)                // and in for Cloud KMS
 	pageSize   int
 }
 

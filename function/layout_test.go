@@ -40,6 +40,8 @@ var mayImport = map[string][]string{
 	"catalog":               {"mcp", "policy"},
 	"outbound":              {},
 	"policy":                {"identity"},
+	"gcp":                   {},
+	"gcp/gcptest":           {},
 	"mounted":               {},
 	"fresh":                 {},
 	"admission":             {"identity", "governor", "policy", "catalog", "receipt", "tenant", "mcp"},

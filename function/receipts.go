@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/gcp"
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/redisdb"
 	"example.com/erlmcp/function/internal/telemetry"
@@ -31,7 +32,7 @@ type recorder struct {
 const anchorEvery = time.Minute
 
 // openRecorder returns nil where nothing is recorded.
-func openRecorder(cfg *config.Config, p *parts, instance string, logger *slog.Logger) (*recorder, error) {
+func openRecorder(ctx context.Context, o *options, cfg *config.Config, p *parts, instance string) (*recorder, error) {
 	switch {
 	case cfg.Receipts == "false":
 		return nil, nil
@@ -40,20 +41,15 @@ func openRecorder(cfg *config.Config, p *parts, instance string, logger *slog.Lo
 	case p.receipts == nil:
 		return nil, nil
 	}
-	r := &recorder{store: p.receipts, logger: logger}
-	if cfg.ReceiptKeyFile != "" {
-		text, err := os.ReadFile(cfg.ReceiptKeyFile)
-		if err == nil {
-			r.signer, err = receipt.ParseSigner(text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
-		}
+	signer, err := openSigner(ctx, o, cfg)
+	if err != nil {
+		return nil, err
 	}
+	r := &recorder{store: p.receipts, signer: signer, logger: o.logger}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	r.heads = &headboard{redis: p.redis, wake: make(chan struct{}, 1)}
-	journal, err := receipt.Open(receipt.Options{Instance: instance, Store: p.receipts, Signer: r.signer, Announce: r.heads.post, Logger: logger})
+	journal, err := receipt.Open(receipt.Options{Instance: instance, Store: p.receipts, Signer: r.signer, Announce: r.heads.post, Logger: o.logger})
 	if err != nil {
 		cancel()
 		return nil, err
@@ -62,6 +58,38 @@ func openRecorder(cfg *config.Config, p *parts, instance string, logger *slog.Lo
 	r.done.Go(func() { r.heads.run(ctx) })
 	r.done.Go(func() { r.anchor(ctx) })
 	return r, nil
+}
+
+// keyPatience is for a service that keeps the operator's key to say which one it is. A start does not go on without.
+const keyPatience = 5 * time.Second
+
+// openSigner returns who signs with the operator's key, or nil where the settings name none.
+func openSigner(ctx context.Context, o *options, cfg *config.Config) (receipt.Signer, error) {
+	switch {
+	case cfg.ReceiptKeyFile != "":
+		text, err := os.ReadFile(cfg.ReceiptKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
+		}
+		signer, err := receipt.ParseSigner(text)
+		if err != nil {
+			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
+		}
+		return signer, nil
+	case cfg.ReceiptKMSKey != "":
+		ctx, done := context.WithTimeout(ctx, keyPatience)
+		defer done()
+		key := gcp.Options{Key: cfg.ReceiptKMSKey}
+		if o.kms != nil {
+			o.kms(&key)
+		}
+		signer, err := gcp.NewSigner(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
+		}
+		return signer, nil
+	}
+	return nil, nil
 }
 
 // A ledger is the journal as those who record use it: what is more than a request of the data plane, which has its record in the

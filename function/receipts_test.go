@@ -2,17 +2,21 @@ package function
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"example.com/erlmcp/function/internal/gcp"
+	"example.com/erlmcp/function/internal/gcp/gcptest"
 	"example.com/erlmcp/function/internal/memdb"
 	"example.com/erlmcp/function/internal/receipt"
 )
@@ -245,6 +249,8 @@ func TestReceiptSettings(t *testing.T) {
 		"no boolean":   {[]string{"RECEIPTS", "yes"}, "RECEIPTS"},
 		"no such file": {[]string{"RECEIPT_KEY_FILE", "/nowhere/key.pem"}, "RECEIPT_KEY_FILE"},
 		"no key":       {[]string{"RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KEY_FILE"},
+		"no version":   {[]string{"RECEIPT_KMS_KEY", "receipts"}, "RECEIPT_KMS_KEY"},
+		"two keys":     {[]string{"RECEIPT_KMS_KEY", gcptest.Key, "RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KMS_KEY"},
 	} {
 		_, err := New(t.Context(), WithGetenv(env(c.env...)), WithLoopback())
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -256,6 +262,69 @@ func TestReceiptSettings(t *testing.T) {
 	end()
 	for range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
 		t.Fatal("RECEIPTS=false records")
+	}
+}
+
+// standIn has a server use a test's Cloud KMS.
+func standIn(kms *gcptest.KMS) Option {
+	return func(o *options) {
+		o.kms = func(k *gcp.Options) {
+			k.Endpoint, k.Token = kms.URL, func(context.Context) (string, error) { return gcptest.Token, nil }
+		}
+	}
+}
+
+// TestReceiptsSignedByKMS proves what a server has recorded by the public key that Cloud KMS shows.
+func TestReceiptsSignedByKMS(t *testing.T) {
+	kms := gcptest.NewKMS(t)
+	url, store, end := recorded(t, wireTools(), standIn(kms), WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key)))
+	modern("tools/list", "", "").send(t, url)
+	end()
+	keys, err := receipt.ParseKeys(kms.PEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
+	if err != nil || !report.OK() || report.Receipts != 2 || kms.Signed() != 1 { // with the end of the chain
+		t.Errorf("%v, %v, %d signatures", err, report, kms.Signed())
+	}
+	other, _, _ := ed25519.GenerateKey(nil)
+	if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: []ed25519.PublicKey{other}}); err != nil || report.OK() {
+		t.Errorf("by another key: %v, %v", err, report)
+	}
+}
+
+// TestNoStartWithoutTheKey wants both functions to refuse to start where Cloud KMS does, or says nothing for 5 s.
+func TestNoStartWithoutTheKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		meddle gcptest.Meddle
+		want   string
+	}{
+		"denied": {func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
+			gcptest.Refuse(w, 403, "PERMISSION_DENIED", "no", "")
+			return true
+		}, "roles/cloudkms.signerVerifier"},
+		"slow": {func(_ string, _ http.ResponseWriter, r *http.Request, _ map[string]any) bool {
+			<-r.Context().Done()
+			return true
+		}, "does not answer in time"},
+	} {
+		for _, target := range []string{"erlmcp", "taiea"} {
+			t.Run(name+" "+target, func(t *testing.T) {
+				t.Parallel()
+				kms := gcptest.NewKMS(t)
+				kms.Meddle(c.meddle)
+				begun := time.Now()
+				_, err := New(t.Context(), WithLoopback(), WithMemory(NewMemory()), standIn(kms), WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key, "FUNCTION_TARGET", target, "AUTHENTICATION", "anonymous")))
+				var start *StartError
+				if !errors.As(err, &start) || !strings.Contains(err.Error(), "RECEIPT_KMS_KEY: ") || !strings.Contains(err.Error(), c.want) {
+					t.Error(err)
+				}
+				if took := time.Since(begun); took > 10*time.Second {
+					t.Errorf("it took %v", took)
+				}
+			})
+		}
 	}
 }
 

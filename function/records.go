@@ -30,7 +30,7 @@ type Records struct {
 }
 
 // OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
-// else the one of RECEIPT_KEY_FILE, where that is set; without either who signed is not verified.
+// else the one of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, where that is set; without any who signed is not verified.
 func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records, error) {
 	o := options{getenv: os.Getenv}
 	for _, opt := range opts {
@@ -44,14 +44,10 @@ func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records,
 		return nil, &StartError{err}
 	}
 	r := &Records{}
-	if cfg.ReceiptKeyFile != "" {
-		text, err := os.ReadFile(cfg.ReceiptKeyFile)
-		if err == nil {
-			r.signer, err = receipt.ParseSigner(text)
-		}
-		if err != nil {
-			return nil, &StartError{fmt.Errorf("RECEIPT_KEY_FILE: %w", err)}
-		}
+	if r.signer, err = openSigner(ctx, &o, cfg); err != nil {
+		return nil, &StartError{err}
+	}
+	if r.signer != nil {
 		r.keys = append(r.keys, r.signer.Public())
 	}
 	if keyFile != "" {

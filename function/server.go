@@ -107,7 +107,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		if o.receipts != nil {
 			shared.receipts = o.receipts(shared.receipts)
 		}
-		written, err2 = openRecorder(cfg, shared, instance, o.logger)
+		written, err2 = openRecorder(ctx, &o, cfg, shared, instance)
 		faults = errors.Join(faults, err2)
 	}
 	if err == nil {

@@ -44,7 +44,7 @@ func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.
 		if o.receipts != nil {
 			p.receipts = o.receipts(p.receipts)
 		}
-		if written, err = openRecorder(cfg, p, instance, o.logger); err == nil && written == nil {
+		if written, err = openRecorder(ctx, o, cfg, p, instance); err == nil && written == nil {
 			err = errors.New("RECEIPTS: is false, and taiea records every change")
 		}
 		faults = errors.Join(faults, err)

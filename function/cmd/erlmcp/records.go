@@ -25,8 +25,8 @@ const verifyUsage = `erlmcp verify proves that receipts are whole, in order and 
                                   an export, or - for standard input, by the public key alone
 
 TIME is like 2026-11-25T10:00:00Z, or a duration such as 24h for so long ago. FILE of -keys has the operator's public keys in
-PEM; without it the key is that of RECEIPT_KEY_FILE, and without either who signed is not verified. The store is the one of
-GOOGLE_CLOUD_PROJECT; what was announced is read from REDIS_URL. It exits with 1 if anything is wrong.
+PEM; without it the key is that of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, and without any who signed is not verified. The store is the
+one of GOOGLE_CLOUD_PROJECT; what was announced is read from REDIS_URL. It exits with 1 if anything is wrong.
 
 `
 
@@ -39,7 +39,7 @@ const receiptsUsage = `erlmcp receipts reads the record of decisions.
                                   JSON Lines that erlmcp verify -offline proves; of one tenant, with the hashes of others'
 
 TIME is like 2026-11-25T10:00:00Z, or a duration such as 24h for so long ago. The store is the one of GOOGLE_CLOUD_PROJECT. With
-RECEIPT_KEY_FILE an export is signed.
+RECEIPT_KEY_FILE or RECEIPT_KMS_KEY an export is signed.
 
 `
 

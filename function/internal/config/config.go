@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +49,8 @@ type Config struct {
 	Callers           Callers
 	Seen              Seen
 	Receipts          string   // RECEIPTS: true, false, or "" for true where there is a store
-	ReceiptKeyFile    string   // RECEIPT_KEY_FILE
+	ReceiptKeyFile    string   // RECEIPT_KEY_FILE; at most one of it and the next is set
+	ReceiptKMSKey     string   // RECEIPT_KMS_KEY: the resource name of a version
 	ReceiptDays       int      // RECEIPT_DAYS
 	Listed            bool     // TENANTS=listed
 	AgentTools        []string // TAIEA_TOOLS
@@ -137,6 +139,7 @@ var Settings = []Setting{
 	{"PROXIES", "1 on Cloud Run, else 0", "proxies before the server that add to X-Forwarded-For, to find the address of who failed to authenticate", false},
 	{"RECEIPTS", "true where there is a store", "record each decision, in chains that can be verified", false},
 	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains; make one with: openssl genpkey -algorithm ed25519", false},
+	{"RECEIPT_KMS_KEY", "none", "version of an Ed25519 key in Cloud KMS that vouches for the chains in place of a file, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1; its algorithm is EC_SIGN_ED25519, and the service account needs roles/cloudkms.signerVerifier on it", false},
 	{"RECEIPT_DAYS", "400", "days for which the store keeps receipts", false},
 	{"TENANTS", "open", "open serves tenants that taiea has not been told of, under the limits of every tenant; listed refuses them", false},
 	{"TAIEA_TOOLS", "health.check,receipts.verify_chain,support.model", "tools of the governor that agents get, without their prefix taiea.; there is entitlement.apply_event too; none for none", false},
@@ -300,12 +303,23 @@ func (r *reader) scope(c *Config) {
 	c.Alone = c.Redis == ""
 }
 
+// keyVersion is how Cloud KMS names one: https://docs.cloud.google.com/kms/docs/resource-hierarchy.
+var keyVersion = regexp.MustCompile(`^projects/[\w.:-]+/locations/[\w-]+/keyRings/[\w-]+/cryptoKeys/[\w-]+/cryptoKeyVersions/[0-9]+$`)
+
 // receipts reads how decisions are recorded.
 func (r *reader) receipts(c *Config) {
 	if r.getenv("RECEIPTS") != "" {
 		c.Receipts = r.choice("RECEIPTS", "", "true", "false")
 	}
 	c.ReceiptKeyFile = r.text("RECEIPT_KEY_FILE", "")
+	c.ReceiptKMSKey = r.text("RECEIPT_KMS_KEY", "")
+	switch {
+	case c.ReceiptKMSKey == "":
+	case !keyVersion.MatchString(c.ReceiptKMSKey):
+		r.fault("RECEIPT_KMS_KEY", "%q is not the name of a version of a key, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1", c.ReceiptKMSKey)
+	case c.ReceiptKeyFile != "":
+		r.fault("RECEIPT_KMS_KEY", "is set, and so is RECEIPT_KEY_FILE: leave one of them out")
+	}
 	c.ReceiptDays = r.integer("RECEIPT_DAYS", 400, 1, 36500)
 }
 

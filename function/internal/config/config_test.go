@@ -55,6 +55,9 @@ func TestFaults(t *testing.T) {
 		{"DRAIN_TIMEOUT", "-1s", "not a duration"},
 		{"LOG_LEVEL", "warn", "debug, info, warning, error"},
 		{"ALLOWED_ORIGINS", "https://a.example, app.example.com/x", "is not an origin"},
+		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
+		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1:x", "is not the name of a version"},
+		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/../cryptoKeys/k/cryptoKeyVersions/1", "is not the name of a version"},
 		{"K_SERVICE", "erlmcp", "ERLMCP_KEYS: is not set"},
 		{"KUBERNETES_SERVICE_HOST", "10.0.0.1", "ERLMCP_KEYS: is not set"},
 	} {
@@ -73,6 +76,13 @@ func TestFaults(t *testing.T) {
 	}
 	if _, err := Load(env("GOVERNOR_SCOPE", "instance", "REDIS_URL", "redis://r"), 0); err == nil {
 		t.Error("a scope of one instance takes a Redis")
+	}
+	const key = "projects/example.com:p-1/locations/europe-west1/keyRings/erlmcp/cryptoKeys/receipts_1/cryptoKeyVersions/12"
+	if c, err := Load(env("RECEIPT_KMS_KEY", key), 0); err != nil || c.ReceiptKMSKey != key {
+		t.Errorf("%v", err)
+	}
+	if _, err := Load(env("RECEIPT_KMS_KEY", key, "RECEIPT_KEY_FILE", "key.pem"), 0); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_KEY_FILE") {
+		t.Errorf("two keys for receipts: %v", err)
 	}
 	_, err := Load(env("PORT", "x", "LOG_LEVEL", "loud", "MAX_CONNECTIONS", "many"), 0)
 	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
