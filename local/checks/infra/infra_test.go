@@ -163,14 +163,14 @@ var sets = []struct {
 	public            bool
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 12)}},
-	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 12)}},
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 14)}},
+	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 14)}},
 	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false"), false, false, []rule{scalesToZero, released, unseen}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
 		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`), true, true, []rule{behindBalancer}},
-	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 12)}},
+	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 14)}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false"), true, false, []rule{privateNodes, guidesNodes}},
-	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 12)}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 14)}},
 	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), false, false, []rule{privateNodes, seenNothing}},
 }
 
@@ -264,9 +264,9 @@ func TestRulesCanFail(t *testing.T) {
 		{`"cloudbuild.yaml"`, `"other.yaml"`, released},
 		{`roles/run.developer`, `roles/run.admin`, released},
 		{`**Do**`, `**Panic**`, told},
-		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 12)},
-		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 12)},
-		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 12)},
+		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 14)},
+		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 14)},
+		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 14)},
 		{`"depends_on":["collector"]`, `"depends_on":[]`, collected},
 		{`"http://localhost:4318"`, `""`, collected},
 		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.editor"`, collected},
