@@ -288,7 +288,7 @@ func TestGuessing(t *testing.T) {
 	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
 	var urls []string
 	for range 2 {
-		urls = append(urls, newServer(t, WithMemoryStore(), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr(), "PROXIES", "1"))).URL)
+		urls = append(urls, newServer(t, WithMemory(NewMemory()), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr(), "PROXIES", "1"))).URL)
 	}
 	attempt := func(i int, key, address string) (*http.Response, string) {
 		return modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).with("Authorization", "Bearer "+key, "X-Forwarded-For", address).send(t, urls[i])

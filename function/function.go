@@ -44,7 +44,7 @@ type options struct {
 	output     io.Writer // of the log
 	unobserved bool
 	loopback   bool
-	memory     bool
+	memory     *Memory
 	receipts   func(receipt.Store) receipt.Store // tests stand before the store
 	pageSize   int
 }
@@ -101,9 +101,9 @@ func WithPageSize(n int) Option { return func(o *options) { o.pageSize = n } }
 // name, and takes calls from any web page that this machine serves.
 func WithLoopback() Option { return func(o *options) { o.loopback = true } }
 
-// WithMemoryStore keeps in this process what must outlive Redis, where the settings name no project. The Redis must begin and
-// end with the process too, as in the local run and in tests.
-func WithMemoryStore() Option { return func(o *options) { o.memory = true } }
+// WithMemory keeps in this process what must outlive Redis, where the settings name no project. The Redis must begin and end
+// with the process too, as in the local run and in tests.
+func WithMemory(m *Memory) Option { return func(o *options) { o.memory = m } }
 
 // Main serves until SIGTERM or SIGINT, drains, and returns; a fault stops the start with status 1 and all faults listed.
 // Settings come from the environment (README.md has the table).

@@ -244,7 +244,7 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 		NewTool("scarce", "Three a day.", func(context.Context, None) (string, error) { return "here", nil }, PerDay(3)),
 		NewTool("free", "No limit.", func(context.Context, None) (string, error) { return "here", nil }),
 	)
-	url := newServer(t, WithGetenv(getenv), WithMemoryStore(), tools).URL
+	url := newServer(t, WithGetenv(getenv), WithMemory(NewMemory()), tools).URL
 	scarce, free := modern("tools/call", "scarce", `"name":"scarce"`), modern("tools/call", "free", `"name":"free"`)
 	for i := range 5 {
 		resp, got := scarce.send(t, url)
@@ -398,7 +398,7 @@ func TestStartupWaitsForRedis(t *testing.T) {
 	}
 	addr := ln.Addr().String()
 	ln.Close()
-	url := newServer(t, WithMemoryStore(), WithGetenv(env("REDIS_URL", "redis://"+addr))).URL
+	url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", "redis://"+addr))).URL
 	startup := func() (int, string) {
 		resp, err := http.Get(url + "/startup")
 		if err != nil {

@@ -59,7 +59,7 @@ func scrape(t *testing.T, url string, header ...string) (status int, text string
 func TestRuleInForceIsSaid(t *testing.T) {
 	redis := miniredis.RunT(t)
 	var log safeBuffer
-	url := newServer(t, WithGetenv(env("REDIS_URL", "redis://"+redis.Addr())), WithMemoryStore(), WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
+	url := newServer(t, WithGetenv(env("REDIS_URL", "redis://"+redis.Addr())), WithMemory(NewMemory()), WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
 		WithTools(NewTool("free", "No limit.", func(context.Context, None) (string, error) { return "here", nil }))).URL
 	call := modern("tools/call", "free", `"name":"free"`)
 	if _, got := call.send(t, url); parse(t, got).code() != 0 {

@@ -44,7 +44,7 @@ func OpenOperator(ctx context.Context, opts ...Option) (*Operator, error) {
 	if faults != nil {
 		return nil, &StartError{faults}
 	}
-	p, err := openParts(ctx, cfg, false)
+	p, err := openParts(ctx, cfg, nil)
 	if err != nil {
 		return nil, &StartError{err}
 	}

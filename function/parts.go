@@ -30,9 +30,18 @@ type parts struct {
 // mostInMemory is how many bytes of receipts a process keeps that has no store: the oldest are forgotten.
 const mostInMemory = 64 << 20
 
+// Memory is what a process keeps in place of a store. Servers that share it are like instances with one store.
+type Memory struct {
+	store    *memdb.Store
+	receipts *memdb.Receipts
+}
+
+// NewMemory returns an empty one.
+func NewMemory() *Memory { return &Memory{memdb.New(), memdb.NewReceipts(mostInMemory)} }
+
 // openParts connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
 // where its Redis is embedded.
-func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, error) {
+func openParts(ctx context.Context, cfg *config.Config, memory *Memory) (*parts, error) {
 	var closers []func() error
 	p := &parts{unfit: make(chan error, 1)}
 	p.close = sync.OnceFunc(func() {
@@ -65,13 +74,16 @@ func openParts(ctx context.Context, cfg *config.Config, memory bool) (*parts, er
 		}
 		p.orders, p.quotas = store, store
 		p.receipts = store.Receipts(time.Duration(cfg.ReceiptDays) * 24 * time.Hour)
-	case cfg.Alone || memory:
-		store := memdb.New()
+	case cfg.Alone || memory != nil:
+		if memory == nil {
+			memory = NewMemory()
+		}
+		store := memory.store
 		if !cfg.Alone {
 			p.epochs = store
 		}
 		p.orders, p.quotas = store, store
-		p.receipts = memdb.NewReceipts(mostInMemory)
+		p.receipts = memory.receipts
 	}
 	return p, nil
 }

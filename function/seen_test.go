@@ -142,7 +142,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
 		"REDIS_URL", "redis://:" + canary + "redis@" + redis.Addr(), "AUTHENTICATION", "keys,anonymous", "API_KEYS_FILE", file, "LOG_FILE", logFile,
 		"ERLMCP_KEYS", base64.StdEncoding.EncodeToString([]byte((canary + strings.Repeat("x", 32))[:32])), "OTEL_EXPORTER_OTLP_HEADERS", "api-key=" + canary + "otel",
 		"OTEL_METRIC_EXPORT_INTERVAL", "200",
-	}, WithMemoryStore(), WithTools(NewTool("leak", "Says it.", leak)))
+	}, WithMemory(NewMemory()), WithTools(NewTool("leak", "Says it.", leak)))
 
 	sent := 0
 	try := func(w wire) {
@@ -272,7 +272,7 @@ func TestSeriesAreBounded(t *testing.T) {
 func TestNamedMetrics(t *testing.T) {
 	var log safeBuffer
 	redis := miniredis.RunT(t)
-	url, _, collector := observed(t, &log, []string{"REDIS_URL", "redis://" + redis.Addr(), "OTEL_METRIC_EXPORT_INTERVAL", "100"}, WithMemoryStore())
+	url, _, collector := observed(t, &log, []string{"REDIS_URL", "redis://" + redis.Addr(), "OTEL_METRIC_EXPORT_INTERVAL", "100"}, WithMemory(NewMemory()))
 	modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).send(t, url)
 	modern("resources/read", "note://by/ada", `"uri":"note://by/ada"`).send(t, url)
 	_, text := scrape(t, url)

@@ -145,7 +145,7 @@ func TestTraces(t *testing.T) {
 	c := newCollected(t)
 	began := make(chan struct{}, 1)
 	redis := miniredis.RunT(t)
-	url := newServer(t, WithMemoryStore(), WithGetenv(env("REDIS_URL", "redis://"+redis.Addr(), "CONCURRENT_CALLS_OUTAGE", "open", "RATE_LIMIT_OUTAGE", "open", "OTEL_EXPORTER_OTLP_ENDPOINT", c.url, "OTEL_TRACES_SAMPLER", "always_on")), WithTools(
+	url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", "redis://"+redis.Addr(), "CONCURRENT_CALLS_OUTAGE", "open", "RATE_LIMIT_OUTAGE", "open", "OTEL_EXPORTER_OTLP_ENDPOINT", c.url, "OTEL_TRACES_SAMPLER", "always_on")), WithTools(
 		NewTool("fetch", "Fetches.", fetch, PerDay(100)),
 		NewTool("no", "Fails.", func(context.Context, None) (string, error) { return "", errors.New("no") }),
 		NewTool("away", "Is away.", func(context.Context, None) (string, error) { return "", ErrUnavailable }),

@@ -36,7 +36,7 @@ func Redis(getenv func(string) string) (url string, opts []function.Option, stop
 	}()
 	url = "redis://" + m.Addr()
 	return url, []function.Option{
-		function.WithMemoryStore(),
+		function.WithMemory(function.NewMemory()),
 		function.WithGetenv(func(name string) string {
 			if name == "REDIS_URL" {
 				return url

@@ -75,7 +75,7 @@ func serveOne(name string) {
 		os.Setenv("RATE_LIMIT_PER_SECOND", "250000") // counted for each call, and never reached
 		os.Setenv("GOVERNOR_ENABLED", strconv.FormatBool(name != "ungoverned"))
 		os.Setenv("RECEIPTS", strconv.FormatBool(name != "unrecorded"))
-		opts := []function.Option{function.WithMemoryStore(), function.WithTools(
+		opts := []function.Option{function.WithMemory(function.NewMemory()), function.WithTools(
 			function.NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) { return add(in), nil }),
 		)}
 		switch name {
