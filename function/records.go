@@ -30,14 +30,15 @@ type Records struct {
 }
 
 // OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
-// else the one of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, where that is set; without any who signed is not verified.
+// else the one of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, where that is set; without any who signed is not verified. With [WithMemory] they
+// are those of the servers that share it.
 func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records, error) {
 	o := options{getenv: os.Getenv}
 	for _, opt := range opts {
 		opt(&o)
 	}
 	cfg, err := config.Load(o.getenv, 0)
-	if err == nil && cfg.Project == "" {
+	if err == nil && cfg.Project == "" && o.memory == nil {
 		err = errors.New("GOOGLE_CLOUD_PROJECT: is not set, and says whose receipts these are")
 	}
 	if err != nil {
@@ -55,7 +56,7 @@ func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records,
 			return nil, err
 		}
 	}
-	if r.parts, err = openParts(ctx, cfg, nil, slog.New(slog.DiscardHandler)); err != nil {
+	if r.parts, err = openParts(ctx, cfg, o.memory, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, &StartError{err}
 	}
 	r.heads = r.announced

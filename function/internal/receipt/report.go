@@ -102,8 +102,12 @@ func (r *Report) String() string {
 		fmt.Fprintf(&b, "note: the chains say themselves that %d receipts were lost\n", r.Lost)
 	}
 	verdict := "nothing is altered, missing or added"
-	if !r.OK() {
-		verdict = fmt.Sprintf("%d FAULTS", int64(len(r.Faults))+r.More)
+	switch n := int64(len(r.Faults)) + r.More; n {
+	case 0:
+	case 1:
+		verdict = "1 FAULT"
+	default:
+		verdict = fmt.Sprintf("%d FAULTS", n)
 	}
 	fmt.Fprintf(&b, "%d receipts in %d segments of %d chains, %d roots", r.Receipts, r.Segments, r.Chains, r.Roots)
 	if r.Withheld > 0 {

@@ -56,7 +56,7 @@ run "private_by_default" {
     error_message = "The cost table is empty."
   }
   assert {
-    condition     = length(module.observability.alerts) == 12
+    condition     = length(module.observability.alerts) == 14
     error_message = "Alerts are ${join(", ", module.observability.alerts)}."
   }
   assert {
