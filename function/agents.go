@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,8 +21,10 @@ type agentTools struct {
 	events *control.Entitlements
 }
 
-// agentPrefix begins their names.
-const agentPrefix = "taiea."
+const (
+	agentPrefix = "taiea." // begins their names
+	applyEvent  = "entitlement.apply_event"
+)
 
 // entries returns those that the settings name and that can work with what there is.
 func (a *agentTools) entries(cfg *config.Config, stored bool) []catalog.Entry {
@@ -41,7 +44,7 @@ func (a *agentTools) entries(cfg *config.Config, stored bool) []catalog.Entry {
 		{"support.model", true, NewTool(agentPrefix+"support.model",
 			"Tells how the caller's tenant gets help: the support that its plan includes, whom to ask, and what to quote.",
 			a.support, Title("Support"), ReadOnly(), Idempotent(), OpenWorld(false))},
-		{"entitlement.apply_event", stored && cfg.Receipts != "false", NewTool(agentPrefix+"entitlement.apply_event",
+		{applyEvent, stored && cfg.Receipts != "false", NewTool(agentPrefix+applyEvent,
 			"Applies an entitlement event (grant, suspend, resume, revoke) that its source has signed as for the webhook: payload is the event as the source sent it, "+
 				"id, timestamp and signature are the headers webhook-id, webhook-timestamp and webhook-signature.",
 			a.apply, Title("Apply an entitlement event"), Destructive(true), Idempotent(), OpenWorld(false), Strict())},
@@ -53,7 +56,7 @@ func (a *agentTools) entries(cfg *config.Config, stored bool) []catalog.Entry {
 	return out
 }
 
-// TenantStanding is what a tool says of the caller's tenant.
+// tenantStanding is what a tool says of the caller's tenant.
 type tenantStanding struct {
 	Tenant string `json:"tenant"`
 	State  string `json:"state" jsonschema:"boot, stable, warning, intervening, refusing, or unlisted"`
@@ -145,9 +148,17 @@ func (a *agentTools) verify(ctx context.Context, in verifyRange) (out verified, 
 	if whose == identity.TenantLocal {
 		whose = "" // the operator's own machine
 	}
-	report, err := s.records().Verify(ctx, whose, from, in.To)
+	id := mcp.FromContext(ctx).Head.RequestID
+	heads, unheard := s.recorder.heads.read(ctx)
+	report, err := s.records().verify(ctx, whose, from, in.To, heads)
+	if cause := errors.Join(err, unheard); cause != nil { // which is the operator's to know
+		s.logger.WarnContext(ctx, "receipts were verified in vain, or without what instances have announced", "request_id", id, "error", cause)
+	}
 	if err != nil {
-		return out, fmt.Errorf("receipts can't be read: %w: %w", err, ErrUnavailable)
+		return out, fmt.Errorf("receipts can't be read at the moment; the operator finds the cause in the log under request %s: %w", id, ErrUnavailable)
+	}
+	if unheard != nil {
+		report.Notes = append(report.Notes, "what instances have announced since the last root is not known at the moment")
 	}
 	out = verified{
 		Whole: report.OK(), Receipts: report.Receipts, Chains: report.Chains, Unsigned: report.Unsigned, Lost: report.Lost,
@@ -201,6 +212,6 @@ func (a *agentTools) apply(ctx context.Context, in signedEvent) (*control.Outcom
 	}
 	p := Caller(ctx)
 	return a.events.Apply(ctx, event, control.Delivery{
-		RequestID: mcp.FromContext(ctx).Head.RequestID, By: p.String(), Method: "tools/call", Tool: agentPrefix + "entitlement.apply_event",
+		RequestID: mcp.FromContext(ctx).Head.RequestID, By: p.String(), Method: "tools/call", Tool: agentPrefix + applyEvent,
 	})
 }

@@ -51,17 +51,18 @@ func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *enti
 		options.Attempts = attempts{redis}
 	}
 	if slices.Contains(settings.Chain, identity.APIKeys) {
-		var inFile func() *identity.Keys
 		if settings.KeysFile != "" {
 			file, err := mounted.Open(settings.KeysFile, identity.ParseKeys, time.Now, o.logger)
 			if err != nil {
 				faults = append(faults, fmt.Errorf("API_KEYS_FILE: %w", err))
 			} else {
-				inFile = file.Value
+				options.Keys = file.Value
 				c.faults = append(c.faults, file.Fault)
 			}
 		}
-		options.Keys = e.keysBeside(inFile)
+		if e != nil {
+			options.Stored = e.storedKeys
+		}
 	}
 	if cfg.PolicyFile != "" {
 		file, err := mounted.Open(cfg.PolicyFile, policy.Parse, time.Now, o.logger)

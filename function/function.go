@@ -29,6 +29,7 @@ import (
 	"example.com/erlmcp/function/internal/gcp"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/tenant"
 )
 
 // Version of the product.
@@ -46,8 +47,9 @@ type options struct {
 	unobserved bool
 	loopback   bool
 	memory     *Memory
-	receipts   func(receipt.Store) receipt.Store // tests stand before the store
-	kms        func(*gcp.Options)                // and in for Cloud KMS
+	receipts   func(receipt.Store) receipt.Store // tests stand before the stores
+	tenants    func(tenant.Store) tenant.Store
+	kms        func(*gcp.Options) // and in for Cloud KMS
 	pageSize   int
 }
 

@@ -186,12 +186,9 @@ func (r *recorder) anchorOnce(ctx context.Context) error {
 	if err != nil || last != nil && time.Since(last.Time) < anchorEvery-time.Second {
 		return err
 	}
-	heads, err := r.heads.read(ctx)
-	if err != nil {
-		return err
-	}
+	heads, unheard := r.heads.read(ctx) // without some the store's own are anchored
 	_, err = receipt.Anchor(ctx, r.store, r.signer, heads, time.Now())
-	return err
+	return errors.Join(err, unheard)
 }
 
 // A headboard is where instances announce how far their chains have come: Redis, or this process where it is alone.
@@ -226,6 +223,7 @@ func (b *headboard) run(ctx context.Context) {
 		}
 		b.tell()
 	}
+	b.tell() // what came while it told
 }
 
 func (b *headboard) tell() {
@@ -235,7 +233,6 @@ func (b *headboard) tell() {
 		b.mu.Unlock()
 		return
 	}
-	b.told = true
 	b.mu.Unlock()
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -243,7 +240,10 @@ func (b *headboard) tell() {
 	}
 	ctx, done := context.WithTimeout(context.Background(), announcePatience)
 	defer done()
-	b.redis.PutUp(ctx, redisdb.Heads, h.Chain, text) // Redis away is the governor's to say
+	err = b.redis.PutUp(ctx, redisdb.Heads, h.Chain, text) // Redis away is the governor's to say
+	b.mu.Lock()
+	b.told = err == nil && b.latest == h
+	b.mu.Unlock()
 }
 
 // read returns the last heads of all instances.

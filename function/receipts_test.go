@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"github.com/alicebob/miniredis/v2"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -396,5 +397,29 @@ func TestReceiptsInTheLog(t *testing.T) {
 	defer cancel()
 	if err := journal.Close(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAnchoredWithoutAnnouncements: what can't be read of what instances announce, or a Redis that is away, keeps no chain from
+// being anchored.
+func TestAnchoredWithoutAnnouncements(t *testing.T) {
+	redis := miniredis.RunT(t)
+	memory := NewMemory()
+	s, err := New(t.Context(), WithMemory(memory), WithTools(wireTools()...), WithLogger(slog.New(slog.DiscardHandler)), WithGetenv(env("REDIS_URL", "redis://"+redis.Addr())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).send(t, srv.URL)
+	time.Sleep(1500 * time.Millisecond)
+	redis.HSet("{erlmcp}:heads", "someone", "garbage")
+	if err := s.recorder.anchorOnce(t.Context()); err == nil || !strings.Contains(err.Error(), "can't be read: garbage") {
+		t.Errorf("an announcement that can't be read: %v", err)
+	}
+	root, err := memory.receipts.LastRoot(t.Context())
+	if err != nil || root == nil {
+		t.Fatalf("no root: %v", err)
 	}
 }

@@ -47,8 +47,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.redis != nil && s.governor != nil && (!s.governs() || len(s.gate.Degraded()) > 0) {
 		s.governor.Warm() // whether it is still so: without calls nobody else asks
 	}
+	s.entitled.warm()
 	if !s.governs() {
-		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered"})
+		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered, or the store what tenants are entitled to"})
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"status": "ready", "scope": s.scope(), "degraded": s.degraded()})

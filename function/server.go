@@ -95,12 +95,18 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	var guard *governor.Guard
 	limits, shared, governing := govern(ctx, &o, cfg, instance, seen)
 	faults = errors.Join(faults, governing)
+	if o.tenants != nil {
+		shared.tenants = o.tenants(shared.tenants)
+	}
 	entitlements := openEntitled(shared, limits, o.logger)
 	who, err2 := newCallers(&o, cfg, shared.redis, entitlements)
 	faults = errors.Join(faults, err2)
 	secrets, err2 := control.ParseWebhookSecrets(string(cfg.Operating.WebhookSecrets))
 	if err2 != nil {
 		faults = errors.Join(faults, fmt.Errorf("WEBHOOK_SECRETS: %w", err2))
+	}
+	if faults == nil {
+		faults = needStore(cfg, entries, shared)
 	}
 	var written *recorder
 	if faults == nil {
@@ -159,7 +165,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	}
 	if entitlements != nil && written != nil {
 		events := control.NewEntitlements(control.EntitlementOptions{
-			Tenants: shared.tenants, Journal: written.journal, Secrets: secrets, Announce: shared.announce, Logger: o.logger,
+			Tenants: shared.tenants, Journal: written.ledger(), Secrets: secrets, Announce: shared.announce, Logger: o.logger,
 		})
 		entitlements.record(events, written.journal)
 		own.events = events
@@ -178,6 +184,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	seen.Register(s.capacity()...)
 	seen.Register(written.metrics()...)
 	s.handler = s.routes(endpoint)
+	entitlements.warm()
 	s.said.Go(func() { s.report(ctx) })
 	return s, nil
 }
@@ -186,14 +193,36 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 func (s *Server) Close() {
 	s.stop()
 	s.said.Wait()
+	s.entitled.close()
 	deadline := time.Now().Add(lastReceipts)
 	if goes := time.Unix(0, s.goes.Load()); goes.After(deadline) {
 		deadline = goes
 	}
-	s.entitled.close()
 	s.recorder.close(deadline)
 	s.parts.close()
 	closeTelemetry(s.seen)
+}
+
+// needStore faults what the settings and the catalog want and what only a store can give.
+func needStore(cfg *config.Config, entries *catalog.Catalog, p *parts) error {
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf(name+": "+format, args...))
+	}
+	const set = "set GOOGLE_CLOUD_PROJECT"
+	if p.tenants == nil && cfg.Listed {
+		fault("TENANTS", "is listed, and there is no store with a list: %s", set)
+	}
+	if p.tenants == nil && slices.Contains(cfg.AgentTools, applyEvent) {
+		fault("TAIEA_TOOLS", "names %s, and there is no store to keep entitlements in: %s", applyEvent, set)
+	}
+	recorded := p.receipts != nil && cfg.Receipts != "false"
+	for _, what := range entries.Strict() {
+		if !recorded {
+			fault("RECEIPTS", "the %s is strict, and nothing is recorded: leave RECEIPTS out, and %s", what, set)
+		}
+	}
+	return errors.Join(faults...)
 }
 
 const (

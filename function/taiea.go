@@ -64,7 +64,7 @@ func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.
 	operator := &Operator{parts: p, orders: p.orders, gate: func(orders *Orders) ([]Limit, error) { return limitsOf(cfg, entries, p, orders) }}
 	options := control.Options{
 		Operators: who.authenticator, Role: roleOf(cfg.Operating.Operators), RequestID: func(r *http.Request) string { return r.Header.Get(requestID) }, Secrets: secrets,
-		Tenants: p.tenants, Keys: p.keys, Orders: operator, Records: s.records(), Journal: written.journal, Replays: p.replays,
+		Tenants: p.tenants, Keys: p.keys, Orders: operator, Records: s.records(), Journal: written.ledger(), Replays: p.replays,
 		Seal: func(plaintext []byte) []byte {
 			return []byte(ring.Seal(sealedAnswers, nil, plaintext, time.Now().Add(48*time.Hour)))
 		},

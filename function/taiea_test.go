@@ -16,7 +16,7 @@ import (
 )
 
 // controlled starts instances of the data plane and a control plane beside them.
-func controlled(t *testing.T, instances int, pairs ...string) (taiea string, urls []string, admin string) {
+func controlled(t *testing.T, instances int, pairs ...string) (taiea string, urls []string, admin string, log *safeBuffer) {
 	t.Helper()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
@@ -26,7 +26,8 @@ func controlled(t *testing.T, instances int, pairs ...string) (taiea string, url
 		urls = append(urls, url)
 	}
 	operators, texts := keyFile(t, identity.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}}, identity.Key{Tenant: "acme", Subject: "bob", Scopes: []string{"*"}})
-	s, err := New(t.Context(), WithMemory(memory), WithTools(packedTools()...), WithLogger(slog.New(slog.DiscardHandler)),
+	log = &safeBuffer{}
+	s, err := New(t.Context(), WithMemory(memory), WithTools(packedTools()...), WithLogger(slog.New(slog.NewJSONHandler(log, nil))),
 		WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "REDIS_URL", "redis://" + redis.Addr(), "ERLMCP_KEYS", testKey(1)}, pairs...)...)))
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +37,7 @@ func controlled(t *testing.T, instances int, pairs ...string) (taiea string, url
 	if status, body := order(t, "GET", srv.URL+"/v1/tenants", texts[1], ""); status != 403 {
 		t.Errorf("the scope * makes an operator: %d %s", status, body)
 	}
-	return srv.URL, urls, texts[0]
+	return srv.URL, urls, texts[0], log
 }
 
 func order(t *testing.T, method, url, key, body string, headers ...string) (int, string) {
@@ -69,7 +70,7 @@ func order(t *testing.T, method, url, key, body string, headers ...string) (int,
 // TestControlPlaneReachesTheFleet makes a key, grants a plan, suspends, kills and lifts, and finds each in force on every instance
 // within 2 s.
 func TestControlPlaneReachesTheFleet(t *testing.T) {
-	taiea, urls, admin := controlled(t, 2, "TENANTS", "listed")
+	taiea, urls, admin, log := controlled(t, 2, "TENANTS", "listed")
 	do := func(method, path, body string, want int, headers ...string) map[string]any {
 		t.Helper()
 		status, text := order(t, method, taiea+path, admin, body, headers...)
@@ -138,8 +139,13 @@ func TestControlPlaneReachesTheFleet(t *testing.T) {
 			t.Errorf("no receipt says %s: %v", kind, kinds)
 		}
 	}
-	if text, _ := json.Marshal(list); strings.Contains(string(text), key) {
-		t.Error("a receipt holds the key")
+	if text, _ := json.Marshal(list); strings.Contains(string(text)+log.String(), key) {
+		t.Error("a receipt or the log holds the key")
+	}
+	for _, kind := range []string{"changed", "killed", "entitled"} {
+		if !strings.Contains(log.String(), `"msg":"recorded: `+kind) {
+			t.Errorf("the log is not told what is %s:\n%s", kind, log)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"example.com/erlmcp/function/internal/admission"
@@ -26,7 +25,7 @@ const (
 type entitled struct {
 	store     tenant.Store
 	directory *fresh.Value[tenant.Directory]
-	keys      *fresh.Value[storedKeys]
+	keys      *fresh.Value[keySet]
 	events    *control.Entitlements // nil where nothing is recorded
 	newID     func() string
 	logger    *slog.Logger
@@ -63,29 +62,29 @@ func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled
 			return d, d.Version, nil
 		},
 	})
-	e.keys = fresh.New(fresh.Options[storedKeys]{
+	e.keys = fresh.New(fresh.Options[keySet]{
 		What: "the store's API keys", Heard: heard(keysVersion), Logger: logger,
-		Read: func(ctx context.Context, before *storedKeys) (*storedKeys, int64, error) {
+		Read: func(ctx context.Context, before *keySet) (*keySet, int64, error) {
 			if before == nil {
-				before = &storedKeys{keys: &identity.Keys{}}
+				before = &keySet{Keys: &identity.Keys{}}
 			}
 			changed, version, err := p.keys.KeyChanges(ctx, before.version)
-			if err != nil || len(changed) == 0 && version == before.version && version > 0 {
-				return before, before.version, err
+			if err != nil {
+				return nil, 0, err
 			}
-			keys, fault := before.keys.With(changed)
+			keys, fault := before.With(changed)
 			if fault != nil {
 				logger.Error("not all API keys of the store can be used", "error", fault)
 			}
-			return &storedKeys{keys, version}, version, nil
+			return &keySet{keys, version}, version, nil
 		},
 	})
 	return e
 }
 
-// storedKeys are the API keys of the store, of a version.
-type storedKeys struct {
-	keys    *identity.Keys
+// A keySet is the API keys of the store, of a version.
+type keySet struct {
+	*identity.Keys
 	version int64
 }
 
@@ -96,42 +95,18 @@ func (e *entitled) options(listed bool) *admission.Entitlements {
 	}
 	return &admission.Entitlements{
 		Directory: func(ctx context.Context) *tenant.Directory { return e.directory.Get(ctx, time.Now()) },
+		Known:     func() bool { return e.directory.Known() != nil },
 		Listed:    listed,
 		Note:      e.note,
 	}
 }
 
-// keysBeside returns the API keys of a file, where there is one, and of the store: nil where neither could be read yet.
-func (e *entitled) keysBeside(file func() *identity.Keys) func(context.Context) *identity.Keys {
-	if e == nil && file != nil {
-		return func(context.Context) *identity.Keys { return file() }
-	} else if e == nil {
-		return func(context.Context) *identity.Keys { return nil }
+// storedKeys returns the API keys of the store: nil where they could not be read yet.
+func (e *entitled) storedKeys(ctx context.Context) *identity.Keys {
+	if k := e.keys.Get(ctx, time.Now()); k != nil {
+		return k.Keys
 	}
-	var last atomic.Pointer[keySets]
-	return func(ctx context.Context) *identity.Keys {
-		var in *identity.Keys
-		if file != nil {
-			in = file()
-		}
-		stored := e.keys.Get(ctx, time.Now())
-		if stored == nil {
-			return in
-		}
-		if k := last.Load(); k != nil && k.file == in && k.stored == stored {
-			return k.both
-		}
-		k := &keySets{in, stored, identity.Merge(in, stored.keys)}
-		last.Store(k)
-		return k.both
-	}
-}
-
-// keySets are the keys of a file and of the store, and both together.
-type keySets struct {
-	file   *identity.Keys
-	stored *storedKeys
-	both   *identity.Keys
+	return nil
 }
 
 // record has transitions recorded.
@@ -164,16 +139,33 @@ func (e *entitled) note(id string) {
 	})
 }
 
+// warm reads what is not known yet, without waiting: without calls nobody else asks.
+func (e *entitled) warm() {
+	if e == nil {
+		return
+	}
+	ctx, done := context.WithCancel(context.Background())
+	done()
+	e.directory.Get(ctx, time.Now())
+	e.keys.Get(ctx, time.Now())
+}
+
 // degraded says what can't be read.
 func (e *entitled) degraded() (out []string) {
 	if e == nil {
 		return nil
 	}
-	for what, fault := range map[string]error{"tenants": e.directory.Fault(), "API keys": e.keys.Fault()} {
-		if fault != nil {
+	say := func(what string, fault error, known bool) {
+		switch {
+		case fault == nil:
+		case known:
 			out = append(out, what+": the store can't be read; what was known stays in force")
+		default:
+			out = append(out, what+": the store can't be read yet")
 		}
 	}
+	say("tenants", e.directory.Fault(), e.directory.Known() != nil)
+	say("API keys", e.keys.Fault(), e.keys.Known() != nil)
 	return out
 }
 

@@ -3,6 +3,7 @@ package function
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -354,4 +355,105 @@ func TestKeysOfTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(text, 401)
+}
+
+// absent is a tenant store that can be taken away, or stalled.
+type absent struct {
+	tenant.Store
+	away, stalled atomic.Bool
+}
+
+func (s *absent) Changes(ctx context.Context, since int64) (*tenant.Changes, error) {
+	if s.stalled.Load() {
+		time.Sleep(5 * time.Second) // as a transaction of Firestore's library may, whatever its context
+	}
+	if s.away.Load() {
+		return nil, errors.New("the store is away")
+	}
+	return s.Store.Changes(ctx, since)
+}
+
+// TestStoreOfTenantsAway starts an instance while tenants can't be read: it is not ready, and refuses; what was known stays in force
+// later, and a stalled reading does not hold up the end.
+func TestStoreOfTenantsAway(t *testing.T) {
+	redis := miniredis.RunT(t)
+	memory := NewMemory()
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
+	store := &absent{Store: memory.store}
+	store.away.Store(true)
+	s, err := New(t.Context(), WithMemory(memory), WithTools(packedTools()...), WithLogger(slog.New(slog.DiscardHandler)),
+		WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", "redis://"+redis.Addr())),
+		func(o *options) { o.tenants = func(tenant.Store) tenant.Store { return store } })
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	call := func() (int, string) {
+		resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+keys[0]).send(t, srv.URL)
+		return resp.StatusCode, body
+	}
+	if status, body := call(); status != 503 || !strings.Contains(body, "it can't be read at the moment what tenants are entitled to") {
+		t.Errorf("nothing is known: %d %s", status, body)
+	}
+	if status, body := get(t, srv.URL+"/ready"); status != 503 {
+		t.Errorf("nothing is known: /ready %d %s", status, body)
+	}
+	store.away.Store(false)
+	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) { // without a call: the probe has it read
+		if status, _ := get(t, srv.URL+"/ready"); status == 200 {
+			break
+		}
+		if time.Since(begun) > 5*time.Second {
+			t.Fatal("it does not become ready")
+		}
+	}
+	said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "1", Source: "shop", Type: tenant.Suspend, Tenant: "acme"})
+	for begun := time.Now(); time.Since(begun) < 3*time.Second; time.Sleep(50 * time.Millisecond) {
+		if status, _ := call(); status == 403 {
+			break
+		}
+	}
+	store.away.Store(true)
+	said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "2", Source: "shop", Type: tenant.Resume, Tenant: "acme"})
+	time.Sleep(time.Second)
+	if status, body := call(); status != 403 {
+		t.Errorf("what was known does not stay in force: %d %s", status, body)
+	}
+	if status, body := get(t, srv.URL+"/ready"); status != 200 || !strings.Contains(body, "tenants: the store can't be read; what was known stays in force") {
+		t.Errorf("/ready %d %s", status, body)
+	}
+	store.stalled.Store(true)
+	said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "3", Source: "shop", Type: tenant.Suspend, Tenant: "acme"})
+	time.Sleep(1200 * time.Millisecond)
+	call()
+	begun := time.Now()
+	s.Close()
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("the end waits for %v", took)
+	}
+}
+
+// TestWhatNeedsAStore: what can't be kept or recorded stops the start.
+func TestWhatNeedsAStore(t *testing.T) {
+	redis := miniredis.RunT(t)
+	pay := WithTools(NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "", nil }, Strict()))
+	for _, c := range []struct {
+		pairs []string
+		opt   Option
+		fault string
+	}{
+		{[]string{"REDIS_URL", "redis://" + redis.Addr(), "TENANTS", "listed"}, pay, "TENANTS: is listed, and there is no store"},
+		{[]string{"REDIS_URL", "redis://" + redis.Addr()}, pay, "RECEIPTS: the tool pay is strict, and nothing is recorded"},
+		{[]string{"RECEIPTS", "false"}, pay, "RECEIPTS: the tool pay is strict, and nothing is recorded"},
+		{[]string{"REDIS_URL", "redis://" + redis.Addr(), "TAIEA_TOOLS", "entitlement.apply_event", "WEBHOOK_SECRETS", "shop=whsec_" + testKey(2)}, WithPageSize(10), "TAIEA_TOOLS: names entitlement.apply_event, and there is no store"},
+	} {
+		s, err := New(t.Context(), c.opt, WithLogger(slog.New(slog.DiscardHandler)), WithGetenv(env(c.pairs...)))
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%v: %v, want %s", c.pairs, err, c.fault)
+		}
+	}
 }

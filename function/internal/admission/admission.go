@@ -300,8 +300,11 @@ func (g *Gate) tell(ctx context.Context, what, scope, requestID string, more ...
 	}
 }
 
-// Ready tells whether the gate can let calls in: not before the operators' orders are known.
-func (g *Gate) Ready() bool { return g.opts.Governor == nil || g.opts.Governor.Known() }
+// Ready tells whether the gate can let calls in: not before it is known what operators have ordered, and what tenants are
+// entitled to.
+func (g *Gate) Ready() bool {
+	return (g.opts.Governor == nil || g.opts.Governor.Known()) && (g.opts.Entitlements == nil || g.opts.Entitlements.Known())
+}
 
 // Held lists what this instance has leased of the limits, in calls.
 func (g *Gate) Held() []governor.HeldLimit {

@@ -18,6 +18,7 @@ type Entitlements struct {
 	// Directory returns all tenants as they are known, another pointer when they have changed; nil where they could not be
 	// read yet.
 	Directory func(context.Context) *tenant.Directory
+	Known     func() bool         // whether they could be read yet
 	Listed    bool                // tenants that are not in it are refused
 	Note      func(tenant string) // is told of a tenant whose state the clock has changed; must not wait
 }
@@ -67,6 +68,13 @@ func lacksPack(p *identity.Principal, o *catalog.Object, s *tenant.Standing, req
 func (g *Gate) generation(orders *governor.Orders, directory *tenant.Directory) *callers {
 	c := g.callers.Load()
 	now := g.opts.Now().UnixNano()
+	// Calls that began earlier do not bring back what was known before.
+	if c.directory != nil && directory != nil && directory.Version < c.directory.Version {
+		directory = c.directory
+	}
+	if c.rules.orders != nil && orders != nil && orders.Version < c.rules.orders.Version {
+		orders = c.rules.orders
+	}
 	if c.is(orders, directory, now) {
 		return c
 	}

@@ -85,6 +85,9 @@ type record struct {
 // admitted records that a call may proceed: before that, where its entry is strict, and else once it runs for a while.
 func (g *Gate) admitted(ctx context.Context, p *identity.Principal, o *catalog.Object, c *mcp.Call, shadow bool) (*record, *mcp.Refusal) {
 	if g.opts.Journal == nil {
+		if o != nil && o.Strict {
+			return nil, g.unrecorded(ctx, errUnrecorded, o, c.Head.RequestID)
+		}
 		return nil, nil
 	}
 	r := &record{gate: g, draft: g.draft(ctx, p, c.Head, c.Method, o), begun: g.opts.Now()}
@@ -110,6 +113,8 @@ func (r *record) intent() receipt.Receipt {
 	intent.Kind = receipt.Admitted
 	return intent
 }
+
+var errUnrecorded = errors.New("nothing is recorded here")
 
 // unrecorded refuses a strict call whose intent could not be stored.
 func (g *Gate) unrecorded(ctx context.Context, err error, o *catalog.Object, requestID string) *mcp.Refusal {

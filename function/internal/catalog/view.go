@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
@@ -79,6 +80,20 @@ func (c *Catalog) Packed() bool {
 		}
 	}
 	return false
+}
+
+// Strict lists the entries that are not called unrecorded, as in "tool pay".
+func (c *Catalog) Strict() []string {
+	var all []string
+	for _, objects := range c.objects {
+		for _, o := range objects {
+			if o.Strict {
+				all = append(all, o.Kind+" "+o.Name)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Scopes lists every scope that an entry demands.

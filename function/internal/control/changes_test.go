@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -651,7 +650,7 @@ func TestKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := identity.New(identity.Options{Chain: []string{identity.APIKeys}, Keys: func(context.Context) *identity.Keys { return parsed }, Now: f.clock})
+		a := identity.New(identity.Options{Chain: []string{identity.APIKeys}, Keys: func() *identity.Keys { return parsed }, Now: f.clock})
 		p, refused := a.Authenticate(t.Context(), &identity.Request{Header: http.Header{"Authorization": {"Bearer " + text}}})
 		if refused != nil {
 			return string(refused.Cause)

@@ -111,7 +111,7 @@ func newFixture(t *testing.T, change ...func(*control.Options)) *fixture {
 }
 
 // operators are one of each role.
-func (f *fixture) operators() func(context.Context) *identity.Keys {
+func (f *fixture) operators() func() *identity.Keys {
 	var file identity.KeyFile
 	for _, who := range []string{"none", "viewer", "operator", "admin", "admin2"} {
 		text, k := identity.NewKey(identity.Key{Tenant: "ops", Subject: who, Scopes: []string{"taiea:" + strings.TrimSuffix(who, "2")}})
@@ -126,7 +126,7 @@ func (f *fixture) operators() func(context.Context) *identity.Keys {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return func(context.Context) *identity.Keys { return parsed }
+	return func() *identity.Keys { return parsed }
 }
 
 // seed puts in what the routes are about.

@@ -35,7 +35,8 @@ type Value[T any] struct {
 	barred     time.Time     // until then reading is in vain
 	impatient  time.Time     // until then no call waits for it
 	fault      error
-	closed     bool
+	ctx        context.Context // ends with the value
+	end        context.CancelFunc
 	background sync.WaitGroup
 }
 
@@ -62,7 +63,9 @@ func New[T any](o Options[T]) *Value[T] {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Value[T]{opts: o}
+	v := &Value[T]{opts: o}
+	v.ctx, v.end = context.WithCancel(context.Background())
+	return v
 }
 
 // Get returns the value, fresh as far as that can be had, or nil where it could not be read yet.
@@ -159,20 +162,22 @@ func since(now, then time.Time) time.Duration {
 
 // read reads beside the call, unless someone does.
 func (v *Value[T]) read(now time.Time, heard int64) {
-	if v.reading != nil || now.Before(v.barred) || v.closed {
+	if v.reading != nil || now.Before(v.barred) || v.ctx.Err() != nil {
 		return
 	}
 	done := make(chan struct{})
 	v.reading = done
 	v.background.Go(func() {
 		defer close(done)
-		ctx, cancel := context.WithTimeout(context.Background(), readPatience)
+		ctx, cancel := context.WithTimeout(v.ctx, readPatience)
 		defer cancel()
 		value, version, err := v.opts.Read(ctx, v.Known())
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.reading = nil
 		switch {
+		case v.ctx.Err() != nil:
+			return
 		case err != nil && v.fault == nil:
 			v.opts.Logger.Error(v.opts.What+" can't be read: what was known stays in force", "error", err)
 		case err == nil && v.fault != nil:
@@ -193,13 +198,18 @@ func (v *Value[T]) Fault() error {
 	return v.fault
 }
 
-// Close waits for the reading that is under way. Nothing is read afterwards.
+// Close ends the reading that is under way, and waits a moment for it. Nothing is read afterwards.
 func (v *Value[T]) Close() {
 	v.mu.Lock()
-	v.closed = true
+	v.end()
 	v.mu.Unlock()
-	v.background.Wait()
+	ended := make(chan struct{})
+	go func() { v.background.Wait(); close(ended) }()
+	Await(context.Background(), ended, closePatience)
 }
+
+// closePatience is how long the end waits for a reading that does not heed its context.
+const closePatience = 100 * time.Millisecond
 
 // Awaited is how waiting ended.
 type Awaited int

@@ -53,6 +53,9 @@ func (g *Governor) Known() bool {
 func (g *Governor) hear(ctx context.Context, now int64) {
 	n := &g.news
 	age := now - n.heard
+	if n.known && now < g.current.Load() {
+		return
+	}
 	if n.known && age < askAge || !n.known && now < n.barred {
 		return
 	}
@@ -86,8 +89,12 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 	// Whoever catches up tells, and so does a fault.
 	for n.catching || g.outage == nil && (!n.known || g.now()-n.heard >= waitAge) {
 		if !g.await(ctx, n.changed, timer) {
-			if !n.known {
-				n.barred = g.now() + firstPatience.Microseconds() // others need not wait as long
+			switch { // others need not wait as long
+			case ctx.Err() != nil:
+			case !n.known:
+				n.barred = g.now() + firstPatience.Microseconds()
+			default:
+				g.current.Store(g.now() + inVain)
 			}
 			return
 		}
@@ -96,6 +103,9 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 
 // storePatience is how long a call waits for the store's orders where the counters are out of reach, once in a while.
 const storePatience = 100 * time.Millisecond
+
+// inVain is for how long no call waits, in microseconds, after one has waited for nothing.
+const inVain = int64(250 * time.Millisecond / time.Microsecond)
 
 // firstPatience is how long a call may wait where nothing is known yet.
 const firstPatience = time.Second

@@ -69,8 +69,12 @@ func (e *Error) Error() string { return string(e.Cause) + ": " + e.Detail }
 
 // Options configure an [Authenticator].
 type Options struct {
-	Chain   []string                    // methods, in order
-	Keys    func(context.Context) *Keys // those in force; nil where they can not be read yet
+	Chain []string // methods, in order
+	// Keys are those of a file, and Stored those of a store: nil where they can't be read yet. Either may be nil. A file's key wins
+	// where both have one of the same id: whoever may write to the store must not come by, or take away, what was deployed with
+	// the server, and what is in the file holds whether or not the store can be read.
+	Keys    func() *Keys
+	Stored  func(context.Context) *Keys
 	Issuers []Issuer
 	Get     Get // fetches discovery documents and keys
 	// Local is the caller without credentials where the server answers its own machine alone.
@@ -255,9 +259,14 @@ func (a *Authenticator) byKey(ctx context.Context, c *credentials) (*Principal, 
 	if !strings.HasPrefix(c.bearer.text, KeyPrefix) {
 		return nil, nil
 	}
-	keys := a.opts.Keys(ctx)
-	if keys == nil {
-		return nil, &Error{Cause: Unavailable, Method: APIKeys, Detail: "the API keys can't be read from the store"}
+	var keys *Keys
+	if a.opts.Keys != nil {
+		keys = a.opts.Keys()
+	}
+	if a.opts.Stored != nil && !keys.names(c.bearer.text) {
+		if keys = a.opts.Stored(ctx); keys == nil {
+			return nil, &Error{Cause: Unavailable, Method: APIKeys, Detail: "the API keys can't be read from the store"}
+		}
 	}
 	id, p, err := keys.check(c.bearer.text, c.now)
 	c.keyID = id

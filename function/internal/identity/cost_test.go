@@ -47,7 +47,7 @@ func TestCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := New(Options{Chain: []string{APIKeys, OAuth}, Keys: func(context.Context) *Keys { return keys }, Issuers: []Issuer{OAuthIssuer(fakeURL, []string{"me"}, nil, "")}, Get: get})
+	a := New(Options{Chain: []string{APIKeys, OAuth}, Keys: func() *Keys { return keys }, Issuers: []Issuer{OAuthIssuer(fakeURL, []string{"me"}, nil, "")}, Get: get})
 	token := func(alg jose.SignatureAlgorithm, key any) string {
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: string(alg)}}, nil)
 		if err != nil {

@@ -314,7 +314,7 @@ func TestPlatforms(t *testing.T) {
 		{"Kubernetes", []string{Kubernetes}, http.Header{"Authorization": {"Bearer " + f.token(t, "a", f.keys["a"], map[string]any{"aud": []string{"erlmcp"}, "sub": "system:serviceaccount:shop:agent"})}}, "shop"},
 		{"Kubernetes, for the API server", []string{Kubernetes}, http.Header{"Authorization": {"Bearer " + f.token(t, "a", f.keys["a"], map[string]any{"aud": "https://kubernetes.default.svc", "sub": "system:serviceaccount:shop:agent"})}}, "wrong_audience"},
 	} {
-		a := New(Options{Chain: c.chain, Keys: func(context.Context) *Keys { return keys }, Issuers: []Issuer{iap, kube, GoogleIssuer([]string{"me"})}, Get: f.get, Now: f.clock})
+		a := New(Options{Chain: c.chain, Keys: func() *Keys { return keys }, Issuers: []Issuer{iap, kube, GoogleIssuer([]string{"me"})}, Get: f.get, Now: f.clock})
 		for range 2 { // the second time from the cache
 			p, err := a.Authenticate(t.Context(), &Request{Header: c.header, RemoteAddr: "192.0.2.1:1"})
 			got := ""
@@ -366,7 +366,7 @@ func TestFailuresAreLimited(t *testing.T) {
 	f := newFake()
 	text, key := NewKey(Key{Tenant: "acme", Subject: "ci"})
 	keys, _ := (&KeyFile{Keys: []Key{key}}).index()
-	a := New(Options{Chain: []string{APIKeys}, Keys: func(context.Context) *Keys { return keys }, Now: f.clock})
+	a := New(Options{Chain: []string{APIKeys}, Keys: func() *Keys { return keys }, Now: f.clock})
 	from := func(address, token string) (*Principal, *Error) {
 		return a.Authenticate(t.Context(), &Request{Header: http.Header{"Authorization": {"Bearer " + token}}, RemoteAddr: address + ":1"})
 	}

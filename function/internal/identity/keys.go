@@ -149,14 +149,20 @@ func (k *Key) parse() (e *apiKey, faults []error) {
 	return e, faults
 }
 
-// With returns the keys with those of a store that have changed in place. One that is malformed authenticates no one any more,
-// and no other key suffers from it: the error says what is wrong with each.
+// With returns the keys with those of a store that have changed in place: the same ones where they have. One that is malformed
+// authenticates no one any more, and no other key suffers from it: the error says what is wrong with each.
 func (k *Keys) With(changed []*StoredKey) (*Keys, error) {
-	out := Merge(k, nil)
+	out := k
 	var faults []error
 	for _, c := range changed {
-		if old := out.byID[c.ID]; old != nil && old.revision >= c.Revision {
+		if old := out.entry(c.ID); old != nil && old.revision >= c.Revision {
 			continue
+		}
+		if out == k {
+			out = &Keys{byID: map[string]*apiKey{}}
+			if k != nil {
+				maps.Copy(out.byID, k.byID)
+			}
 		}
 		e, wrong := c.parse()
 		for _, err := range wrong {
@@ -170,17 +176,17 @@ func (k *Keys) With(changed []*StoredKey) (*Keys, error) {
 	return out, errors.Join(faults...)
 }
 
-// Merge returns the keys of a file and those of a store together; either may be nil. The file's key wins where both have one of the
-// same id: whoever may write to the store must not come by, or take away, what was deployed with the server, and what is in the
-// file holds whether or not the store can be read.
-func Merge(file, stored *Keys) *Keys {
-	out := &Keys{byID: map[string]*apiKey{}}
-	for _, k := range []*Keys{stored, file} {
-		if k != nil {
-			maps.Copy(out.byID, k.byID)
-		}
+func (k *Keys) entry(id string) *apiKey {
+	if k == nil {
+		return nil
 	}
-	return out
+	return k.byID[id]
+}
+
+// names tells whether the text is that of one of the keys by its id.
+func (k *Keys) names(text string) bool {
+	id, _, _ := strings.Cut(strings.TrimPrefix(text, KeyPrefix), "_")
+	return k.entry(id) != nil
 }
 
 // validScope follows RFC 6749, appendix A.4.
@@ -197,7 +203,7 @@ func (k *Keys) check(text string, now time.Time) (id string, p *Principal, err *
 	if !ok || len(id) != idLength || len(secret) != secretLength {
 		return "", nil, &Error{Cause: Unknown, Method: APIKeys, Detail: "not of the form of an API key"}
 	}
-	e := k.byID[id]
+	e := k.entry(id)
 	known := e != nil && e.principal != nil
 	if !known {
 		e = &nobody

@@ -118,7 +118,8 @@ func TestMalformedStoredKeys(t *testing.T) {
 	}
 }
 
-func TestMerge(t *testing.T) {
+// TestFileAndStore has keys in both: the file's win, and hold while the store can't be read.
+func TestFileAndStore(t *testing.T) {
 	fileText, inFile := stored("file", 0)
 	file, err := (&KeyFile{Keys: []Key{inFile.Key}}).index()
 	if err != nil {
@@ -129,20 +130,43 @@ func TestMerge(t *testing.T) {
 	thief.ID = inFile.ID // with a hash of its own
 	revoked := inFile.Clone()
 	revoked.Revoked, revoked.Revision = day, 3
+	try := func(o Options, text string) string {
+		o.Chain, o.Now = []string{APIKeys}, func() time.Time { return day }
+		p, err := New(o).Authenticate(t.Context(), &Request{Header: http.Header{"Authorization": {"Bearer " + text}}, RemoteAddr: "192.0.2.1:1"})
+		if err != nil {
+			if err.Cause == Unavailable && err.Wait > 0 {
+				t.Error("a store that is away counts as a guess")
+			}
+			return string(err.Cause)
+		}
+		return p.Subject
+	}
 	for _, taken := range []*StoredKey{thief, revoked} {
 		store, err := (*Keys)(nil).With([]*StoredKey{inStore, taken})
 		if err != nil {
 			t.Fatal(err)
 		}
-		both := Merge(file, store)
-		if who(both, fileText) != "file" || who(both, storeText) != "store" || who(both, thiefText) != "unknown" {
-			t.Errorf("%s, %s and %s", who(both, fileText), who(both, storeText), who(both, thiefText))
-		}
-		if len(file.byID) != 1 || len(store.byID) != 2 {
-			t.Error("what was merged has changed")
-		}
-		if who(Merge(nil, store), storeText) != "store" || who(Merge(nil, nil), storeText) != "unknown" || who(Merge(file, nil), fileText) != "file" {
-			t.Error("one of two")
+		inFile, inStore := func() *Keys { return file }, func(context.Context) *Keys { return store }
+		away := func(context.Context) *Keys { return nil }
+		for _, c := range []struct {
+			what string
+			o    Options
+			text string
+			want string
+		}{
+			{"both", Options{Keys: inFile, Stored: inStore}, fileText, "file"},
+			{"both", Options{Keys: inFile, Stored: inStore}, storeText, "store"},
+			{"both", Options{Keys: inFile, Stored: inStore}, thiefText[:len(KeyPrefix)] + fileText[len(KeyPrefix):len(KeyPrefix)+idLength] + thiefText[len(KeyPrefix)+idLength:], "unknown"},
+			{"the file alone", Options{Keys: inFile}, fileText, "file"},
+			{"the file alone", Options{Keys: inFile}, storeText, "unknown"},
+			{"the store alone", Options{Stored: inStore}, storeText, "store"},
+			{"neither", Options{}, storeText, "unknown"},
+			{"the store is away", Options{Keys: inFile, Stored: away}, fileText, "file"},
+			{"the store is away", Options{Keys: inFile, Stored: away}, storeText, "unavailable"},
+		} {
+			if got := try(c.o, c.text); got != c.want {
+				t.Errorf("%s: %s, want %s", c.what, got, c.want)
+			}
 		}
 	}
 }
@@ -151,7 +175,7 @@ func TestMerge(t *testing.T) {
 func TestStoredKeysAuthenticate(t *testing.T) {
 	text, k := stored("ada", 1)
 	keys := &Keys{}
-	a := New(Options{Chain: []string{APIKeys}, Keys: func(context.Context) *Keys { return keys }, Now: func() time.Time { return day }})
+	a := New(Options{Chain: []string{APIKeys}, Stored: func(context.Context) *Keys { return keys }, Now: func() time.Time { return day }})
 	try := func() Cause {
 		p, err := a.Authenticate(t.Context(), &Request{Header: http.Header{"Authorization": {"Bearer " + text}}, RemoteAddr: "192.0.2.1:1"})
 		if err != nil {

@@ -154,21 +154,22 @@ type Changes struct {
 	Plans   []*Plan
 }
 
-// With returns the directory with the changes in it.
+// With returns the directory with the changes in it: the same one where it has them.
 func (d *Directory) With(c *Changes) *Directory {
-	if len(c.Tenants) == 0 && len(c.Plans) == 0 && c.Version <= d.Version {
-		return d
-	}
 	out := &Directory{Version: max(d.Version, c.Version), Tenants: maps.Clone(d.Tenants), Plans: maps.Clone(d.Plans)}
+	changed := out.Version > d.Version
 	for _, t := range c.Tenants {
 		if old := out.Tenants[t.ID]; old == nil || old.Revision < t.Revision {
-			out.Tenants[t.ID] = t
+			out.Tenants[t.ID], changed = t, true
 		}
 	}
 	for _, p := range c.Plans {
 		if old := out.Plans[p.Name]; old == nil || old.Revision < p.Revision {
-			out.Plans[p.Name] = p
+			out.Plans[p.Name], changed = p, true
 		}
+	}
+	if !changed {
+		return d
 	}
 	return out
 }
