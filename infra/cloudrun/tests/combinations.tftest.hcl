@@ -73,8 +73,9 @@ run "private_by_default" {
   }
 }
 
-run "operators_publishers_and_a_webhook" {
+run "operators_publishers_a_webhook_and_an_existing_connection" {
   variables {
+    repository           = { url = "https://github.com/example/erlmcp.git", connection = "ours" }
     taiea_operators      = { "alice@example.com" = "admin", "ci@my-project.iam.gserviceaccount.com" = "operator" }
     taiea_authentication = "oauth,keys"
     taiea_settings       = { OAUTH_ISSUERS = "https://login.example.com" }
@@ -200,12 +201,6 @@ run "released_by_a_tag" {
   assert {
     condition     = module.release[0].trigger == "erlmcp-release"
     error_message = "There is a trigger."
-  }
-}
-
-run "an_existing_connection" {
-  variables {
-    repository = { url = "https://github.com/example/erlmcp.git", connection = "ours" }
   }
 }
 

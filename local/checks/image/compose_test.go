@@ -59,12 +59,18 @@ func TestComposeLoads(t *testing.T) {
 	}
 }
 
-// TestLocalKey holds that the key which compose.yaml shows is the one of its file of keys.
-func TestLocalKey(t *testing.T) {
+// localKey is the key of the control plane that compose.yaml shows.
+func localKey(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return regexp.MustCompile(`erlmcp_[a-z0-9]+_[a-z0-9]+`).FindString(string(text))
+}
+
+// TestLocalKey holds that it is the one of the file of keys.
+func TestLocalKey(t *testing.T) {
 	list, err := os.ReadFile(root + "/local/taiea-keys.json")
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +81,7 @@ func TestLocalKey(t *testing.T) {
 	if err := json.Unmarshal(list, &keys); err != nil || len(keys.Keys) != 1 {
 		t.Fatalf("%v: %d keys", err, len(keys.Keys))
 	}
-	key := regexp.MustCompile(`erlmcp_[a-z0-9]+_[a-z0-9]+`).FindString(string(text))
+	key := localKey(t)
 	if k := keys.Keys[0]; !strings.HasPrefix(key, "erlmcp_"+k.ID+"_") || k.Hash != fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(key))) {
 		t.Errorf("%s is not the key %s", key, k.ID)
 	}
@@ -173,7 +179,8 @@ func emulator(t *testing.T) (jar, home string) {
 	return jar, filepath.Dir(filepath.Dir(java))
 }
 
-// TestComposeUp brings the fleet up: both instances answer through the balancer, and green takes over without a failed call.
+// TestComposeUp brings the fleet up: both instances answer through the balancer, the control plane knows both, and green takes over
+// without a failed call.
 func TestComposeUp(t *testing.T) {
 	compose := []string{"docker", "compose", "-f", file, "--profile", "green"} // each service is named below
 	if offline {
@@ -187,7 +194,7 @@ func TestComposeUp(t *testing.T) {
 	do := func(args ...string) { t.Helper(); run(t, ".", nil, compose[0], append(compose[1:], args...)...) }
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, c := range []string{"blue-1", "balancer", "firestore", "redis"} {
+			for _, c := range []string{"blue-1", "taiea", "balancer", "firestore", "redis"} {
 				logs, _ := exec.Command(engine(), "logs", "--tail", "10", "erlmcp_"+c+"_1").CombinedOutput()
 				t.Logf("%s: %s", c, logs)
 			}
@@ -195,10 +202,18 @@ func TestComposeUp(t *testing.T) {
 		exec.Command(compose[0], append(compose[1:], "down", "-t", "5")...).Run()
 		exec.Command("sh", "-c", engine()+" rm -f -t 2 $("+engine()+" ps -aq --filter name=erlmcp_)").Run()
 	})
-	do("up", "-d", "redis", "firestore", "blue-1", "blue-2", "balancer")
+	do("up", "-d", "redis", "firestore", "blue-1", "blue-2", "balancer", "taiea")
 	const url = "http://127.0.0.1:8080"
 	eventually(t, time.Minute, func() error { return ready(url, `"scope":"fleet"`, `"degraded":[]`) })
 	eventually(t, time.Minute, func() error { _, err := call(url); return err })
+
+	eventually(t, time.Minute, func() error { return ready("http://127.0.0.1:8081", `"ready"`) })
+	eventually(t, 10*time.Second, func() error { return fleet("Bearer "+localKey(t), http.StatusOK, "blue-1", "blue-2") })
+	for _, credential := range []string{"", "Bearer erlmcp_miv2ybui_" + strings.Repeat("a", 32)} {
+		if err := fleet(credential, http.StatusUnauthorized); err != nil {
+			t.Error(err)
+		}
+	}
 
 	calls := func(name string) int {
 		logs, _ := exec.Command(engine(), "exec", "erlmcp_"+name+"_1", "erlmcp", "probe").CombinedOutput()
@@ -262,6 +277,32 @@ func ready(url string, wants ...string) error {
 	for _, w := range wants {
 		if !strings.Contains(string(b), w) {
 			return fmt.Errorf("%s: %s", resp.Status, b)
+		}
+	}
+	return nil
+}
+
+// fleet asks the control plane for the instances.
+func fleet(credential string, status int, wants ...string) error {
+	req, err := http.NewRequest(http.MethodGet, "http://127.0.0.1:8081/v1/fleet", nil)
+	if err != nil {
+		return err
+	}
+	if credential != "" {
+		req.Header.Set("Authorization", credential)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != status {
+		return fmt.Errorf("%s: %s %v", resp.Status, b, err)
+	}
+	for _, w := range wants {
+		if !strings.Contains(string(b), w) {
+			return fmt.Errorf("no %s in %s", w, b)
 		}
 	}
 	return nil

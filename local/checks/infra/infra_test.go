@@ -60,11 +60,26 @@ func TestForm(t *testing.T) {
 	}
 }
 
-func TestCombinations(t *testing.T) {
-	dir := source(t)
+// A workspace holds both compositions with their providers, and what was planned in it.
+type workspace struct {
+	dir   string
+	plans map[string]plan
+}
+
+func TestCompositions(t *testing.T) {
+	w := &workspace{source(t), map[string]plan{}}
 	for _, c := range compositions {
-		at := filepath.Join(dir, "infra", c)
-		terraform(t, at, "init", "-input=false", "-no-color")
+		terraform(t, filepath.Join(w.dir, "infra", c), "init", "-input=false", "-no-color")
+	}
+	t.Run("combinations", w.combinations)
+	t.Run("plans", w.rulesHold)
+	t.Run("rules can fail", w.rulesCanFail)
+	t.Run("generated", w.generated)
+}
+
+func (w *workspace) combinations(t *testing.T) {
+	for _, c := range compositions {
+		at := filepath.Join(w.dir, "infra", c)
 		terraform(t, at, "validate", "-no-color")
 		t.Logf("%s", terraform(t, at, "test", "-no-color"))
 	}
@@ -140,9 +155,13 @@ func (r resource) at(path string) any {
 	return v
 }
 
-func planned(t *testing.T, dir, composition string, variables map[string]string) plan {
+func (w *workspace) plan(t *testing.T, composition string, variables map[string]string) plan {
 	t.Helper()
-	at := filepath.Join(dir, "infra", composition)
+	key := fmt.Sprint(composition, variables)
+	if p, ok := w.plans[key]; ok {
+		return p
+	}
+	at := filepath.Join(w.dir, "infra", composition)
 	args := []string{"plan", "-input=false", "-no-color", "-out=tfplan"}
 	for k, v := range variables {
 		args = append(args, "-var", k+"="+v)
@@ -152,6 +171,7 @@ func planned(t *testing.T, dir, composition string, variables map[string]string)
 	if err := json.Unmarshal(terraform(t, at, "show", "-json", "tfplan"), &p); err != nil {
 		t.Fatal(err)
 	}
+	w.plans[key] = p
 	return p
 }
 
@@ -203,14 +223,10 @@ func with(m map[string]string, pairs ...string) map[string]string {
 	return out
 }
 
-func TestPlans(t *testing.T) {
-	dir := source(t)
-	for _, c := range compositions {
-		terraform(t, filepath.Join(dir, "infra", c), "init", "-input=false", "-no-color")
-	}
+func (w *workspace) rulesHold(t *testing.T) {
 	for _, s := range sets {
 		t.Run(s.name, func(t *testing.T) {
-			p := planned(t, dir, s.composition, s.variables)
+			p := w.plan(t, s.composition, s.variables)
 			resources := p.PlannedValues.RootModule.all()
 			if len(resources) < 15 {
 				t.Fatalf("%d resources", len(resources))
@@ -244,11 +260,9 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// TestRulesCanFail breaks one thing at a time in a plan that is in order.
-func TestRulesCanFail(t *testing.T) {
-	dir := source(t)
-	terraform(t, filepath.Join(dir, "infra/cloudrun"), "init", "-input=false", "-no-color")
-	resources := planned(t, dir, "cloudrun", cloudrun("production")).PlannedValues.RootModule.all()
+// rulesCanFail breaks one thing at a time in a plan that is in order.
+func (w *workspace) rulesCanFail(t *testing.T) {
+	resources := w.plan(t, "cloudrun", cloudrun("production")).PlannedValues.RootModule.all()
 	text, _ := json.Marshal(resources)
 	taken := delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")
 	for _, c := range []struct {
@@ -307,13 +321,11 @@ func TestRulesCanFail(t *testing.T) {
 	}
 }
 
-// TestGenerated keeps the kustomizations of plans for the check of the manifests, which joins them to these.
-func TestGenerated(t *testing.T) {
-	dir := source(t)
-	terraform(t, filepath.Join(dir, "infra/gke"), "init", "-input=false", "-no-color")
+// generated keeps the kustomizations of plans for the check of the manifests, which joins them to these.
+func (w *workspace) generated(t *testing.T) {
 	variables := with(gke("staging"), "authentication", "keys", "policy", "rules: []", "taiea_operators", `{"alice@example.com"="admin","ci@my-project.iam.gserviceaccount.com"="operator"}`)
 	for name, variables := range map[string]map[string]string{"staging": variables, "without": with(variables, "telemetry", "false", "taiea_url", "https://taiea.example.com", "taiea_authentication", "google,keys")} {
-		p := planned(t, dir, "gke", variables)
+		p := w.plan(t, "gke", variables)
 		text, ok := p.PlannedValues.Outputs["kustomization"].Value.(string)
 		if !ok {
 			t.Fatal("the plan does not know the output kustomization")
