@@ -76,7 +76,7 @@ func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.
 	}
 	if account := cfg.Operating.PushAccount; account != "" {
 		options.Push = newPush(o, cfg)
-		options.PushCaller = func(p *identity.Principal) bool { return strings.EqualFold(p.Subject, account) }
+		options.PushCaller = pushedBy(account, cfg.Operating.PushAudience)
 	}
 	plane, err := control.New(options)
 	if err != nil {
@@ -149,12 +149,25 @@ func knownIn(entries *catalog.Catalog) func(scope string) bool {
 	}
 }
 
-// newPush takes the tokens of Pub/Sub's push deliveries.
+// newPush takes the tokens of Pub/Sub's push deliveries. A service that demands authentication gets them without their signature:
+// the platform has verified it.
 func newPush(o *options, cfg *config.Config) *identity.Authenticator {
+	chain := []string{identity.Google}
+	if slices.Contains(cfg.Callers.Chain, identity.CloudRun) {
+		chain = append(chain, identity.CloudRun)
+	}
 	return identity.New(identity.Options{
-		Chain: []string{identity.Google}, Issuers: []identity.Issuer{identity.GoogleIssuer([]string{cfg.Operating.PushAudience})},
+		Chain: chain, Issuers: []identity.Issuer{identity.GoogleIssuer([]string{cfg.Operating.PushAudience})},
 		Get: outbound.NewClient(outbound.Options{}).Get, Proxies: cfg.Callers.Proxies, Logger: o.logger,
 	})
+}
+
+// pushedBy tells whether a caller is the account of push deliveries. What the platform has verified may be meant for something
+// else here.
+func pushedBy(account, audience string) func(*identity.Principal) bool {
+	return func(p *identity.Principal) bool {
+		return strings.EqualFold(p.Subject, account) && (p.Method != identity.CloudRun || p.Claims["aud"] == audience)
+	}
 }
 
 // noteEvery is how often the control plane looks for tenants whose state the clock has changed and who have not called since.

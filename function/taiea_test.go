@@ -1,6 +1,7 @@
 package function
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -169,6 +170,47 @@ func TestControlPlaneStarts(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s: %v, want %s", c.name, err, c.fault)
+		}
+	}
+}
+
+// TestPushedThroughCloudRun has tokens whose signature the platform took away: they are taken where the operator says so, of the push
+// account, for the push endpoint.
+func TestPushedThroughCloudRun(t *testing.T) {
+	const account, audience = "push@acme.iam.gserviceaccount.com", "https://taiea.example.com/v1/events/pubsub"
+	token := func(email, aud string) string {
+		claims, _ := json.Marshal(map[string]any{"iss": "https://accounts.google.com", "aud": aud, "email": email, "email_verified": true, "sub": "1", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()})
+		return "e30." + base64.RawURLEncoding.EncodeToString(claims) + ".SIGNATURE_REMOVED_BY_GOOGLE"
+	}
+	start := func(authentication string) string {
+		s, err := New(t.Context(), WithMemory(NewMemory()), WithLogger(slog.New(slog.DiscardHandler)), WithGetenv(env("FUNCTION_TARGET", "taiea",
+			"K_SERVICE", "taiea", "GOVERNOR_SCOPE", "instance", "AUTHENTICATION", authentication, "PUBLIC_URL", "https://taiea.example.com", "PUBSUB_SERVICE_ACCOUNT", account, "OPERATORS", "viewer=bob@example.com")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := httptest.NewServer(s)
+		t.Cleanup(func() { srv.Close(); s.Close() })
+		return srv.URL
+	}
+	private, public := start("cloudrun"), start("google")
+	event, _ := json.Marshal(map[string]any{"id": "e1", "source": "shop", "type": "grant", "tenant": "acme", "time": time.Now().UTC().Format(time.RFC3339), "plan": "base"})
+	push, _ := json.Marshal(map[string]any{"message": map[string]any{"data": base64.StdEncoding.EncodeToString(event), "messageId": "1"}, "subscription": "s"})
+	for _, c := range []struct {
+		what, url, token string
+		status           int
+	}{
+		{"of the account", private, token(account, audience), 204},
+		{"of another account", private, token("other@acme.iam.gserviceaccount.com", audience), 403},
+		{"for the service", private, token(account, "https://taiea.example.com"), 403},
+		{"to a public service", public, token(account, audience), 401},
+	} {
+		if status, body := order(t, "POST", c.url+"/v1/events/pubsub", c.token, string(push)); status != c.status {
+			t.Errorf("%s: %d %s, want %d", c.what, status, body, c.status)
+		}
+	}
+	for who, want := range map[string]int{"bob@example.com": 200, "eve@example.com": 403} {
+		if status, body := order(t, "GET", private+"/v1/tenants", token(who, "https://taiea.example.com"), ""); status != want {
+			t.Errorf("%s: %d %s", who, status, body)
 		}
 	}
 }
