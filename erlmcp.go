@@ -1,4 +1,4 @@
-// Package erlmcp hands the function to Google's buildpack, which looks for it here and nowhere else:
+// Package erlmcp hands the functions to Google's buildpack, which looks for them here and nowhere else:
 //
 //	gcloud run deploy erlmcp --source . --function erlmcp --base-image go126
 package erlmcp
@@ -9,4 +9,8 @@ import (
 	"example.com/erlmcp/function"
 )
 
-func init() { functions.HTTP(function.Target, function.Handler()) }
+func init() {
+	for _, target := range []string{function.Target, function.ControlTarget} {
+		functions.HTTP(target, function.Handler(target))
+	}
+}

@@ -17,14 +17,14 @@ import (
 // Target is the function's name: the value of FUNCTION_TARGET that serves it.
 const Target = "erlmcp"
 
-// Handler is the function as the Functions Framework's own server runs it, with the tools of [Tools], assembled at the first
-// request. That server would start whatever the settings are, and fail at the first request: where FUNCTION_TARGET names the function,
+// Handler is a function, [Target] or [ControlTarget], as the Functions Framework's own server runs it, with the tools of [Tools],
+// assembled at the first request. That server would start whatever the settings are, and fail at the first request: where FUNCTION_TARGET names the function,
 // bad settings end the process here. It drops running calls at SIGTERM, so the function waits for them itself.
 //
 // The framework is for the package at the root alone: by reflection it makes programs that import it keep every method of
 // everything, a third of the container's binary.
-func Handler() http.HandlerFunc {
-	if os.Getenv("FUNCTION_TARGET") == Target {
+func Handler(target string) http.HandlerFunc {
+	if os.Getenv("FUNCTION_TARGET") == target {
 		cfg, err := config.Load(os.Getenv, openFiles())
 		if err = errors.Join(err, cfg.CheckPublic()); err != nil {
 			fmt.Fprintln(os.Stderr, &StartError{err})
@@ -32,7 +32,12 @@ func Handler() http.HandlerFunc {
 		}
 	}
 	assemble := sync.OnceValue(func() *Server {
-		s, err := New(context.Background(), WithTools(Tools()...))
+		s, err := New(context.Background(), WithTools(Tools()...), Changing(func(name, value string) string {
+			if name == "FUNCTION_TARGET" {
+				return target
+			}
+			return value
+		}))
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
