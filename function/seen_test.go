@@ -276,6 +276,9 @@ func TestNamedMetrics(t *testing.T) {
 	modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).send(t, url)
 	modern("resources/read", "note://by/ada", `"uri":"note://by/ada"`).send(t, url)
 	_, text := scrape(t, url)
+	for begin := time.Now(); !strings.Contains(text, "resources_accessed_total{") && time.Since(begin) < 5*time.Second; { // it is counted once it is answered
+		_, text = scrape(t, url)
+	}
 	_, open := scrape(t, url, "Accept", "application/openmetrics-text; version=1.0.0")
 	for _, want := range []string{
 		`erlmcp_requests_total{method="tools/call",outcome="completed"} 1`, `erlmcp_request_duration_seconds_count{method="tools/call"} 1`, "erlmcp_errors_total", "erlmcp_active_connections ",
