@@ -160,7 +160,6 @@ func TestStoreAway(t *testing.T) {
 func TestStalledAtTheEnd(t *testing.T) {
 	w, emulator := newWorld(t)
 	s := w.Serve("frozen")
-	s.Serves(t, "", "note")
 	for range 20 {
 		s.Serves(t, "", "note")
 	}
