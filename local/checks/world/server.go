@@ -38,7 +38,7 @@ func (w *World) Serve(name string, env ...string) *Server {
 	w.t.Cleanup(func() {
 		s.Kill()
 		if w.t.Failed() {
-			w.t.Logf("the end of the log of %s:\n%s", name, s.Log()[max(0, len(s.Log())-2000):])
+			w.t.Logf("the end of the log of %s:\n%s", name, s.Log()[max(0, len(s.Log())-700):])
 		}
 	})
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
