@@ -25,7 +25,7 @@ test: ## everything that needs only Go
 	$(GO) test ./...
 
 # What CI runs, in this order.
-CHECKED := lint race clients fork faults conformance traces receipts infra kubernetes observability image rollout docs fuzz coldstart bench
+CHECKED := lint race clients fork faults conformance traces receipts control infra kubernetes observability image rollout docs fuzz coldstart bench
 
 .PHONY: help run demo test check check-long deploy destroy release $(CHECKED)
 
@@ -84,6 +84,9 @@ traces: $(TOOLS)/otelcol ## one trace from a client to what a tool calls, throug
 
 receipts: redis-server ## the record of decisions, while processes are killed and the store is away
 	cd $(CHECKS) && $(GO) test -count=1 ./receipts
+
+control: redis-server ## what an operator orders, in four processes, while Redis and the store are stopped, killed and emptied
+	cd $(CHECKS) && $(GO) test -count=1 -v ./control | grep -v '^=== '
 
 # What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.
 BESIDE   := $(abspath ../shared/tools)

@@ -162,7 +162,7 @@ func end(loads []*world.Load) {
 
 // follows waits until a change that was answered is long in force, and wants that the calls that began more than two seconds after the
 // answer were all decided by it, on every instance. Calls that were refused because the instance could not decide tell nothing. It prints
-// how long after the answer the last call began that was decided as before.
+// how long after the answer the last call began that was decided as before, on the slowest instance.
 func follows(t *testing.T, what string, a *answer, loads []*world.Load, as func(c *world.Call) bool) {
 	t.Helper()
 	time.Sleep(time.Until(a.at.Add(inForce + 700*time.Millisecond)))
@@ -187,7 +187,7 @@ func follows(t *testing.T, what string, a *answer, loads []*world.Load, as func(
 			t.Errorf("%s: no call shows it on %s", what, l.Server.Name)
 		}
 	}
-	t.Logf("%s: answered in %v; on the slowest instance the last call that was decided as before began %v after the answer", what, a.took.Round(time.Millisecond), slowest.Round(time.Millisecond))
+	t.Logf("%s: the last call that was decided as before began %v after the answer (which took %v)", what, slowest.Round(time.Millisecond), a.took.Round(time.Millisecond))
 }
 
 func ran(c *world.Call) bool { return c.Code == 0 }
