@@ -27,7 +27,7 @@ test: ## everything that needs only Go
 # What CI runs, in this order.
 CHECKED := lint race clients faults conformance traces together observability image fuzz coldstart bench
 # Of that, what waits more than it works and measures no time.
-TOGETHER := receipts infra fork kubernetes rollout docs
+TOGETHER := receipts infra control fork kubernetes rollout docs
 
 .PHONY: help run demo test check check-long deploy destroy release $(CHECKED) $(TOGETHER)
 
@@ -87,11 +87,14 @@ $(TOOLS)/suite/node_modules: local/conformance/suite/package.json
 traces: $(TOOLS)/otelcol ## one trace from a client to what a tool calls, through a real collector, which is then taken away
 	cd $(CHECKS) && $(GO) test -count=1 ./traces -collector $(CURDIR)/$(TOOLS)/otelcol
 
-together: redis-server ## fork, infra, kubernetes, rollout, docs and receipts, two at a time
+together: redis-server ## receipts, infra, control, fork, kubernetes, rollout and docs, two at a time
 	@$(MAKE) --no-print-directory -j 2 -O $(TOGETHER)
 
 receipts: redis-server ## the record of decisions, while processes are killed and the store is away
 	cd $(CHECKS) && $(GO) test -count=1 ./receipts
+
+control: redis-server ## what an operator orders, in four processes, while Redis and the store are stopped, killed and emptied
+	cd $(CHECKS) && $(GO) test -count=1 -v ./control | grep -v '^=== '
 
 # What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.
 BESIDE   := $(abspath ../shared/tools)

@@ -45,11 +45,11 @@ type answer struct {
 	replayed bool
 }
 
-// Bounds of a request.
+// Bounds of a request. What is read before an intent is recorded has the time of a change, and what is done afterwards its own.
 const (
 	mostBody       = 64 << 10
-	readPatience   = 10 * time.Second
-	changePatience = 15 * time.Second
+	readPatience   = 4 * time.Second
+	changePatience = 4 * time.Second
 )
 
 func (p *Plane) serve(w http.ResponseWriter, r *http.Request, route *Route) {

@@ -45,8 +45,11 @@ func (p *Plane) records() (Records, error) {
 	return p.opts.Records, nil
 }
 
-// mostScanned bounds how many receipts are read for one page.
-const mostScanned = 20000
+// What bounds how much is read for one page, however little of it is asked for.
+const (
+	mostScanned  = 20000
+	scanPatience = 3 * time.Second
+)
 
 // A place is that of a receipt in the order in which the store has them.
 type place struct {
@@ -117,7 +120,7 @@ func (p *Plane) listReceipts(c *call) (*answer, error) {
 			found = append(found, r.Append(nil))
 		}
 		last = placeOf(&r)
-		if scanned >= mostScanned {
+		if scanned >= mostScanned || p.opts.Now().Sub(c.now) > scanPatience {
 			next = last.String()
 			break
 		}

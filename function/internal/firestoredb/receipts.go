@@ -137,17 +137,31 @@ func pages(q firestore.Query, size int, run func(firestore.Query) *firestore.Doc
 	}
 }
 
+// silence is for how long a reading waits for the next document. As a whole it may take as long as whoever reads needs for what is
+// read.
+const silence = 4 * time.Second
+
+var errSilent = fmt.Errorf("the store has not said a word for %v", silence)
+
 // documents yields what a query finds, each decoded.
 func documents[T any](ctx context.Context, q firestore.Query, decode func(*firestore.DocumentSnapshot) (*T, error)) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		patience := time.AfterFunc(silence, func() { cancel(errSilent) })
+		defer patience.Stop()
 		for doc, err := range pages(q, page, func(q firestore.Query) *firestore.DocumentIterator { return q.Documents(ctx) }) {
+			patience.Stop()
 			var x *T
 			if err == nil {
 				x, err = decode(doc)
+			} else if context.Cause(ctx) == errSilent {
+				err = errSilent
 			}
 			if !yield(x, err) || err != nil {
 				return
 			}
+			patience.Reset(silence)
 		}
 	}
 }

@@ -157,50 +157,78 @@ type quota struct {
 // kept is how long the document of a quota outlives its day.
 const kept = 7 * 24 * time.Hour
 
-// Take implements [governor.QuotaStore].
+// Take implements [governor.QuotaStore]. A write goes through only over what was read, and a conflict begins anew: as with tables that
+// is several times as fast, where instances draw at the same time, as transactions that lock what they read. A draw whose answer was
+// lost may be made once more: what was drawn before is lost with it.
 func (s *Store) Take(ctx context.Context, key, day string, most, want int64) (taken, left int64, err error) {
 	if want < 1 {
 		return 0, 0, errors.New("a draw of a quota of less than one")
 	}
-	err = s.drawn(ctx, key, day, func(used int64) int64 {
-		taken = max(0, min(want, most-used))
-		left = max(0, most-used-taken)
-		return used + taken
-	})
-	return taken, left, err
+	doc, expires, err := s.quota(key, day)
+	if err != nil {
+		return 0, 0, err
+	}
+	var fault error // of the last attempt
+	for attempt := 0; ; attempt++ {
+		var q quota
+		snapshot, err := doc.Get(ctx)
+		found, err := read(snapshot, err)(&q, &q.Format)
+		if err != nil {
+			return 0, 0, errors.Join(err, fault)
+		}
+		taken = max(0, min(want, most-q.Used))
+		left = max(0, most-q.Used-taken)
+		if taken == 0 {
+			return 0, left, nil
+		}
+		if found {
+			_, err = doc.Update(ctx, []firestore.Update{
+				{Path: "format", Value: format}, {Path: "used", Value: q.Used + taken}, {Path: "expires", Value: expires},
+			}, firestore.LastUpdateTime(snapshot.UpdateTime))
+		} else {
+			_, err = doc.Create(ctx, quota{format, q.Used + taken, expires})
+		}
+		switch {
+		case err == nil:
+			return taken, left, nil
+		case !again(err):
+			return 0, 0, err
+		}
+		fault = err
+		if err := rest(ctx, attempt); err != nil {
+			return 0, 0, fmt.Errorf("%w: %w", err, fault)
+		}
+	}
 }
 
-// Return implements [governor.QuotaStore].
+// Return implements [governor.QuotaStore]. Nothing is returned twice, as a write that is made again could.
 func (s *Store) Return(ctx context.Context, key, day string, n int64) error {
-	return s.drawn(ctx, key, day, func(used int64) int64 { return max(0, used-n) })
-}
-
-func (s *Store) drawn(ctx context.Context, key, day string, change func(used int64) int64) error {
-	begins, err := time.Parse(time.DateOnly, day)
+	doc, expires, err := s.quota(key, day)
 	if err != nil {
 		return err
 	}
-	doc := s.quota(key, day)
 	return s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
 		var q quota
 		if _, err := read(tx.Get(doc))(&q, &q.Format); err != nil {
 			return err
 		}
-		used := change(q.Used)
-		if used == q.Used {
-			return nil
-		}
-		return tx.Set(doc, quota{format, used, begins.Add(24*time.Hour + kept)})
+		return tx.Set(doc, quota{format, max(0, q.Used-n), expires})
 	})
 }
 
-func (s *Store) quota(key, day string) *firestore.DocumentRef {
-	return s.client.Collection(quotas).Doc(url.PathEscape(key) + "@" + day)
+// quota is the document of a day, and when it expires.
+func (s *Store) quota(key, day string) (doc *firestore.DocumentRef, expires time.Time, err error) {
+	begins, err := time.Parse(time.DateOnly, day)
+	return s.client.Collection(quotas).Doc(url.PathEscape(key) + "@" + day), begins.Add(24*time.Hour + kept), err
 }
 
 // Used implements [governor.QuotaStore].
 func (s *Store) Used(ctx context.Context, key, day string) (int64, error) {
+	doc, _, err := s.quota(key, day)
+	if err != nil {
+		return 0, err
+	}
 	var q quota
-	_, err := read(s.quota(key, day).Get(ctx))(&q, &q.Format)
+	_, err = read(doc.Get(ctx))(&q, &q.Format)
 	return q.Used, err
 }
