@@ -45,7 +45,6 @@ type Server struct {
 	recorder *recorder          // nil where nothing is recorded
 	entitled *entitled          // nil where there is no store
 	goes     atomic.Int64       // by when, in Unix nanoseconds, the process has to be gone; 0 while it stays
-	catalog  string             // version of it
 	begun    time.Time
 	open     atomic.Int64 // connections
 	stop     func()       // ends the calls that outlive their connections

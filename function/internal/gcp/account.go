@@ -25,7 +25,7 @@ func defaultAccount(ctx context.Context) (*account, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return nil, fmt.Errorf("Google's credentials are not found in time: %w", ctx.Err())
+		return nil, fmt.Errorf("the credentials for Google Cloud are not found in time: %w", ctx.Err())
 	case f := <-c:
 		if f.err != nil {
 			return nil, fmt.Errorf("there are no credentials for Google Cloud; outside of it log in with: gcloud auth application-default login: %w", f.err)

@@ -95,13 +95,13 @@ func (s *Signer) fetch(ctx context.Context) error {
 	case err != nil:
 		return err
 	case a.Name != s.opts.Key:
-		return fmt.Errorf("Cloud KMS answers with that of %q", a.Name)
+		return fmt.Errorf("the answer of Cloud KMS is that of %q", a.Name)
 	case a.Algorithm != algorithm:
 		return fmt.Errorf("its algorithm is %s: %s", a.Algorithm, wantedKey)
 	}
 	block, _ := pem.Decode([]byte(a.PEM))
 	if block == nil {
-		return errors.New("Cloud KMS answers with no PEM")
+		return errors.New("the answer of Cloud KMS has no PEM")
 	}
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
@@ -143,9 +143,9 @@ func (s *Signer) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	switch {
 	case err != nil:
 	case a.Name != s.opts.Key:
-		err = fmt.Errorf("Cloud KMS has signed with %q", a.Name)
+		err = fmt.Errorf("it was signed by Cloud KMS with %q", a.Name)
 	case !ed25519.Verify(s.public, message, a.Signature):
-		err = errors.New("Cloud KMS answers with a signature that the public key does not verify")
+		err = errors.New("the answer of Cloud KMS is a signature that the public key does not verify")
 	default:
 		return a.Signature, nil
 	}
@@ -226,7 +226,7 @@ func (s *Signer) send(ctx context.Context, method, operation string, body, answe
 	}
 	resp, err := s.opts.Client.Do(r)
 	if err != nil {
-		return fmt.Errorf("Cloud KMS can't be reached, or does not answer in time: %w", err)
+		return fmt.Errorf("no answer of Cloud KMS in time: %w", err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer))

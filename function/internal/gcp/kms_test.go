@@ -154,7 +154,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{"the key's checksum", set(get, "pemCrc32c", "1"), get, 2, []string{gcptest.Key, "a checksum does not fit"}},
 		{"no checksum", set(get, "pemCrc32c", ""), get, 2, []string{"a checksum does not fit"}},
-		{"another key", set(get, "name", gcptest.Key+"2"), get, 1, []string{`answers with that of "` + gcptest.Key + `2"`}},
+		{"another key", set(get, "name", gcptest.Key+"2"), get, 1, []string{`the answer of Cloud KMS is that of "` + gcptest.Key + `2"`}},
 		{"an algorithm of digests", set(get, "algorithm", "EC_SIGN_P256_SHA256"), get, 1, []string{"EC_SIGN_P256_SHA256", "ec-sign-ed25519"}},
 		{"a key of another algorithm", both(set(get, "pem", string(foreign)), set(get, "pemCrc32c", gcptest.Checksum(foreign))), get, 1, []string{"*ecdsa.PublicKey", "ec-sign-ed25519"}},
 		{"no PEM", both(set(get, "pem", "none"), set(get, "pemCrc32c", gcptest.Checksum([]byte("none")))), get, 1, []string{"no PEM"}},
@@ -164,7 +164,7 @@ func TestFaults(t *testing.T) {
 		{"a disabled key", refuse(get, 400, "FAILED_PRECONDITION", "is not enabled, current state is: DISABLED.", ""), get, 1, []string{"DISABLED", "gcloud kms keys versions enable"}},
 		{"the signature's checksum", set(sign, "signatureCrc32c", "1"), sign, 2, []string{gcptest.Key + " does not sign", "a checksum does not fit"}},
 		{"a message unchecked", set(sign, "verifiedDataCrc32c", false), sign, 2, []string{"a checksum does not fit"}},
-		{"signed by another", set(sign, "name", gcptest.Key+"2"), sign, 1, []string{`has signed with "` + gcptest.Key + `2"`}},
+		{"signed by another", set(sign, "name", gcptest.Key+"2"), sign, 1, []string{`it was signed by Cloud KMS with "` + gcptest.Key + `2"`}},
 		{"a wrong signature", both(set(sign, "signature", wrong), set(sign, "signatureCrc32c", gcptest.Checksum(wrong))), sign, 1, []string{"the public key does not verify"}},
 		{"a short signature", both(set(sign, "signature", wrong[:8]), set(sign, "signatureCrc32c", gcptest.Checksum(wrong[:8]))), sign, 1, []string{"the public key does not verify"}},
 		{"no base64", set(sign, "signature", "!"), sign, 1, []string{"can't be read"}},
@@ -301,7 +301,7 @@ func TestSlow(t *testing.T) {
 	sign := func(ctx context.Context) error { _, err := s.Sign(ctx, []byte("message")); return err }
 	within("signing", 2*time.Second, func(ctx context.Context) error {
 		err := sign(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer in time") {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer of Cloud KMS in time") {
 			t.Errorf("signing: %v", err)
 		}
 		return err
