@@ -16,12 +16,6 @@ import (
 	"example.com/erlmcp/function/internal/tenant"
 )
 
-// What versions of the store are announced as.
-const (
-	tenantsVersion = tenant.VersionName
-	keysVersion    = "keys"
-)
-
 // entitled keeps fresh what an instance knows of tenants and of the store's API keys.
 type entitled struct {
 	store     tenant.Store
@@ -50,7 +44,7 @@ func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled
 	}
 	e := &entitled{store: p.tenants, logger: logger, noting: map[string]bool{}}
 	e.directory = fresh.New(fresh.Options[tenant.Directory]{
-		What: "what tenants are entitled to", Heard: heard(tenantsVersion), Logger: logger,
+		What: "what tenants are entitled to", Heard: heard(tenant.VersionName), Logger: logger,
 		Read: func(ctx context.Context, before *tenant.Directory) (*tenant.Directory, int64, error) {
 			if before == nil {
 				before = tenant.NewDirectory()
@@ -64,7 +58,7 @@ func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled
 		},
 	})
 	e.keys = fresh.New(fresh.Options[storedKeys]{
-		What: "the store's API keys", Heard: heard(keysVersion), Logger: logger,
+		What: "the store's API keys", Heard: heard(identity.VersionName), Logger: logger,
 		Read: func(ctx context.Context, before *storedKeys) (*storedKeys, int64, error) {
 			if before == nil {
 				before = &storedKeys{keys: &identity.Keys{}}

@@ -59,7 +59,7 @@ func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions)
 		t.Fatal(err)
 	}
 	if tell != nil {
-		if err := tell(t.Context(), governor.Versions{tenantsVersion: stored.Revision}); err != nil {
+		if err := tell(t.Context(), governor.Versions{tenant.VersionName: stored.Revision}); err != nil {
 			t.Fatal(err)
 		}
 	}

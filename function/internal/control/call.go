@@ -82,7 +82,7 @@ func (p *Plane) run(w http.ResponseWriter, c *call) (*answer, error) {
 		}
 	}
 	if c.route.changes() && !c.route.urgent {
-		if err := p.limit(c, "operator:"+fingerprint(c.by)); err != nil {
+		if err := p.limit(c, "operator:"+receipt.Fingerprint(c.by)); err != nil {
 			return nil, err
 		}
 	}
@@ -214,7 +214,7 @@ func (p *Plane) denied(c *call, fault *Problem) {
 func (c *call) draft(kind receipt.Kind, tenant string) receipt.Receipt {
 	r := receipt.Receipt{ID: c.id, Kind: kind, Tenant: tenant, Method: c.route.Method + " " + c.route.Path}
 	if c.by != "" {
-		r.Principal = fingerprint(c.by)
+		r.Principal = receipt.Fingerprint(c.by)
 	}
 	if len(c.body) > 0 {
 		r.Arguments = receipt.HashOf(c.body)

@@ -52,7 +52,8 @@ type Options struct {
 	Seal func(plaintext []byte) []byte
 	Open func(sealed []byte) ([]byte, error)
 
-	// Announce tells instances that they should read the store: of tenants (and plans), or keys. Without it they follow in 2 s.
+	// Announce tells instances that they should read the store: what is [tenant.VersionName] or [identity.VersionName]. Without
+	// it they follow in 2 s.
 	Announce func(ctx context.Context, what string, version int64) error
 	Writes   Limiter // of changes; nil: no limit
 	// Known tells whether there is what a scope names: an order on what there is not is made, and warned of. nil: it is not known.
@@ -105,12 +106,6 @@ type Limiter interface {
 	// Allow returns 0, or for how long it is in vain to ask again. With an error it is not known, and what was asked for proceeds.
 	Allow(ctx context.Context, key string) (wait time.Duration, err error)
 }
-
-// What is announced.
-const (
-	AnnounceTenants = "tenants"
-	AnnounceKeys    = "keys"
-)
 
 // A Plane serves the control plane.
 type Plane struct {

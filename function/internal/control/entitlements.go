@@ -72,7 +72,7 @@ const (
 // be applied as it is, and with 503 it may be later.
 func (e *Entitlements) Apply(ctx context.Context, event *tenant.Event, d Delivery) (*Outcome, error) {
 	now := e.opts.Now()
-	draft := receipt.Receipt{ID: d.RequestID, Kind: receipt.Entitled, Tenant: event.Tenant, Principal: fingerprint(d.By), Method: d.Method, Tool: d.Tool}
+	draft := receipt.Receipt{ID: d.RequestID, Kind: receipt.Entitled, Tenant: event.Tenant, Principal: receipt.Fingerprint(d.By), Method: d.Method, Tool: d.Tool}
 	told := func(more map[string]any) string { return detail(map[string]any{"event": event}, more) }
 	refuse := func(fault *Problem) (*Outcome, error) {
 		draft.Kind, draft.Decision, draft.Reason, draft.Limit = receipt.Refused, receipt.Refuse, fault.reason(), "source:"+event.Source
@@ -120,7 +120,7 @@ func (e *Entitlements) Apply(ctx context.Context, event *tenant.Event, d Deliver
 		return nil, asProblem(err)
 	}
 	if out.Effect == Applied {
-		out.Warnings = append(out.Warnings, announce(ctx, &e.opts, AnnounceTenants, out.Tenant.Revision)...)
+		out.Warnings = append(out.Warnings, announce(ctx, &e.opts, tenant.VersionName, out.Tenant.Revision)...)
 	}
 	return out, nil
 }
@@ -204,7 +204,7 @@ func (e *Entitlements) note(ctx context.Context, id, requestID string, plans map
 		ID: requestID, Kind: receipt.Entitled, Tenant: id, Decision: receipt.Allow, Reason: "time",
 		Detail: detail(map[string]any{}, transition(t, from, to, why, map[string]any{})),
 	})
-	announce(ctx, &e.opts, AnnounceTenants, t.Revision)
+	announce(ctx, &e.opts, tenant.VersionName, t.Revision)
 	return true, nil
 }
 

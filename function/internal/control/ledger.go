@@ -3,8 +3,6 @@ package control
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -132,10 +130,4 @@ func plain(v any) any {
 		panic(err)
 	}
 	return out
-}
-
-// fingerprint is a name as receipts have it: the first 32 hexadecimal digits of its SHA-256.
-func fingerprint(name string) string {
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:16])
 }

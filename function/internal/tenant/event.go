@@ -89,8 +89,8 @@ func (e *Event) Check(now time.Time) error {
 	if n := len(e.ID); n < 1 || n > 128 || strings.ContainsFunc(e.ID, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		fault("id: %.140q is not 1 to 128 printable characters", e.ID)
 	}
-	if !source.MatchString(e.Source) {
-		fault("source: %.140q is not one of small letters, digits, dots, dashes and underscores, at most 64", e.Source)
+	if err := CheckSource(e.Source); err != nil {
+		fault("source: %.140q is %w", e.Source, err)
 	}
 	if !slices.Contains([]Type{Grant, Suspend, Resume, Revoke}, e.Type) {
 		fault("type: %.40q is not one of grant, suspend, resume, revoke", e.Type)
@@ -129,6 +129,14 @@ func (e *Event) Check(now time.Time) error {
 		fault("plan, packs, limits and expires: belong to a grant, not to %q", e.Type)
 	}
 	return errors.Join(faults...)
+}
+
+// CheckSource returns what is wrong with the name of a source, without the name: what is in its place may be a secret.
+func CheckSource(text string) error {
+	if !name.MatchString(text) {
+		return errors.New("not one of small letters, digits, dots, dashes and underscores, at most 64")
+	}
+	return nil
 }
 
 // CheckID returns what is wrong with a tenant's id.

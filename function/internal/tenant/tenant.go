@@ -248,9 +248,8 @@ func because(what, reason string) string {
 
 // Errors of stores and events.
 var (
-	ErrUnknown  = errors.New("there is no such tenant")
-	ErrSeen     = errors.New("the event was applied before")
-	ErrOther    = errors.New("an event of this id was applied before, and it said something else")
-	ErrNoPlan   = errors.New("there is no such plan")
-	ErrRevision = errors.New("it has changed since it was read")
+	ErrUnknown = errors.New("there is no such tenant")
+	ErrSeen    = errors.New("the event was applied before")
+	ErrOther   = errors.New("an event of this id was applied before, and it said something else")
+	ErrNoPlan  = errors.New("there is no such plan")
 )
