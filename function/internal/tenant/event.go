@@ -185,6 +185,7 @@ func (t *Tenant) Apply(e *Event) Effect {
 		t.Sources = map[string]Source{}
 	}
 	t.Sources[e.Source] = next
+	t.NotedAt = time.Time{} // the clock of who brings the event counts anew
 	return Applied
 }
 
@@ -222,11 +223,22 @@ func (s *Source) content() string {
 	return string(text)
 }
 
-// Note brings the noted state up to date, and returns the transition that is to be recorded: from and to are the same where
-// there is none.
-func (t *Tenant) Note(plans map[string]*Plan, now time.Time) (from, to State, why string) {
+// Transition returns the state that was noted last and the one that is to be noted, the same where nothing is. A clock that is behind
+// the one that noted the last takes nothing back.
+func (t *Tenant) Transition(plans map[string]*Plan, now time.Time) (from, to State, why string) {
+	if now.Before(t.NotedAt) {
+		now = t.NotedAt
+	}
 	s := t.Standing(plans, now)
-	from, to = cmp.Or(t.Noted, Boot), s.State
+	return cmp.Or(t.Noted, Boot), s.State, s.Why
+}
+
+// Note brings the noted state up to date, and returns the transition that is to be recorded.
+func (t *Tenant) Note(plans map[string]*Plan, now time.Time) (from, to State, why string) {
+	from, to, why = t.Transition(plans, now)
 	t.Noted = to
-	return from, to, s.Why
+	if now.After(t.NotedAt) {
+		t.NotedAt = now.UTC().Round(0)
+	}
+	return from, to, why
 }

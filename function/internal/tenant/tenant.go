@@ -20,7 +20,8 @@ type Tenant struct {
 	Revision int64             `json:"revision"` // grows with each change, microseconds since 1970 or greater; 0 is not stored yet
 	Created  time.Time         `json:"created"`
 	Sources  map[string]Source `json:"sources,omitempty"`
-	Noted    State             `json:"noted"` // the state that the last recorded transition led to
+	Noted    State             `json:"noted"`            // the state that the last recorded transition led to
+	NotedAt  time.Time         `json:"notedAt,omitzero"` // by the clock that found it, of what sources have said since
 }
 
 // A Source is what one of them said last.
