@@ -31,6 +31,7 @@ type call struct {
 	body     []byte
 	values   url.Values // of the query
 	recorded bool       // an intent was: what came of it is recorded too
+	begun    bool       // the change was: it may be made whatever error there is
 }
 
 // An answer is what a request came to.

@@ -298,10 +298,17 @@ func (s keys) Keys(ctx context.Context, tenant, after string, most int) ([]*iden
 }
 
 func (s keys) AddKey(ctx context.Context, k identity.Key) (*identity.StoredKey, error) {
-	if err := s.f.fault("change"); err != nil {
+	if err := s.f.fault("change"); err != nil && !s.f.late() {
 		return nil, err
 	}
-	return s.Store.AddKey(ctx, k)
+	made, err := s.Store.AddKey(ctx, k)
+	if down := s.f.fault("change"); down != nil {
+		return nil, down
+	}
+	if s.f.fault("process") != nil {
+		panic("the process")
+	}
+	return made, err
 }
 
 func (s keys) ChangeKey(ctx context.Context, id string, change func(*identity.Key) error) (*identity.StoredKey, error) {

@@ -70,6 +70,7 @@ func (l *ledger) change(ctx context.Context, draft receipt.Receipt, detail func(
 func (p *Plane) change(c *call, kind receipt.Kind, tenant string, do func(ctx context.Context) (done map[string]any, err error)) ([]string, error) {
 	c.recorded = true
 	warnings, err := p.ledger.change(c.r.Context(), c.draft(kind, tenant), c.detail, func(ctx context.Context, _ *receipt.Receipt) (map[string]any, error) {
+		c.begun = true
 		return do(ctx)
 	})
 	return warnings, err
