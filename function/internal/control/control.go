@@ -57,9 +57,11 @@ type Options struct {
 	Announce func(ctx context.Context, what string, version int64) error
 	Writes   Limiter // of changes; nil: no limit
 	// Known tells whether there is what a scope names: an order on what there is not is made, and warned of. nil: it is not known.
-	Known  func(scope string) bool
-	Now    func() time.Time
-	Logger *slog.Logger
+	Known func(scope string) bool
+	// BodyTimeout is how long a body may take to arrive, and each 64 KiB of an export to be read. Default 10 s.
+	BodyTimeout time.Duration
+	Now         func() time.Time
+	Logger      *slog.Logger
 }
 
 // Orders are read and changed through this.
@@ -142,6 +144,9 @@ func New(o Options) (*Plane, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.BodyTimeout <= 0 {
+		o.BodyTimeout = 10 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -121,6 +121,12 @@ func limited(wait time.Duration) *Problem {
 // fail answers a request that no route was found for.
 func (p *Plane) fail(w http.ResponseWriter, r *http.Request, fault *Problem) {
 	fault.Receipt = p.opts.RequestID(r)
+	p.refuse(w, fault)
+}
+
+// refuse answers with a problem. What the server then reads of a body that nobody has read comes in time, or not at all.
+func (p *Plane) refuse(w http.ResponseWriter, fault *Problem) {
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(p.opts.BodyTimeout))
 	fault.write(w)
 }
 
