@@ -173,6 +173,9 @@ func (s *Server) noteStates(ctx context.Context, e *control.Entitlements) {
 		if _, err := e.NoteAll(round, s.recorder.journal.NewID); err != nil && ctx.Err() == nil {
 			s.logger.Error("the states of tenants can't be noted", "error", err)
 		}
+		if s.redis != nil {
+			instancesOf(round, s.redis) // forgets those that were killed
+		}
 		done()
 	}
 }
