@@ -182,9 +182,12 @@ func (s *Server) noteStates(ctx context.Context, e *control.Entitlements) {
 			return
 		case <-tick.C:
 		}
-		ctx, done := context.WithTimeout(ctx, noteEvery/2)
-		if _, err := e.NoteAll(ctx, s.recorder.journal.NewID); err != nil && ctx.Err() == nil {
+		round, done := context.WithTimeout(ctx, noteEvery/2)
+		if _, err := e.NoteAll(round, s.recorder.journal.NewID); err != nil && ctx.Err() == nil {
 			s.logger.Error("the states of tenants can't be noted", "error", err)
+		}
+		if s.redis != nil {
+			instancesOf(round, s.redis) // forgets those that were killed
 		}
 		done()
 	}

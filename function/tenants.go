@@ -15,12 +15,6 @@ import (
 	"example.com/erlmcp/function/internal/tenant"
 )
 
-// What versions of the store are announced as.
-const (
-	tenantsVersion = tenant.VersionName
-	keysVersion    = "keys"
-)
-
 // entitled keeps fresh what an instance knows of tenants and of the store's API keys.
 type entitled struct {
 	store     tenant.Store
@@ -31,7 +25,9 @@ type entitled struct {
 	logger    *slog.Logger
 
 	mu     sync.Mutex
-	noting map[string]bool // tenants whose state is being noted
+	noting map[string]bool // tenants that wait in the queue, or whose state is being noted
+	queue  chan string
+	stop   context.CancelFunc // ends the noting
 	done   sync.WaitGroup
 	closed bool
 }
@@ -47,9 +43,9 @@ func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled
 		}
 		return func(ctx context.Context) int64 { return g.Heard(ctx, name) }
 	}
-	e := &entitled{store: p.tenants, logger: logger, noting: map[string]bool{}}
+	e := &entitled{store: p.tenants, logger: logger, noting: map[string]bool{}, queue: make(chan string, mostNoting), stop: func() {}}
 	e.directory = fresh.New(fresh.Options[tenant.Directory]{
-		What: "what tenants are entitled to", Heard: heard(tenantsVersion), Logger: logger,
+		What: "what tenants are entitled to", Heard: heard(tenant.VersionName), Logger: logger,
 		Read: func(ctx context.Context, before *tenant.Directory) (*tenant.Directory, int64, error) {
 			if before == nil {
 				before = tenant.NewDirectory()
@@ -63,7 +59,7 @@ func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled
 		},
 	})
 	e.keys = fresh.New(fresh.Options[keySet]{
-		What: "the store's API keys", Heard: heard(keysVersion), Logger: logger,
+		What: "the store's API keys", Heard: heard(identity.VersionName), Logger: logger,
 		Read: func(ctx context.Context, before *keySet) (*keySet, int64, error) {
 			if before == nil {
 				before = &keySet{Keys: &identity.Keys{}}
@@ -112,31 +108,53 @@ func (e *entitled) storedKeys(ctx context.Context) *identity.Keys {
 // record has transitions recorded.
 func (e *entitled) record(events *control.Entitlements, j *receipt.Journal) {
 	e.events, e.newID = events, j.NewID
+	ctx, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.done.Go(func() { e.noteQueued(ctx) })
 }
 
-// notePatience is for recording one transition.
-const notePatience = 5 * time.Second
+const (
+	// notePatience is for recording one transition.
+	notePatience = 5 * time.Second
+	// mostNoting is how many tenants wait to be noted. Those that find no place are noted by another instance, or by taiea's round.
+	mostNoting = 64
+)
 
-// note records that the clock has changed what a tenant may, once in the fleet.
+// note has recorded that the clock has changed what a tenant may. It does not wait.
 func (e *entitled) note(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || e.events == nil || e.noting[id] {
 		return
 	}
-	e.noting[id] = true
-	e.done.Go(func() {
-		defer func() {
+	select {
+	case e.queue <- id:
+		e.noting[id] = true
+	default:
+	}
+}
+
+func (e *entitled) noteQueued(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-e.queue:
+			if err := e.noteOne(ctx, id); err != nil && ctx.Err() == nil {
+				e.logger.Error("the state of a tenant can't be noted", "tenant", id, "error", err)
+			}
 			e.mu.Lock()
 			delete(e.noting, id)
 			e.mu.Unlock()
-		}()
-		ctx, done := context.WithTimeout(context.Background(), notePatience)
-		defer done()
-		if _, err := e.events.Note(ctx, id, e.newID()); err != nil {
-			e.logger.Error("the state of a tenant can't be noted", "tenant", id, "error", err)
 		}
-	})
+	}
+}
+
+func (e *entitled) noteOne(ctx context.Context, id string) error {
+	ctx, done := context.WithTimeout(ctx, notePatience)
+	defer done()
+	_, err := e.events.Note(ctx, e.directory.Known(), id, e.newID())
+	return err
 }
 
 // warm reads what is not known yet, without waiting: without calls nobody else asks.
@@ -176,6 +194,7 @@ func (e *entitled) close() {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
+	e.stop()
 	e.done.Wait()
 	e.directory.Close()
 	e.keys.Close()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
+	"example.com/erlmcp/function/internal/control"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/receipt"
@@ -60,7 +62,7 @@ func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions)
 		t.Fatal(err)
 	}
 	if tell != nil {
-		if err := tell(t.Context(), governor.Versions{tenantsVersion: stored.Revision}); err != nil {
+		if err := tell(t.Context(), governor.Versions{tenant.VersionName: stored.Revision}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -315,6 +317,70 @@ func TestClockChangesAState(t *testing.T) {
 	if want := "stable → warning, warning → intervening, intervening → refusing"; strings.Join(transitions, ", ") != want {
 		t.Errorf("recorded: %v", transitions)
 	}
+}
+
+// TestManyTransitionsAtOnce has a thousand tenants expire in a store that does not answer: they take one goroutine and none of the
+// plans, and the end does not wait for them.
+func TestManyTransitionsAtOnce(t *testing.T) {
+	memory := NewMemory()
+	for i := range 1000 {
+		if _, err := memory.store.ChangeTenant(t.Context(), fmt.Sprint("t", i), nil, func(x *tenant.Tenant) error {
+			x.Apply(&tenant.Event{Source: "shop", Type: tenant.Grant, Time: time.Now(), Plan: "base"})
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := &mute{Store: memory.store, asked: make(chan string, 1000)}
+	logger := slog.New(slog.DiscardHandler)
+	e := openEntitled(&parts{tenants: store, keys: memory.store}, nil, logger)
+	j, err := receipt.Open(receipt.Options{Instance: "i", Store: memory.receipts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close(t.Context())
+	e.record(control.NewEntitlements(control.EntitlementOptions{Tenants: store, Journal: j, Logger: logger}), j)
+	d := e.directory.Get(t.Context(), time.Now())
+	if d == nil || len(d.Tenants) != 1000 {
+		t.Fatalf("the directory is %+v", d)
+	}
+	before := runtime.NumGoroutine()
+	for id := range d.Tenants {
+		e.note(id)
+	}
+	<-store.asked
+	if n := runtime.NumGoroutine() - before; n > 2 {
+		t.Errorf("a thousand transitions have %d goroutines more", n)
+	}
+	if n := len(e.queue); n != mostNoting && n != mostNoting-1 {
+		t.Errorf("%d tenants wait, want %d", n, mostNoting)
+	}
+	begun := time.Now()
+	e.close()
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("the end took %v", took)
+	}
+	if n := store.plans.Load(); n > 0 {
+		t.Errorf("the plans were read %d times", n)
+	}
+}
+
+// mute is a store that does not answer for a tenant.
+type mute struct {
+	tenant.Store
+	asked chan string
+	plans atomic.Int64
+}
+
+func (m *mute) Tenant(ctx context.Context, id string) (*tenant.Tenant, error) {
+	m.asked <- id
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (m *mute) Plans(ctx context.Context) ([]*tenant.Plan, error) {
+	m.plans.Add(1)
+	return m.Store.Plans(ctx)
 }
 
 // TestKeysOfTheStore makes and revokes API keys while two instances run.

@@ -2,8 +2,6 @@ package admission
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"time"
 
@@ -165,14 +163,13 @@ func (t *ticket) dropped() {
 	g.opts.Journal.Append(r)
 }
 
-// fingerprint is the principal as receipts have it: the first 32 hexadecimal digits of the SHA-256 of its name.
+// fingerprint is the principal as receipts have it.
 func (g *Gate) fingerprint(p *identity.Principal) string {
 	name := p.String()
 	if known, ok := g.fingerprints.Load(name); ok {
 		return known.(string)
 	}
-	sum := sha256.Sum256([]byte(name))
-	text := hex.EncodeToString(sum[:16])
+	text := receipt.Fingerprint(name)
 	if g.fingerprinted.Add(1) > mostCallers {
 		g.fingerprints.Clear()
 		g.fingerprinted.Store(1)

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type call struct {
 	body     []byte
 	values   url.Values // of the query
 	recorded bool       // an intent was: what came of it is recorded too
+	begun    bool       // the change was: it may be made whatever error there is
 }
 
 // An answer is what a request came to.
@@ -56,7 +58,7 @@ func (p *Plane) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	c := &call{r: r, route: route, id: p.opts.RequestID(r), now: p.opts.Now()}
 	a, err := p.run(w, c)
 	if err == nil && a.stream != nil {
-		err = a.writeStream(w, r)
+		err = p.writeStream(w, a)
 	}
 	if err != nil {
 		fault := asProblem(err)
@@ -67,7 +69,7 @@ func (p *Plane) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 		if !fault.replayed {
 			fault.Receipt = c.id
 		}
-		fault.write(w)
+		p.refuse(w, fault)
 		return
 	}
 	if a.stream == nil {
@@ -77,16 +79,16 @@ func (p *Plane) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 
 func (p *Plane) run(w http.ResponseWriter, c *call) (*answer, error) {
 	if c.route.Guard == ByRole {
-		if err := p.authorize(c); err != nil {
+		if err := p.authorize(w, c); err != nil {
 			return nil, err
 		}
 	}
 	if c.route.changes() && !c.route.urgent {
-		if err := p.limit(c, "operator:"+fingerprint(c.by)); err != nil {
+		if err := p.limit(c, "operator:"+receipt.Fingerprint(c.by)); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.read(w); err != nil {
+	if err := p.read(w, c); err != nil {
 		return nil, err
 	}
 	var faults []string
@@ -114,14 +116,14 @@ func (p *Plane) run(w http.ResponseWriter, c *call) (*answer, error) {
 }
 
 // authorize finds out who calls, and whether the role is enough.
-func (p *Plane) authorize(c *call) error {
+func (p *Plane) authorize(w http.ResponseWriter, c *call) error {
 	who, err := p.authenticate(c, p.opts.Operators)
 	if err != nil {
 		return err
 	}
 	c.who, c.by, c.role = who, who.String(), p.opts.Role(who)
 	if c.role < c.route.Role {
-		c.read(nil) // for the receipt
+		p.read(w, c) // for the receipt
 		return problem(http.StatusForbidden, "role", "this needs the role %s, and yours is %s", c.route.Role, c.role)
 	}
 	return nil
@@ -163,10 +165,18 @@ func (p *Plane) limit(c *call, key string) error {
 }
 
 // read takes the body in, within bounds.
-func (c *call) read(w http.ResponseWriter) error {
+func (p *Plane) read(w http.ResponseWriter, c *call) error {
+	connection := http.NewResponseController(w)
+	connection.SetReadDeadline(time.Now().Add(p.opts.BodyTimeout)) // an error is of a writer that has no connection
 	body, err := io.ReadAll(http.MaxBytesReader(w, c.r.Body, mostBody))
+	if err == nil {
+		connection.SetReadDeadline(time.Time{}) // the server waits for the caller to leave
+	}
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close")
+		return problem(http.StatusRequestTimeout, "slow", "the body did not arrive within %v", p.opts.BodyTimeout)
 	case errors.As(err, &large):
 		return problem(http.StatusRequestEntityTooLarge, "too_large", "a body may have %d bytes", mostBody)
 	case err != nil:
@@ -214,7 +224,7 @@ func (p *Plane) denied(c *call, fault *Problem) {
 func (c *call) draft(kind receipt.Kind, tenant string) receipt.Receipt {
 	r := receipt.Receipt{ID: c.id, Kind: kind, Tenant: tenant, Method: c.route.Method + " " + c.route.Path}
 	if c.by != "" {
-		r.Principal = fingerprint(c.by)
+		r.Principal = receipt.Fingerprint(c.by)
 	}
 	if len(c.body) > 0 {
 		r.Arguments = receipt.HashOf(c.body)
@@ -277,23 +287,29 @@ func encode(body any) []byte {
 
 // writeStream writes what is streamed. An error after the first byte ends the connection, so that no one takes the part for the
 // whole.
-func (a *answer) writeStream(w http.ResponseWriter, r *http.Request) error {
-	s := &stream{w: w, filename: a.filename}
+func (p *Plane) writeStream(w http.ResponseWriter, a *answer) error {
+	s := &stream{w: w, connection: http.NewResponseController(w), patience: p.opts.BodyTimeout, filename: a.filename}
 	err := a.stream(s)
-	switch {
-	case err == nil:
-		s.begin()
-	case s.begun:
+	if err == nil {
+		err = s.end()
+	}
+	if err != nil && s.begun {
 		panic(http.ErrAbortHandler)
 	}
 	return err
 }
 
+// A stream waits for its reader no longer than its patience for each chunk.
 type stream struct {
-	w        http.ResponseWriter
-	filename string
-	begun    bool
+	w          http.ResponseWriter
+	connection *http.ResponseController
+	patience   time.Duration
+	filename   string
+	begun      bool
 }
+
+// chunk is what a reader has the patience of a stream for.
+const chunk = 64 << 10
 
 func (s *stream) begin() {
 	if !s.begun {
@@ -304,7 +320,25 @@ func (s *stream) begin() {
 	}
 }
 
-func (s *stream) Write(b []byte) (int, error) {
+func (s *stream) Write(b []byte) (written int, err error) {
 	s.begin()
-	return s.w.Write(b)
+	for part := range slices.Chunk(b, chunk) {
+		s.connection.SetWriteDeadline(time.Now().Add(s.patience)) // an error is of a writer that has no connection
+		n, err := s.w.Write(part)
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// end sends what is left, and lets the connection be used again.
+func (s *stream) end() error {
+	s.begin()
+	s.connection.SetWriteDeadline(time.Now().Add(s.patience))
+	if err := s.connection.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	s.connection.SetWriteDeadline(time.Time{})
+	return nil
 }

@@ -314,6 +314,57 @@ func TestFailuresAreReplayedUnlessTheyMayEnd(t *testing.T) {
 	}
 }
 
+// TestKeysAreMadeOnce though the store makes one and does not answer, or the process breaks off: who asks again is told to look.
+func TestKeysAreMadeOnce(t *testing.T) {
+	for _, what := range []string{"change", "process"} {
+		for _, path := range []string{"/v1/keys", "/v1/keys/{id}/rotate"} {
+			f := newFixture(t)
+			a := ask{method: "POST", path: strings.ReplaceAll(path, "{id}", f.keyID), header: map[string]string{"Idempotency-Key": "k"}}
+			if path == "/v1/keys" {
+				a.body = examples["POST /v1/keys"].body
+			}
+			count := func() int {
+				keys, err := f.store.Keys(t.Context(), "", "", 100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return len(keys)
+			}
+			before := count()
+			f.after = true
+			putBack := f.take(what)
+			func() {
+				defer func() { recover() }()
+				if got := f.do(a); got.status != 503 || got.header.Get("Retry-After") != "" || !strings.Contains(got.body, "GET /v1/keys") {
+					t.Errorf("%s: %d %v %s", path, got.status, got.header, got.body)
+				}
+			}()
+			putBack()
+			if got := f.do(a); got.status != 503 || got.header.Get("Idempotency-Replayed") != "true" || !strings.Contains(got.body, "GET /v1/keys") {
+				t.Errorf("%s again: %d %v %s", path, got.status, got.header, got.body)
+			}
+			if n := count() - before; n != 1 {
+				t.Errorf("%s, %s: %d keys are made", path, what, n)
+			}
+			a.header["Idempotency-Key"] = "another"
+			if got := f.do(a); got.status != 201 {
+				t.Errorf("%s with another key: %d %s", path, got.status, got.body)
+			}
+		}
+	}
+	// Where nothing was begun, the same key does.
+	f := newFixture(t)
+	a := ask{method: "POST", path: "/v1/keys", body: examples["POST /v1/keys"].body, header: map[string]string{"Idempotency-Key": "k"}}
+	putBack := f.take("records")
+	if got := f.do(a); got.status != 503 || got.header.Get("Retry-After") != "2" {
+		t.Errorf("%d %v %s", got.status, got.header, got.body)
+	}
+	putBack()
+	if got := f.do(a); got.status != 201 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
 // TestDoubles asks for each change several times at once with one key: it has one effect, and the others are told that it is under
 // way, or its answer.
 func TestDoubles(t *testing.T) {

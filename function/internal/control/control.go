@@ -52,13 +52,16 @@ type Options struct {
 	Seal func(plaintext []byte) []byte
 	Open func(sealed []byte) ([]byte, error)
 
-	// Announce tells instances that they should read the store: of tenants (and plans), or keys. Without it they follow in 2 s.
+	// Announce tells instances that they should read the store: what is [tenant.VersionName] or [identity.VersionName]. Without
+	// it they follow in 2 s.
 	Announce func(ctx context.Context, what string, version int64) error
 	Writes   Limiter // of changes; nil: no limit
 	// Known tells whether there is what a scope names: an order on what there is not is made, and warned of. nil: it is not known.
-	Known  func(scope string) bool
-	Now    func() time.Time
-	Logger *slog.Logger
+	Known func(scope string) bool
+	// BodyTimeout is how long a body may take to arrive, and each 64 KiB of an export to be read. Default 10 s.
+	BodyTimeout time.Duration
+	Now         func() time.Time
+	Logger      *slog.Logger
 }
 
 // Orders are read and changed through this.
@@ -106,12 +109,6 @@ type Limiter interface {
 	Allow(ctx context.Context, key string) (wait time.Duration, err error)
 }
 
-// What is announced.
-const (
-	AnnounceTenants = "tenants"
-	AnnounceKeys    = "keys"
-)
-
 // A Plane serves the control plane.
 type Plane struct {
 	opts   Options
@@ -147,6 +144,9 @@ func New(o Options) (*Plane, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.BodyTimeout <= 0 {
+		o.BodyTimeout = 10 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"example.com/erlmcp/function/internal/receipt"
@@ -26,6 +27,9 @@ type EntitlementOptions struct {
 type Entitlements struct {
 	opts   EntitlementOptions
 	ledger ledger
+
+	mu    sync.Mutex
+	known *tenant.Directory // as the last round of NoteAll read it
 }
 
 // NewEntitlements returns them.
@@ -36,7 +40,7 @@ func NewEntitlements(o EntitlementOptions) *Entitlements {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Entitlements{o, ledger{o.Journal, o.Logger}}
+	return &Entitlements{opts: o, ledger: ledger{o.Journal, o.Logger}, known: tenant.NewDirectory()}
 }
 
 // A Delivery is how an event came.
@@ -72,7 +76,7 @@ const (
 // be applied as it is, and with 503 it may be later.
 func (e *Entitlements) Apply(ctx context.Context, event *tenant.Event, d Delivery) (*Outcome, error) {
 	now := e.opts.Now()
-	draft := receipt.Receipt{ID: d.RequestID, Kind: receipt.Entitled, Tenant: event.Tenant, Principal: fingerprint(d.By), Method: d.Method, Tool: d.Tool}
+	draft := receipt.Receipt{ID: d.RequestID, Kind: receipt.Entitled, Tenant: event.Tenant, Principal: receipt.Fingerprint(d.By), Method: d.Method, Tool: d.Tool}
 	told := func(more map[string]any) string { return detail(map[string]any{"event": event}, more) }
 	refuse := func(fault *Problem) (*Outcome, error) {
 		draft.Kind, draft.Decision, draft.Reason, draft.Limit = receipt.Refused, receipt.Refuse, fault.reason(), "source:"+event.Source
@@ -120,7 +124,7 @@ func (e *Entitlements) Apply(ctx context.Context, event *tenant.Event, d Deliver
 		return nil, asProblem(err)
 	}
 	if out.Effect == Applied {
-		out.Warnings = append(out.Warnings, announce(ctx, &e.opts, AnnounceTenants, out.Tenant.Revision)...)
+		out.Warnings = append(out.Warnings, announce(ctx, &e.opts, tenant.VersionName, out.Tenant.Revision)...)
 	}
 	return out, nil
 }
@@ -142,70 +146,109 @@ func transition(t *tenant.Tenant, from, to tenant.State, why string, said map[st
 
 var errNothing = errors.New("there is nothing to note")
 
-// Note records the transition that the clock, or a changed plan, has brought about for a tenant, unless that is recorded; of many
-// instances that find it, one records it.
-func (e *Entitlements) Note(ctx context.Context, id, requestID string) (noted bool, err error) {
-	plans, err := plans(ctx, e.opts.Tenants)
-	if err != nil {
+// Note records the transition that the clock, or a changed plan, has brought about for a tenant of the directory, unless that is
+// recorded; of many instances that find it, one records it. No instance is told: what a tenant may does not depend on it.
+func (e *Entitlements) Note(ctx context.Context, d *tenant.Directory, id, requestID string) (noted bool, err error) {
+	switch t := d.Tenants[id]; {
+	case t == nil:
+		return false, tenant.ErrUnknown
+	case !e.due(d, t):
+		return false, nil
+	}
+	t, err := e.opts.Tenants.Tenant(ctx, id) // another instance may have been first
+	if err != nil || !e.due(d, t) {
 		return false, err
 	}
-	return e.note(ctx, id, requestID, plans)
+	var from, to tenant.State
+	var why string
+	draft := receipt.Receipt{ID: requestID, Kind: receipt.Entitled, Tenant: id, Reason: "time"}
+	said := func(more map[string]any) string { return detail(map[string]any{}, more) }
+	_, err = e.ledger.change(ctx, draft, said, func(ctx context.Context, draft *receipt.Receipt) (map[string]any, error) {
+		t, err := e.opts.Tenants.ChangeTenant(ctx, id, nil, func(t *tenant.Tenant) error {
+			if t.Revision == 0 {
+				return tenant.ErrUnknown
+			}
+			if !e.due(d, t) {
+				return errNothing
+			}
+			from, to, why = t.Note(d.Plans, e.opts.Now())
+			return nil
+		})
+		switch {
+		case errors.Is(err, errNothing):
+			draft.Kind, draft.Reason = receipt.Completed, string(Seen)
+			return map[string]any{}, nil
+		case err != nil:
+			return nil, err
+		}
+		noted = true
+		return transition(t, from, to, why, map[string]any{}), nil
+	})
+	return noted, err
 }
 
-// NoteAll does so for every tenant, and returns for how many there was one to record.
+// due tells whether there is a transition to record. A tenant that is newer than the directory is not decided on: the plans may be
+// newer as well.
+func (e *Entitlements) due(d *tenant.Directory, t *tenant.Tenant) bool {
+	from, to, _ := t.Transition(d.Plans, e.opts.Now())
+	return from != to && t.Revision <= d.Version
+}
+
+const (
+	notedAtOnce = 8  // the store of receipts takes them together
+	mostFaults  = 10 // that are told of one round
+)
+
+// NoteAll does so for every tenant, and returns for how many it has recorded one. Of the store it reads what has changed since the
+// last round. A tenant that can't be noted does not keep the others from it.
 func (e *Entitlements) NoteAll(ctx context.Context, newID func() string) (noted int, err error) {
-	plans, err := plans(ctx, e.opts.Tenants)
+	d, err := e.read(ctx)
 	if err != nil {
 		return 0, err
 	}
-	for after := ""; ; {
-		page, err := e.opts.Tenants.Tenants(ctx, after, mostPage)
-		if err != nil {
-			return noted, err
+	var mu sync.Mutex
+	var faults []error
+	var all sync.WaitGroup
+	places := make(chan struct{}, notedAtOnce)
+	for id, t := range d.Tenants {
+		if !e.due(d, t) {
+			continue
 		}
-		for _, t := range page {
-			if from, to, _ := t.Note(plans, e.opts.Now()); from == to { // of the copy
-				continue
-			}
-			one, err := e.note(ctx, t.ID, newID(), plans)
-			if err != nil {
-				return noted, fmt.Errorf("tenant %s: %w", t.ID, err)
-			}
+		if places <- struct{}{}; ctx.Err() != nil {
+			break
+		}
+		all.Go(func() {
+			defer func() { <-places }()
+			one, err := e.Note(ctx, d, id, newID())
+			mu.Lock()
+			defer mu.Unlock()
 			if one {
 				noted++
 			}
-		}
-		if len(page) < mostPage {
-			return noted, nil
-		}
-		after = page[len(page)-1].ID
+			if err != nil {
+				faults = append(faults, fmt.Errorf("tenant %s: %w", id, err))
+			}
+		})
 	}
+	all.Wait()
+	if n := len(faults); n > mostFaults {
+		faults = append(faults[:mostFaults], fmt.Errorf("and %d more", n-mostFaults))
+	}
+	return noted, errors.Join(append(faults, ctx.Err())...)
 }
 
-func (e *Entitlements) note(ctx context.Context, id, requestID string, plans map[string]*tenant.Plan) (bool, error) {
-	var from, to tenant.State
-	var why string
-	t, err := e.opts.Tenants.ChangeTenant(ctx, id, nil, func(t *tenant.Tenant) error {
-		if t.Revision == 0 {
-			return tenant.ErrUnknown
-		}
-		if from, to, why = t.Note(plans, e.opts.Now()); from == to {
-			return errNothing
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, errNothing):
-		return false, nil
-	case err != nil:
-		return false, err
+// read brings the directory up to date.
+func (e *Entitlements) read(ctx context.Context) (*tenant.Directory, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ctx, stop := context.WithTimeout(ctx, readPatience)
+	defer stop()
+	changes, err := e.opts.Tenants.Changes(ctx, e.known.Version)
+	if err != nil {
+		return nil, err
 	}
-	e.opts.Journal.Append(receipt.Receipt{
-		ID: requestID, Kind: receipt.Entitled, Tenant: id, Decision: receipt.Allow, Reason: "time",
-		Detail: detail(map[string]any{}, transition(t, from, to, why, map[string]any{})),
-	})
-	announce(ctx, &e.opts, AnnounceTenants, t.Revision)
-	return true, nil
+	e.known = e.known.With(changes)
+	return e.known, nil
 }
 
 // plans are the shipped ones and those that were edited.

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -418,10 +419,10 @@ func TestTransitionsOfTheClock(t *testing.T) {
 		if all.Wait(); noted.Load() != int64(c.noted) {
 			t.Errorf("%d noted, want %d", noted.Load(), c.noted)
 		}
-		if again, err := entitlements.Note(t.Context(), "shop", newID()); again || err != nil {
+		if again, err := entitlements.Note(t.Context(), f.directory(), "shop", newID()); again || err != nil {
 			t.Errorf("noted again: %t %v", again, err)
 		}
-		r := f.journal.since(before)
+		r := transitions(t, f.journal.since(before))
 		if len(r) != c.noted {
 			t.Fatalf("%d receipts, want %d", len(r), c.noted)
 		}
@@ -433,9 +434,106 @@ func TestTransitionsOfTheClock(t *testing.T) {
 			t.Errorf("%+v", r[0])
 		}
 	}
-	if noted, err := entitlements.Note(t.Context(), "nobody", newID()); noted || !errors.Is(err, tenant.ErrUnknown) {
+	if told := f.told; len(told) != 1 {
+		t.Errorf("of the grant and what was noted instances were told %q, want the grant alone", told)
+	}
+	if noted, err := entitlements.Note(t.Context(), f.directory(), "nobody", newID()); noted || !errors.Is(err, tenant.ErrUnknown) {
 		t.Errorf("a tenant that is not there: %t %v", noted, err)
 	}
+}
+
+// transitions are the receipts of those that were noted. Each comes after that of its intent.
+func transitions(t *testing.T, all []receipt.Receipt) (out []receipt.Receipt) {
+	t.Helper()
+	intended := map[string]bool{}
+	for _, r := range all {
+		switch {
+		case r.Kind == receipt.Admitted:
+			intended[r.ID] = true
+		case !intended[r.ID]:
+			t.Errorf("no intent was recorded before %+v", r)
+		case r.Kind == receipt.Entitled:
+			out = append(out, r)
+		case r.Kind != receipt.Completed || r.Reason != "seen":
+			t.Errorf("%+v", r)
+		}
+	}
+	return out
+}
+
+// TestClocksApart has two instances, one of them some milliseconds behind, find a transition in turns.
+func TestClocksApart(t *testing.T) {
+	f := newFixture(t)
+	ends := f.clock().Add(8 * 24 * time.Hour).Truncate(time.Second)
+	f.do(f.signed(marketKey, "1", f.text("1", "market", tenant.Grant, 0, fmt.Sprintf(`,"plan":"base","expires":%q`, ends.Format(time.RFC3339)))))
+	before := f.journal.count()
+	instance := func(behind time.Duration) *control.Entitlements {
+		return control.NewEntitlements(control.EntitlementOptions{
+			Tenants: f.store, Journal: f.journal, Now: func() time.Time { return ends.Add(5*time.Millisecond - behind) },
+		})
+	}
+	for range 10 {
+		for _, behind := range []time.Duration{0, 7 * time.Millisecond} {
+			id := receipt.NewID(1, f.clock())
+			if _, err := instance(behind).Note(t.Context(), f.directory(), "shop", id); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if r := transitions(t, f.journal.since(before)); len(r) != 1 {
+		t.Errorf("one transition has %d receipts: %+v", len(r), r)
+	}
+	stored, err := f.store.Tenant(t.Context(), "shop")
+	if err != nil || stored.Noted != tenant.Intervening {
+		t.Errorf("noted %+v, %v", stored, err)
+	}
+}
+
+// TestNotesGoOn where one tenant can't be noted, and each round reads what has changed since the last alone.
+func TestNotesGoOn(t *testing.T) {
+	f := newFixture(t)
+	for i := range 5 {
+		id := fmt.Sprint("shop", i)
+		if _, err := f.store.ChangeTenant(t.Context(), id, nil, func(x *tenant.Tenant) error {
+			x.Apply(&tenant.Event{Source: "market", Type: tenant.Grant, Time: f.clock(), Plan: "base"})
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	putBack := f.take("change shop2")
+	since := &asked{Store: tenants{f.store, f}}
+	e := control.NewEntitlements(control.EntitlementOptions{Tenants: since, Journal: f.journal, Now: f.clock})
+	newID := func() string { return receipt.NewID(1, f.clock()) }
+	if noted, err := e.NoteAll(t.Context(), newID); noted != 4 || err == nil || !strings.Contains(err.Error(), "tenant shop2: ") {
+		t.Errorf("noted %d, %v", noted, err)
+	}
+	putBack()
+	before := f.journal.count()
+	if noted, err := e.NoteAll(t.Context(), newID); noted != 1 || err != nil {
+		t.Errorf("noted %d, %v", noted, err)
+	}
+	if r := transitions(t, f.journal.since(before)); len(r) != 1 || r[0].Tenant != "shop2" {
+		t.Errorf("%+v", r)
+	}
+	if len(since.since) != 2 || since.since[0] != 0 || since.since[1] == 0 {
+		t.Errorf("what has changed was read since %d", since.since)
+	}
+}
+
+// asked is a store that keeps since when what has changed was read, and has no list of all.
+type asked struct {
+	tenant.Store
+	since []int64
+}
+
+func (s *asked) Changes(ctx context.Context, since int64) (*tenant.Changes, error) {
+	s.since = append(s.since, since)
+	return s.Store.Changes(ctx, since)
+}
+
+func (s *asked) Tenants(context.Context, string, int) ([]*tenant.Tenant, error) {
+	return nil, errors.New("all tenants are read")
 }
 
 func TestWebhookSecrets(t *testing.T) {

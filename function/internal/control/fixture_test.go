@@ -170,6 +170,16 @@ func (f *fixture) pass(d time.Duration) {
 	f.now = f.now.Add(d)
 }
 
+// directory is what the store has now.
+func (f *fixture) directory() *tenant.Directory {
+	f.t.Helper()
+	changes, err := f.store.Changes(f.t.Context(), 0)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return tenant.NewDirectory().With(changes)
+}
+
 var errDown = errors.New("connection refused")
 
 func (f *fixture) fault(what string) error {
@@ -226,6 +236,13 @@ func (s tenants) Tenants(ctx context.Context, after string, most int) ([]*tenant
 	return s.Store.Tenants(ctx, after, most)
 }
 
+func (s tenants) Changes(ctx context.Context, since int64) (*tenant.Changes, error) {
+	if err := s.f.fault("tenants"); err != nil {
+		return nil, err
+	}
+	return s.Store.Changes(ctx, since)
+}
+
 func (s tenants) Plans(ctx context.Context) ([]*tenant.Plan, error) {
 	if err := s.f.fault("tenants"); err != nil {
 		return nil, err
@@ -244,7 +261,7 @@ func (s tenants) ChangeTenant(ctx context.Context, id string, e *tenant.Event, c
 			return nil, ctx.Err()
 		}
 	}
-	if err := s.f.fault("change"); err != nil && !s.f.late() {
+	if err := errors.Join(s.f.fault("change"), s.f.fault("change "+id)); err != nil && !s.f.late() {
 		return nil, err
 	}
 	t, err := s.Store.ChangeTenant(ctx, id, e, again((*tenant.Tenant).Clone, change))
@@ -281,10 +298,17 @@ func (s keys) Keys(ctx context.Context, tenant, after string, most int) ([]*iden
 }
 
 func (s keys) AddKey(ctx context.Context, k identity.Key) (*identity.StoredKey, error) {
-	if err := s.f.fault("change"); err != nil {
+	if err := s.f.fault("change"); err != nil && !s.f.late() {
 		return nil, err
 	}
-	return s.Store.AddKey(ctx, k)
+	made, err := s.Store.AddKey(ctx, k)
+	if down := s.f.fault("change"); down != nil {
+		return nil, down
+	}
+	if s.f.fault("process") != nil {
+		panic("the process")
+	}
+	return made, err
 }
 
 func (s keys) ChangeKey(ctx context.Context, id string, change func(*identity.Key) error) (*identity.StoredKey, error) {

@@ -159,7 +159,7 @@ func (p *Plane) addKey(c *call, key identity.Key, warnings []string, then func(c
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(append(recorded, warnings...), announce(c.r.Context(), &p.events.opts, AnnounceKeys, version)...)
+	warnings = append(append(recorded, warnings...), announce(c.r.Context(), &p.events.opts, identity.VersionName, version)...)
 	v := viewKey(made, c.now)
 	v.Text, v.noted = text, noted{c.id, warnings}
 	return &answer{status: http.StatusCreated, etag: etag(made.Revision), location: "/v1/keys/" + made.ID, body: v}, nil
@@ -190,7 +190,7 @@ func (p *Plane) deleteKey(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, announce(c.r.Context(), &p.events.opts, AnnounceKeys, after.Revision)...)
+	warnings = append(warnings, announce(c.r.Context(), &p.events.opts, identity.VersionName, after.Revision)...)
 	v := viewKey(after, p.opts.Now())
 	v.noted = noted{c.id, warnings}
 	return &answer{etag: etag(after.Revision), body: v}, nil

@@ -3,8 +3,6 @@ package control
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -72,6 +70,7 @@ func (l *ledger) change(ctx context.Context, draft receipt.Receipt, detail func(
 func (p *Plane) change(c *call, kind receipt.Kind, tenant string, do func(ctx context.Context) (done map[string]any, err error)) ([]string, error) {
 	c.recorded = true
 	warnings, err := p.ledger.change(c.r.Context(), c.draft(kind, tenant), c.detail, func(ctx context.Context, _ *receipt.Receipt) (map[string]any, error) {
+		c.begun = true
 		return do(ctx)
 	})
 	return warnings, err
@@ -132,10 +131,4 @@ func plain(v any) any {
 		panic(err)
 	}
 	return out
-}
-
-// fingerprint is a name as receipts have it: the first 32 hexadecimal digits of its SHA-256.
-func fingerprint(name string) string {
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:16])
 }

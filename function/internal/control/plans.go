@@ -109,7 +109,7 @@ func (p *Plane) putPlan(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, announce(ctx, &p.events.opts, AnnounceTenants, after.Revision)...)
+	warnings = append(warnings, announce(ctx, &p.events.opts, tenant.VersionName, after.Revision)...)
 	a := &answer{etag: etag(after.Revision), body: planView{after, noted{c.id, warnings}}}
 	if before == nil {
 		a.status, a.location = 201, c.r.URL.EscapedPath()

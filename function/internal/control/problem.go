@@ -27,6 +27,7 @@ type Problem struct {
 	wait      time.Duration // after which to try again; 0: in vain
 	challenge string
 	replayed  bool
+	unsure    bool  // whether a change that had begun is made
 	cause     error // for the log
 }
 
@@ -100,7 +101,14 @@ func asProblem(err error) *Problem {
 	default:
 		p = problem(http.StatusServiceUnavailable, "unavailable", "the store does not answer: try again in 2s; a change may have been made nevertheless")
 	}
-	p.wait, p.cause = 2*time.Second, err
+	p.wait, p.cause, p.unsure = 2*time.Second, err, true
+	return p
+}
+
+// doubtful is kept for an idempotency key where a change may be made that must not be made twice.
+func doubtful(cause error) *Problem {
+	p := problem(http.StatusServiceUnavailable, "doubtful", "it is not known whether the change was made, and it is not tried again with this Idempotency-Key: look for a new key with GET /v1/keys, and ask with another Idempotency-Key if there is none")
+	p.cause = cause
 	return p
 }
 
@@ -113,6 +121,12 @@ func limited(wait time.Duration) *Problem {
 // fail answers a request that no route was found for.
 func (p *Plane) fail(w http.ResponseWriter, r *http.Request, fault *Problem) {
 	fault.Receipt = p.opts.RequestID(r)
+	p.refuse(w, fault)
+}
+
+// refuse answers with a problem. What the server then reads of a body that nobody has read comes in time, or not at all.
+func (p *Plane) refuse(w http.ResponseWriter, fault *Problem) {
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(p.opts.BodyTimeout))
 	fault.write(w)
 }
 

@@ -81,7 +81,11 @@ func (p *Plane) once(c *call) (*answer, error) {
 	}
 	settled := false
 	defer func() {
-		if !settled { // a failure is not remembered, nor a panic
+		switch { // a failure is not remembered, nor a panic, where another attempt does no harm
+		case settled:
+		case c.route.adds && c.begun:
+			p.settle(c, mine, kept{Key: key, Request: mine.Request, Problem: doubtful(nil)})
+		default:
 			p.drop(c, key, mine.Claim)
 		}
 	}()
@@ -89,7 +93,12 @@ func (p *Plane) once(c *call) (*answer, error) {
 	k := kept{Key: key, Request: mine.Request}
 	if err != nil {
 		fault := asProblem(err)
-		if fault.Status >= 500 || fault.Status == http.StatusTooManyRequests {
+		switch {
+		case fault.unsure && c.route.adds && c.begun:
+			fault = doubtful(fault.cause)
+		case fault.Status >= 500 || fault.Status == http.StatusTooManyRequests:
+			settled = true
+			p.drop(c, key, mine.Claim)
 			return nil, fault
 		}
 		fault.Receipt = c.id
@@ -101,22 +110,26 @@ func (p *Plane) once(c *call) (*answer, error) {
 		}
 		k.Status, k.ETag, k.Location, k.Body = a.status, a.etag, a.location, a.raw
 	}
-	text, bad := json.Marshal(k)
-	if bad != nil {
-		return nil, bad
-	}
-	if len(text) > mostAnswer {
-		return a, err
-	}
-	mine.Answer, mine.Expires = p.opts.Seal(text), p.opts.Now().Add(keepAnswers)
-	ctx, stop = context.WithTimeout(context.WithoutCancel(c.r.Context()), storePatience)
-	defer stop()
-	// Where the answer can't be kept, the claim stays: until it expires, no other attempt is made.
 	settled = true
-	if bad := p.opts.Replays.Settle(ctx, key, mine); bad != nil {
-		p.opts.Logger.WarnContext(ctx, "an answer can't be kept for its idempotency key", "request_id", c.id, "error", bad)
-	}
+	p.settle(c, mine, k)
 	return a, err
+}
+
+// settle keeps an answer. Where it can't, the claim stays: until it expires, no other attempt is made.
+func (p *Plane) settle(c *call, mine Replay, k kept) {
+	text, err := json.Marshal(k)
+	if err == nil && len(text) > mostAnswer {
+		err = fmt.Errorf("it has %d bytes, more than %d", len(text), mostAnswer)
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(c.r.Context()), storePatience)
+	defer stop()
+	if err == nil {
+		mine.Answer, mine.Expires = p.opts.Seal(text), p.opts.Now().Add(keepAnswers)
+		err = p.opts.Replays.Settle(ctx, k.Key, mine)
+	}
+	if err != nil {
+		p.opts.Logger.WarnContext(ctx, "an answer can't be kept for its idempotency key", "request_id", c.id, "error", err)
+	}
 }
 
 // attempt makes a change in bounded time.

@@ -16,6 +16,7 @@ type Route struct {
 
 	urgent bool // no limit on changes holds it up
 	body   bool // it takes one
+	adds   bool // done twice, it has another effect than done once
 	query  []string
 	serve  func(*Plane, *call) (*answer, error)
 }
@@ -69,10 +70,10 @@ var routes = []Route{
 	{Method: "DELETE", Path: "/v1/kills/{scope}", Guard: ByRole, Role: Operator, urgent: true, serve: (*Plane).deleteKill},
 
 	{Method: "GET", Path: "/v1/keys", Guard: ByRole, Role: Viewer, query: append([]string{"tenant"}, page...), serve: (*Plane).listKeys},
-	{Method: "POST", Path: "/v1/keys", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).postKey},
+	{Method: "POST", Path: "/v1/keys", Guard: ByRole, Role: Admin, body: true, adds: true, serve: (*Plane).postKey},
 	{Method: "GET", Path: "/v1/keys/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getKey},
 	{Method: "DELETE", Path: "/v1/keys/{id}", Guard: ByRole, Role: Admin, urgent: true, serve: (*Plane).deleteKey},
-	{Method: "POST", Path: "/v1/keys/{id}/rotate", Guard: ByRole, Role: Admin, query: []string{"overlap"}, serve: (*Plane).rotateKey},
+	{Method: "POST", Path: "/v1/keys/{id}/rotate", Guard: ByRole, Role: Admin, query: []string{"overlap"}, adds: true, serve: (*Plane).rotateKey},
 
 	{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool"}, page...), serve: (*Plane).listReceipts},
 	{Method: "GET", Path: "/v1/receipts/export", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).exportReceipts},

@@ -169,7 +169,7 @@ func (p *Plane) say(c *call, e *tenant.Event, faults []string, d demand) (*answe
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, announce(ctx, &p.events.opts, AnnounceTenants, after.Revision)...)
+	warnings = append(warnings, announce(ctx, &p.events.opts, tenant.VersionName, after.Revision)...)
 	v := viewTenant(after, plans, c.now)
 	v.noted = noted{c.id, warnings}
 	a := &answer{etag: etag(after.Revision), body: v}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +19,6 @@ type WebhookSecret struct {
 	Source string // whose events it signs; "": of any source but the operator
 	Key    []byte
 }
-
-var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // ParseWebhookSecrets reads secrets, separated by commas: each is whsec_ and 24 to 64 bytes in base64, or a source, =, and that. A
 // source may have several, so that they can be rotated. The error lists every fault, and holds no secret.
@@ -38,8 +35,10 @@ func ParseWebhookSecrets(text string) ([]WebhookSecret, error) {
 			switch {
 			case s.Source == tenant.Operator:
 				faults = append(faults, fmt.Errorf("secret %d: the source operator is not for webhooks", i+1))
-			case !sourceName.MatchString(s.Source):
-				faults = append(faults, fmt.Errorf("secret %d: its source is not one of small letters, digits, dots, dashes and underscores, at most 64", i+1))
+			default:
+				if err := tenant.CheckSource(s.Source); err != nil {
+					faults = append(faults, fmt.Errorf("secret %d: its source is %w", i+1, err))
+				}
 			}
 		}
 		encoded, ok := strings.CutPrefix(entry, "whsec_")

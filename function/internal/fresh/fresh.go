@@ -147,14 +147,6 @@ func (v *Value[T]) Known() *T {
 	return nil
 }
 
-// Age is how long ago the value was read; where changes are announced it may be current whatever its age.
-func (v *Value[T]) Age() time.Duration {
-	if h := v.held.Load(); h != nil {
-		return since(v.opts.Now(), h.read)
-	}
-	return 0
-}
-
 // since is the time that has passed by the clock that shows more of it: one of them may have stood still with the process.
 func since(now, then time.Time) time.Duration {
 	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))

@@ -1,6 +1,7 @@
 package receipt
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -62,4 +63,10 @@ var hexDigit = func() (t [256]byte) {
 // A call is what segments are looked up by: the tag of an id, and its second.
 func callKey(tag uint32, at time.Time) int64 {
 	return int64(uint64(tag)<<32 | uint64(uint32(at.Unix())))
+}
+
+// Fingerprint is the name of a caller as receipts have it: the first 32 hexadecimal digits of its SHA-256.
+func Fingerprint(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:16])
 }

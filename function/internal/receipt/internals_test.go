@@ -44,3 +44,17 @@ func EndOf(digest Hash, segments, receipts int64, key ed25519.PrivateKey) []byte
 
 // HashOf is what the next root holds of this one.
 func (h *Heads) HashOf() Hash { return h.hash() }
+
+// Full tells whether the next receipt would be lost.
+func (j *Journal) Full() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.closing || !j.fits(structSize)
+}
+
+// Head is how far the chain has come.
+func (j *Journal) Head() Head {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.current(j.opts.Now())
+}

@@ -210,13 +210,6 @@ func (j *Journal) Commit(ctx context.Context, r Receipt) error {
 // Most is how many receipts may wait for the store.
 func (j *Journal) Most() int { return j.opts.Most }
 
-// Full tells whether the next receipt would be lost.
-func (j *Journal) Full() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.closing || !j.fits(structSize)
-}
-
 func (j *Journal) fits(size int64) bool { return j.room > 0 && j.bytes+size <= j.opts.MostBytes }
 
 // add takes a receipt into the queue, or a refusal among those that others may be counted in.
@@ -319,13 +312,6 @@ func (j *Journal) nudge() {
 	case j.wake <- struct{}{}:
 	default:
 	}
-}
-
-// Head is how far the chain has come, to be announced to others.
-func (j *Journal) Head() Head {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.current(j.opts.Now())
 }
 
 func (j *Journal) current(now time.Time) Head {

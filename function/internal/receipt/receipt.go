@@ -21,7 +21,7 @@ type Receipt struct {
 	Time      time.Time // to the microsecond; the journal's clock where it is zero
 	Kind      Kind
 	Tenant    string
-	Principal string // hashed by the caller
+	Principal string // [Fingerprint] of the caller's name
 	Method    string // such as tools/call
 	Tool      string
 	Decision  Decision

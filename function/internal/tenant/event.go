@@ -89,8 +89,8 @@ func (e *Event) Check(now time.Time) error {
 	if n := len(e.ID); n < 1 || n > 128 || strings.ContainsFunc(e.ID, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		fault("id: %.140q is not 1 to 128 printable characters", e.ID)
 	}
-	if !source.MatchString(e.Source) {
-		fault("source: %.140q is not one of small letters, digits, dots, dashes and underscores, at most 64", e.Source)
+	if err := CheckSource(e.Source); err != nil {
+		fault("source: %.140q is %w", e.Source, err)
 	}
 	if !slices.Contains([]Type{Grant, Suspend, Resume, Revoke}, e.Type) {
 		fault("type: %.40q is not one of grant, suspend, resume, revoke", e.Type)
@@ -129,6 +129,14 @@ func (e *Event) Check(now time.Time) error {
 		fault("plan, packs, limits and expires: belong to a grant, not to %q", e.Type)
 	}
 	return errors.Join(faults...)
+}
+
+// CheckSource returns what is wrong with the name of a source, without the name: what is in its place may be a secret.
+func CheckSource(text string) error {
+	if !name.MatchString(text) {
+		return errors.New("not one of small letters, digits, dots, dashes and underscores, at most 64")
+	}
+	return nil
 }
 
 // CheckID returns what is wrong with a tenant's id.
@@ -177,6 +185,7 @@ func (t *Tenant) Apply(e *Event) Effect {
 		t.Sources = map[string]Source{}
 	}
 	t.Sources[e.Source] = next
+	t.NotedAt = time.Time{} // the clock of who brings the event counts anew
 	return Applied
 }
 
@@ -214,11 +223,22 @@ func (s *Source) content() string {
 	return string(text)
 }
 
-// Note brings the noted state up to date, and returns the transition that is to be recorded: from and to are the same where
-// there is none.
-func (t *Tenant) Note(plans map[string]*Plan, now time.Time) (from, to State, why string) {
+// Transition returns the state that was noted last and the one that is to be noted, the same where nothing is. A clock that is behind
+// the one that noted the last takes nothing back.
+func (t *Tenant) Transition(plans map[string]*Plan, now time.Time) (from, to State, why string) {
+	if now.Before(t.NotedAt) {
+		now = t.NotedAt
+	}
 	s := t.Standing(plans, now)
-	from, to = cmp.Or(t.Noted, Boot), s.State
+	return cmp.Or(t.Noted, Boot), s.State, s.Why
+}
+
+// Note brings the noted state up to date, and returns the transition that is to be recorded.
+func (t *Tenant) Note(plans map[string]*Plan, now time.Time) (from, to State, why string) {
+	from, to, why = t.Transition(plans, now)
 	t.Noted = to
-	return from, to, s.Why
+	if now.After(t.NotedAt) {
+		t.NotedAt = now.UTC().Round(0)
+	}
+	return from, to, why
 }

@@ -286,6 +286,7 @@ func TestNote(t *testing.T) {
 		{"granted", func() { x.Apply(e) }, noon.Add(-50 * time.Hour), tenant.Boot, tenant.Stable, ""},
 		{"again", func() {}, noon.Add(-50 * time.Hour), tenant.Stable, tenant.Stable, ""},
 		{"time passes", func() {}, noon, tenant.Stable, tenant.Warning, "expires on 2026-11-24T13:00:00Z"},
+		{"a clock that is behind", func() {}, noon.Add(-50 * time.Hour), tenant.Warning, tenant.Warning, "expires on 2026-11-24T13:00:00Z"},
 		{"and more", func() {}, noon.Add(2 * time.Hour), tenant.Warning, tenant.Intervening, "expired on 2026-11-24T13:00:00Z, in grace until 2026-11-25T13:00:00Z"},
 		{"suspended", func() { x.Apply(event(tenant.Suspend, 1)) }, noon.Add(2 * time.Hour), tenant.Intervening, tenant.Refusing, "suspended by market: reason of suspend1ns"},
 		{"resumed", func() { x.Apply(event(tenant.Resume, 2)) }, noon, tenant.Refusing, tenant.Warning, "expires on 2026-11-24T13:00:00Z"},

@@ -63,10 +63,8 @@ func Shipped() []*Plan {
 	return plans
 }
 
-var (
-	name   = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
-	source = name
-)
+// name is that of a plan, a pack or a source.
+var name = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // Bounds of what a plan and an event may hold.
 const (

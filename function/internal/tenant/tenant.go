@@ -20,7 +20,8 @@ type Tenant struct {
 	Revision int64             `json:"revision"` // grows with each change, microseconds since 1970 or greater; 0 is not stored yet
 	Created  time.Time         `json:"created"`
 	Sources  map[string]Source `json:"sources,omitempty"`
-	Noted    State             `json:"noted"` // the state that the last recorded transition led to
+	Noted    State             `json:"noted"`            // the state that the last recorded transition led to
+	NotedAt  time.Time         `json:"notedAt,omitzero"` // by the clock that found it, of what sources have said since
 }
 
 // A Source is what one of them said last.
@@ -249,9 +250,8 @@ func because(what, reason string) string {
 
 // Errors of stores and events.
 var (
-	ErrUnknown  = errors.New("there is no such tenant")
-	ErrSeen     = errors.New("the event was applied before")
-	ErrOther    = errors.New("an event of this id was applied before, and it said something else")
-	ErrNoPlan   = errors.New("there is no such plan")
-	ErrRevision = errors.New("it has changed since it was read")
+	ErrUnknown = errors.New("there is no such tenant")
+	ErrSeen    = errors.New("the event was applied before")
+	ErrOther   = errors.New("an event of this id was applied before, and it said something else")
+	ErrNoPlan  = errors.New("there is no such plan")
 )

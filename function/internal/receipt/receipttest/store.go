@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,7 +225,10 @@ func testTogether(ctx context.Context, t *testing.T, s receipt.Store) {
 // testGreat stores the greatest segment that a journal makes: with as many tenants as fit.
 func testGreat(ctx context.Context, t *testing.T, s receipt.Store) {
 	taker := &capture{Store: s}
-	j, err := receipt.Open(receipt.Options{Instance: strings.Repeat("i", 100), Store: taker, Now: func() time.Time { return noon }})
+	var last atomic.Pointer[receipt.Head]
+	j, err := receipt.Open(receipt.Options{
+		Instance: strings.Repeat("i", 100), Store: taker, Now: func() time.Time { return noon }, Announce: func(h receipt.Head) { last.Store(&h) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +245,7 @@ func testGreat(ctx context.Context, t *testing.T, s receipt.Store) {
 		t.Errorf("the greatest segment has %d bytes", taker.great)
 	}
 	read := 0
-	for seg, err := range s.OfChain(ctx, j.Head().Chain, 1) {
+	for seg, err := range s.OfChain(ctx, last.Load().Chain, 1) {
 		if err != nil {
 			t.Fatal(err)
 		}
