@@ -83,7 +83,7 @@ traces: $(TOOLS)/otelcol ## one trace from a client to what a tool calls, throug
 	cd $(CHECKS) && $(GO) test -count=1 ./traces -collector $(CURDIR)/$(TOOLS)/otelcol
 
 receipts: redis-server ## the record of decisions, while processes are killed and the store is away
-	cd $(CHECKS) && $(GO) test -count=1 ./receipts
+	cd $(CHECKS) && $(GO) test -count=1 -parallel 3 ./receipts
 
 control: redis-server ## what an operator orders, in four processes, while Redis and the store are stopped, killed and emptied
 	cd $(CHECKS) && $(GO) test -count=1 -v ./control | grep -v '^=== '
