@@ -91,7 +91,7 @@ together: redis-server ## receipts, infra, control, fork, kubernetes, rollout an
 	@$(MAKE) --no-print-directory -j 2 -O $(TOGETHER)
 
 receipts: redis-server ## the record of decisions, while processes are killed and the store is away
-	cd $(CHECKS) && $(GO) test -count=1 ./receipts
+	cd $(CHECKS) && $(GO) test -count=1 -parallel 3 ./receipts
 
 control: redis-server ## what an operator orders, in four processes, while Redis and the store are stopped, killed and emptied
 	cd $(CHECKS) && $(GO) test -count=1 -v ./control | grep -v '^=== '

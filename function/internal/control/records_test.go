@@ -213,6 +213,38 @@ func TestPagesAreBounded(t *testing.T) {
 	}
 }
 
+// slow has a second go by with each receipt.
+type slow struct {
+	long
+	f *fixture
+}
+
+func (s slow) Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
+	return func(yield func(receipt.Receipt, error) bool) {
+		for r, err := range s.long.Select(ctx, tenant, from, to) {
+			s.f.pass(time.Second)
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestPagesInTime end before the caller gives up, and say where to go on.
+func TestPagesInTime(t *testing.T) {
+	var s slow
+	s.begin = time.Now().Add(-time.Hour)
+	f := newFixture(t, func(o *control.Options) { o.Records = &s })
+	s.f = f
+	first := f.do(ask{method: "GET", path: "/v1/receipts"}).object(t)
+	second := f.do(ask{method: "GET", path: "/v1/receipts?after=" + fmt.Sprint(first["next"])}).object(t)
+	for _, page := range []map[string]any{first, second} {
+		if n := len(page["receipts"].([]any)); n < 1 || n > 4 || page["next"] == nil {
+			t.Errorf("a page of %d receipts, and next is %v", n, page["next"])
+		}
+	}
+}
+
 // waiting verifies until it is told to end.
 type waiting struct {
 	control.Records

@@ -197,6 +197,12 @@ func (w *World) run(status int, name string, args ...string) string {
 	return string(out)
 }
 
+// Notes is what instances have put up on a board in Redis, a line for each.
+func (w *World) Notes(board string) string {
+	w.t.Helper()
+	return w.run(0, "redis-cli", "-p", w.Redis.port, "hvals", "{erlmcp}:"+board)
+}
+
 // Operate runs a command of the operator's, erlmcp with arguments, and returns what it printed; the exit status must be as is wanted.
 func (w *World) Operate(status int, args ...string) string {
 	w.t.Helper()
