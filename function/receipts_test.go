@@ -308,7 +308,7 @@ func TestNoStartWithoutTheKey(t *testing.T) {
 		"slow": {func(_ string, _ http.ResponseWriter, r *http.Request, _ map[string]any) bool {
 			<-r.Context().Done()
 			return true
-		}, "does not answer in time"},
+		}, "no answer of Cloud KMS in time"},
 	} {
 		for _, target := range []string{"erlmcp", "taiea"} {
 			t.Run(name+" "+target, func(t *testing.T) {

@@ -116,6 +116,9 @@ func (e *entitled) record(events *control.Entitlements, j *receipt.Journal) {
 const (
 	// notePatience is for recording one transition.
 	notePatience = 5 * time.Second
+	// notedPatience is how long the end waits for one that is under way: its intent is recorded, and taiea's round makes up for the
+	// rest.
+	notedPatience = 200 * time.Millisecond
 	// mostNoting is how many tenants wait to be noted. Those that find no place are noted by another instance, or by taiea's round.
 	mostNoting = 64
 )
@@ -195,7 +198,9 @@ func (e *entitled) close() {
 	e.closed = true
 	e.mu.Unlock()
 	e.stop()
-	e.done.Wait()
+	noted := make(chan struct{})
+	go func() { e.done.Wait(); close(noted) }()
+	fresh.Await(context.Background(), noted, notedPatience)
 	e.directory.Close()
 	e.keys.Close()
 }
