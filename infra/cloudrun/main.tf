@@ -27,7 +27,7 @@ locals {
   } }
 
   methods = [for m in split(",", var.authentication) : trimspace(m)]
-  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key ? ["receipt-key"] : []))
+  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key == "secret" ? ["receipt-key"] : []))
   secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
 
   settings = merge(local.platform, {
@@ -42,7 +42,7 @@ locals {
     FIRESTORE_DATABASE   = module.firestore.database
     GOOGLE_CLOUD_PROJECT = var.project
     REDIS_CA             = module.redis.ca
-  }, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {})
+  }, var.receipt_key == "kms" ? { RECEIPT_KMS_KEY = module.signing[0].version } : {}, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {})
 
   # The control plane.
   taiea          = "${local.name}-taiea"
@@ -62,7 +62,7 @@ locals {
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudtrace", "compute", "firestore", "iam",
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudkms", "cloudtrace", "compute", "firestore", "iam",
     "iamcredentials", "monitoring", "pubsub", "redis", "run", "secretmanager", "servicenetworking", "telemetry",
   ])
   project            = var.project
@@ -131,6 +131,16 @@ module "secrets" {
   reader     = module.identity.member
   taiea      = { names = local.taiea_secrets, reader = module.taiea_identity.member }
   protected  = local.protected
+  depends_on = [google_project_service.this]
+}
+
+module "signing" {
+  count      = var.receipt_key == "kms" ? 1 : 0
+  source     = "../modules/signing"
+  project    = var.project
+  region     = var.region
+  name       = local.name
+  signers    = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
   depends_on = [google_project_service.this]
 }
 

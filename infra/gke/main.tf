@@ -9,7 +9,7 @@ locals {
   url       = "https://${var.domain}"
 
   methods = [for m in split(",", var.authentication) : trimspace(m)]
-  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key ? ["receipt-key"] : []))
+  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key == "secret" ? ["receipt-key"] : []))
   secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
 
   # The control plane, unless it is the one on Cloud Run.
@@ -23,6 +23,12 @@ locals {
   taiea_secrets = !local.taiea ? toset([]) : setunion(local.shared, contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [],
   var.webhook ? ["webhook-secrets"] : [])
 
+  receipt_key = {
+    secret = { RECEIPT_KEY_FILE = "/secrets/receipt-key" }
+    kms    = { RECEIPT_KMS_KEY = try(module.signing[0].version, "projects/${var.project}/locations/${var.region}/keyRings/${local.name}/cryptoKeys/receipts/cryptoKeyVersions/1") }
+    none   = {}
+  }[var.receipt_key]
+
   # What is shared goes by its names, which follow from the environment.
   network         = var.shares_cloudrun ? "projects/${var.project}/global/networks/${local.name}-network" : module.network[0].network
   subnetwork      = var.shares_cloudrun ? "projects/${var.project}/regions/${var.region}/subnetworks/${local.name}-${var.region}" : module.network[0].subnetwork
@@ -34,7 +40,7 @@ locals {
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudtrace", "compute", "container", "firestore",
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudkms", "cloudtrace", "compute", "container", "firestore",
     "iam", "iamcredentials", "monitoring", "pubsub", "redis", "secretmanager", "servicenetworking", "telemetry",
   ])
   project            = var.project
@@ -125,6 +131,16 @@ module "secrets" {
   reader     = module.identity[0].member
   taiea      = { names = local.taiea_secrets, reader = module.taiea_identity[0].member }
   protected  = local.protected
+  depends_on = [google_project_service.this]
+}
+
+module "signing" {
+  count      = var.receipt_key == "kms" && !var.shares_cloudrun ? 1 : 0
+  source     = "../modules/signing"
+  project    = var.project
+  region     = var.region
+  name       = local.name
+  signers    = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
   depends_on = [google_project_service.this]
 }
 

@@ -46,7 +46,7 @@ output "kustomization" {
         GOOGLE_CLOUD_PROJECT = var.project
         PUBLIC_URL           = local.url
         TENANTS              = var.tenants
-        }, var.receipt_key ? { RECEIPT_KEY_FILE = "/secrets/receipt-key" } : {}, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
+        }, local.receipt_key, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
       var.policy == "" ? {} : { POLICY_FILE = "/secrets/policy" }, var.settings) : "${k}=${v}"]
       }, {
       name     = "erlmcp-place"
@@ -62,7 +62,7 @@ output "kustomization" {
           OPERATORS            = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
           PUBLIC_URL           = local.taiea_url
           }, local.taiea_events ? { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.events[0].account } : {},
-          var.receipt_key ? { RECEIPT_KEY_FILE = "/secrets/receipt-key" } : {},
+          local.receipt_key,
         contains(local.taiea_methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {}, var.taiea_settings) : "${k}=${v}"]
         }, {
         name     = "taiea-place"

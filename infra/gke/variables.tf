@@ -205,9 +205,14 @@ variable "ranges" {
 }
 
 variable "receipt_key" {
-  description = "Whether an Ed25519 key, made here and kept in Secret Manager, vouches for receipts. Without it chains are hashed and not signed."
-  type        = bool
-  default     = true
+  description = "Where the Ed25519 key is that vouches for receipts: secret (made here, in Secret Manager), kms (in Cloud KMS, which it never leaves) or none (chains are hashed and not signed)."
+  type        = string
+  default     = "secret"
+
+  validation {
+    condition     = contains(["secret", "kms", "none"], var.receipt_key)
+    error_message = "receipt_key is secret, kms or none."
+  }
 }
 
 variable "redis_highly_available" {
@@ -264,8 +269,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "TENANTS"])) == 0
-    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE or TENANTS: they follow from other variables, or are secret."
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "TENANTS"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY or TENANTS: they follow from other variables, or are secret."
   }
 }
 
@@ -303,8 +308,8 @@ variable "taiea_settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "WEBHOOK_SECRETS"])) == 0
-    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, WEBHOOK_SECRETS."
+    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "WEBHOOK_SECRETS"])) == 0
+    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY, WEBHOOK_SECRETS."
   }
 }
 

@@ -81,12 +81,16 @@ run "operators_publishers_a_webhook_and_an_existing_connection" {
     taiea_settings       = { OAUTH_ISSUERS = "https://login.example.com" }
     publishers           = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
     webhook              = true
-    receipt_key          = false
+    receipt_key          = "kms"
     tenants              = "listed"
   }
   assert {
     condition     = length(setintersection(keys(module.secrets.ids), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 2
     error_message = "The webhook and the operators' keys have secrets: ${join(", ", keys(module.secrets.ids))}."
+  }
+  assert {
+    condition     = endswith(module.signing[0].version, "/cryptoKeyVersions/1")
+    error_message = "Receipts are signed with a version of a key in Cloud KMS, not ${module.signing[0].version}."
   }
 }
 

@@ -103,7 +103,7 @@ run "keys_and_policy" {
     webhook              = true
     publishers           = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
     tenants              = "listed"
-    receipt_key          = false
+    receipt_key          = "kms"
   }
   assert {
     condition     = output.taiea_secrets["api-keys"] == "erlmcp-staging-taiea-api-keys" && output.taiea_secrets["webhook-secrets"] == "erlmcp-staging-webhook-secrets"
@@ -112,6 +112,10 @@ run "keys_and_policy" {
   assert {
     condition     = module.events[0].topic == "erlmcp-staging-entitlements" && contains(yamldecode(output.kustomization).configMapGenerator[2].literals, "PUBSUB_AUDIENCE=https://taiea.example.com/v1/events/pubsub")
     error_message = "Events reach the control plane by its own address."
+  }
+  assert {
+    condition     = length([for l in yamldecode(output.kustomization).configMapGenerator[0].literals : l if startswith(l, "RECEIPT_KMS_KEY=")]) == 1
+    error_message = "The pods sign receipts with a key in Cloud KMS: ${join(", ", yamldecode(output.kustomization).configMapGenerator[0].literals)}."
   }
   assert {
     condition     = output.secrets["api-keys"] == "erlmcp-staging-api-keys" && output.secrets["policy"] == "erlmcp-staging-policy"

@@ -183,6 +183,26 @@ func signed(rs []resource) string {
 	})
 }
 
+// signedInKMS wants a key that never leaves Cloud KMS, both functions to sign with it and nobody else, and no key in a secret.
+func signedInKMS(rs []resource) string {
+	signers := 0
+	fault := each(rs, "google_kms_crypto_key_iam_member", func(r resource) string {
+		signers++
+		return must(r, "role", "roles/cloudkms.signerVerifier")
+	})
+	if signers != 2 {
+		fault += fmt.Sprintf("%d may sign, want both functions", signers)
+	}
+	for _, r := range rs {
+		if id := fmt.Sprint(r.at("secret_id")); r.Type == "google_secret_manager_secret" && strings.HasSuffix(id, "-receipt-key") {
+			fault += r.Address + " is there too"
+		}
+	}
+	return fault + each(rs, "google_kms_crypto_key", func(r resource) string {
+		return must(r, "purpose", "ASYMMETRIC_SIGN") + must(r, "version_template.0.algorithm", "EC_SIGN_ED25519")
+	})
+}
+
 // TestReceiptKey makes a key as the secret's version is made.
 func TestReceiptKey(t *testing.T) {
 	cmd := exec.Command("terraform", "console", "-no-color")

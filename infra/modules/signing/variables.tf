@@ -1,0 +1,19 @@
+variable "name" {
+  description = "Name of the key ring."
+  type        = string
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+}
+
+variable "region" {
+  description = "Where the key is."
+  type        = string
+}
+
+variable "signers" {
+  description = "Who may sign with it, as members of IAM, by what they are here."
+  type        = map(string)
+}
