@@ -85,7 +85,7 @@ const (
 // fails the test.
 func Call(t testing.TB, tool function.Tool, args any, answers ...Answer) Response {
 	t.Helper()
-	s, err := function.New(t.Context(), function.WithLoopback(), function.WithTools(tool), function.WithGetenv(func(string) string { return "" }))
+	s, err := function.New(t.Context(), function.WithLoopback(), function.WithTools(tool), function.WithGetenv(func(name string) string { return map[string]string{"TAIEA_TOOLS": "none"}[name] }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ type Governor struct {
 	breakers map[string]*breaker
 	orders   atomic.Pointer[Orders]
 	versions atomic.Pointer[Versions]
-	current  atomic.Int64 // until when the news needs no asking, or asking is in vain
+	current  atomic.Int64 // until when the news needs no asking
 
 	admitted              int64
 	decisions             map[Decided]int64 // but for the calls admitted by the counters

@@ -16,6 +16,7 @@ type news struct {
 	read     int64 // when the store was read last
 	fault    error // of the last reading of the store
 	barred   int64 // until then catching up is in vain, where nothing is known yet
+	vain     int64 // until then no call waits for it, where something is
 	catching bool
 	changed  chan struct{} // closed at the next catching up
 }
@@ -53,9 +54,6 @@ func (g *Governor) Known() bool {
 func (g *Governor) hear(ctx context.Context, now int64) {
 	n := &g.news
 	age := now - n.heard
-	if n.known && now < g.current.Load() {
-		return
-	}
 	if n.known && age < askAge || !n.known && now < n.barred {
 		return
 	}
@@ -79,7 +77,7 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 	switch {
 	case !n.known:
 		patience = firstPatience
-	case age < waitAge:
+	case age < waitAge || now < n.vain:
 		return
 	case alone:
 		patience = storePatience
@@ -94,7 +92,7 @@ func (g *Governor) hear(ctx context.Context, now int64) {
 			case !n.known:
 				n.barred = g.now() + firstPatience.Microseconds()
 			default:
-				g.current.Store(g.now() + inVain)
+				n.vain = g.now() + inVain
 			}
 			return
 		}

@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 func server(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command(fixture)
-	cmd.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "DRAIN_TIMEOUT=200ms")
+	cmd.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "TAIEA_TOOLS=none", "DRAIN_TIMEOUT=200ms")
 	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
