@@ -51,6 +51,7 @@ func agent(t *testing.T, url, key string) func(tool, arguments string) (map[stri
 }
 
 func TestAgentTools(t *testing.T) {
+	t.Parallel()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
 	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}}, identity.Key{Tenant: "other", Subject: "ci", Scopes: []string{"*"}})

@@ -149,6 +149,7 @@ func TestEveryDecisionHasItsReceipt(t *testing.T) {
 }
 
 func TestStrictToolsWaitForTheStore(t *testing.T) {
+	t.Parallel()
 	var calls atomic.Int64
 	var store *shaky
 	known := make(chan int, 1)
@@ -210,6 +211,7 @@ func TestStrictToolsWaitForTheStore(t *testing.T) {
 
 // TestLongCallsAreKnownWhileTheyRun wants the receipt of a call's admission before the call ends, if that takes its time.
 func TestLongCallsAreKnownWhileTheyRun(t *testing.T) {
+	t.Parallel()
 	leave := make(chan struct{})
 	url, store, end := recorded(t, []Tool{NewAction("long", "Waits.", func(context.Context, None) error { <-leave; return nil })})
 	answered := make(chan string, 1)
@@ -297,6 +299,7 @@ func TestReceiptsSignedByKMS(t *testing.T) {
 
 // TestNoStartWithoutTheKey wants both functions to refuse to start where Cloud KMS does, or says nothing for 5 s.
 func TestNoStartWithoutTheKey(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		meddle gcptest.Meddle
 		want   string
@@ -403,6 +406,7 @@ func TestReceiptsInTheLog(t *testing.T) {
 // TestAnchoredWithoutAnnouncements: what can't be read of what instances announce, or a Redis that is away, keeps no chain from
 // being anchored.
 func TestAnchoredWithoutAnnouncements(t *testing.T) {
+	t.Parallel()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
 	s, err := New(t.Context(), WithMemory(memory), WithTools(wireTools()...), WithLogger(slog.New(slog.DiscardHandler)), WithGetenv(env("REDIS_URL", "redis://"+redis.Addr())))

@@ -71,6 +71,7 @@ func order(t *testing.T, method, url, key, body string, headers ...string) (int,
 // TestControlPlaneReachesTheFleet makes a key, grants a plan, suspends, kills and lifts, and finds each in force on every instance
 // within 2 s.
 func TestControlPlaneReachesTheFleet(t *testing.T) {
+	t.Parallel()
 	taiea, urls, admin, log := controlled(t, 2, "TENANTS", "listed")
 	do := func(method, path, body string, want int, headers ...string) map[string]any {
 		t.Helper()

@@ -70,6 +70,7 @@ func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions)
 
 // TestSuspendedEverywhere suspends a tenant that four instances serve, and resumes it.
 func TestSuspendedEverywhere(t *testing.T) {
+	t.Parallel()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
 	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}}, identity.Key{Tenant: "other", Subject: "ci", Scopes: []string{"*"}})
@@ -220,6 +221,7 @@ func TestEntitlements(t *testing.T) {
 
 // TestPlansLimit holds a tenant to the rate of its plan, and to another as soon as that is granted.
 func TestPlansLimit(t *testing.T) {
+	t.Parallel()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
 	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
@@ -255,6 +257,7 @@ func TestPlansLimit(t *testing.T) {
 
 // TestClockChangesAState lets a grant run out while it is used: each transition is recorded once, by whichever instance saw it.
 func TestClockChangesAState(t *testing.T) {
+	t.Parallel()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
 	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
@@ -385,6 +388,7 @@ func (m *mute) Plans(ctx context.Context) ([]*tenant.Plan, error) {
 
 // TestKeysOfTheStore makes and revokes API keys while two instances run.
 func TestKeysOfTheStore(t *testing.T) {
+	t.Parallel()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
 	file, _ := keyFile(t) // without a key
@@ -442,6 +446,7 @@ func (s *absent) Changes(ctx context.Context, since int64) (*tenant.Changes, err
 // TestStoreOfTenantsAway starts an instance while tenants can't be read: it is not ready, and refuses; what was known stays in force
 // later, and a stalled reading does not hold up the end.
 func TestStoreOfTenantsAway(t *testing.T) {
+	t.Parallel()
 	redis := miniredis.RunT(t)
 	memory := NewMemory()
 	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
