@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("seeds", 1000, "seeds of the simulation")
+	simSeeds = flag.Int("seeds", 400, "seeds of the simulation")
 	simSeed  = flag.Uint64("seed", 0, "replay this seed alone")
 )
 
