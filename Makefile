@@ -8,8 +8,8 @@ TOOLS   := .tools
 CHECKS  := local/checks
 NPM     := npm install --ignore-scripts --no-audit --no-fund --package-lock=false --loglevel=error
 
-BENCHFLAGS ?= -rounds 5 -calls 10000 -most 1.7 -together 2.2 -governed 1.5 -observed 1.4
-COSTROUNDS ?= 5
+BENCHFLAGS ?= -rounds 3 -calls 10000 -most 1.7 -together 2.2 -governed 1.5 -observed 1.4
+COSTROUNDS ?= 3
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -142,7 +142,7 @@ destroy: ## say what stays, show what goes, and destroy ENV on PLATFORM
 release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
 	KO=$(CURDIR)/$(TOOLS)/ko local/release $(TAG)
 
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit tenant.FuzzEvent \
 	receipt.FuzzCanonical receipt.FuzzParse receipt.FuzzExport receipt.FuzzEdits
 

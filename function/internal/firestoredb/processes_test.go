@@ -65,6 +65,9 @@ func contend(project, number string) error {
 
 // TestProcesses has four processes change one tenant and one key, and wants that no change is lost.
 func TestProcesses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("of the race detector, which does not see from one process into another")
+	}
 	emulator(t)
 	ctx := t.Context()
 	project := fmt.Sprintf("test-%d", time.Now().UnixNano())
