@@ -229,7 +229,7 @@ func address(fault func(string, ...any), line string) {
 // controlled tells whether the control plane's document has the path.
 var controlled = func() func(path string) bool {
 	var document struct{ Paths map[string]any }
-	text, err := os.ReadFile(root + "function/internal/control/openapi.json")
+	text, err := os.ReadFile(root + "/function/internal/control/openapi.json")
 	if err == nil {
 		err = json.Unmarshal(text, &document)
 	}
