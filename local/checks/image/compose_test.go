@@ -242,7 +242,8 @@ func TestComposeUp(t *testing.T) {
 				failed <- errors.Join(faults...)
 				return
 			default:
-				if _, err := call(url); err != nil {
+				// A refusal because Redis took more than 20 ms is by rule, and of a busy machine.
+				if _, err := call(url); err != nil && (*strict || !strings.Contains(err.Error(), `"code":1005`)) {
 					faults = append(faults, err)
 				}
 			}
