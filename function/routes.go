@@ -47,7 +47,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.redis != nil && s.governor != nil && (!s.governs() || len(s.gate.Degraded()) > 0) {
 		s.governor.Warm() // whether it is still so: without calls nobody else asks
 	}
-	s.entitled.warm()
+	s.entitled.warm(0)
 	if !s.governs() {
 		answer(w, http.StatusServiceUnavailable, map[string]string{"status": "starting: neither the store nor Redis has told yet what operators have ordered, or the store what tenants are entitled to"})
 		return

@@ -183,7 +183,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	seen.Register(s.capacity()...)
 	seen.Register(written.metrics()...)
 	s.handler = s.routes(endpoint)
-	entitlements.warm()
+	entitlements.warm(startReading)
 	s.said.Go(func() { s.report(ctx) })
 	return s, nil
 }
@@ -228,6 +228,8 @@ const (
 	// lastReceipts is how long the end waits for the store at least. With the drain and lastWords it fits into the 10 s that
 	// platforms grant.
 	lastReceipts = 600 * time.Millisecond
+	// startReading is how long a start waits for what tenants are entitled to: a store in memory has it at once.
+	startReading = 20 * time.Millisecond
 	// lastWords is how long it waits for the log and the collector.
 	lastWords = 1300 * time.Millisecond
 )

@@ -160,13 +160,13 @@ func (e *entitled) noteOne(ctx context.Context, id string) error {
 	return err
 }
 
-// warm reads what is not known yet, without waiting: without calls nobody else asks.
-func (e *entitled) warm() {
+// warm has read what is not known yet, and waits for it no longer than that: without calls nobody else asks.
+func (e *entitled) warm(patience time.Duration) {
 	if e == nil {
 		return
 	}
-	ctx, done := context.WithCancel(context.Background())
-	done()
+	ctx, done := context.WithTimeout(context.Background(), patience)
+	defer done()
 	e.directory.Get(ctx, time.Now())
 	e.keys.Get(ctx, time.Now())
 }
