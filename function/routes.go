@@ -16,11 +16,26 @@ func (s *Server) routes(endpoint http.Handler) http.Handler {
 	mux.Handle("/mcp", endpoint)
 	mux.HandleFunc(metadataPath, s.protectedResource(""))
 	mux.HandleFunc(metadataPath+"/mcp", s.protectedResource("/mcp"))
+	mux.HandleFunc("/", s.elsewhere)
+	return s.watched(mux)
+}
+
+// controlRoutes is the same for the control plane, which has a table of its own.
+func (s *Server) controlRoutes(plane http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set(requestID, w.Header().Get(requestID)) // and not what the caller says
+		plane.ServeHTTP(w, r)
+	})
+	return s.watched(mux)
+}
+
+// watched adds what platforms and operators look at, and what stands before every path.
+func (s *Server) watched(mux *http.ServeMux) http.Handler {
 	mux.HandleFunc("GET "+s.config.Health, s.health)
 	mux.HandleFunc("GET "+s.config.Ready, s.ready)
 	mux.HandleFunc("GET /startup", s.startup)
 	mux.Handle("GET /metrics", edge.FromThisMachine(s.seen.Handler()))
-	mux.HandleFunc("/", s.elsewhere)
 	var all http.Handler = mux
 	if s.loopback {
 		all = edge.LoopbackOnly(mux)

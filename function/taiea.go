@@ -12,7 +12,6 @@ import (
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/control"
-	"example.com/erlmcp/function/internal/edge"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/outbound"
@@ -97,26 +96,9 @@ const requestID = "X-Request-Id"
 // sealedAnswers is what the answers to requests with idempotency keys are sealed for.
 const sealedAnswers = "taiea answers"
 
-// controlRoutes is every path of the control plane.
-func (s *Server) controlRoutes(plane http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		r.Header.Set(requestID, w.Header().Get(requestID)) // and not what the caller says
-		plane.ServeHTTP(w, r)
-	})
-	mux.HandleFunc("GET "+s.config.Health, s.health)
-	mux.HandleFunc("GET "+s.config.Ready, s.ready)
-	mux.HandleFunc("GET /startup", s.startup)
-	mux.Handle("GET /metrics", edge.FromThisMachine(s.seen.Handler()))
-	var all http.Handler = mux
-	if s.loopback {
-		all = edge.LoopbackOnly(mux)
-	}
-	return edge.Observe(all, s.observer, s.recorder.newID(), s.logger)
-}
-
-// Scopes of API keys and tokens that make their bearer an operator. The scope * does not: it is everything on the data plane.
-var operatorScopes = map[string]control.Role{"taiea:viewer": control.Viewer, "taiea:operator": control.Operator, "taiea:admin": control.Admin}
+// operatorScope begins the scopes of API keys and tokens that make their bearer an operator. The scope * does not: it is everything
+// on the data plane.
+const operatorScope = "taiea:"
 
 var operatorRoles = map[string]control.Role{"viewer": control.Viewer, "operator": control.Operator, "admin": control.Admin}
 
@@ -128,7 +110,9 @@ func roleOf(operators map[string]string) func(*identity.Principal) control.Role 
 		}
 		role := control.None
 		for _, s := range p.Scopes {
-			role = max(role, operatorScopes[s])
+			if name, ok := strings.CutPrefix(s, operatorScope); ok {
+				role = max(role, operatorRoles[name])
+			}
 		}
 		if slices.Contains([]string{identity.Google, identity.IAP, identity.CloudRun}, p.Method) {
 			role = max(role, operatorRoles[operators[strings.ToLower(p.Subject)]])
