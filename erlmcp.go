@@ -7,10 +7,11 @@ import (
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/tools"
 )
 
 func init() {
 	for _, target := range []string{function.Target, function.ControlTarget} {
-		functions.HTTP(target, function.Handler(target))
+		functions.HTTP(target, function.Handler(target, tools.Catalog()...))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
@@ -22,8 +23,8 @@ type agentTools struct {
 }
 
 const (
-	agentPrefix = "taiea." // begins their names
-	applyEvent  = "entitlement.apply_event"
+	agentPrefix = "taiea_" // begins their names
+	applyEvent  = "entitlement_apply_event"
 )
 
 // entries returns those that the settings name and that can work with what there is.
@@ -34,20 +35,20 @@ func (a *agentTools) entries(cfg *config.Config, stored bool) []catalog.Entry {
 		can  bool
 		tool Tool
 	}{
-		{"health.check", true, NewTool(agentPrefix+"health.check",
+		{"health_check", true, NewTool(agentPrefix+"health_check",
 			"Tells whether this server works as it should: what is degraded, where limits hold, and what state the caller's tenant is in.",
-			a.health, Title("Health of the server"), ReadOnly(), Idempotent(), OpenWorld(false))},
-		{"receipts.verify_chain", stored && cfg.Receipts != "false", NewTool(agentPrefix+"receipts.verify_chain",
+			a.health, formerly("taiea.health.check"), Title("Health of the server"), ReadOnly(), Idempotent(), OpenWorld(false))},
+		{"receipts_verify_chain", stored && cfg.Receipts != "false", NewTool(agentPrefix+"receipts_verify_chain",
 			"Verifies the receipts of the caller's tenant: finds what was altered, removed, moved, forged or cut off, and says which receipt in words. "+
 				"Without from it looks at the last hour; at most 31 days at a time.",
-			a.verify, Title("Verify receipts"), ReadOnly(), Idempotent(), OpenWorld(false), Timeout(time.Minute), AtATime(4), PerSecond(2, 4))},
-		{"support.model", true, NewTool(agentPrefix+"support.model",
+			a.verify, formerly("taiea.receipts.verify_chain"), Title("Verify receipts"), ReadOnly(), Idempotent(), OpenWorld(false), Timeout(time.Minute), AtATime(4), PerSecond(2, 4))},
+		{"support_model", true, NewTool(agentPrefix+"support_model",
 			"Tells how the caller's tenant gets help: the support that its plan includes, whom to ask, and what to quote.",
-			a.support, Title("Support"), ReadOnly(), Idempotent(), OpenWorld(false))},
+			a.support, formerly("taiea.support.model"), Title("Support"), ReadOnly(), Idempotent(), OpenWorld(false))},
 		{applyEvent, stored && cfg.Receipts != "false", NewTool(agentPrefix+applyEvent,
 			"Applies an entitlement event (grant, suspend, resume, revoke) that its source has signed as for the webhook: payload is the event as the source sent it, "+
 				"id, timestamp and signature are the headers webhook-id, webhook-timestamp and webhook-signature.",
-			a.apply, Title("Apply an entitlement event"), Destructive(true), Idempotent(), OpenWorld(false), Strict())},
+			a.apply, formerly("taiea.entitlement.apply_event"), Title("Apply an entitlement event"), Destructive(true), Idempotent(), OpenWorld(false), Strict())},
 	} {
 		if t.can && slices.Contains(cfg.AgentTools, t.name) {
 			out = append(out, t.tool.entry)
@@ -55,6 +56,9 @@ func (a *agentTools) entries(cfg *config.Config, stored bool) []catalog.Entry {
 	}
 	return out
 }
+
+// formerly lets a tool be called by the name that it had, which some models' interfaces do not take.
+func formerly(name string) ToolOption { return func(t *catalog.Tool) { t.Terms.Formerly = name } }
 
 // tenantStanding is what a tool says of the caller's tenant.
 type tenantStanding struct {
@@ -71,8 +75,8 @@ func (a *agentTools) standing(ctx context.Context) (tenantStanding, *tenant.Plan
 	if e == nil {
 		return out, nil
 	}
-	d := e.directory.Get(ctx, time.Now())
-	if d == nil {
+	d, known := e.directory.Get(ctx, time.Now())
+	if !known {
 		out.Why = "what tenants are entitled to can't be read at the moment"
 		return out, nil
 	}
@@ -85,7 +89,7 @@ func (a *agentTools) standing(ctx context.Context) (tenantStanding, *tenant.Plan
 
 type health struct {
 	Status   string         `json:"status" jsonschema:"ok, degraded or draining"`
-	Degraded []string       `json:"degraded" jsonschema:"what does not work as it should"`
+	Degraded []string       `json:"degraded" jsonschema:"what does not work as it should: governor, orders, tenants, API keys, receipts, files or other; the operator finds the words in the log"`
 	Scope    string         `json:"scope" jsonschema:"where limits hold: fleet, instance or none"`
 	Version  string         `json:"version"`
 	Instance string         `json:"instance"`
@@ -93,9 +97,28 @@ type health struct {
 	Caller   tenantStanding `json:"caller"`
 }
 
+// byOperator tells whether the caller is at the operator's own machine.
+func byOperator(ctx context.Context) bool { return identity.FromContext(ctx) == &identity.Local }
+
+// degradedFor is in words for an operator.
+func (s *Server) degradedFor(ctx context.Context) []string {
+	if byOperator(ctx) {
+		return s.degraded()
+	}
+	return subjectsOf(s.degraded())
+}
+
+// instanceFor names the instance, for others than an operator by what is behind its machine's name: the log finds it by that.
+func (s *Server) instanceFor(ctx context.Context) string {
+	if byOperator(ctx) {
+		return s.instance
+	}
+	return s.instance[strings.LastIndexByte(s.instance, '-')+1:]
+}
+
 func (a *agentTools) health(ctx context.Context, _ None) (health, error) {
 	s := a.server
-	h := health{Status: "ok", Degraded: s.degraded(), Scope: s.scope(), Version: Version, Instance: s.instance, Uptime: time.Since(s.begun).Round(time.Millisecond).Seconds()}
+	h := health{Status: "ok", Degraded: s.degradedFor(ctx), Scope: s.scope(), Version: s.version, Instance: s.instanceFor(ctx), Uptime: time.Since(s.begun).Round(time.Millisecond).Seconds()}
 	h.Caller, _ = a.standing(ctx)
 	switch {
 	case s.draining.Load():
@@ -189,11 +212,11 @@ func (a *agentTools) support(ctx context.Context, _ None) (support, error) {
 	if out.Caller, plan = a.standing(ctx); plan != nil {
 		out.Support = &plan.Support
 	}
-	out.Now = s.degraded()
+	out.Now = s.degradedFor(ctx)
 	out.Quote = []string{
-		"the receipt of the call: data.receipt of a refusal, or the header X-Request-Id",
+		"the receipt of the call, which a refusal names, as does the header X-Request-Id",
 		"tenant " + out.Caller.Tenant,
-		"version " + Version + " at instance " + s.instance,
+		"version " + s.version + " at instance " + s.instanceFor(ctx),
 	}
 	return out, nil
 }

@@ -1,17 +1,19 @@
 package function
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // What a person may do instead of answering a question.
@@ -41,7 +43,9 @@ type Question struct {
 //		…
 //	}
 //
-// The answers of earlier rounds travel sealed through the client, bound to the caller, the tool and its arguments. Other
+// The answers of earlier rounds travel sealed through the client, bound to the caller, the tool and its arguments. An answer counts once, for
+// the question that was put, so a question must be the same at each round. What a message holds of callers' text is shown as it is, but for
+// characters that can't be seen or turn it around. Other
 // errors: [ErrDeclined], [ErrDismiss], and [ErrCannotAsk] where the client is too old to be asked; a client that did not
 // declare what the question needs gets a protocol error.
 func Ask(ctx context.Context, questions ...Question) error {
@@ -56,7 +60,7 @@ func Ask(ctx context.Context, questions ...Question) error {
 		}
 		requests[i] = q.request
 	}
-	return c.Ask(requests...)
+	return c.Ask(ctx, requests...)
 }
 
 // CanAsk tells whether the client declared a capability: elicitation (questions to the person), elicitation.url, sampling
@@ -94,7 +98,17 @@ func Form[T any](key, message string, answer *T) Question {
 	if err != nil {
 		return Question{fault: err}
 	}
-	return FormSchema(key, message, string(raw), func(content json.RawMessage) error { return json.Unmarshal(content, answer) })
+	of := strictjson.TypeOf(reflect.TypeFor[T](), nil)
+	return FormSchema(key, message, string(raw), func(content json.RawMessage) error {
+		value, err := mcp.Decode(content)
+		if err == nil {
+			err = of.Check(value)
+		}
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(content, answer)
+	})
 }
 
 // FormSchema is [Form] with a JSON Schema instead of a struct, for titles, defaults and multiple choice. Accept gets the
@@ -109,16 +123,20 @@ func FormSchema(key, message, schema string, accept func(content json.RawMessage
 	if err != nil {
 		return Question{fault: err}
 	}
-	params := map[string]any{"mode": "form", "message": message, "requestedSchema": json.RawMessage(schema)}
+	names := strictjson.NewNames(slices.Collect(maps.Keys(s.Properties)))
+	params := map[string]any{"mode": "form", "message": mcp.Visible(message), "requestedSchema": json.RawMessage(schema)}
 	return question(key, "elicitation/create", "elicitation", params, elicited(func(content json.RawMessage) error {
-		if len(content) == 0 {
+		if len(content) == 0 || string(content) == "null" {
 			content = json.RawMessage("{}")
 		}
-		var value any
-		if err := json.Unmarshal(content, &value); err != nil {
+		value, err := mcp.Decode(content)
+		if err != nil {
 			return err
 		}
 		if err := resolved.Validate(value); err != nil {
+			return misfit(&s, value, err)
+		}
+		if err := names.Check(value); err != nil { // it is decoded without regard to case
 			return err
 		}
 		return accept(content)
@@ -129,8 +147,10 @@ func FormSchema(key, message, schema string, accept func(content json.RawMessage
 func Confirm(key, message string, yes *bool) Question {
 	const schema = `{"type":"object","properties":{"confirm":{"type":"boolean","title":"Confirm"}},"required":["confirm"]}`
 	return FormSchema(key, message, schema, func(content json.RawMessage) error {
-		var answer struct{ Confirm bool }
-		err := json.Unmarshal(content, &answer)
+		var answer struct {
+			Confirm bool `json:"confirm"`
+		}
+		err := strictjson.Unmarshal(content, "the content", &answer, strictjson.Skip)
 		*yes = answer.Confirm
 		return err
 	})
@@ -138,7 +158,7 @@ func Confirm(key, message string, yes *bool) Question {
 
 // Visit asks the person to open a page, for what must not pass through the client, such as a password.
 func Visit(key, message, url string) Question {
-	params := map[string]any{"mode": "url", "message": message, "url": url}
+	params := map[string]any{"mode": "url", "message": mcp.Visible(message), "url": url}
 	return question(key, "elicitation/create", "elicitation.url", params, elicited(func(json.RawMessage) error { return nil }))
 }
 
@@ -149,7 +169,7 @@ func elicited(accept func(content json.RawMessage) error) func(json.RawMessage) 
 			Action  string          `json:"action"`
 			Content json.RawMessage `json:"content"`
 		}
-		if err := json.Unmarshal(raw, &r); err != nil {
+		if err := strictjson.Unmarshal(raw, "the answer", &r, strictjson.Skip); err != nil {
 			return mcp.Malformed(err)
 		}
 		switch r.Action {
@@ -196,25 +216,28 @@ func AskModel(key string, r SampleRequest, answer *Sample) Question {
 	}
 	return question(key, "sampling/createMessage", "sampling", params, func(raw json.RawMessage) error {
 		var result struct {
-			Content    json.RawMessage
-			Model      string
-			StopReason string
+			Content    json.RawMessage `json:"content"`
+			Model      string          `json:"model"`
+			StopReason string          `json:"stopReason"`
 		}
-		if err := json.Unmarshal(raw, &result); err != nil {
+		if err := strictjson.Unmarshal(raw, "the answer", &result, strictjson.Skip); err != nil {
 			return mcp.Malformed(err)
 		}
-		type block struct{ Type, Text string }
-		var blocks []block
-		if content := bytes.TrimSpace(result.Content); len(content) > 0 && content[0] == '[' {
-			if err := json.Unmarshal(content, &blocks); err != nil {
+		type block struct {
+			Type string `json:"type"`
+			Text string `json:"text"`
+		}
+		contents := []json.RawMessage{result.Content}
+		if len(result.Content) > 0 && result.Content[0] == '[' {
+			if err := json.Unmarshal(result.Content, &contents); err != nil {
 				return mcp.Malformed(err)
 			}
-		} else {
-			var one block
-			if err := json.Unmarshal(content, &one); err != nil {
-				return mcp.Malformed(fmt.Errorf("content: %w", err))
+		}
+		blocks := make([]block, len(contents))
+		for i, content := range contents {
+			if err := strictjson.Unmarshal(content, "content", &blocks[i], strictjson.Skip); err != nil {
+				return mcp.Malformed(err)
 			}
-			blocks = []block{one}
 		}
 		*answer = Sample{Model: result.Model, StopReason: result.StopReason, Raw: raw}
 		for _, b := range blocks {
@@ -238,7 +261,7 @@ func Roots(key string, roots *[]Root) Question {
 		var result struct {
 			Roots []Root `json:"roots"`
 		}
-		if err := json.Unmarshal(raw, &result); err != nil {
+		if err := strictjson.Unmarshal(raw, "the answer", &result, strictjson.Skip); err != nil {
 			return mcp.Malformed(err)
 		}
 		*roots = result.Roots

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -68,7 +67,7 @@ func (a answered) round(t *testing.T) round {
 	return r
 }
 
-func call(t *testing.T, srv *httptest.Server, tool, args, more string) answered {
+func call(t *testing.T, srv testServer, tool, args, more string) answered {
 	t.Helper()
 	_, got := modern("tools/call", tool, `"name":"`+tool+`","arguments":`+args+more).send(t, srv.URL)
 	return parse(t, got)
@@ -98,25 +97,31 @@ func TestAnswers(t *testing.T) {
 	srv := newServer(t, WithTools(askingTools()...))
 	args := `{"name":"x"}`
 	for _, c := range []struct {
-		name, responses string
-		again           string // the question that is put (again)
-		want            string
-		isError         bool
+		name, first, then string // what is answered to the first question, and to the second
+		again             string // the question that is put (again)
+		want              string
+		isError           bool
 	}{
-		{"none", ``, "sure", "", false},
-		{"wrong key", `,"inputResponses":{"other":` + accepted + `}`, "sure", "", false},
-		{"not an object", `,"inputResponses":{"sure":7}`, "sure", "", false},
-		{"no action", `,"inputResponses":{"sure":{}}`, "sure", "", false},
-		{"content of a wrong type", `,"inputResponses":{"sure":{"action":"accept","content":{"confirm":"yes"}}}`, "sure", "", false},
-		{"content missing", `,"inputResponses":{"sure":{"action":"accept"}}`, "sure", "", false},
-		{"all at once", `,"inputResponses":{"sure":` + accepted + `,"choice":{"action":"accept","content":{"color":"red"}}}`, "", "color=red count=0", false},
-		{"not in the enumeration", `,"inputResponses":{"sure":` + accepted + `,"choice":{"action":"accept","content":{"color":"green"}}}`, "choice", "", false},
-		{"below the minimum", `,"inputResponses":{"sure":` + accepted + `,"choice":{"action":"accept","content":{"color":"red","count":0}}}`, "choice", "", false},
-		{"declined", `,"inputResponses":{"sure":{"action":"decline"}}`, "", "the user declined", true},
-		{"dismissed", `,"inputResponses":{"sure":{"action":"cancel"}}`, "", "the user dismissed the question", true},
+		{"none", ``, ``, "sure", "", false},
+		{"wrong key", `"other":` + accepted, ``, "sure", "", false},
+		{"not an object", `"sure":7`, ``, "sure", "", false},
+		{"no action", `"sure":{}`, ``, "sure", "", false},
+		{"content of a wrong type", `"sure":{"action":"accept","content":{"confirm":"yes"}}`, ``, "sure", "", false},
+		{"content missing", `"sure":{"action":"accept"}`, ``, "sure", "", false},
+		{"before it was asked", `"sure":` + accepted + `,"choice":{"action":"accept","content":{"color":"red"}}`, ``, "choice", "", false},
+		{"one after the other", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":"red"}}`, "", "color=red count=0", false},
+		{"not in the enumeration", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":"green"}}`, "choice", "", false},
+		{"below the minimum", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":"red","count":0}}`, "choice", "", false},
+		{"declined", `"sure":{"action":"decline"}`, ``, "", "the user declined", true},
+		{"dismissed", `"sure":{"action":"cancel"}`, ``, "", "the user dismissed the question", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := call(t, srv, "remove", args, c.responses).round(t)
+			r := call(t, srv, "remove", args, "").round(t)
+			for _, responses := range []string{c.first, c.then} {
+				if responses != "" {
+					r = call(t, srv, "remove", args, `,"inputResponses":{`+responses+`},"requestState":"`+r.RequestState+`"`).round(t)
+				}
+			}
 			if c.again != "" {
 				if _, ok := r.InputRequests[c.again]; !ok || r.ResultType != "input_required" {
 					t.Errorf("%+v, want the question %q", r, c.again)
@@ -131,7 +136,7 @@ func TestAnswers(t *testing.T) {
 	if r := call(t, srv, "swallow", `{}`, "").round(t); r.ResultType != "input_required" {
 		t.Errorf("a tool that rewords the error of Ask: %+v", r)
 	}
-	for _, bad := range []string{`,"inputResponses":null`, `,"inputResponses":[]`, `,"requestState":7`} {
+	for _, bad := range []string{`,"inputResponses":[]`, `,"requestState":7`} {
 		if a := call(t, srv, "remove", args, bad); a.code() != -32602 {
 			t.Errorf("%s: code %d", bad, a.code())
 		}
@@ -140,7 +145,8 @@ func TestAnswers(t *testing.T) {
 
 func TestRequestStateIsRefused(t *testing.T) {
 	srv := newServer(t, WithTools(askingTools()...))
-	state := call(t, srv, "remove", `{"name":"x"}`, `,"inputResponses":{"sure":`+accepted+`}`).round(t).RequestState
+	state := call(t, srv, "remove", `{"name":"x"}`, "").round(t).RequestState
+	state = call(t, srv, "remove", `{"name":"x"}`, `,"inputResponses":{"sure":`+accepted+`},"requestState":"`+state+`"`).round(t).RequestState
 	flipped := []byte(state)
 	if flipped[len(flipped)/2] ^= 1; flipped[len(flipped)/2] == '-' {
 		flipped[len(flipped)/2] = 'A'

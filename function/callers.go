@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/erlmcp/function/internal/config"
@@ -20,16 +22,23 @@ import (
 type callers struct {
 	authenticator *identity.Authenticator
 	policy        func() *policy.Set // nil for none
+	callable      []string           // what their tenants can be
 	faults        []func() error     // of the files, as they are now
+	out           *outbound.Client   // to what issuers publish
+	tools         *http.Client       // to what tools call
 }
 
 // metadataPath is where clients learn whose tokens are taken (RFC 9728).
 const metadataPath = "/.well-known/oauth-protected-resource"
 
+// metadataURL is where the document about the endpoint is: between the host and the path (RFC 9728, section 3.1).
+func metadataURL(c *config.Callers) string {
+	return strings.TrimSuffix(c.PublicURL, c.PublicPath) + metadataPath + c.PublicPath + "/mcp"
+}
+
 // newCallers reads the files that the settings name. Its error lists every fault.
 func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *entitled) (*callers, error) {
 	var faults []error
-	c := &callers{}
 	settings := &cfg.Callers
 	if !o.loopback {
 		faults = append(faults, cfg.CheckPublic())
@@ -38,15 +47,30 @@ func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *enti
 	if err != nil {
 		faults = append(faults, fmt.Errorf("OUTBOUND_ALLOW: %w", err))
 	}
+	outside := outbound.Options{Allow: allowed, Resolver: o.resolver, Dial: o.dial}
+	c := &callers{out: outbound.NewClient(outside), tools: toolsClient(outside)}
 	options := identity.Options{
 		Chain: settings.Chain, Local: o.loopback, Proxies: settings.Proxies, Logger: o.logger,
-		Get: outbound.NewClient(outbound.Options{Allow: allowed}).Get,
+		Get: c.out.Get,
 	}
 	for _, url := range settings.Issuers {
 		options.Issuers = append(options.Issuers, identity.OAuthIssuer(url, settings.Audiences, settings.Algorithms, settings.TenantClaim))
 	}
-	options.Issuers = append(options.Issuers, identity.GoogleIssuer(settings.GoogleAudiences), identity.IAPIssuer(settings.IAPAudiences),
+	google := identity.GoogleIssuer(settings.GoogleAudiences)
+	google.Admits = googleAccounts(cfg).Admits
+	options.Issuers = append(options.Issuers, google, identity.IAPIssuer(settings.IAPAudiences),
 		identity.KubernetesIssuer(settings.KubernetesIssuer, settings.KubernetesAudiences))
+	authorities, err := identity.Authorities(settings.Chain, options.Issuers)
+	if err != nil {
+		faults = append(faults, fmt.Errorf("OAUTH_ISSUERS: %w", err))
+	}
+	if options.Tenants, err = identity.ParseTenantMap(settings.TenantMap, authorities); err != nil {
+		faults = append(faults, fmt.Errorf("TENANT_MAP: %w", err))
+	}
+	c.callable = append([]string{}, options.Tenants.Callable(settings.Chain, options.Issuers)...)
+	if o.loopback {
+		c.callable = append(c.callable, identity.TenantLocal)
+	}
 	if redis != nil {
 		options.Attempts = attempts{redis}
 	}
@@ -77,14 +101,49 @@ func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *enti
 	return c, errors.Join(faults...)
 }
 
+// googleAccounts are those that may call by google. Those of operators are named where their roles are.
+func googleAccounts(cfg *config.Config) *identity.GoogleAccounts {
+	g := &identity.GoogleAccounts{Domains: cfg.Callers.GoogleDomains, Addresses: slices.Clone(cfg.Callers.GoogleAccounts)}
+	if cfg.Target == ControlTarget {
+		g.Addresses = slices.AppendSeq(g.Addresses, maps.Keys(cfg.Operating.Operators))
+	}
+	return g
+}
+
 // degraded lists the files that changed for the worse.
 func (c *callers) degraded() (out []string) {
 	for _, fault := range c.faults {
 		if err := fault(); err != nil {
-			out = append(out, "what a file said before stays in force: "+err.Error())
+			out = append(out, "files: what a file said before stays in force: "+err.Error())
 		}
 	}
 	return out
+}
+
+// signIn says how clients are signed in, for the person who reads it.
+func signIn(c *config.Callers) string {
+	bearer := map[string]string{
+		identity.APIKeys:    "an API key, which the server's operator gives out",
+		identity.OAuth:      "an access token of " + strings.Join(c.Issuers, " or ") + ", as " + c.PublicURL + metadataPath + "/mcp says",
+		identity.Google:     "an ID token that Google signed",
+		identity.CloudRun:   "an ID token of an account that may invoke this service of Cloud Run",
+		identity.Kubernetes: "a token of a Kubernetes service account",
+	}
+	var ways []string
+	for _, method := range c.Chain {
+		switch method {
+		case identity.IAP:
+			ways = append(ways, "come through the Identity-Aware Proxy")
+		case identity.Anonymous:
+			ways = append(ways, "call without credentials")
+		default:
+			ways = append(ways, "send the header Authorization: Bearer with "+bearer[method])
+		}
+	}
+	if len(c.Chain) == 0 || slices.Equal(c.Chain, []string{identity.Anonymous}) {
+		return "no credentials are needed, and clients can't register here"
+	}
+	return "to sign in, " + strings.Join(ways, ", or ") + "; clients can't register here"
 }
 
 // attempts count failures over the fleet.
@@ -119,7 +178,7 @@ func (s *Server) protectedResource(path string) http.HandlerFunc {
 			return
 		}
 		if !slices.Contains(settings.Chain, identity.OAuth) {
-			answer(w, http.StatusNotFound, map[string]string{"error": "no access tokens are taken here"})
+			s.nothing(w, "no access tokens are taken here")
 			return
 		}
 		answer(w, http.StatusOK, struct {

@@ -3,6 +3,8 @@ package function
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/control"
+	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/redisdb"
 )
 
@@ -19,6 +22,8 @@ type Instance = control.Instance
 const (
 	// sayEvery is how often an instance says how it is.
 	sayEvery = 2 * time.Second
+	// lookEvery is how often it asks Redis how that is set up.
+	lookEvery = time.Minute
 	// sayPatience is for saying it once.
 	sayPatience = 250 * time.Millisecond
 	// forgetInstance is how old what it said may become. An idle instance of a serverless platform gets no time to say anything.
@@ -32,7 +37,15 @@ func (s *Server) report(ctx context.Context) {
 	}
 	tick := time.NewTicker(sayEvery)
 	defer tick.Stop()
-	for {
+	var looked time.Time
+	for said := 0; ; {
+		if said++; said%catalogEvery == 1 {
+			s.sayCatalog()
+		}
+		if time.Since(looked) >= lookEvery {
+			looked = time.Now()
+			s.look(ctx)
+		}
 		s.say()
 		select {
 		case <-ctx.Done():
@@ -43,6 +56,88 @@ func (s *Server) report(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// look asks Redis whether it throws keys away. Where it does not say, as before it is reached, it is asked again.
+func (s *Server) look(ctx context.Context) {
+	ctx, done := context.WithTimeout(ctx, sayPatience)
+	defer done()
+	policy, err := s.redis.Evicts(ctx)
+	if err != nil {
+		return
+	}
+	if before, _ := s.evicts.Swap(policy).(string); policy != "" && policy != before {
+		s.logger.Warn("Redis throws keys away where its memory is full, and limits with them: set maxmemory-policy to noeviction", "policy", policy)
+	}
+}
+
+// A served is what instances serve, and the limits on that without what operators have ordered: a command of the operator's, and the
+// control plane, may be of another build.
+type served struct {
+	Scopes []string // of tools and upstreams
+	Limits []Limit
+}
+
+// catalogEvery is at which saying an instance says what it serves again: Redis may have been emptied.
+const catalogEvery = 15
+
+func (s *Server) sayCatalog() {
+	if s.gate == nil {
+		return
+	}
+	text, name := s.served()
+	ctx, done := context.WithTimeout(context.Background(), sayPatience)
+	defer done()
+	s.redis.PutUp(ctx, redisdb.Catalogs, name, text)
+}
+
+// served is what this instance serves, and the name of that.
+func (s *Server) served() (text []byte, name string) {
+	s.serves.once.Do(func() {
+		var w served
+		w.Limits, _ = limitsOf(s.config, s.observer.catalog, s.parts, &governor.Orders{}) // what is wrong with them stopped the start
+		w.Scopes = scopesOf(s.observer.catalog)
+		s.serves.text, _ = json.Marshal(w)
+		sum := sha256.Sum256(s.serves.text)
+		s.serves.name = hex.EncodeToString(sum[:8])
+	})
+	return s.serves.text, s.serves.name
+}
+
+// servedBy returns what the instances of the fleet serve, or nil where none has said so.
+func servedBy(ctx context.Context, counters *redisdb.Counters, instances []Instance) (*served, error) {
+	notes, err := counters.Notes(ctx, redisdb.Catalogs)
+	if err != nil {
+		return nil, err
+	}
+	var all *served
+	live := map[string]bool{}
+	for _, i := range instances {
+		text, ok := notes[i.Catalog]
+		if !ok || live[i.Catalog] {
+			continue
+		}
+		live[i.Catalog] = true
+		var one served
+		if err := json.Unmarshal(text, &one); err != nil {
+			return nil, fmt.Errorf("what the instance %s serves: %w", i.Name, err)
+		}
+		if all == nil {
+			all = &served{}
+		}
+		all.Scopes = append(all.Scopes, one.Scopes...)
+		for _, l := range one.Limits { // of two revisions those of the first
+			if !slices.ContainsFunc(all.Limits, func(other Limit) bool { return other.Scope == l.Scope }) {
+				all.Limits = append(all.Limits, l)
+			}
+		}
+	}
+	for name := range notes {
+		if !live[name] && len(instances) > 0 {
+			counters.TakeDown(ctx, redisdb.Catalogs, name)
+		}
+	}
+	return all, nil
 }
 
 func (s *Server) say() {
@@ -56,8 +151,10 @@ func (s *Server) say() {
 }
 
 func (s *Server) self() Instance {
-	i := Instance{Name: s.instance, Version: Version, Began: s.begun.UTC(), Seen: time.Now().UTC(), Ready: s.canServe(), Degraded: s.degraded()}
+	i := Instance{Name: s.instance, Version: s.version, Began: s.begun.UTC(), Seen: time.Now().UTC(), Ready: s.canServe(), Degraded: s.degraded(), Tenants: []string{}}
 	if s.gate != nil {
+		i.Tenants = s.callers.callable
+		_, i.Catalog = s.served()
 		for _, h := range s.gate.Held() {
 			i.Holdings = append(i.Holdings, control.Holding(h))
 		}
@@ -96,4 +193,31 @@ func instancesOf(ctx context.Context, counters *redisdb.Counters) ([]Instance, e
 	}
 	slices.SortFunc(out, func(x, y Instance) int { return cmp.Compare(x.Name, y.Name) })
 	return out, nil
+}
+
+// callable says what the tenants of callers can be, by what the instances of the fleet say. Without a fleet it is what an instance knows of
+// itself.
+func callable(p *parts, own []string) control.Callable {
+	return func(ctx context.Context) []string {
+		if p.redis == nil {
+			return own
+		}
+		all, err := instancesOf(ctx, p.redis)
+		if err != nil {
+			return nil
+		}
+		var out []string
+		for _, i := range all {
+			if i.Tenants == nil { // of an earlier version
+				return nil
+			}
+			for _, t := range i.Tenants {
+				if !slices.Contains(out, t) {
+					out = append(out, t)
+				}
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
 }

@@ -1,8 +1,8 @@
 // Package function is the serverless function erlmcp: a governed MCP server over streamable HTTP. It is the public face of
 // the product: write a tool as a Go function, hand it to [Main] or [New], and agents can call it.
 //
-// To add tools to a copy of this repository, write them in tools.go. To keep them in a repository of your own, import this
-// package and call [Main] with [WithTools]:
+// To add tools to a copy of this repository, write them in the package tools. To keep them in a repository of your own, let
+// erlmcp new make one, or import this package and call [Main] with [WithTools]:
 //
 //	func main() {
 //		function.Main(function.WithTools(
@@ -17,17 +17,20 @@ package function
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
+	_ "time/tzdata" // the image has no time zones of its own
 
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/gcp"
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/outbound"
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/tenant"
 )
@@ -49,9 +52,15 @@ type options struct {
 	memory     *Memory
 	receipts   func(receipt.Store) receipt.Store // tests stand before the stores
 	tenants    func(tenant.Store) tenant.Store
+	stores     func(*parts)
 	kms        func(*gcp.Options) // and in for Cloud KMS
+	dial       dialer             // and in for the network
+	resolver   outbound.Resolver  // of what is reached outside; nil: the system's
 	pageSize   int
 }
+
+// A dialer connects as [net.Dialer.DialContext] does; nil is that.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // An Option changes what [New] and [Main] make.
 type Option func(*options)
@@ -83,8 +92,14 @@ func WithPrompts(prompts ...Prompt) Option {
 	}
 }
 
-// WithInfo replaces the name, version and instructions that clients see.
+// WithInfo replaces the name and instructions that clients see, and the version: the one that clients, health, metrics and the
+// command version tell. Without a version it is [Version].
 func WithInfo(info Info) Option { return func(o *options) { o.info = info } }
+
+// WithInstructions adds to the instructions that clients see.
+func WithInstructions(text string) Option {
+	return func(o *options) { o.info.Instructions = strings.TrimSpace(o.info.Instructions + " " + text) }
+}
 
 // WithLogOutput replaces standard output as where the log goes.
 func WithLogOutput(w io.Writer) Option { return func(o *options) { o.output = w } }
@@ -117,28 +132,36 @@ func WithLoopback() Option { return func(o *options) { o.loopback = true } }
 // with the process too, as in the local run and in tests.
 func WithMemory(m *Memory) Option { return func(o *options) { o.memory = m } }
 
-// Main serves until SIGTERM or SIGINT, drains, and returns; a fault stops the start with status 1 and all faults listed.
-// Settings come from the environment (README.md has the table).
-func Main(opts ...Option) {
-	if err := run(opts); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
 func run(opts []Option) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	limitMemory(os.Getenv)
-	s, err := New(ctx, opts...)
+	s, err := New(ctx, append(opts, takeEmulator()...)...)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	defer s.reloadOn(syscall.SIGHUP)()
 	return s.Run(ctx, func(url string) {
-		s.logger.Info("serving", "url", url, "version", Version, "instance", s.instance)
+		s.logger.Info("serving", "url", url, "version", s.version, "instance", s.instance)
 	})
+}
+
+// takeEmulator takes the address of Firestore's emulator from the environment, where the client library would read it and then
+// reconnect in its own time: two minutes after a long outage.
+func takeEmulator() []Option {
+	const setting = "FIRESTORE_EMULATOR_HOST"
+	address := os.Getenv(setting)
+	if address == "" {
+		return nil
+	}
+	os.Unsetenv(setting)
+	return []Option{Changing(func(name, value string) string {
+		if name == setting {
+			return address
+		}
+		return value
+	})}
 }
 
 // A StartError lists everything that stopped a start.
@@ -183,5 +206,13 @@ func Log(ctx context.Context, level, logger string, data any) error {
 	return c.Log(level, logger, data)
 }
 
-// deadlineSlack is what remains of a drain for the process's own end.
-const deadlineSlack = 500 * time.Millisecond
+const (
+	// deadlineSlack is what remains of a drain for the process's own end.
+	deadlineSlack = cancelled + lastMoment + exit
+	// cancelled is how long the end waits for calls that were cancelled to return.
+	cancelled = 250 * time.Millisecond
+	// lastMoment is for what is still to be written and sent when no call runs any more.
+	lastMoment = time.Second
+	// exit is for the process to go.
+	exit = 100 * time.Millisecond
+)

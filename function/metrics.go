@@ -2,9 +2,7 @@ package function
 
 import (
 	"cmp"
-	"math"
 	"os"
-	"runtime/debug"
 	rtmetrics "runtime/metrics"
 	"strconv"
 
@@ -39,7 +37,7 @@ func callerMetrics(a *identity.Authenticator, gate *admission.Gate) []telemetry.
 }
 
 // metrics are those of the governor.
-func metrics(g *governor.Governor, guard *governor.Guard) []telemetry.Metric {
+func metrics(g *governor.Governor, guard *governor.Guard, e *entitled) []telemetry.Metric {
 	if g == nil {
 		return nil
 	}
@@ -85,6 +83,15 @@ func metrics(g *governor.Governor, guard *governor.Guard) []telemetry.Metric {
 				emit(float64(s.Tokens), "tokens")
 			}},
 		one("erlmcp_governor_instances", "Instances of the fleet, when they were last counted.", telemetry.Gauge, func(s governor.Stats) float64 { return float64(s.Instances) }),
+		{Name: "erlmcp_governor_unheard_total", Help: "Calls that could not be decided, since neither Redis nor the store told within a second what is in force: it was known of more than 2 s ago.",
+			Kind: telemetry.Counter, Labels: []string{"knowledge"},
+			Read: func(emit func(float64, ...string)) {
+				emit(float64(g.Stats().Unheard), "directives")
+				if e != nil {
+					emit(float64(e.directory.Unheard()), "tenants")
+					emit(float64(e.keys.Unheard()), "keys")
+				}
+			}},
 		one("erlmcp_governor_orders_version", "Version of the operators' orders in force.", telemetry.Gauge, func(s governor.Stats) float64 { return float64(s.Orders) }),
 		one("erlmcp_governor_orders_age_seconds", "Time since the orders were known to be current.", telemetry.Gauge, func(s governor.Stats) float64 { return s.OrdersAge.Seconds() }),
 		{Name: "erlmcp_instance_calls_allowed", Help: "Calls at a time that the instance takes on: it falls while goroutines wait too long for a processor.",
@@ -102,11 +109,15 @@ func (s *Server) capacity() []telemetry.Metric {
 	labels := []string{"what", "scope"}
 	return []telemetry.Metric{
 		{Name: "erlmcp_capacity_used", Help: "What this instance uses of each limit.", Kind: telemetry.Gauge, Labels: labels, Read: read(func(emit func(string, string, float64)) {
-			emit("connections", "instance", float64(s.open.Load()))
+			emit("connections", "instance", float64(s.connections.count()))
 			if n, ok := filesOpen(); ok {
 				emit("open_files", "instance", float64(n))
 			}
 			emit("memory_bytes", "instance", float64(memoryUsed()))
+			if s.endpoint != nil {
+				held, _ := s.endpoint.Held()
+				emit("request_bytes", "instance", float64(held))
+			}
 			if s.governor != nil {
 				stats := s.governor.Stats()
 				emit("slots", "instance", float64(stats.Used))
@@ -121,8 +132,12 @@ func (s *Server) capacity() []telemetry.Metric {
 			if n := openFiles(); n > 0 {
 				emit("open_files", "instance", float64(n))
 			}
-			if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+			if limit := thisMachine().Memory; limit > 0 {
 				emit("memory_bytes", "instance", float64(limit))
+			}
+			if s.endpoint != nil {
+				_, most := s.endpoint.Held()
+				emit("request_bytes", "instance", float64(most))
 			}
 			if s.governor != nil {
 				emit("slots", "fleet", float64(s.config.MaxCalls))
@@ -132,7 +147,11 @@ func (s *Server) capacity() []telemetry.Metric {
 				emit("receipts", "instance", float64(s.recorder.journal.Most()))
 			}
 		})},
-		{Name: "erlmcp_active_connections", Help: "Connections that are open.", Kind: telemetry.Gauge, Read: func(emit func(float64, ...string)) { emit(float64(s.open.Load())) }},
+		{Name: "erlmcp_active_connections", Help: "Connections that are open.", Kind: telemetry.Gauge, Read: func(emit func(float64, ...string)) { emit(float64(s.connections.count())) }},
+		{Name: "erlmcp_connections_closed_total", Help: "Connections closed to make room, or not let in as all served requests.", Kind: telemetry.Counter, Labels: []string{"why"}, Read: func(emit func(float64, ...string)) {
+			emit(float64(s.connections.evicted.Load()), "unused")
+			emit(float64(s.connections.refused.Load()), "full")
+		}},
 		{Name: "subscriptions_active", Help: "Streams of subscriptions/listen that are open.", Kind: telemetry.Gauge, Read: func(emit func(float64, ...string)) { emit(float64(s.observer.listening.Load())) }},
 	}
 }

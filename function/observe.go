@@ -31,9 +31,10 @@ func openTelemetry(ctx context.Context, o *options, cfg *config.Config, instance
 		output = o.output
 	}
 	return telemetry.New(ctx, telemetry.Options{
-		Service: Target, Version: Version, Instance: instance, Project: cfg.Project,
+		Service: Target, Version: o.info.Version, Instance: instance, Project: cfg.Project,
 		Level: seen.LogLevel, LevelFile: seen.LevelFile, Output: output, LogAPI: seen.LogOutput == "api", File: seen.LogFile, Sample: seen.LogSample,
 		Endpoint: seen.Endpoint, Headers: headers(string(seen.Headers)), Sampler: seen.Sampler, SampleRatio: seen.SamplerRatio, Interval: seen.Interval, Logger: o.logger,
+		Dial: o.dial,
 	})
 }
 
@@ -64,12 +65,25 @@ type observer struct {
 	clients map[string]string // by clientInfo as it came
 }
 
+func newObserver(o *options, cfg *config.Config, seen *telemetry.Telemetry, entries *catalog.Catalog) *observer {
+	probes := map[string]bool{cfg.Health: true, cfg.Ready: true, "/startup": true, "/metrics": true}
+	return &observer{silent: o.unobserved, telemetry: seen, catalog: entries, probes: probes}
+}
+
 // Begin implements [edge.Observer].
 func (o *observer) Begin(ctx context.Context, x *edge.Exchange) context.Context {
 	if o.silent {
 		return ctx
 	}
 	return o.telemetry.StartHTTP(ctx, verb(x.Request.Method), x.Request.Header, x.Begun)
+}
+
+// believe has a request belong to the trace that its caller named.
+func (o *observer) believe(ctx context.Context) context.Context {
+	if o.silent {
+		return ctx
+	}
+	return o.telemetry.Believe(ctx)
 }
 
 // operation opens the span of a request that is decoded.
@@ -83,7 +97,7 @@ func (o *observer) operation(ctx context.Context, c *mcp.Call) context.Context {
 	}
 	kind, name := o.entry(method, c.Name)
 	return o.telemetry.StartOperation(ctx, telemetry.Operation{
-		Method: method, Kind: kind, Name: name, Era: c.Version, Parent: c.Trace.Parent, State: c.Trace.State, Begun: c.Head.Began,
+		Method: method, Kind: kind, Name: name, Era: c.Version, Parent: c.Trace.Parent, State: c.Trace.State, Believed: c.Believed, Begun: c.Head.Began,
 	})
 }
 
@@ -272,14 +286,4 @@ func tidy(s string) string {
 
 func plain(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._/@: ", r)
-}
-
-// A Transport makes the HTTP requests of tools part of the trace of the call that they are made in: each becomes a span below
-// it, and carries it on in the header traceparent. Hand the tool's context to the request. The base is
-// [http.DefaultTransport] where it is nil. Nothing is recorded of a URL but its host.
-func Transport(base http.RoundTripper) http.RoundTripper {
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	return telemetry.Transport{Base: base}
 }

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/fresh"
 	"example.com/erlmcp/function/internal/gcp"
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/redisdb"
+	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/telemetry"
 )
 
@@ -22,6 +24,7 @@ type recorder struct {
 	journal *receipt.Journal
 	store   receipt.Store
 	signer  receipt.Signer // nil where the operator has no key
+	hasher  *receipt.Hasher
 	heads   *headboard
 	logger  *slog.Logger
 	stop    func()
@@ -31,8 +34,18 @@ type recorder struct {
 // anchorEvery is how old the last root may be before an instance makes the next one.
 const anchorEvery = time.Minute
 
+// A recording is what a recorder works with.
+type recording struct {
+	*parts
+	ring     *seal.Ring
+	instance string
+}
+
+// hashes is what hashes of arguments and results are made for.
+const hashes = "hashes in receipts"
+
 // openRecorder returns nil where nothing is recorded.
-func openRecorder(ctx context.Context, o *options, cfg *config.Config, p *parts, instance string) (*recorder, error) {
+func openRecorder(ctx context.Context, o *options, cfg *config.Config, p recording) (*recorder, error) {
 	switch {
 	case cfg.Receipts == "false":
 		return nil, nil
@@ -45,11 +58,11 @@ func openRecorder(ctx context.Context, o *options, cfg *config.Config, p *parts,
 	if err != nil {
 		return nil, err
 	}
-	r := &recorder{store: p.receipts, signer: signer, logger: o.logger}
+	r := &recorder{store: p.receipts, signer: signer, hasher: receipt.NewHasher(p.ring.Derive(hashes)...), logger: o.logger}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	r.heads = &headboard{redis: p.redis, wake: make(chan struct{}, 1)}
-	journal, err := receipt.Open(receipt.Options{Instance: instance, Store: p.receipts, Signer: r.signer, Announce: r.heads.post, Logger: o.logger})
+	journal, err := receipt.Open(receipt.Options{Instance: p.instance, Store: p.receipts, Signer: r.signer, Hasher: r.hasher, Announce: r.heads.post, Logger: o.logger})
 	if err != nil {
 		cancel()
 		return nil, err
@@ -117,7 +130,8 @@ func (l ledger) Commit(ctx context.Context, r receipt.Receipt) error {
 
 func (l ledger) tell(ctx context.Context, r *receipt.Receipt, err error) {
 	order := r.Kind == receipt.Changed || r.Kind == receipt.Killed || r.Kind == receipt.Entitled
-	if !order && r.Detail == "" {
+	if !order && r.Detail == "" || r.Stranger() { // of whom the log has a record for each request
+
 		return
 	}
 	level := slog.LevelInfo
@@ -147,7 +161,7 @@ func (r *recorder) newID() func() string {
 	return r.journal.NewID
 }
 
-// close writes what waits until the deadline, ends the chain and lets the fleet know.
+// close writes what waits until the deadline, ends the chain, anchors it if a root is due, and lets the fleet know.
 func (r *recorder) close(deadline time.Time) {
 	if r == nil {
 		return
@@ -156,9 +170,16 @@ func (r *recorder) close(deadline time.Time) {
 	defer done()
 	if err := r.journal.Close(ctx); err != nil {
 		r.logger.Error("not all receipts are stored", "error", err)
+	} else {
+		r.heads.tell(announcePatience) // so that the root has the end
+		if err := r.anchorOnce(ctx); err != nil {
+			r.logger.Warn("the end of the chain is not anchored: the next instance does it", "error", err)
+		}
 	}
 	r.stop()
-	r.done.Wait()
+	ended := make(chan struct{})
+	go func() { r.done.Wait(); close(ended) }()
+	fresh.Await(context.Background(), ended, lastAnnouncement)
 }
 
 // anchor makes roots while there is none that is new, whichever instance comes first.
@@ -221,12 +242,12 @@ func (b *headboard) run(ctx context.Context) {
 		case <-b.wake:
 		case <-ctx.Done():
 		}
-		b.tell()
+		b.tell(announcePatience)
 	}
-	b.tell() // what came while it told
+	b.tell(lastAnnouncement) // what came while it told
 }
 
-func (b *headboard) tell() {
+func (b *headboard) tell(patience time.Duration) {
 	b.mu.Lock()
 	h := b.latest
 	if b.redis == nil || h == nil || b.told {
@@ -238,7 +259,7 @@ func (b *headboard) tell() {
 	if err != nil {
 		return // can't be: it holds nothing that has no JSON
 	}
-	ctx, done := context.WithTimeout(context.Background(), announcePatience)
+	ctx, done := context.WithTimeout(context.Background(), patience)
 	defer done()
 	err = b.redis.PutUp(ctx, redisdb.Heads, h.Chain, text) // Redis away is the governor's to say
 	b.mu.Lock()

@@ -3,23 +3,22 @@ package function
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"github.com/alicebob/miniredis/v2"
+	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/erlmcp/function/internal/gcp"
 	"example.com/erlmcp/function/internal/gcp/gcptest"
 	"example.com/erlmcp/function/internal/memdb"
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/seal"
 )
 
 // shaky is a store that can be taken away.
@@ -39,24 +38,10 @@ func (s *shaky) PutSegment(ctx context.Context, seg *receipt.Segment) error {
 func recorded(t *testing.T, tools []Tool, opts ...Option) (url string, store *shaky, end func()) {
 	t.Helper()
 	store = &shaky{}
-	opts = append([]Option{WithGetenv(env()), WithLoopback(), WithTools(tools...), func(o *options) {
+	s := start(t, append([]Option{WithLoopback(), WithTools(tools...), func(o *options) {
 		o.receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store }
-	}}, opts...)
-	s, err := New(t.Context(), opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(s)
-	done := false
-	end = func() {
-		if !done {
-			done = true
-			srv.Close()
-			s.Close()
-		}
-	}
-	t.Cleanup(end)
-	return srv.URL, store, end
+	}}, opts...)...)
+	return s.URL, store, s.Close
 }
 
 func find(t *testing.T, store receipt.Store, id string) []receipt.Receipt {
@@ -68,211 +53,233 @@ func find(t *testing.T, store receipt.Store, id string) []receipt.Receipt {
 	return all
 }
 
-func sum(text string) string {
-	h := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(h[:])
+// sum is the hash of what the tenant local sends or gets, under the keys that tests have.
+func sum(t *testing.T, text string) string {
+	t.Helper()
+	ring, err := seal.ParseRing(testKey(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipt.NewHasher(ring.Derive(hashes)...).Hash("local", []byte(text)).String()
 }
 
 func TestEveryDecisionHasItsReceipt(t *testing.T) {
-	url, store, end := recorded(t, append(wireTools(), NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))))
-	const arguments = `{"a":1,"b":2}`
-	cases := []struct {
-		name                         string
-		send                         wire
-		kind                         receipt.Kind
-		method, tool, reason, limit  string
-		era, arguments, resultMember string
-	}{
-		{"modern", modern("tools/call", "add", `"name":"add","arguments":`+arguments), receipt.Completed, "tools/call", "add", "", "", "2026-07-28", arguments, "result"},
-		{"legacy", legacy("2025-11-25", "tools/call", `"name":"add","arguments":`+arguments), receipt.Completed, "tools/call", "add", "", "", "2025-11-25", arguments, "result"},
-		{"list", modern("tools/list", "", ""), receipt.Completed, "tools/list", "", "", "", "2026-07-28", "", "result"},
-		{"first of its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Completed, "tools/call", "rare", "", "", "2026-07-28", "", "result"},
-		{"beyond its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Refused, "tools/call", "rare", "rate", "tool:rare 0.01/s", "", "", ""},
-		{"beyond its rate, legacy", legacy("2025-11-25", "tools/call", `"name":"rare"`), receipt.Refused, "tools/call", "rare", "rate", "tool:rare 0.01/s", "2025-11-25", "", ""},
-		{"a tool that fails", modern("tools/call", "fail", `"name":"fail"`), receipt.Failed, "tools/call", "fail", "tool_failed", "", "2026-07-28", "", "result"},
-		{"a tool that panics", modern("tools/call", "panic", `"name":"panic"`), receipt.Failed, "tools/call", "panic", "panicked", "", "2026-07-28", "", ""},
-		{"an unknown tool", modern("tools/call", "sesame", `"name":"sesame"`), receipt.Failed, "tools/call", "", "failed", "", "2026-07-28", "", ""},
-		{"a body unlike its headers", modern("tools/call", "add", `"name":"list"`), receipt.Failed, "tools/call", "add", "invalid", "", "", "", ""},
-	}
-	ids := make([]string, len(cases))
-	answers := make([]string, len(cases))
-	for i, c := range cases {
-		resp, got := c.send.send(t, url)
-		ids[i], answers[i] = resp.Header.Get("X-Request-Id"), got
-	}
-	end() // and all is stored
-	counted := 0
-	for i, c := range cases {
-		all := find(t, store, ids[i])
-		if c.name == "beyond its rate, legacy" { // in the second of the one before
-			if len(all) == 0 {
-				counted++
+	synctest.Test(t, func(t *testing.T) {
+		const took = 30 * time.Millisecond // by the bubble's clock, only what sleeps takes time
+		nap := NewTool("nap", "Adds slowly.", func(_ context.Context, in pair) (pair, error) { time.Sleep(took); return pair{A: in.A + in.B}, nil })
+		url, store, end := recorded(t, append(wireTools(), nap, NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))))
+		const arguments = `{"a":1,"b":2}`
+		cases := []struct {
+			name                         string
+			send                         wire
+			kind                         receipt.Kind
+			method, tool, reason, limit  string
+			era, arguments, resultMember string
+		}{
+			{"modern", modern("tools/call", "nap", `"name":"nap","arguments":`+arguments), receipt.Completed, "tools/call", "nap", "", "", "2026-07-28", arguments, "result"},
+			{"legacy", legacy("2025-11-25", "tools/call", `"name":"nap","arguments":`+arguments), receipt.Completed, "tools/call", "nap", "", "", "2025-11-25", arguments, "result"},
+			{"list", modern("tools/list", "", ""), receipt.Completed, "tools/list", "", "", "", "2026-07-28", "", "result"},
+			{"first of its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Completed, "tools/call", "rare", "", "", "2026-07-28", "", "result"},
+			{"beyond its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Refused, "tools/call", "rare", "rate", "tool:rare 0.01/s", "", "", ""},
+			{"beyond its rate, legacy", legacy("2025-11-25", "tools/call", `"name":"rare"`), receipt.Refused, "tools/call", "rare", "rate", "tool:rare 0.01/s", "2025-11-25", "", ""},
+			{"a tool that fails", modern("tools/call", "fail", `"name":"fail"`), receipt.Failed, "tools/call", "fail", "tool_failed", "", "2026-07-28", "", "result"},
+			{"a tool that panics", modern("tools/call", "panic", `"name":"panic"`), receipt.Failed, "tools/call", "panic", "panicked", "", "2026-07-28", "", ""},
+			{"an unknown tool", modern("tools/call", "sesame", `"name":"sesame"`), receipt.Failed, "tools/call", "", "failed", "", "2026-07-28", "", ""},
+			{"a body unlike its headers", modern("tools/call", "add", `"name":"list"`), receipt.Failed, "tools/call", "add", "invalid", "", "", "", ""},
+		}
+		ids, answers, sent := make([]string, len(cases)), make([]string, len(cases)), make([]time.Time, len(cases))
+		for i, c := range cases {
+			sent[i] = time.Now()
+			resp, got := c.send.send(t, url)
+			ids[i], answers[i] = resp.Header.Get("X-Request-Id"), got
+		}
+		end() // and all is stored
+		counted := 0
+		for i, c := range cases {
+			all := find(t, store, ids[i])
+			if c.name == "beyond its rate, legacy" { // in the second of the one before
+				if len(all) == 0 {
+					counted++
+					continue
+				}
+			}
+			if len(all) != 1 {
+				t.Errorf("%s: %d receipts: %+v", c.name, len(all), all)
 				continue
 			}
-		}
-		if len(all) != 1 {
-			t.Errorf("%s: %d receipts: %+v", c.name, len(all), all)
-			continue
-		}
-		r := all[0]
-		if r.Kind != c.kind || r.Method != c.method || r.Tool != c.tool || r.Reason != c.reason || r.Limit != c.limit || r.Era != c.era {
-			t.Errorf("%s: %+v", c.name, r)
-		}
-		if r.Tenant != "local" || len(r.Principal) != 32 || strings.Contains(r.Principal, "local") || len(r.Catalog) != 16 {
-			t.Errorf("%s: tenant %q, principal %q, catalog %q", c.name, r.Tenant, r.Principal, r.Catalog)
-		}
-		wantArguments, wantResult := "", ""
-		if c.arguments != "" {
-			wantArguments = sum(c.arguments)
-		}
-		if c.resultMember != "" {
-			var a map[string]json.RawMessage
-			if err := json.Unmarshal([]byte(answers[i]), &a); err != nil {
-				t.Fatal(err)
+			r := all[0]
+			if r.Kind != c.kind || r.Method != c.method || r.Tool != c.tool || r.Reason != c.reason || r.Limit != c.limit || r.Era != c.era {
+				t.Errorf("%s: %+v", c.name, r)
 			}
-			wantResult = sum(string(a[c.resultMember]))
+			if r.Tenant != "local" || len(r.Principal) != 32 || strings.Contains(r.Principal, "local") || len(r.Catalog) != 16 {
+				t.Errorf("%s: tenant %q, principal %q, catalog %q", c.name, r.Tenant, r.Principal, r.Catalog)
+			}
+			wantArguments, wantResult := "", ""
+			if c.arguments != "" {
+				wantArguments = sum(t, c.arguments)
+			}
+			if c.resultMember != "" {
+				var a map[string]json.RawMessage
+				if err := json.Unmarshal([]byte(answers[i]), &a); err != nil {
+					t.Fatal(err)
+				}
+				wantResult = sum(t, string(a[c.resultMember]))
+			}
+			if r.Arguments.String() != wantArguments || r.Result.String() != wantResult {
+				t.Errorf("%s: hashes %s %s, want %s %s", c.name, r.Arguments, r.Result, wantArguments, wantResult)
+			}
+			want := time.Duration(0)
+			if c.tool == "nap" {
+				want = took
+			}
+			if !r.Time.Equal(sent[i]) || r.Duration != want {
+				t.Errorf("%s: at %v, for %v, want at %v, for %v", c.name, r.Time, r.Duration, sent[i], want)
+			}
 		}
-		if r.Arguments.String() != wantArguments || r.Result.String() != wantResult {
-			t.Errorf("%s: hashes %s %s, want %s %s", c.name, r.Arguments, r.Result, wantArguments, wantResult)
+		if counted != 1 {
+			t.Error("the second refusal of a second has a receipt of its own")
 		}
-		if d := time.Since(r.Time); d < 0 || d > time.Minute || c.kind == receipt.Completed && r.Duration <= 0 {
-			t.Errorf("%s: at %v, for %v", c.name, r.Time, r.Duration)
+		report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{})
+		if err != nil || !report.OK() || report.Receipts != int64(len(cases)-counted)+1 { // and the end of the chain
+			t.Errorf("%v\n%v", err, report)
 		}
-	}
-	if counted != 1 {
-		t.Error("the second refusal of a second has a receipt of its own")
-	}
-	report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{})
-	if err != nil || !report.OK() || report.Receipts != int64(len(cases)-counted)+1 { // and the end of the chain
-		t.Errorf("%v\n%v", err, report)
-	}
+	})
 }
 
 func TestStrictToolsWaitForTheStore(t *testing.T) {
-	t.Parallel()
-	var calls atomic.Int64
-	var store *shaky
-	known := make(chan int, 1)
-	strict := NewTool("pay", "Pays.", func(ctx context.Context, _ None) (string, error) {
-		calls.Add(1)
-		n := 0
-		for r, err := range receipt.Select(ctx, store, "", time.Time{}, time.Time{}) {
-			if err == nil && r.Kind == receipt.Admitted && r.Tool == "pay" {
-				n++
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		var store *shaky
+		known := make(chan int, 1)
+		strict := NewTool("pay", "Pays.", func(ctx context.Context, _ None) (string, error) {
+			calls.Add(1)
+			n := 0
+			for r, err := range receipt.Select(ctx, store, "", time.Time{}, time.Time{}) {
+				if err == nil && r.Kind == receipt.Admitted && r.Tool == "pay" {
+					n++
+				}
 			}
+			known <- n
+			return "paid", nil
+		}, Strict())
+		url, store2, end := recorded(t, append(wireTools(), strict))
+		store = store2
+		pay := modern("tools/call", "pay", `"name":"pay"`)
+		resp, got := pay.send(t, url)
+		if resp.StatusCode != 200 || calls.Load() != 1 {
+			t.Fatalf("%d %s", resp.StatusCode, got)
 		}
-		known <- n
-		return "paid", nil
-	}, Strict())
-	url, store2, end := recorded(t, append(wireTools(), strict))
-	store = store2
-	pay := modern("tools/call", "pay", `"name":"pay"`)
-	resp, got := pay.send(t, url)
-	if resp.StatusCode != 200 || calls.Load() != 1 {
-		t.Fatalf("%d %s", resp.StatusCode, got)
-	}
-	if n := <-known; n != 1 {
-		t.Errorf("when the tool was called, %d receipts of its intent were stored", n)
-	}
-	paid := resp.Header.Get("X-Request-Id")
+		if n := <-known; n != 1 {
+			t.Errorf("when the tool was called, %d receipts of its intent were stored", n)
+		}
+		paid := resp.Header.Get("X-Request-Id")
 
-	store.away.Store(true)
-	resp, got = pay.send(t, url)
-	if a := parse(t, got); a.code() != 1005 || calls.Load() != 1 || !strings.Contains(got, "recorded") {
-		t.Errorf("while the store is away: %d %s, %d calls", resp.StatusCode, got, calls.Load())
-	}
-	if resp, got := modern("tools/call", "add", `"name":"add","arguments":{"a":1,"b":2}`).send(t, url); resp.StatusCode != 200 {
-		t.Errorf("a tool that is not strict: %d %s", resp.StatusCode, got)
-	}
-	if _, got := get(t, url+"/ready"); !strings.Contains(got, "receipts: the store does not take them") {
-		t.Errorf("/ready: %s", got)
-	}
-	store.away.Store(false)
-	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		if resp, _ := pay.send(t, url); resp.StatusCode == 200 {
-			break
+		store.away.Store(true)
+		resp, got = pay.send(t, url)
+		if a := parse(t, got); a.code() != 1005 || calls.Load() != 1 || !strings.Contains(got, "recorded") {
+			t.Errorf("while the store is away: %d %s, %d calls", resp.StatusCode, got, calls.Load())
 		}
-		if time.Since(begin) > 10*time.Second {
-			t.Fatal("strict calls are not taken again")
+		if resp, got := modern("tools/call", "add", `"name":"add","arguments":{"a":1,"b":2}`).send(t, url); resp.StatusCode != 200 {
+			t.Errorf("a tool that is not strict: %d %s", resp.StatusCode, got)
 		}
-	}
-	end()
-	var kinds []string
-	for _, r := range find(t, store, paid) {
-		kinds = append(kinds, string(r.Kind))
-	}
-	if strings.Join(kinds, " ") != "admitted completed" {
-		t.Errorf("a strict call left %q", kinds)
-	}
-	if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{}); err != nil || !report.OK() || report.Lost != 0 {
-		t.Errorf("%v\n%v", err, report)
-	}
+		if _, got := get(t, url+"/ready"); !strings.Contains(got, "receipts: the store does not take them") {
+			t.Errorf("/ready: %s", got)
+		}
+		store.away.Store(false)
+		within(t, 2*time.Second, func() (wrong string) {
+			if resp, got := pay.send(t, url); resp.StatusCode != 200 {
+				return fmt.Sprintf("strict calls are not taken again: %d %s", resp.StatusCode, got)
+			}
+			return ""
+		})
+		end()
+		var kinds []string
+		for _, r := range find(t, store, paid) {
+			kinds = append(kinds, string(r.Kind))
+		}
+		if strings.Join(kinds, " ") != "admitted completed" {
+			t.Errorf("a strict call left %q", kinds)
+		}
+		if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{}); err != nil || !report.OK() || report.Lost != 0 {
+			t.Errorf("%v\n%v", err, report)
+		}
+	})
 }
 
 // TestLongCallsAreKnownWhileTheyRun wants the receipt of a call's admission before the call ends, if that takes its time.
 func TestLongCallsAreKnownWhileTheyRun(t *testing.T) {
-	t.Parallel()
-	leave := make(chan struct{})
-	url, store, end := recorded(t, []Tool{NewAction("long", "Waits.", func(context.Context, None) error { <-leave; return nil })})
-	answered := make(chan string, 1)
-	go func() {
-		_, got := modern("tools/call", "long", `"name":"long"`).send(t, url)
-		answered <- got
-	}()
-	kinds := func() (all []string) {
-		for r, err := range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
-			if err != nil {
-				t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		leave := make(chan struct{})
+		url, store, end := recorded(t, []Tool{NewAction("long", "Waits.", func(context.Context, None) error { <-leave; return nil })})
+		answered := make(chan string, 1)
+		go func() {
+			_, got := modern("tools/call", "long", `"name":"long"`).send(t, url)
+			answered <- got
+		}()
+		kinds := func() (all []string) {
+			for r, err := range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Tool == "long" {
+					all = append(all, string(r.Kind))
+				}
 			}
-			if r.Tool == "long" {
-				all = append(all, string(r.Kind))
-			}
+			return all
 		}
-		return all
-	}
-	for begin := time.Now(); strings.Join(kinds(), " ") != "admitted"; time.Sleep(20 * time.Millisecond) {
-		if time.Since(begin) > 10*time.Second {
-			t.Fatalf("after 10 s: %q", kinds())
+		// The receipt is written when the call has run for a second, and stored within another.
+		time.Sleep(999 * time.Millisecond)
+		synctest.Wait()
+		if got := kinds(); got != nil {
+			t.Errorf("of a call that is not long yet: %q", got)
 		}
-	}
-	close(leave)
-	<-answered
-	end()
-	if got := strings.Join(kinds(), " "); got != "admitted completed" {
-		t.Errorf("at the end: %s", got)
-	}
+		time.Sleep(1001 * time.Millisecond)
+		synctest.Wait()
+		if got := strings.Join(kinds(), " "); got != "admitted" {
+			t.Errorf("after 2 s: %q", got)
+		}
+		close(leave)
+		<-answered
+		end()
+		if got := strings.Join(kinds(), " "); got != "admitted completed" {
+			t.Errorf("at the end: %s", got)
+		}
+	})
 }
 
 func TestReceiptSettings(t *testing.T) {
-	for name, c := range map[string]struct {
-		env  []string
-		want string
-	}{
-		"no store":     {[]string{"RECEIPTS", "true", "REDIS_URL", "redis://127.0.0.1:1"}, "GOOGLE_CLOUD_PROJECT"},
-		"no boolean":   {[]string{"RECEIPTS", "yes"}, "RECEIPTS"},
-		"no such file": {[]string{"RECEIPT_KEY_FILE", "/nowhere/key.pem"}, "RECEIPT_KEY_FILE"},
-		"no key":       {[]string{"RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KEY_FILE"},
-		"no version":   {[]string{"RECEIPT_KMS_KEY", "receipts"}, "RECEIPT_KMS_KEY"},
-		"two keys":     {[]string{"RECEIPT_KMS_KEY", gcptest.Key, "RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KMS_KEY"},
-	} {
-		_, err := New(t.Context(), WithGetenv(env(c.env...)), WithLoopback())
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			env  []string
+			want string
+		}{
+			"no store":     {[]string{"RECEIPTS", "true", "REDIS_URL", "redis://127.0.0.1:1"}, "GOOGLE_CLOUD_PROJECT"},
+			"no boolean":   {[]string{"RECEIPTS", "yes"}, "RECEIPTS"},
+			"no such file": {[]string{"RECEIPT_KEY_FILE", "/nowhere/key.pem"}, "RECEIPT_KEY_FILE"},
+			"no key":       {[]string{"RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KEY_FILE"},
+			"no version":   {[]string{"RECEIPT_KMS_KEY", "receipts"}, "RECEIPT_KMS_KEY"},
+			"two keys":     {[]string{"RECEIPT_KMS_KEY", gcptest.Key, "RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KMS_KEY"},
+		} {
+			_, err := New(t.Context(), WithGetenv(env(c.env...)), WithLoopback(), WithLogger(logTo(t)), onNetwork)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
-	}
-	url, store, end := recorded(t, wireTools(), WithGetenv(env("RECEIPTS", "false")))
-	modern("tools/list", "", "").send(t, url)
-	end()
-	for range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
-		t.Fatal("RECEIPTS=false records")
-	}
+		url, store, end := recorded(t, wireTools(), WithGetenv(env("RECEIPTS", "false")))
+		modern("tools/list", "", "").send(t, url)
+		end()
+		for range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
+			t.Fatal("RECEIPTS=false records")
+		}
+	})
 }
 
-// standIn has a server use a test's Cloud KMS.
-func standIn(kms *gcptest.KMS) Option {
+// standIn has a server use a test's Cloud KMS, which the network of the tests reaches.
+func standIn(t *testing.T, kms *gcptest.KMS) Option {
+	endpoint, client := network.Serve(t, kms), network.Client(t)
 	return func(o *options) {
 		o.kms = func(k *gcp.Options) {
-			k.Endpoint, k.Token = kms.URL, func(context.Context) (string, error) { return gcptest.Token, nil }
+			k.Endpoint, k.Client, k.Token = endpoint, client, func(context.Context) (string, error) { return gcptest.Token, nil }
 		}
 	}
 }
@@ -280,53 +287,57 @@ func standIn(kms *gcptest.KMS) Option {
 // TestReceiptsSignedByKMS proves what a server has recorded by the public key that Cloud KMS shows.
 func TestReceiptsSignedByKMS(t *testing.T) {
 	kms := gcptest.NewKMS(t)
-	url, store, end := recorded(t, wireTools(), standIn(kms), WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key)))
-	modern("tools/list", "", "").send(t, url)
-	end()
-	keys, err := receipt.ParseKeys(kms.PEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
-	if err != nil || !report.OK() || report.Receipts != 2 || kms.Signed() != 1 { // with the end of the chain
-		t.Errorf("%v, %v, %d signatures", err, report, kms.Signed())
-	}
-	other, _, _ := ed25519.GenerateKey(nil)
-	if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: []ed25519.PublicKey{other}}); err != nil || report.OK() {
-		t.Errorf("by another key: %v, %v", err, report)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		url, store, end := recorded(t, wireTools(), standIn(t, kms), WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key)))
+		modern("tools/list", "", "").send(t, url)
+		end()
+		keys, err := receipt.ParseKeys(kms.PEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
+		if err != nil || !report.OK() || report.Receipts != 2 || report.Roots != 1 || kms.Signed() != 2 { // with the end of the chain, and the root that holds it
+			t.Errorf("%v, %v, %d signatures", err, report, kms.Signed())
+		}
+		other, _, _ := ed25519.GenerateKey(nil)
+		if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: []ed25519.PublicKey{other}}); err != nil || report.OK() {
+			t.Errorf("by another key: %v, %v", err, report)
+		}
+	})
 }
 
 // TestNoStartWithoutTheKey wants both functions to refuse to start where Cloud KMS does, or says nothing for 5 s.
 func TestNoStartWithoutTheKey(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		meddle gcptest.Meddle
 		want   string
+		took   time.Duration
 	}{
 		"denied": {func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
 			gcptest.Refuse(w, 403, "PERMISSION_DENIED", "no", "")
 			return true
-		}, "roles/cloudkms.signerVerifier"},
+		}, "roles/cloudkms.signerVerifier", 0},
 		"slow": {func(_ string, _ http.ResponseWriter, r *http.Request, _ map[string]any) bool {
 			<-r.Context().Done()
 			return true
-		}, "no answer of Cloud KMS in time"},
+		}, "no answer of Cloud KMS in time", 5 * time.Second},
 	} {
 		for _, target := range []string{"erlmcp", "taiea"} {
 			t.Run(name+" "+target, func(t *testing.T) {
-				t.Parallel()
 				kms := gcptest.NewKMS(t)
 				kms.Meddle(c.meddle)
-				begun := time.Now()
-				_, err := New(t.Context(), WithLoopback(), WithMemory(NewMemory()), standIn(kms), WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key, "FUNCTION_TARGET", target, "AUTHENTICATION", "anonymous")))
-				var start *StartError
-				if !errors.As(err, &start) || !strings.Contains(err.Error(), "RECEIPT_KMS_KEY: ") || !strings.Contains(err.Error(), c.want) {
-					t.Error(err)
-				}
-				if took := time.Since(begun); took > 10*time.Second {
-					t.Errorf("it took %v", took)
-				}
+				synctest.Test(t, func(t *testing.T) {
+					begun := time.Now()
+					_, err := New(t.Context(), WithLoopback(), WithMemory(NewMemory()), WithLogger(logTo(t)), onNetwork, standIn(t, kms),
+						WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key, "FUNCTION_TARGET", target, "AUTHENTICATION", "anonymous")))
+					var start *StartError
+					if !errors.As(err, &start) || !strings.Contains(err.Error(), "RECEIPT_KMS_KEY: ") || !strings.Contains(err.Error(), c.want) {
+						t.Error(err)
+					}
+					if took := time.Since(begun); took != c.took {
+						t.Errorf("it took %v, want %v", took, c.took)
+					}
+				})
 			})
 		}
 	}
@@ -335,95 +346,92 @@ func TestNoStartWithoutTheKey(t *testing.T) {
 // TestReceiptsInTheLog wants a record in the log of each receipt, by its id: of requests their own, and of orders one more, since
 // nothing else tells what was ordered.
 func TestReceiptsInTheLog(t *testing.T) {
-	var text safeBuffer
-	logger := slog.New(slog.NewJSONHandler(&text, nil))
-	url, _, end := recorded(t, append(wireTools(), NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))), WithLogger(logger))
-	var ids []string
-	for range 3 {
-		resp, _ := modern("tools/call", "rare", `"name":"rare"`).send(t, url)
-		ids = append(ids, resp.Header.Get("X-Request-Id"))
-	}
-	end()
-	for _, id := range ids { // the third refusal, counted in another, too
-		if n := strings.Count(text.String(), id); n != 1 {
-			t.Errorf("%s is in the log %d times:\n%s", id, n, &text)
+	synctest.Test(t, func(t *testing.T) {
+		var text safeBuffer
+		logger := slog.New(slog.NewJSONHandler(&text, nil))
+		url, _, end := recorded(t, append(wireTools(), NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))), WithLogger(logger))
+		var ids []string
+		for range 3 {
+			resp, _ := modern("tools/call", "rare", `"name":"rare"`).send(t, url)
+			ids = append(ids, resp.Header.Get("X-Request-Id"))
 		}
-	}
+		end()
+		for _, id := range ids { // the third refusal, counted in another, too
+			if n := strings.Count(text.String(), id); n != 1 {
+				t.Errorf("%s is in the log %d times:\n%s", id, n, &text)
+			}
+		}
 
-	store := &shaky{Store: memdb.NewReceipts(0)}
-	journal, err := receipt.Open(receipt.Options{Instance: "taiea-1", Store: store})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said safeBuffer
-	l := (&recorder{journal: journal, logger: slog.New(slog.NewJSONHandler(&said, nil))}).ledger()
-	order := func(kind receipt.Kind, decision receipt.Decision, detail string) receipt.Receipt {
-		return receipt.Receipt{ID: journal.NewID(), Kind: kind, Tenant: "acme", Principal: "5d41402abc4b2a76", Method: "PUT /v1/kills", Decision: decision, Detail: detail}
-	}
-	for _, c := range []struct {
-		r             receipt.Receipt
-		commit, away  bool
-		level, member string // "" where the log says nothing
-	}{
-		{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, false, "INFO", `"detail":"{\"scope\":\"tool:pay\"}"`},
-		{order(receipt.Changed, receipt.Allow, ""), true, false, "INFO", `"principal":"5d41402abc4b2a76"`},
-		{order(receipt.Entitled, receipt.Allow, `{"event":"grant"}`), false, false, "INFO", `"tenant":"acme"`},
-		{order(receipt.Admitted, receipt.Allow, `{"intent":"killed"}`), true, false, "INFO", `recorded: admitted`},
-		{order(receipt.Refused, receipt.Refuse, `{"role":"viewer"}`), false, false, "WARN", `"decision":"refuse"`},
-		{order(receipt.Failed, receipt.Allow, `{"error":"x"}`), false, false, "WARN", `recorded: failed`},
-		{order(receipt.Completed, receipt.Allow, ""), false, false, "", ""},
-		{order(receipt.Refused, receipt.Refuse, ""), false, false, "", ""},
-		{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, true, "WARN", `"error":"the receipt is not stored: context deadline exceeded"`},
-	} {
-		store.away.Store(c.away)
-		if c.commit {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			if err := l.Commit(ctx, c.r); (err != nil) != c.away {
-				t.Errorf("%s: %v", c.r.Kind, err)
+		store := &shaky{Store: memdb.NewReceipts(0)}
+		journal, err := receipt.Open(receipt.Options{Instance: "taiea-1", Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said safeBuffer
+		l := (&recorder{journal: journal, logger: slog.New(slog.NewJSONHandler(&said, nil))}).ledger()
+		order := func(kind receipt.Kind, decision receipt.Decision, detail string) receipt.Receipt {
+			return receipt.Receipt{ID: journal.NewID(), Kind: kind, Tenant: "acme", Principal: "5d41402abc4b2a76", Method: "PUT /v1/kills", Decision: decision, Detail: detail}
+		}
+		for _, c := range []struct {
+			r             receipt.Receipt
+			commit, away  bool
+			level, member string // "" where the log says nothing
+		}{
+			{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, false, "INFO", `"detail":"{\"scope\":\"tool:pay\"}"`},
+			{order(receipt.Changed, receipt.Allow, ""), true, false, "INFO", `"principal":"5d41402abc4b2a76"`},
+			{order(receipt.Entitled, receipt.Allow, `{"event":"grant"}`), false, false, "INFO", `"tenant":"acme"`},
+			{order(receipt.Admitted, receipt.Allow, `{"intent":"killed"}`), true, false, "INFO", `recorded: admitted`},
+			{order(receipt.Refused, receipt.Refuse, `{"role":"viewer"}`), false, false, "WARN", `"decision":"refuse"`},
+			{order(receipt.Failed, receipt.Allow, `{"error":"x"}`), false, false, "WARN", `recorded: failed`},
+			{order(receipt.Completed, receipt.Allow, ""), false, false, "", ""},
+			{order(receipt.Refused, receipt.Refuse, ""), false, false, "", ""},
+			{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, true, "WARN", `"error":"the receipt is not stored: context deadline exceeded"`},
+		} {
+			store.away.Store(c.away)
+			if c.commit {
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				if err := l.Commit(ctx, c.r); (err != nil) != c.away {
+					t.Errorf("%s: %v", c.r.Kind, err)
+				}
+				cancel()
+			} else {
+				l.Append(c.r)
 			}
-			cancel()
-		} else {
-			l.Append(c.r)
-		}
-		line := ""
-		for one := range strings.Lines(said.String()) {
-			if strings.Contains(one, c.r.ID) {
-				line += one
+			line := ""
+			for one := range strings.Lines(said.String()) {
+				if strings.Contains(one, c.r.ID) {
+					line += one
+				}
+			}
+			if strings.Count(line, "\n") > 1 || (line == "") != (c.level == "") || !strings.Contains(line, c.level) || !strings.Contains(line, c.member) {
+				t.Errorf("%s %q: the log says %q, want %s with %s", c.r.Kind, c.r.Detail, line, c.level, c.member)
 			}
 		}
-		if strings.Count(line, "\n") > 1 || (line == "") != (c.level == "") || !strings.Contains(line, c.level) || !strings.Contains(line, c.member) {
-			t.Errorf("%s %q: the log says %q, want %s with %s", c.r.Kind, c.r.Detail, line, c.level, c.member)
+		store.away.Store(false)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := journal.Close(ctx); err != nil {
+			t.Error(err)
 		}
-	}
-	store.away.Store(false)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := journal.Close(ctx); err != nil {
-		t.Error(err)
-	}
+	})
 }
 
 // TestAnchoredWithoutAnnouncements: what can't be read of what instances announce, or a Redis that is away, keeps no chain from
 // being anchored.
 func TestAnchoredWithoutAnnouncements(t *testing.T) {
-	t.Parallel()
-	redis := miniredis.RunT(t)
-	memory := NewMemory()
-	s, err := New(t.Context(), WithMemory(memory), WithTools(wireTools()...), WithLogger(slog.New(slog.DiscardHandler)), WithGetenv(env("REDIS_URL", "redis://"+redis.Addr())))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	srv := httptest.NewServer(s)
-	defer srv.Close()
-	modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).send(t, srv.URL)
-	time.Sleep(1500 * time.Millisecond)
-	redis.HSet("{erlmcp}:heads", "someone", "garbage")
-	if err := s.recorder.anchorOnce(t.Context()); err == nil || !strings.Contains(err.Error(), "can't be read: garbage") {
-		t.Errorf("an announcement that can't be read: %v", err)
-	}
-	root, err := memory.receipts.LastRoot(t.Context())
-	if err != nil || root == nil {
-		t.Fatalf("no root: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		redis := network.Redis(t)
+		memory := NewMemory()
+		s := newServer(t, WithMemory(memory), WithGetenv(env("REDIS_URL", redis.URL)))
+		modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).send(t, s.URL)
+		time.Sleep(1500 * time.Millisecond) // and its receipt is stored
+		redis.HSet("{erlmcp}:heads", "someone", "garbage")
+		if err := s.recorder.anchorOnce(t.Context()); err == nil || !strings.Contains(err.Error(), "can't be read: garbage") {
+			t.Errorf("an announcement that can't be read: %v", err)
+		}
+		root, err := memory.receipts.LastRoot(t.Context())
+		if err != nil || root == nil {
+			t.Fatalf("no root: %v", err)
+		}
+	})
 }

@@ -15,29 +15,32 @@ import (
 	"example.com/erlmcp/function/internal/receipt"
 )
 
-// What is recorded, and what a verification finds.
+// What is recorded, what a verification finds, and what it can be held against.
 type (
 	Receipt = receipt.Receipt
 	Report  = receipt.Report
+	Witness = receipt.Witness
 )
 
 // Records are the receipts of a fleet, for its operator and those who check on it.
 type Records struct {
 	parts  *parts
 	signer receipt.Signer
+	hasher *receipt.Hasher // nil where the fleet's keys are not known
 	keys   []ed25519.PublicKey
 	heads  func(context.Context) ([]receipt.Head, error)
+	noted  []Witness
 }
 
 // OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
 // else the one of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, where that is set; without any who signed is not verified. With [WithMemory] they
 // are those of the servers that share it.
 func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records, error) {
-	o := options{getenv: os.Getenv}
+	o := options{getenv: os.Getenv, logger: slog.New(slog.DiscardHandler)}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	cfg, err := config.Load(o.getenv, 0)
+	cfg, err := config.Load(o.getenv, config.Machine{})
 	if err == nil && cfg.Project == "" && o.memory == nil {
 		err = errors.New("GOOGLE_CLOUD_PROJECT: is not set, and says whose receipts these are")
 	}
@@ -56,7 +59,14 @@ func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records,
 			return nil, err
 		}
 	}
-	if r.parts, err = openParts(ctx, cfg, o.memory, slog.New(slog.DiscardHandler)); err != nil {
+	if cfg.Keys != "" || o.memory != nil {
+		ring, err := ringOf(&o, cfg)
+		if err != nil {
+			return nil, &StartError{err}
+		}
+		r.hasher = receipt.NewHasher(ring.Derive(hashes)...)
+	}
+	if r.parts, err = openParts(ctx, cfg, &o); err != nil {
 		return nil, &StartError{err}
 	}
 	r.heads = r.announced
@@ -65,7 +75,7 @@ func OpenRecords(ctx context.Context, keyFile string, opts ...Option) (*Records,
 
 // records are the receipts of the fleet that the server belongs to.
 func (s *Server) records() *Records {
-	r := &Records{parts: s.parts, heads: s.recorder.heads.read}
+	r := &Records{parts: s.parts, heads: s.recorder.heads.read, hasher: s.recorder.hasher}
 	if signer := s.recorder.signer; signer != nil {
 		r.signer, r.keys = signer, []ed25519.PublicKey{signer.Public()}
 	}
@@ -97,6 +107,12 @@ func (r *Records) announced(ctx context.Context) ([]receipt.Head, error) {
 	return readHeads(ctx, r.parts.redis)
 }
 
+// Expect says which roots were noted elsewhere. Verify reports it where one is not there any more, or is another.
+func (r *Records) Expect(noted ...Witness) { r.noted = noted }
+
+// ParseWitness reads a root as a report ends with, NUMBER:HASH.
+func ParseWitness(text string) (Witness, error) { return receipt.ParseWitness(text) }
+
 // Verify proves that the receipts of a range of time are whole and in order; of one tenant, unless that is "". Zero times are no
 // bound.
 func (r *Records) Verify(ctx context.Context, tenant string, from, to time.Time) (*Report, error) {
@@ -110,7 +126,7 @@ func (r *Records) Verify(ctx context.Context, tenant string, from, to time.Time)
 
 func (r *Records) verify(ctx context.Context, tenant string, from, to time.Time, heads []receipt.Head) (*Report, error) {
 	if tenant == "" {
-		return receipt.Verify(ctx, r.parts.receipts, receipt.VerifyOptions{Keys: r.keys, Announced: heads, From: from, To: to})
+		return receipt.Verify(ctx, r.parts.receipts, receipt.VerifyOptions{Keys: r.keys, Announced: heads, Witnesses: r.noted, From: from, To: to})
 	}
 	// An export for a tenant has in it what proves that it lacks nothing.
 	in, out := io.Pipe()
@@ -119,18 +135,19 @@ func (r *Records) verify(ctx context.Context, tenant string, from, to time.Time,
 		_, err := receipt.Export(ctx, r.parts.receipts, out, receipt.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads})
 		out.CloseWithError(err)
 	}()
-	return receipt.VerifyExport(ctx, in, receipt.VerifyOptions{Keys: r.keys})
+	return receipt.VerifyExport(ctx, in, receipt.VerifyOptions{Keys: r.keys, Witnesses: r.noted})
 }
 
-// VerifyExport proves an export by the operator's public keys alone.
-func VerifyExport(ctx context.Context, in io.Reader, keys []ed25519.PublicKey) (*Report, error) {
-	return receipt.VerifyExport(ctx, in, receipt.VerifyOptions{Keys: keys})
+// VerifyExport proves an export by the operator's public keys alone, and by roots that were noted elsewhere.
+func VerifyExport(ctx context.Context, in io.Reader, keys []ed25519.PublicKey, noted ...Witness) (*Report, error) {
+	return receipt.VerifyExport(ctx, in, receipt.VerifyOptions{Keys: keys, Witnesses: noted})
 }
 
-// Export writes receipts as JSON Lines that verify offline, and says how many.
+// Export writes receipts as JSON Lines that verify offline, and says how many. One for a tenant hands over the key of the tenant's hashes
+// where ERLMCP_KEYS has what it comes from.
 func (r *Records) Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error) {
 	heads, _ := r.heads(ctx)
-	x, err := receipt.Export(ctx, r.parts.receipts, w, receipt.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads})
+	x, err := receipt.Export(ctx, r.parts.receipts, w, receipt.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads, Hasher: r.hasher})
 	return x.Receipts, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -17,27 +18,27 @@ import (
 // Target is the function's name: the value of FUNCTION_TARGET that serves it.
 const Target = "erlmcp"
 
-// Handler is a function, [Target] or [ControlTarget], as the Functions Framework's own server runs it, with the tools of [Tools],
-// assembled at the first request. That server would start whatever the settings are, and fail at the first request: where FUNCTION_TARGET names the function,
+// Handler is a function, [Target] or [ControlTarget], as the Functions Framework's own server runs it, assembled
+// at the first request. That server would start whatever the settings are, and fail at the first request: where FUNCTION_TARGET names the function,
 // bad settings end the process here. It drops running calls at SIGTERM, so the function waits for them itself.
 //
 // The framework is for the package at the root alone: by reflection it makes programs that import it keep every method of
 // everything, a third of the container's binary.
-func Handler(target string) http.HandlerFunc {
+func Handler(target string, opts ...Option) http.HandlerFunc {
 	if os.Getenv("FUNCTION_TARGET") == target {
-		cfg, err := config.Load(os.Getenv, openFiles())
+		cfg, err := config.Load(os.Getenv, thisMachine())
 		if err = errors.Join(err, cfg.CheckPublic()); err != nil {
 			fmt.Fprintln(os.Stderr, &StartError{err})
 			os.Exit(1)
 		}
 	}
 	assemble := sync.OnceValue(func() *Server {
-		s, err := New(context.Background(), WithTools(Tools()...), Changing(func(name, value string) string {
+		s, err := New(context.Background(), append(slices.Clip(opts), Changing(func(name, value string) string {
 			if name == "FUNCTION_TARGET" {
 				return target
 			}
 			return value
-		}))
+		}))...)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -59,9 +60,11 @@ func Handler(target string) http.HandlerFunc {
 // finish waits for running requests, up to DRAIN_TIMEOUT.
 func (s *Server) finish() {
 	s.draining.Store(true)
-	deadline := time.Now().Add(s.config.DrainTimeout)
+	total := s.config.DrainTimeout
+	deadline := time.Now().Add(total)
 	s.goes.Store(deadline.UnixNano())
-	time.Sleep(min(lameDuck, s.config.DrainTimeout/4))
+	deadline = deadline.Add(-min(deadlineSlack, total/4))
+	time.Sleep(min(lameDuck, total/4))
 	for s.running.Load() > 0 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}

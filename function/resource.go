@@ -14,10 +14,12 @@ import (
 // ErrNotFound is what a [ReadFunc] returns when there is nothing at the URI.
 var ErrNotFound = mcp.ErrUnknown
 
-// A ReadFunc returns the contents at uri. In a resource template, vars holds the values of its variables.
+// A ReadFunc returns the contents at uri, which is in normal form (RFC 3986, section 6.2.2), as rules see it. In a resource template, vars
+// holds the values of its variables, decoded; what stands where a URI has its host, as in city://{name}, is in small letters.
 type ReadFunc func(ctx context.Context, uri string, vars map[string]string) ([]ResourceContents, error)
 
-// BadArgument is the error of a prompt or resource whose arguments can't be used; the client gets it as -32602.
+// BadArgument is the error of a prompt or resource whose arguments can't be used; the client gets it as -32602. So it gets any other error
+// of one that was given arguments, but for [ErrUnavailable].
 func BadArgument(format string, args ...any) error {
 	return &mcp.Error{Code: mcp.CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
 }
@@ -36,6 +38,8 @@ type ResourceOptions struct {
 	Public bool
 	// Complete proposes values for a variable of a template.
 	Complete CompleteFunc
+	// DotSegments lets a template's variables have the segment "..", which leads elsewhere where they are taken for a path.
+	DotSegments bool
 }
 
 // A CompleteFunc proposes values for an argument whose text so far is value; known holds the other arguments' values.
@@ -53,7 +57,7 @@ func NewResource(uri, name string, read ReadFunc, o ResourceOptions) Resource {
 func NewTemplate(uri, name string, read ReadFunc, o ResourceOptions) Resource {
 	return Resource{&catalog.Template{
 		URI: uri, Name: name, Title: o.Title, Description: o.Description, MIMEType: o.MIMEType, Complete: catalog.Complete(o.Complete),
-		Terms: catalog.Terms{Timeout: o.Timeout}, Read: o.reader(read),
+		Terms: catalog.Terms{Timeout: o.Timeout}, Read: o.reader(read), DotSegments: o.DotSegments,
 	}}
 }
 
@@ -67,13 +71,23 @@ func (o ResourceOptions) reader(read ReadFunc) catalog.Read {
 	}
 }
 
-// Read reads a resource of the server that runs the call.
+// Read reads a resource of the server that runs the call, as the caller of it may: what policy hides from the caller is [ErrNotFound], and
+// another refusal is an error that says so.
 func Read(ctx context.Context, uri string) ([]ResourceContents, error) {
+	return read(ctx, func(c *mcp.Call) (*mcp.ReadResult, error) { return c.Read(ctx, uri) })
+}
+
+// ReadAsServer is [Read] of whatever the server has, whoever calls. What of it reaches the caller is the tool's to decide.
+func ReadAsServer(ctx context.Context, uri string) ([]ResourceContents, error) {
+	return read(ctx, func(c *mcp.Call) (*mcp.ReadResult, error) { return c.ReadAny(catalog.NewContext(ctx, nil), uri) })
+}
+
+func read(ctx context.Context, by func(*mcp.Call) (*mcp.ReadResult, error)) ([]ResourceContents, error) {
 	c := mcp.FromContext(ctx)
 	if c == nil {
 		return nil, errNoCall
 	}
-	r, err := c.Read(ctx, uri)
+	r, err := by(c)
 	if err != nil {
 		return nil, err
 	}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -63,23 +60,12 @@ func (s *Server) listen() ([]net.Listener, error) {
 func port(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
 
 func (s *Server) serve(ctx context.Context, listeners []net.Listener) error {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
 	requests, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	srv := &http.Server{
-		Handler:           s,
-		Protocols:         &protocols,
-		ReadHeaderTimeout: s.config.ConnectionTimeout,
-		IdleTimeout:       s.config.ConnectionTimeout,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return requests },
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
-	}
+	srv := s.httpServer(requests)
 	failed := make(chan error, len(listeners))
 	for _, ln := range listeners {
-		go func() { failed <- srv.Serve(&cappedListener{ln, int64(s.config.MaxConnections), &s.open}) }()
+		go func() { failed <- srv.Serve(&cappedListener{ln, s.connections}) }()
 	}
 	select {
 	case err := <-failed:
@@ -90,6 +76,40 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener) error {
 	case <-ctx.Done():
 	}
 	return s.drain(srv, cancel)
+}
+
+const (
+	// maxHeader bounds a request's headers in bytes: platforms pass on no more.
+	maxHeader = 32 << 10
+	// unreadBody is how long the server reads a body that no handler wants.
+	unreadBody = time.Second
+)
+
+// httpServer bounds what a client can hold of a connection. Handlers that read bodies set deadlines of their own for that.
+func (s *Server) httpServer(requests context.Context) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           s.connections.serve(s),
+		Protocols:         &protocols,
+		ReadHeaderTimeout: s.config.HeaderTimeout,
+		ReadTimeout:       s.config.HeaderTimeout + unreadBody,
+		IdleTimeout:       s.config.ConnectionTimeout,
+		MaxHeaderBytes:    maxHeader,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          100,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			MaxReceiveBufferPerStream:     64 << 10,
+			SendPingTimeout:               15 * time.Second,
+			PingTimeout:                   15 * time.Second,
+			WriteByteTimeout:              10 * time.Second,
+		},
+		BaseContext: func(net.Listener) context.Context { return requests },
+		ConnContext: inConnection,
+		ConnState:   changed,
+		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
 }
 
 func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
@@ -105,11 +125,14 @@ func (s *Server) drain(srv *http.Server, cancel context.CancelFunc) error {
 	patience, done := context.WithDeadline(context.Background(), deadline.Add(-min(deadlineSlack, total/4)))
 	defer done()
 	err := srv.Shutdown(patience)
+	if err != nil { // it looks every half a second: what has ended since is no reason to cancel anything
+		err = srv.Shutdown(patience)
+	}
 	if err != nil {
 		s.logger.Warn("calls did not finish within DRAIN_TIMEOUT and are cancelled", "running", s.running.Load())
 		cancel()
 		s.stop()
-		last, done := context.WithDeadline(context.Background(), deadline)
+		last, done := context.WithTimeout(context.Background(), min(cancelled, total/4))
 		defer done()
 		srv.Shutdown(last)
 		srv.Close()
@@ -129,48 +152,4 @@ func (s *Server) reloadOn(sig os.Signal) (stop func()) {
 		}
 	}()
 	return func() { signal.Stop(told); close(told) }
-}
-
-// A cappedListener holds at most so many connections open. One more gets a clear answer and is closed: a full backlog
-// would leave the client to guess.
-type cappedListener struct {
-	net.Listener
-	most int64
-	open *atomic.Int64
-}
-
-const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 106\r\n" +
-	"Retry-After: 1\r\nConnection: close\r\n\r\n" +
-	`{"jsonrpc":"2.0","error":{"code":1005,"message":"too many connections","data":{"reason":"backpressure"}}}` + "\n"
-
-func (l *cappedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.open.Add(1) <= l.most {
-			return &countedConn{Conn: c, open: l.open}, nil
-		}
-		l.open.Add(-1)
-		go func() {
-			c.SetDeadline(time.Now().Add(time.Second))
-			c.Write([]byte(tooManyConnections))
-			// What the client has sent is read first: closing over unread data would reset the connection and lose the answer.
-			c.(*net.TCPConn).CloseWrite()
-			io.Copy(io.Discard, io.LimitReader(c, 64<<10))
-			c.Close()
-		}()
-	}
-}
-
-type countedConn struct {
-	net.Conn
-	open *atomic.Int64
-	once sync.Once
-}
-
-func (c *countedConn) Close() error {
-	c.once.Do(func() { c.open.Add(-1) })
-	return c.Conn.Close()
 }

@@ -4,14 +4,17 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -21,36 +24,35 @@ func dial(t *testing.T, base string) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.Dial("tcp", u.Host)
+	conn, err := network.Dial(t.Context(), "tcp", u.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
 
-// runServer runs a server on a free port and returns its base URL, the function that tells it to go, and the channel of
-// its end.
+// runServer runs a server and returns its base URL, the function that tells it to go, and the channel of its end.
 func runServer(t *testing.T, opts ...Option) (base string, term func(), ended chan error) {
 	t.Helper()
-	opts = append([]Option{WithGetenv(env("PORT", "0")), WithLogger(slog.New(slog.DiscardHandler)), WithLoopback(), WithTools(wireTools()...)}, opts...)
+	opts = append([]Option{WithGetenv(env()), WithLogger(logTo(t)), onNetwork, WithLoopback(), WithTools(wireTools()...)}, opts...)
 	ctx, term := context.WithCancel(t.Context()) // one for both, as with a signal
 	s, err := New(ctx, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	urls := make(chan string, 1)
 	ended = make(chan error, 1)
-	go func() { ended <- s.Run(ctx, func(url string) { urls <- url }) }()
-	t.Cleanup(term)
-	return strings.TrimSuffix(<-urls, "/mcp"), term, ended
+	ln := network.Listen()
+	var running sync.WaitGroup
+	running.Go(func() { ended <- s.serve(ctx, []net.Listener{ln}) })
+	t.Cleanup(func() { term(); running.Wait(); s.Close() })
+	return "http://" + ln.Addr().String(), term, ended
 }
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	resp, err := http.Get(url)
+	resp, err := fetch(t, url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,203 +65,315 @@ func get(t *testing.T, url string) (int, string) {
 }
 
 func TestHealth(t *testing.T) {
-	base, _, _ := runServer(t)
-	for _, c := range []struct {
-		path   string
-		status int
-		want   string
-	}{
-		{"/health", 200, `{"status":"up","erlmcp_ready":true,"taiea_ready":true,"version":"` + Version + `"}`},
-		{"/ready", 200, `{"degraded":[],"scope":"instance","status":"ready"}`},
-		{"/", 404, `{"error":"nothing at /; the MCP endpoint is /mcp"}`},
-		{"/mcp/", 404, `{"error":"nothing at /mcp/; the MCP endpoint is /mcp"}`},
-	} {
-		if status, got := get(t, base+c.path); status != c.status || got != c.want {
-			t.Errorf("%s: %d %s, want %d %s", c.path, status, got, c.status, c.want)
+	synctest.Test(t, func(t *testing.T) {
+		base, _, _ := runServer(t)
+		for _, c := range []struct {
+			path   string
+			status int
+			want   string
+		}{
+			{"/health", 200, `{"status":"up","erlmcp_ready":true,"taiea_ready":true,"version":"` + Version + `"}`},
+			{"/ready", 200, `{"degraded":[],"scope":"instance","status":"ready"}`},
+			{"/", 404, `{"error":"nothing at /; the MCP endpoint is /mcp; no credentials are needed, and clients can't register here",` +
+				`"error_description":"nothing at /; the MCP endpoint is /mcp; no credentials are needed, and clients can't register here"}`},
+			{"/mcp/", 405, `{"jsonrpc":"2.0","error":{"code":-32600,"message":"send JSON-RPC messages by POST; there are no sessions and no stream to GET; ` +
+				`no credentials are needed, and clients can't register here"}}`},
+		} {
+			if status, got := get(t, base+c.path); status != c.status || got != c.want {
+				t.Errorf("%s: %d %s, want %d %s", c.path, status, got, c.status, c.want)
+			}
 		}
-	}
+	})
 }
 
 func TestDrain(t *testing.T) {
-	release := make(chan struct{})
-	started := make(chan struct{}, 2)
-	base, term, ended := runServer(t, WithGetenv(env("PORT", "0", "DRAIN_TIMEOUT", "3s")), WithTools(
-		NewTool("wait", "Waits.", func(ctx context.Context, _ None) (string, error) {
-			started <- struct{}{}
-			<-release
-			return "waited", ctx.Err()
-		})))
-	answer := make(chan string)
-	for _, w := range []wire{modern("tools/call", "wait", `"name":"wait"`), legacy("2025-11-25", "tools/call", `"name":"wait"`)} {
-		go func() {
-			_, got := w.send(t, base)
-			answer <- got
-		}()
-		<-started
-	}
-	idle := dial(t, base) // as a balancer keeps them, one that is about to be used
-	ask := "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-	reader := bufio.NewReader(idle)
-	asked := func() (*http.Response, error) {
-		if _, err := io.WriteString(idle, ask); err != nil {
-			return nil, err
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		started := make(chan struct{}, 2)
+		base, term, ended := runServer(t, WithGetenv(env("DRAIN_TIMEOUT", "8s")), WithTools(
+			NewTool("wait", "Waits.", func(ctx context.Context, _ None) (string, error) {
+				started <- struct{}{}
+				<-release
+				return "waited", ctx.Err()
+			})))
+		answer := make(chan string)
+		for _, w := range []wire{modern("tools/call", "wait", `"name":"wait"`), legacy("2025-11-25", "tools/call", `"name":"wait"`)} {
+			go func() {
+				_, got := w.send(t, base)
+				answer <- got
+			}()
+			<-started
 		}
-		resp, err := http.ReadResponse(reader, nil)
-		if err == nil {
-			io.Copy(io.Discard, resp.Body)
+		idle := dial(t, base) // as a balancer keeps them, one that is about to be used
+		ask := "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+		reader := bufio.NewReader(idle)
+		asked := func() (*http.Response, error) {
+			if _, err := io.WriteString(idle, ask); err != nil {
+				return nil, err
+			}
+			resp, err := http.ReadResponse(reader, nil)
+			if err == nil {
+				io.Copy(io.Discard, resp.Body)
+			}
+			return resp, err
 		}
-		return resp, err
-	}
-	if resp, err := asked(); err != nil || resp.Close {
-		t.Fatalf("before the drain: %v %v", resp, err)
-	}
-	term()
-	begin := time.Now()
-	for { // the lame duck still answers, and says that it goes
-		status, got := get(t, base+"/ready")
-		if status == 503 && strings.Contains(got, "draining") {
-			break
+		if resp, err := asked(); err != nil || resp.Close {
+			t.Fatalf("before the drain: %v %v", resp, err)
 		}
-		if time.Since(begin) > time.Second {
-			t.Fatalf("/ready: %d %s", status, got)
+		term()
+		synctest.Wait()
+		for _, later := range []time.Duration{0, lameDuck - time.Nanosecond} { // the lame duck still answers, and says that it goes
+			time.Sleep(later)
+			if status, got := get(t, base+"/ready"); status != 503 || !strings.Contains(got, "draining") {
+				t.Errorf("/ready after %v: %d %s", later, status, got)
+			}
+			if status, got := get(t, base+"/health"); status != 200 || !strings.Contains(got, `"erlmcp_ready":false`) {
+				t.Errorf("/health after %v: %d %s", later, status, got)
+			}
 		}
-	}
-	if status, got := get(t, base+"/health"); status != 200 || !strings.Contains(got, `"erlmcp_ready":false`) {
-		t.Errorf("/health while draining: %d %s", status, got)
-	}
-	if resp, err := asked(); err != nil || resp.StatusCode != 200 || !resp.Close {
-		t.Errorf("on an idle connection while draining: %v %v", resp, err)
-	}
-	time.Sleep(lameDuck) // beyond it, running calls still finish
-	select {
-	case err := <-ended:
-		t.Fatalf("the server ended with a call running: %v", err)
-	default:
-	}
-	close(release)
-	for range 2 {
-		if got := <-answer; !strings.Contains(got, "waited") {
-			t.Errorf("a running call got %s", got)
+		if resp, err := asked(); err != nil || resp.StatusCode != 200 || !resp.Close {
+			t.Errorf("on an idle connection while draining: %v %v", resp, err)
 		}
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("after a drain in time: %v", err)
-	}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if resp, err := fetch(t, base+"/ready"); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("after the lame duck: %v %v", resp, err)
+		}
+		time.Sleep(8*time.Second - lameDuck - deadlineSlack - time.Millisecond) // running calls still finish, until the end
+		select {
+		case err := <-ended:
+			t.Fatalf("the server ended with a call running: %v", err)
+		default:
+		}
+		close(release)
+		for range 2 {
+			if got := <-answer; !strings.Contains(got, "waited") {
+				t.Errorf("a running call got %s", got)
+			}
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("after a drain in time: %v", err)
+		}
+	})
 }
 
 func TestDrainCancelsWhatDoesNotFinish(t *testing.T) {
-	s := newSlow()
-	base, term, ended := runServer(t, WithGetenv(env("PORT", "0", "DRAIN_TIMEOUT", "400ms")), WithTools(s.tool(time.Minute)))
-	var calls sync.WaitGroup
-	for _, w := range []wire{modern("tools/call", "slow", `"name":"slow"`), legacy("2025-11-25", "tools/call", `"name":"slow"`)} {
-		calls.Go(func() { w.send(t, base) })
-		<-s.started
+	for timeout, cancelled := range map[time.Duration]time.Duration{8 * time.Second: 6650 * time.Millisecond, 400 * time.Millisecond: 300 * time.Millisecond} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSlow()
+				base, term, ended := runServer(t, WithGetenv(env("DRAIN_TIMEOUT", timeout.String())), WithTools(s.tool(time.Minute)))
+				var calls sync.WaitGroup
+				for _, w := range []wire{modern("tools/call", "slow", `"name":"slow"`), legacy("2025-11-25", "tools/call", `"name":"slow"`)} {
+					calls.Go(func() { w.send(t, base) })
+					<-s.started
+				}
+				term()
+				begin := time.Now()
+				for range 2 {
+					if err := <-s.ended; err != context.Canceled {
+						t.Errorf("a call ended with %v", err)
+					}
+				}
+				if d := time.Since(begin); d != cancelled {
+					t.Errorf("calls were cancelled after %v, want %v", d, cancelled)
+				}
+				if err := <-ended; err == nil {
+					t.Error("a drain that had to cancel calls returned nil")
+				}
+				if d := time.Since(begin); d > timeout {
+					t.Errorf("the server ended after %v", d)
+				}
+				calls.Wait()
+			})
+		})
 	}
-	term()
-	begin := time.Now()
-	for range 2 {
-		if err := <-s.ended; err != context.Canceled {
-			t.Errorf("a call ended with %v", err)
-		}
-	}
-	if err := <-ended; err == nil {
-		t.Error("a drain that had to cancel calls returned nil")
-	}
-	if d := time.Since(begin); d > time.Second {
-		t.Errorf("DRAIN_TIMEOUT was 400ms, the server ended after %v", d)
-	}
-	calls.Wait()
 }
 
-func TestConnectionCap(t *testing.T) {
-	base, _, _ := runServer(t, WithGetenv(env("PORT", "0", "MAX_CONNECTIONS", "2")))
-	var held []net.Conn
-	for range 2 {
-		conn := dial(t, base)
-		io.WriteString(conn, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != 200 {
-			t.Fatalf("within the cap: %v %v", resp, err)
-		}
-		held = append(held, conn)
-	}
-	over := dial(t, base)
-	io.WriteString(over, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	resp, err := http.ReadResponse(bufio.NewReader(over), nil)
+// healthOn asks for the health on a connection that stays open.
+func healthOn(t *testing.T, conn net.Conn) *http.Response {
+	t.Helper()
+	io.WriteString(conn, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return resp
+}
+
+func TestConnectionCap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		base, _, _ := runServer(t, WithGetenv(env("MAX_CONNECTIONS", "2")), WithTools(NewAction("wait", "Waits.", func(context.Context, None) error {
+			<-release
+			return nil
+		})))
+		first, second := dial(t, base), dial(t, base)
+		for _, conn := range []net.Conn{first, second} {
+			if resp := healthOn(t, conn); resp.StatusCode != 200 {
+				t.Fatalf("within the cap: %v", resp)
+			}
+			time.Sleep(time.Second) // in a bubble
+		}
+		third := dial(t, base)
+		if resp := healthOn(t, third); resp.StatusCode != 200 {
+			t.Errorf("one connection more, while others are unused: %v", resp)
+		}
+		if n, err := first.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the one that was unused for the longest is there: %d %v", n, err)
+		}
+
+		// Where all serve requests, one more is refused.
+		w := modern("tools/call", "wait", `"name":"wait"`)
+		for _, conn := range []net.Conn{second, third} {
+			if err := w.request(t, base).Write(conn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		over := dial(t, base)
+		wantTooMany(t, healthOn(t, over))
+		begin := time.Now()
+		if n, err := over.Read(make([]byte, 1)); err != io.EOF || time.Since(begin) > time.Second {
+			t.Errorf("a connection over the cap is there after %v: %d %v", time.Since(begin), n, err)
+		}
+		wantTooMany(t, healthOn(t, dial(t, base)))
+		close(release)
+		synctest.Wait()
+		if resp := healthOn(t, dial(t, base)); resp.StatusCode != 200 {
+			t.Errorf("the end of a call did not make room: %v", resp)
+		}
+	})
+}
+
+func wantTooMany(t *testing.T, resp *http.Response) {
+	t.Helper()
 	var a answered
 	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil || resp.StatusCode != 503 || a.code() != 1005 {
 		t.Errorf("over the cap: %d %+v %v", resp.StatusCode, a, err)
 	}
-	held[0].Close()
-	deadline := time.Now().Add(2 * time.Second)
-	for {
-		conn := dial(t, base)
-		io.WriteString(conn, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err == nil && resp.StatusCode == 200 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("a closed connection did not make room")
-		}
-	}
 }
 
-func TestProtocols(t *testing.T) {
-	base, _, _ := runServer(t)
-	var h2c http.Protocols
-	h2c.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{Protocols: &h2c}}
-	resp, err := client.Get(base + "/health")
+// TestListens has the sockets of the machine: a server of this machine alone answers at both of its addresses, in both versions of
+// HTTP, and a connection too many too; and no other server has its port.
+func TestListens(t *testing.T) {
+	hosts := []string{"127.0.0.1"}
+	if ln, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		ln.Close()
+		hosts = append(hosts, "::1")
+	}
+	entered := make(chan struct{})
+	s, err := New(t.Context(), WithGetenv(env("PORT", "0", "MAX_CONNECTIONS", strconv.Itoa(2*len(hosts)), "DRAIN_TIMEOUT", "100ms")), WithLogger(logTo(t)), WithLoopback(), WithTools(
+		NewAction("wait", "Waits.", func(ctx context.Context, _ None) error {
+			entered <- struct{}{}
+			<-ctx.Done()
+			return nil
+		})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
-	if resp.ProtoMajor != 2 || resp.StatusCode != 200 {
-		t.Errorf("%s %s", resp.Proto, resp.Status)
+	t.Cleanup(s.Close)
+	ctx, term := context.WithCancel(t.Context())
+	urls, gone := make(chan string, 1), make(chan struct{})
+	var fault error
+	go func() {
+		defer close(gone)
+		fault = s.Run(ctx, func(url string) { urls <- url })
+	}()
+	t.Cleanup(func() { term(); <-gone }) // whether that is a drain in time is up to the pace of the machine
+	var at *url.URL
+	select {
+	case text := <-urls:
+		if at, _ = url.Parse(text); at == nil || at.Hostname() != "localhost" || at.Path != "/mcp" {
+			t.Fatalf("the server's URL is %s", text)
+		}
+	case <-gone:
+		t.Fatal(fault)
+	}
+	for _, host := range hosts {
+		for _, major := range []int{1, 2} {
+			var protocols http.Protocols
+			protocols.SetHTTP1(major == 1)
+			protocols.SetUnencryptedHTTP2(major == 2)
+			transport := &http.Transport{Protocols: &protocols}
+			t.Cleanup(transport.CloseIdleConnections) // until then each counts
+			resp, err := (&http.Client{Transport: transport}).Get("http://" + net.JoinHostPort(host, at.Port()) + "/health")
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.ProtoMajor != major || resp.StatusCode != 200 {
+				t.Errorf("at %s: %s %s", host, resp.Proto, resp.Status)
+			}
+		}
+	}
+	open := func() net.Conn {
+		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", at.Port()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	for range 2 * len(hosts) { // they take the place of the unused ones
+		if err := modern("tools/call", "wait", `"name":"wait"`).request(t, at.Scheme+"://"+at.Host).Write(open()); err != nil {
+			t.Fatal(err)
+		}
+		<-entered
+	}
+	over := open()
+	wantTooMany(t, healthOn(t, over))
+	other, err := New(ctx, WithGetenv(env("PORT", at.Port())), WithLogger(logTo(t)), WithLoopback())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.Run(ctx, nil); err == nil || !strings.Contains(err.Error(), "something else listens on port "+at.Port()) {
+		t.Errorf("%v", err)
 	}
 }
 
 func TestLoopback(t *testing.T) {
-	base, _, _ := runServer(t)
-	call := modern("tools/call", "add", `"name":"add","arguments":{"a":1}`)
-	for _, c := range []struct {
-		host, origin string
-		status       int
-	}{
-		{"", "", 200},
-		{"localhost:8080", "http://localhost:6274", 200},
-		{"[::1]:8080", "http://[::1]:6274", 200},
-		{"127.0.0.1", "https://127.0.0.1", 200},
-		{"evil.example:8080", "", 403},
-		{"localhost.evil.example", "", 403},
-		{"", "http://evil.example", 403},
-		{"", "http://localhost.evil.example", 403},
-		{"", "file://localhost", 403},
-		{"evil.example", "http://evil.example", 403},
-	} {
-		req, _ := http.NewRequestWithContext(t.Context(), "POST", base+"/mcp", strings.NewReader(call.body))
-		req.Header.Set("Content-Type", "application/json")
-		for name, v := range call.header {
-			req.Header.Set(name, v)
+	synctest.Test(t, func(t *testing.T) {
+		base, _, _ := runServer(t)
+		call := modern("tools/call", "add", `"name":"add","arguments":{"a":1}`)
+		for _, c := range []struct {
+			host, origin string
+			status       int
+		}{
+			{"", "", 200},
+			{"localhost:8080", "http://localhost:6274", 200},
+			{"[::1]:8080", "http://[::1]:6274", 200},
+			{"127.0.0.1", "https://127.0.0.1", 200},
+			{"evil.example:8080", "", 403},
+			{"localhost.evil.example", "", 403},
+			{"", "http://evil.example", 403},
+			{"", "http://localhost.evil.example", 403},
+			{"", "file://localhost", 403},
+			{"evil.example", "http://evil.example", 403},
+		} {
+			req, _ := http.NewRequestWithContext(t.Context(), "POST", base+"/mcp", strings.NewReader(call.body))
+			req.Header.Set("Content-Type", "application/json")
+			for name, v := range call.header {
+				req.Header.Set(name, v)
+			}
+			if req.Host = c.host; c.origin != "" {
+				req.Header.Set("Origin", c.origin)
+			}
+			resp, err := do(t, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != c.status {
+				t.Errorf("host %q origin %q: %d, want %d", c.host, c.origin, resp.StatusCode, c.status)
+			}
+			if got := resp.Header.Get("Access-Control-Allow-Origin"); c.status == 200 && got != c.origin {
+				t.Errorf("origin %q: Access-Control-Allow-Origin is %q", c.origin, got)
+			}
 		}
-		if req.Host = c.host; c.origin != "" {
-			req.Header.Set("Origin", c.origin)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != c.status {
-			t.Errorf("host %q origin %q: %d, want %d", c.host, c.origin, resp.StatusCode, c.status)
-		}
-		if got := resp.Header.Get("Access-Control-Allow-Origin"); c.status == 200 && got != c.origin {
-			t.Errorf("origin %q: Access-Control-Allow-Origin is %q", c.origin, got)
-		}
-	}
+	})
 }
 
 func TestPreflight(t *testing.T) {
@@ -299,54 +413,41 @@ func TestStartFaults(t *testing.T) {
 	t.Logf("%v", err)
 }
 
-func TestPortInUse(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	s, err := New(t.Context(), WithGetenv(env("PORT", port)), WithLoopback())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "something else listens on port "+port) {
-		t.Errorf("%v", err)
-	}
-}
-
 // A stream may be silent for longer than CONNECTION_TIMEOUT, on HTTP/2 too, where a write deadline ends the stream even if
 // nothing is written.
 func TestStreamOutlivesTheConnectionTimeout(t *testing.T) {
-	base, _, _ := runServer(t, WithGetenv(env("PORT", "0", "CONNECTION_TIMEOUT", "1s")), WithTools(
-		NewTool("talk", "Talks.", func(ctx context.Context, _ None) (string, error) {
-			Progress(ctx, 1, 0, "")
-			select {
-			case <-time.After(1500 * time.Millisecond):
-			case <-ctx.Done():
+	synctest.Test(t, func(t *testing.T) {
+		base, _, _ := runServer(t, WithGetenv(env("CONNECTION_TIMEOUT", "1s")), WithTools(
+			NewTool("talk", "Talks.", func(ctx context.Context, _ None) (string, error) {
+				Progress(ctx, 1, 0, "")
+				select {
+				case <-time.After(1500 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				return "said", ctx.Err()
+			})))
+		talk := modern("tools/call", "talk", `"name":"talk"`)
+		talk.body = strings.Replace(talk.body, `"_meta":{`, `"_meta":{"progressToken":1,`, 1)
+		var h1, h2c http.Protocols
+		h1.SetHTTP1(true)
+		h2c.SetUnencryptedHTTP2(true)
+		for name, protocols := range map[string]*http.Protocols{"HTTP/1.1": &h1, "HTTP/2": &h2c} {
+			client := &http.Client{Transport: &http.Transport{Protocols: protocols, DialContext: network.Dial}}
+			t.Cleanup(client.CloseIdleConnections)
+			req, _ := http.NewRequestWithContext(t.Context(), "POST", base+"/mcp", strings.NewReader(talk.body))
+			req.Header.Set("Content-Type", "application/json")
+			for header, v := range talk.header {
+				req.Header.Set(header, v)
 			}
-			return "said", ctx.Err()
-		})))
-	talk := modern("tools/call", "talk", `"name":"talk"`)
-	talk.body = strings.Replace(talk.body, `"_meta":{`, `"_meta":{"progressToken":1,`, 1)
-	var h1, h2c http.Protocols
-	h1.SetHTTP1(true)
-	h2c.SetUnencryptedHTTP2(true)
-	for name, protocols := range map[string]*http.Protocols{"HTTP/1.1": &h1, "HTTP/2": &h2c} {
-		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
-		req, _ := http.NewRequestWithContext(t.Context(), "POST", base+"/mcp", strings.NewReader(talk.body))
-		req.Header.Set("Content-Type", "application/json")
-		for header, v := range talk.header {
-			req.Header.Set(header, v)
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || !strings.Contains(string(body), "said") {
+				t.Errorf("%s: %q %v", name, body, err)
+			}
 		}
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil || !strings.Contains(string(body), "said") {
-			t.Errorf("%s: %q %v", name, body, err)
-		}
-	}
+	})
 }

@@ -1,6 +1,7 @@
 package function
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"example.com/erlmcp/function/internal/admission"
@@ -23,7 +24,6 @@ import (
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/redisdb"
-	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/telemetry"
 )
 
@@ -35,24 +35,34 @@ type Server struct {
 	observer *observer
 	instance string // NODE_NAME and a random part: unlike any other process
 	loopback bool
-	name     string          // as clients see it
+	name     string // as clients see it
+	version  string
+	signIn   string          // in words
 	scopes   map[string]bool // that entries demand
 	callers  *callers
 	handler  http.Handler
 	gate     *admission.Gate
 	governor *governor.Governor // nil where the operator switched it off
 	redis    *redisdb.Counters  // nil where the process counts for itself
+	evicts   atomic.Value       // string: the policy by which Redis throws keys away, "" for none
+	warmed   atomic.Int64       // when, in Unix nanoseconds, a probe last had Redis asked
 	recorder *recorder          // nil where nothing is recorded
 	entitled *entitled          // nil where there is no store
 	goes     atomic.Int64       // by when, in Unix nanoseconds, the process has to be gone; 0 while it stays
 	begun    time.Time
-	open     atomic.Int64 // connections
-	stop     func()       // ends the calls that outlive their connections
-	parts    *parts
-	unfit    chan error // gets why the server can't work with what it is connected to
-	draining atomic.Bool
-	running  atomic.Int64   // requests being served
-	said     sync.WaitGroup // what the instance says of itself
+	serves   struct {
+		once sync.Once
+		text []byte
+		name string
+	}
+	connections *connections
+	endpoint    *edge.Handler // nil in the control plane
+	stop        func()        // ends the calls that outlive their connections
+	parts       *parts
+	unfit       chan error // gets why the server can't work with what it is connected to
+	draining    atomic.Bool
+	running     atomic.Int64   // requests being served
+	said        sync.WaitGroup // what the instance says of itself
 }
 
 // New assembles a server from the settings and options. Its error is a [*StartError] that lists every fault. The context
@@ -68,15 +78,11 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	cfg, faults := config.Load(o.getenv, openFiles())
-	ring := seal.RandomRing()
-	if cfg.Keys != "" {
-		r, err := seal.ParseRing(string(cfg.Keys))
-		if err != nil {
-			faults = errors.Join(faults, fmt.Errorf("ERLMCP_KEYS: %w; make one with: openssl rand -base64 32", err))
-		}
-		ring = r
-	}
+	o.info.Name, o.info.Version = cmp.Or(o.info.Name, Target), cmp.Or(o.info.Version, Version)
+	o.info.Title = cmp.Or(o.info.Title, o.info.Name)
+	cfg, faults := config.Load(o.getenv, thisMachine())
+	ring, err := ringOf(&o, cfg)
+	faults = errors.Join(faults, err)
 	instance := fmt.Sprintf("%s-%08x", cfg.NodeName, rand.Uint32())
 	seen, err := openTelemetry(ctx, &o, cfg, instance)
 	if err != nil {
@@ -90,6 +96,12 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	stored := cfg.Project != "" || cfg.Alone || o.memory != nil
 	entries, err := catalog.Build(append(slices.Clip(o.entries), own.entries(cfg, stored)...)...)
 	faults = errors.Join(faults, err)
+	if err == nil {
+		for _, finding := range entries.Lint() {
+			o.logger.Warn("some models' interfaces refuse a tool, and the list that it is in", "finding", finding)
+		}
+	}
+	watching := newObserver(&o, cfg, seen, entries)
 	var gate *admission.Gate
 	var guard *governor.Guard
 	limits, shared, governing := govern(ctx, &o, cfg, instance, seen)
@@ -104,6 +116,14 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	if err2 != nil {
 		faults = errors.Join(faults, fmt.Errorf("WEBHOOK_SECRETS: %w", err2))
 	}
+	publishers, err2 := control.ParsePublishers(cfg.Operating.PushAccounts)
+	if err2 != nil {
+		faults = errors.Join(faults, fmt.Errorf("PUBSUB_SERVICE_ACCOUNT: %w", err2))
+	}
+	origins := edge.Origins{Loopback: o.loopback}
+	if err := origins.Name(cfg.AllowedOrigins...); err != nil {
+		faults = errors.Join(faults, fmt.Errorf("ALLOWED_ORIGINS: %w", err))
+	}
 	if faults == nil {
 		faults = needStore(cfg, entries, shared)
 	}
@@ -112,16 +132,16 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		if o.receipts != nil {
 			shared.receipts = o.receipts(shared.receipts)
 		}
-		written, err2 = openRecorder(ctx, &o, cfg, shared, instance)
+		written, err2 = openRecorder(ctx, &o, cfg, recording{shared, ring, instance})
 		faults = errors.Join(faults, err2)
 	}
 	if err == nil {
 		a := gateOptions(cfg, entries, shared)
-		a.Governor, a.Logger, a.Tracer = limits, o.logger, seen.Tracer()
+		a.Governor, a.Logger, a.Tracer, a.Believe = limits, o.logger, seen.Tracer(), watching.believe
 		a.Entitlements = entitlements.options(cfg.Listed)
 		a.Callers, a.Policy, a.Scopes = who.authenticator, who.policy, cfg.Callers.Scopes
 		if slices.Contains(cfg.Callers.Chain, identity.OAuth) {
-			a.Metadata = cfg.Callers.PublicURL + metadataPath + "/mcp"
+			a.Metadata = metadataURL(&cfg.Callers)
 		}
 		if cfg.Governed {
 			guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls, Workers: cfg.Workers})
@@ -137,34 +157,37 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		entitlements.close()
 		written.close(time.Now())
 		shared.close()
-		closeTelemetry(seen)
+		closeTelemetry(seen, time.Now().Add(mostWords))
 		return nil, &StartError{faults}
 	}
 	// What tells the server to go must not end running calls: Close does, after the drain.
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{
-		config:   cfg,
-		logger:   o.logger,
-		seen:     seen,
-		observer: &observer{silent: o.unobserved, telemetry: seen, catalog: entries, probes: map[string]bool{cfg.Health: true, cfg.Ready: true, "/startup": true, "/metrics": true}},
-		instance: instance,
-		loopback: o.loopback,
-		name:     o.info.Title,
-		scopes:   entries.Scopes(),
-		callers:  who,
-		gate:     gate,
-		governor: limits,
-		redis:    shared.redis,
-		recorder: written,
-		entitled: entitlements,
-		begun:    time.Now(),
-		stop:     stop,
-		parts:    shared,
-		unfit:    shared.unfit,
+		config:      cfg,
+		logger:      o.logger,
+		seen:        seen,
+		observer:    watching,
+		instance:    instance,
+		loopback:    o.loopback,
+		name:        o.info.Title,
+		version:     o.info.Version,
+		signIn:      signIn(&cfg.Callers),
+		scopes:      entries.Scopes(),
+		callers:     who,
+		gate:        gate,
+		governor:    limits,
+		redis:       shared.redis,
+		recorder:    written,
+		entitled:    entitlements,
+		begun:       time.Now(),
+		connections: newConnections(cfg.MaxConnections),
+		stop:        stop,
+		parts:       shared,
+		unfit:       shared.unfit,
 	}
 	if entitlements != nil && written != nil {
 		events := control.NewEntitlements(control.EntitlementOptions{
-			Tenants: shared.tenants, Journal: written.ledger(), Secrets: secrets, Announce: shared.announce, Logger: o.logger,
+			Tenants: shared.tenants, Journal: written.ledger(), Callable: callable(shared, who.callable), Secrets: secrets, Publishers: publishers, Announce: shared.announce, Logger: o.logger,
 		})
 		entitlements.record(events, written.journal)
 		own.events = events
@@ -172,13 +195,17 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	own.server = s
 	endpoint := edge.NewHandler(edge.Options{
 		Engine: mcp.NewServer(mcp.Options{
-			Catalog: entries, Gate: s.gate, Keys: ring, Info: o.info, Logger: o.logger, PageSize: o.pageSize, Stop: ctx,
-			Begin: s.observer.operation,
+			Catalog: entries, Gate: s.gate, Keys: ring, Info: o.info, Logger: o.logger, PageSize: o.pageSize, RefusalErrors: cfg.RefusalErrors, Stop: ctx, Client: who.tools,
+			Begin: s.observer.operation, Answers: newAnswers(shared.redis, cfg.Keys == ""),
 		}),
-		Origins:     edge.Origins{Named: cfg.AllowedOrigins, Loopback: o.loopback},
-		BodyTimeout: cfg.ConnectionTimeout,
+		Origins:     origins,
+		MaxBody:     cfg.MaxBody,
+		BodyTimeout: cfg.BodyTimeout,
+		SignIn:      s.signIn,
+		Memory:      thisMachine().Memory / 4,
 	})
-	seen.Register(metrics(limits, guard)...)
+	s.endpoint = endpoint
+	seen.Register(metrics(limits, guard, entitlements)...)
 	seen.Register(callerMetrics(who.authenticator, gate)...)
 	seen.Register(s.capacity()...)
 	seen.Register(written.metrics()...)
@@ -188,18 +215,28 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	return s, nil
 }
 
-// Close ends what still runs, and writes and sends what is still to be told.
+// Close ends what still runs, and writes and sends what is still to be told. It takes what is left of DRAIN_TIMEOUT at most, and
+// lastMoment where that is less, whatever does not answer.
 func (s *Server) Close() {
-	s.stop()
-	s.said.Wait()
-	s.entitled.close()
-	deadline := time.Now().Add(lastReceipts)
-	if goes := time.Unix(0, s.goes.Load()); goes.After(deadline) {
-		deadline = goes
+	gone := time.Now().Add(lastMoment)
+	if goes := time.Unix(0, s.goes.Load()).Add(-exit); goes.After(gone) {
+		gone = goes
 	}
-	s.recorder.close(deadline)
+	s.stop()
+	var ending sync.WaitGroup
+	ending.Go(s.said.Wait)
+	ending.Go(func() {
+		s.entitled.close()
+		s.recorder.close(gone.Add(-lastAnnouncement - lastWords))
+	})
+	if s.governor != nil {
+		ending.Go(s.governor.Close)
+	}
+	ending.Wait()
+	s.callers.out.Close()
+	s.callers.tools.CloseIdleConnections()
 	s.parts.close()
-	closeTelemetry(s.seen)
+	closeTelemetry(s.seen, gone)
 }
 
 // needStore faults what the settings and the catalog want and what only a store can give.
@@ -225,17 +262,18 @@ func needStore(cfg *config.Config, entries *catalog.Catalog, p *parts) error {
 }
 
 const (
-	// lastReceipts is how long the end waits for the store at least. With the drain and lastWords it fits into the 10 s that
-	// platforms grant.
-	lastReceipts = 600 * time.Millisecond
+	// lastAnnouncement is how long the end waits for Redis to hear of the last receipts.
+	lastAnnouncement = 150 * time.Millisecond
 	// startReading is how long a start waits for what tenants are entitled to: a store in memory has it at once.
 	startReading = 20 * time.Millisecond
-	// lastWords is how long it waits for the log and the collector.
-	lastWords = 1300 * time.Millisecond
+	// lastWords is how long the end waits for the log and the collector at least, and mostWords at most.
+	lastWords = 250 * time.Millisecond
+	mostWords = 1300 * time.Millisecond
 )
 
-func closeTelemetry(t *telemetry.Telemetry) {
-	ctx, done := context.WithTimeout(context.Background(), lastWords)
+// closeTelemetry sends what waits, until the process has to be gone.
+func closeTelemetry(t *telemetry.Telemetry, gone time.Time) {
+	ctx, done := context.WithTimeout(context.Background(), min(max(time.Until(gone), lastWords), mostWords))
 	defer done()
 	t.Close(ctx)
 }
@@ -265,12 +303,12 @@ var outages = map[string]governor.Outage{"closed": governor.Shut, "local": gover
 
 // govern makes the governor on the parts that the settings name.
 func govern(ctx context.Context, o *options, cfg *config.Config, instance string, seen *telemetry.Telemetry) (*governor.Governor, *parts, error) {
-	p, err := openParts(ctx, cfg, o.memory, o.logger)
+	p, err := openParts(ctx, cfg, o)
 	if err != nil || !cfg.Governed {
 		return nil, p, err
 	}
 	g := governor.New(governor.Options{
-		Instance: instance, Counters: watchCounters(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Versions: p.versions, Quotas: watchQuotas(p.quotas, seen), Alone: cfg.Alone,
+		Instance: instance, Counters: watchCounters(p.counters, cfg.Alone, seen), Epochs: p.epochs, Orders: p.orders, Versions: p.versions, Quotas: watchQuotas(p.quotas, seen), Alone: cfg.Alone, Embedded: p.embedded,
 		RateOutage: outages[cfg.RateOutage], SlotOutage: outages[cfg.SlotOutage], Logger: o.logger,
 	})
 	closeParts := p.close
@@ -297,13 +335,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler.ServeHTTP(w, r)
 }
 
-// openFiles is how many files the process may have open; Go has raised it to the hard limit. 0 is unknown.
-func openFiles() uint64 {
-	var l syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
-		return 0
+// Tools are the names of the tools that are served, without those of the governor.
+func (s *Server) Tools() []string {
+	if s.observer.catalog == nil { // the control plane's
+		return nil
 	}
-	return l.Cur
+	var names []string
+	s.observer.catalog.EachTool(func(name string, _ catalog.Terms) error {
+		if !strings.HasPrefix(name, agentPrefix) {
+			names = append(names, name)
+		}
+		return nil
+	})
+	return names
 }
 
 // A Setting documents one environment variable.
@@ -314,7 +358,7 @@ func Settings() []Setting { return config.Settings }
 
 // HealthURL is where a server with these settings answers for its health on this machine.
 func HealthURL(getenv func(string) string) (string, error) {
-	c, err := config.Load(getenv, 0)
+	c, err := config.Load(getenv, config.Machine{})
 	if err != nil {
 		return "", &StartError{err}
 	}

@@ -27,7 +27,7 @@ const ControlTarget = "taiea"
 func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.Ring, instance string, seen *telemetry.Telemetry, faults error) (_ *Server, err error) {
 	entries, err := catalog.Build(o.entries...)
 	faults = errors.Join(faults, err)
-	p, err := openParts(ctx, cfg, o.memory, o.logger)
+	p, err := openParts(ctx, cfg, o)
 	faults = errors.Join(faults, err)
 	if err == nil && p.tenants == nil {
 		faults = errors.Join(faults, errors.New("GOOGLE_CLOUD_PROJECT: is not set, and taiea keeps in its Firestore what operators decide"))
@@ -38,12 +38,16 @@ func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.
 	if err != nil {
 		faults = errors.Join(faults, fmt.Errorf("WEBHOOK_SECRETS: %w", err))
 	}
+	publishers, err := control.ParsePublishers(cfg.Operating.PushAccounts)
+	if err != nil {
+		faults = errors.Join(faults, fmt.Errorf("PUBSUB_SERVICE_ACCOUNT: %w", err))
+	}
 	var written *recorder
 	if faults == nil {
 		if o.receipts != nil {
 			p.receipts = o.receipts(p.receipts)
 		}
-		if written, err = openRecorder(ctx, o, cfg, p, instance); err == nil && written == nil {
+		if written, err = openRecorder(ctx, o, cfg, recording{p, ring, instance}); err == nil && written == nil {
 			err = errors.New("RECEIPTS: is false, and taiea records every change")
 		}
 		faults = errors.Join(faults, err)
@@ -51,31 +55,32 @@ func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.
 	if faults != nil {
 		written.close(time.Now())
 		p.close()
-		closeTelemetry(seen)
+		closeTelemetry(seen, time.Now().Add(mostWords))
 		return nil, &StartError{faults}
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{
-		config: cfg, logger: o.logger, seen: seen, instance: instance, loopback: o.loopback, callers: who, redis: p.redis, recorder: written,
-		observer: &observer{silent: o.unobserved, telemetry: seen, probes: map[string]bool{cfg.Health: true, cfg.Ready: true, "/startup": true, "/metrics": true}},
-		begun:    time.Now(), stop: stop, parts: p, unfit: p.unfit,
+		config: cfg, logger: o.logger, seen: seen, instance: instance, version: o.info.Version, loopback: o.loopback, callers: who, redis: p.redis, recorder: written,
+		observer:    newObserver(o, cfg, seen, nil),
+		connections: newConnections(cfg.MaxConnections),
+		begun:       time.Now(), stop: stop, parts: p, unfit: p.unfit,
 	}
-	operator := &Operator{parts: p, orders: p.orders, gate: func(orders *Orders) ([]Limit, error) { return limitsOf(cfg, entries, p, orders) }}
+	operator := newOperator(cfg, entries, p)
 	options := control.Options{
-		Operators: who.authenticator, Role: roleOf(cfg.Operating.Operators), RequestID: func(r *http.Request) string { return r.Header.Get(requestID) }, Secrets: secrets,
+		Operators: who.authenticator, Role: roleOf(cfg.Operating.Operators), RequestID: func(r *http.Request) string { return r.Header.Get(requestID) }, Secrets: secrets, Publishers: publishers,
 		Tenants: p.tenants, Keys: p.keys, Orders: operator, Records: s.records(), Journal: written.ledger(), Replays: p.replays,
 		Seal: func(plaintext []byte) []byte {
 			return []byte(ring.Seal(sealedAnswers, nil, plaintext, time.Now().Add(48*time.Hour)))
 		},
 		Open:     func(sealed []byte) ([]byte, error) { return ring.Open(sealedAnswers, nil, string(sealed), time.Now()) },
-		Announce: p.announce, Known: knownIn(entries), Logger: o.logger,
+		Announce: p.announce, Known: operator.known, Believe: s.observer.believe, Callable: callable(p, nil), Logger: o.logger,
 	}
 	if p.redis != nil {
 		options.Fleet, options.Writes = operator, slowPath{p}
 	}
-	if account := cfg.Operating.PushAccount; account != "" {
+	if len(publishers) > 0 {
 		options.Push = newPush(o, cfg)
-		options.PushCaller = pushedBy(account, cfg.Operating.PushAudience)
+		options.PushCaller = pushedBy(publishers, cfg.Operating.PushAudience)
 	}
 	plane, err := control.New(options)
 	if err != nil {
@@ -121,16 +126,17 @@ func roleOf(operators map[string]string) func(*identity.Principal) control.Role 
 	}
 }
 
-// knownIn tells whether the catalog has what a scope names. Tenants may come with any token.
-func knownIn(entries *catalog.Catalog) func(scope string) bool {
-	named := map[string]bool{}
+// scopesOf lists what kill switches and overrides may name of a catalog.
+func scopesOf(entries *catalog.Catalog) []string {
+	var out []string
 	entries.EachTool(func(name string, terms catalog.Terms) error {
-		named["tool:"+name], named["upstream:"+terms.Upstream] = true, true
+		out = append(out, "tool:"+name)
+		if u := "upstream:" + terms.Upstream; terms.Upstream != "" && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
 		return nil
 	})
-	return func(scope string) bool {
-		return named[scope] || !strings.HasPrefix(scope, "tool:") && !strings.HasPrefix(scope, "upstream:")
-	}
+	return out
 }
 
 // newPush takes the tokens of Pub/Sub's push deliveries. A service that demands authentication gets them without their signature:
@@ -142,16 +148,25 @@ func newPush(o *options, cfg *config.Config) *identity.Authenticator {
 	}
 	return identity.New(identity.Options{
 		Chain: chain, Issuers: []identity.Issuer{identity.GoogleIssuer([]string{cfg.Operating.PushAudience})},
-		Get: outbound.NewClient(outbound.Options{}).Get, Proxies: cfg.Callers.Proxies, Logger: o.logger,
+		Get: outbound.NewClient(outbound.Options{Resolver: o.resolver, Dial: o.dial}).Get, Proxies: cfg.Callers.Proxies, Logger: o.logger,
 	})
 }
 
-// pushedBy tells whether a caller is the account of push deliveries. What the platform has verified may be meant for something
+// pushedBy returns which account of push deliveries a caller is, or nil. What the platform has verified may be meant for something
 // else here.
-func pushedBy(account, audience string) func(*identity.Principal) bool {
-	return func(p *identity.Principal) bool {
-		return strings.EqualFold(p.Subject, account) && (p.Method != identity.CloudRun || p.Claims["aud"] == audience)
+func pushedBy(publishers []control.Publisher, audience string) func(*identity.Principal) *control.Publisher {
+	return func(p *identity.Principal) *control.Publisher {
+		i := slices.IndexFunc(publishers, func(one control.Publisher) bool { return strings.EqualFold(p.Subject, one.Account) })
+		if i < 0 || p.Method == identity.CloudRun && !madeFor(p, audience) {
+			return nil
+		}
+		return &publishers[i]
 	}
+}
+
+func madeFor(p *identity.Principal, audience string) bool {
+	aud, ok := p.Claims["aud"].(string)
+	return ok && identity.SameURI(aud, audience)
 }
 
 // noteEvery is how often the control plane looks for tenants whose state the clock has changed and who have not called since.

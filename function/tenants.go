@@ -37,11 +37,11 @@ func openEntitled(p *parts, g *governor.Governor, logger *slog.Logger) *entitled
 	if p.tenants == nil {
 		return nil
 	}
-	heard := func(name string) func(context.Context) int64 {
+	heard := func(name string) func(context.Context) (int64, bool) {
 		if g == nil {
 			return nil // ungoverned, the store is asked once a second
 		}
-		return func(ctx context.Context) int64 { return g.Heard(ctx, name) }
+		return func(ctx context.Context) (int64, bool) { return g.Heard(ctx, name) }
 	}
 	e := &entitled{store: p.tenants, logger: logger, noting: map[string]bool{}, queue: make(chan string, mostNoting), stop: func() {}}
 	e.directory = fresh.New(fresh.Options[tenant.Directory]{
@@ -90,16 +90,16 @@ func (e *entitled) options(listed bool) *admission.Entitlements {
 		return nil
 	}
 	return &admission.Entitlements{
-		Directory: func(ctx context.Context) *tenant.Directory { return e.directory.Get(ctx, time.Now()) },
-		Known:     func() bool { return e.directory.Known() != nil },
+		Directory: func(ctx context.Context) (*tenant.Directory, bool) { return e.directory.Get(ctx, time.Now()) },
+		Known:     e.directory.Known,
 		Listed:    listed,
 		Note:      e.note,
 	}
 }
 
-// storedKeys returns the API keys of the store: nil where they could not be read yet.
+// storedKeys returns the API keys of the store: nil where they are not known.
 func (e *entitled) storedKeys(ctx context.Context) *identity.Keys {
-	if k := e.keys.Get(ctx, time.Now()); k != nil {
+	if k, known := e.keys.Get(ctx, time.Now()); known {
 		return k.Keys
 	}
 	return nil
@@ -156,7 +156,7 @@ func (e *entitled) noteQueued(ctx context.Context) {
 func (e *entitled) noteOne(ctx context.Context, id string) error {
 	ctx, done := context.WithTimeout(ctx, notePatience)
 	defer done()
-	_, err := e.events.Note(ctx, e.directory.Known(), id, e.newID())
+	_, err := e.events.Note(ctx, e.directory.Last(), id, e.newID())
 	return err
 }
 
@@ -176,17 +176,19 @@ func (e *entitled) degraded() (out []string) {
 	if e == nil {
 		return nil
 	}
-	say := func(what string, fault error, known bool) {
+	say := func(what string, fault error, known, read bool) {
 		switch {
-		case fault == nil:
+		case fault == nil && known:
 		case known:
-			out = append(out, what+": the store can't be read; what was known stays in force")
-		default:
+			out = append(out, what+": the store can't be read; what was read is in force as long as nothing has changed")
+		case read:
+			out = append(out, what+": what has changed can't be read from the store; calls that depend on it are refused")
+		case fault != nil:
 			out = append(out, what+": the store can't be read yet")
 		}
 	}
-	say("tenants", e.directory.Fault(), e.directory.Known() != nil)
-	say("API keys", e.keys.Fault(), e.keys.Known() != nil)
+	say("tenants", e.directory.Fault(), e.directory.Known(), e.directory.Last() != nil)
+	say("API keys", e.keys.Fault(), e.keys.Known(), e.keys.Last() != nil)
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
@@ -55,7 +56,9 @@ func (t Tool) Name() string { return t.entry.Name }
 // A field without omitempty is required. What Out becomes: a string or content blocks become content, a *[Result] is taken
 // as it is, [None] answers "done", and any other type becomes structured content with an output schema.
 //
-// Arguments that do not fit the schema never reach the function. An error of the function becomes a result that the model
+// Arguments that do not fit the schema never reach the function, and names reach the field that is spelled like them: where only their
+// case differs, the call is refused. So is it where a number can't be held exactly by what rules and the field have for it; a number in an any is a
+// json.Number. An error of the function becomes a result that the model
 // sees, with the error's text; a panic becomes a plain internal error and a record in the log. The context ends with the
 // call: at its time limit, or when a client of protocol revision 2026-07-28 goes away.
 func NewTool[In, Out any](name, description string, fn func(context.Context, In) (Out, error), opts ...ToolOption) Tool {
@@ -105,7 +108,8 @@ func Timeout(d time.Duration) ToolOption { return func(t *catalog.Tool) { t.Term
 // Weight is what one call costs against a rate; the default is 1.
 func Weight(n int) ToolOption { return func(t *catalog.Tool) { t.Terms.Weight = n } }
 
-// PerSecond limits the rate of calls over the whole fleet; burst calls more may come at once.
+// PerSecond limits the rate of calls over the whole fleet. As many as burst may come at once; 0 stands for a tenth of a second's
+// worth, at least 1.
 func PerSecond(rate float64, burst int) ToolOption {
 	return func(t *catalog.Tool) { t.Terms.Limits.PerSecond, t.Terms.Limits.Burst = rate, burst }
 }
@@ -118,7 +122,8 @@ func AtATime(n int) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.C
 func PerDay(n int64) ToolOption { return func(t *catalog.Tool) { t.Terms.Limits.PerDay = n } }
 
 // Strict lets the tool be called only when the receipt that says so is stored: while the store is away, calls are refused.
-// Other tools are called then, and their receipts wait.
+// Other tools are called then, and their receipts wait. Nor is it called on an answer of which it can't be found out in Redis that it counts
+// for the first time.
 func Strict() ToolOption { return func(t *catalog.Tool) { t.Terms.Strict = true } }
 
 // Pack puts the tool into a pack, as plans call a group of tools: tenants whose plan leaves the pack out don't see it and can't
@@ -149,11 +154,14 @@ func Scopes(scopes ...string) ToolOption {
 }
 
 // AllowWhen hides and refuses the tool unless the condition holds, in CEL over principal, tool, now and args, as in the
-// operator's file of rules:
+// operator's file of rules; whole numbers are ints:
 //
-//	AllowWhen(`principal.tenant == "acme" && args.rows <= 100`)
-func AllowWhen(condition string) ToolOption {
-	return rule(policy.Rule{When: "!(" + condition + ")", Then: policy.Deny})
+//	AllowWhen(`principal.tenant == "acme" && args.rows <= 100`, "at most 100 rows, and for acme alone")
+//
+// A caller who sees the tool, and calls it with arguments for which the condition does not hold, is told the message. A condition on
+// an argument that may be left out asks first whether it is there: has(args.rows).
+func AllowWhen(condition string, message ...string) ToolOption {
+	return rule(policy.Rule{When: "!(" + condition + ")", Then: policy.Deny, Message: strings.Join(message, " ")})
 }
 
 // ConfirmWhen lets a person at the client agree before the tool is called, where the condition holds; the message says what

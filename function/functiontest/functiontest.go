@@ -1,6 +1,6 @@
-// Package functiontest calls tools in-process, for the tests of those who write them. A call takes the whole way through
-// the server but for the socket: the schema checks the arguments, the gate admits, and questions to the user are answered
-// from the test.
+// Package functiontest calls tools, resources and prompts in-process, for the tests of those who write them. A call takes the whole
+// way through the server but for the socket: the schema checks the arguments, limits and rules hold, and questions to the user are
+// answered from the test. What the server warns of is in the log of the test, which shows it where it fails.
 //
 //	func TestGreet(t *testing.T) {
 //		got := functiontest.Call(t, function.NewTool("greet", "Greets.", greet), map[string]any{"name": "Ada"})
@@ -8,35 +8,231 @@
 //			t.Errorf("got %+v", got)
 //		}
 //	}
+//
+// A [Server] has a whole catalog, callers, and the operator's rules and settings:
+//
+//	s := functiontest.New(t, functiontest.Setup{
+//		Catalog: tools.Catalog(),
+//		Callers: []functiontest.Caller{{Tenant: "acme", Scopes: []string{"read"}}},
+//		Rules:   `rules: [{when: 'tool.destructive', then: deny, message: not on weekdays}]`,
+//	})
+//	got := s.As("acme").Call("remove", map[string]any{"name": "a.txt"})
 package functiontest
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
+	"log/slog"
 	"maps"
-	"net/http"
-	"net/http/httptest"
-	"strings"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"example.com/erlmcp/function"
 )
 
+// A Setup says what a [Server] serves, and to whom.
+type Setup struct {
+	Catalog  []function.Option
+	Callers  []Caller          // beside whoever is at the machine itself
+	Rules    string            // of the operator, as in POLICY_FILE
+	Settings map[string]string // such as TENANT_CALLS_PER_DAY
+}
+
+// A Caller may call.
+type Caller struct {
+	Tenant, Subject string   // the subject is "default" where it is left out
+	Scopes          []string // that it was granted
+}
+
+// A Server serves a test.
+type Server struct {
+	t      testing.TB
+	server *function.Server
+	keys   map[string]string // by tenant, and by tenant/subject
+	key    string            // of the caller; "" for whoever is at the machine, who may do everything
+
+	schemas map[string]json.RawMessage // of tools; empty until one is called
+}
+
+// New assembles a server, which ends with the test. What can't start fails the test.
+func New(t testing.TB, setup Setup) *Server {
+	t.Helper()
+	s := &Server{t: t, keys: map[string]string{}, schemas: map[string]json.RawMessage{}}
+	settings := map[string]string{"TAIEA_TOOLS": "none"}
+	dir := t.TempDir()
+	write := func(setting, name string, text []byte) {
+		settings[setting] = filepath.Join(dir, name)
+		if err := os.WriteFile(settings[setting], text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(setup.Callers) > 0 {
+		var file function.KeyFile
+		for _, c := range setup.Callers {
+			if c.Subject == "" {
+				c.Subject = "default"
+			}
+			text, key := function.NewKey(function.Key{Tenant: c.Tenant, Subject: c.Subject, Scopes: c.Scopes, Created: time.Now()})
+			file.Keys = append(file.Keys, key)
+			if s.keys[c.Tenant] == "" {
+				s.keys[c.Tenant] = text
+			}
+			s.keys[c.Tenant+"/"+c.Subject] = text
+		}
+		text, err := json.Marshal(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings["AUTHENTICATION"] = "keys"
+		write("API_KEYS_FILE", "keys.json", text)
+	}
+	if setup.Rules != "" {
+		write("POLICY_FILE", "rules.yaml", []byte(setup.Rules))
+	}
+	maps.Copy(settings, setup.Settings)
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	server, err := function.New(t.Context(), append(slices.Clip(setup.Catalog), function.WithLoopback(), function.WithLogger(log),
+		function.WithGetenv(func(name string) string { return settings[name] }))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	s.server = server
+	return s
+}
+
+// As is the same server for calls of a caller, by its tenant, or by tenant/subject.
+func (s *Server) As(caller string) *Server {
+	s.t.Helper()
+	as := *s
+	if as.key = s.keys[caller]; as.key == "" {
+		s.t.Fatalf("there is no caller %q: the test's Setup names %q", caller, slices.Sorted(maps.Keys(s.keys)))
+	}
+	return &as
+}
+
+// Call calls a tool with arguments that marshal to a JSON object, and answers its questions. A question without an answer fails the
+// test.
+func (s *Server) Call(tool string, args any, answers ...Answer) Response {
+	s.t.Helper()
+	result, r := s.ask("tools/call", tool, map[string]any{"name": tool, "arguments": args}, answers)
+	if result != nil {
+		s.read(result, &r)
+	}
+	return r
+}
+
+// Call calls the tool as the one of a server.
+func Call(t testing.TB, tool function.Tool, args any, answers ...Answer) Response {
+	t.Helper()
+	return New(t, Setup{Catalog: []function.Option{function.WithTools(tool)}}).Call(tool.Name(), args, answers...)
+}
+
+// Read reads a resource.
+func (s *Server) Read(uri string, answers ...Answer) Contents {
+	s.t.Helper()
+	result, r := s.ask("resources/read", uri, map[string]any{"uri": uri}, answers)
+	out := Contents{Error: r.Error}
+	var read struct{ Contents []contents }
+	s.decode(result, &read)
+	for _, c := range read.Contents {
+		out.Contents = append(out.Contents, function.ResourceContents(c))
+	}
+	return out
+}
+
+// Prompt gets a prompt.
+func (s *Server) Prompt(name string, args map[string]string, answers ...Answer) Messages {
+	s.t.Helper()
+	if args == nil {
+		args = map[string]string{}
+	}
+	result, r := s.ask("prompts/get", name, map[string]any{"name": name, "arguments": args}, answers)
+	out := Messages{Error: r.Error}
+	var got struct {
+		Description string
+		Messages    []struct {
+			Role    string
+			Content block
+		}
+	}
+	s.decode(result, &got)
+	out.Description = got.Description
+	for _, m := range got.Messages {
+		out.Messages = append(out.Messages, function.Message{Role: m.Role, Content: m.Content.content()})
+	}
+	return out
+}
+
+// CompletePrompt proposes values for an argument of a prompt whose text so far is typed; known are the other arguments.
+func (s *Server) CompletePrompt(prompt, argument, typed string, known map[string]string) Completion {
+	s.t.Helper()
+	return s.complete(map[string]string{"type": "ref/prompt", "name": prompt}, argument, typed, known)
+}
+
+// CompleteTemplate does the same for a variable of a resource template.
+func (s *Server) CompleteTemplate(uri, variable, typed string, known map[string]string) Completion {
+	s.t.Helper()
+	return s.complete(map[string]string{"type": "ref/resource", "uri": uri}, variable, typed, known)
+}
+
+func (s *Server) complete(ref map[string]string, argument, typed string, known map[string]string) Completion {
+	s.t.Helper()
+	result, r := s.ask("completion/complete", "", map[string]any{
+		"ref": ref, "argument": map[string]string{"name": argument, "value": typed}, "context": map[string]any{"arguments": known},
+	}, nil)
+	var got struct{ Completion struct{ Values []string } }
+	s.decode(result, &got)
+	return Completion{Values: got.Completion.Values, Error: r.Error}
+}
+
 // A Response is how a call ended.
 type Response struct {
-	Text       string          // of all text blocks, a line each
+	Text       string // of all text blocks, a line each
+	Content    []function.Content
 	Structured json.RawMessage // nil if the tool has no structured output
-	IsError    bool            // the tool returned an error, or its arguments did not fit the schema
+	IsError    bool            // the tool returned an error, its arguments did not fit the schema, or the call was refused
+	Refusal    *Refusal        // the call was refused: a limit, a rule, a kill switch
 	Error      *Error          // the call failed as such: no result
 	Asked      []string        // keys of the questions that were put, in order
 	Progress   []Progress
+}
+
+// A Refusal is why a call was not made.
+type Refusal struct {
+	Code       int
+	Reason     string // such as rate or not_entitled
+	Scope      string // such as tool:greet
+	Limit      string
+	RetryAfter time.Duration
+}
+
+// Contents are what a resource holds.
+type Contents struct {
+	Contents []function.ResourceContents
+	Error    *Error
+}
+
+// Messages are what a prompt says.
+type Messages struct {
+	Description string
+	Messages    []function.Message
+	Error       *Error
+}
+
+// A Completion proposes values.
+type Completion struct {
+	Values []string
+	Error  *Error
 }
 
 // Error is a JSON-RPC error.
 type Error struct {
 	Code    int
 	Message string
+	Refusal *Refusal // the request was refused
 }
 
 // Progress is one progress notification.
@@ -73,165 +269,4 @@ func Decline(key string) Answer { return Answer{key, map[string]any{"action": "d
 // Say is what the client's model answers.
 func Say(key, text string) Answer {
 	return Answer{key, map[string]any{"role": "assistant", "model": "test", "content": map[string]any{"type": "text", "text": text}}}
-}
-
-const (
-	mostRounds = 10
-	meta       = `{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"test",` +
-		`"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{},"url":{}},"sampling":{},"roots":{}}}`
-)
-
-// Call calls the tool with arguments that marshal to a JSON object, and answers its questions. A question without an answer
-// fails the test.
-func Call(t testing.TB, tool function.Tool, args any, answers ...Answer) Response {
-	t.Helper()
-	s, err := function.New(t.Context(), function.WithLoopback(), function.WithTools(tool), function.WithGetenv(func(name string) string { return map[string]string{"TAIEA_TOOLS": "none"}[name] }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	given := map[string]any{}
-	for _, a := range answers {
-		given[a.Key] = a.Result
-	}
-	params := map[string]any{
-		"name": tool.Name(), "arguments": args,
-		"_meta": json.RawMessage(meta),
-	}
-	mirrored := mirror(t, s, args)
-	var all Response
-	for range mostRounds {
-		r, again := once(t, s, params, mirrored)
-		all.Progress = append(all.Progress, r.Progress...)
-		r.Asked, r.Progress = all.Asked, all.Progress
-		if again == nil {
-			return r
-		}
-		responses := map[string]any{}
-		for key := range again.InputRequests {
-			answer, ok := given[key]
-			if !ok {
-				t.Fatalf("%s asks %q, which the test does not answer", tool.Name(), key)
-			}
-			all.Asked = append(all.Asked, key)
-			responses[key] = answer
-		}
-		params["inputResponses"], params["requestState"] = responses, again.RequestState
-	}
-	t.Fatalf("%s still asks after %d rounds, the last time %v", tool.Name(), mostRounds, all.Asked)
-	return all
-}
-
-type result struct {
-	ResultType        string
-	InputRequests     map[string]json.RawMessage
-	RequestState      string
-	Content           []struct{ Type, Text string }
-	StructuredContent json.RawMessage
-	IsError           bool
-}
-
-// once makes one round; its second answer is not nil where the tool asks.
-func once(t testing.TB, s *function.Server, params map[string]any, mirrored http.Header) (Response, *result) {
-	t.Helper()
-	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := post(t, s, "tools/call", fmt.Sprint(params["name"]), string(body), mirrored)
-
-	var r Response
-	messages := []string{w.Body.String()}
-	if w.Header().Get("Content-Type") == "text/event-stream" {
-		messages = messages[:0]
-		for line := range strings.Lines(w.Body.String()) {
-			if data, ok := strings.CutPrefix(line, "data: "); ok {
-				messages = append(messages, data)
-			}
-		}
-	}
-	for _, text := range messages {
-		var m struct {
-			Method string
-			Params Progress
-			Result *result
-			Error  *Error
-		}
-		if err := json.Unmarshal([]byte(text), &m); err != nil {
-			t.Fatalf("%q: %v", text, err)
-		}
-		switch {
-		case m.Method == "notifications/progress":
-			r.Progress = append(r.Progress, m.Params)
-		case m.Error != nil:
-			r.Error = m.Error
-		case m.Result != nil && m.Result.ResultType == "input_required":
-			return r, m.Result
-		case m.Result != nil:
-			r.Structured, r.IsError = m.Result.StructuredContent, m.Result.IsError
-			var lines []string
-			for _, c := range m.Result.Content {
-				if c.Type == "text" {
-					lines = append(lines, c.Text)
-				}
-			}
-			r.Text = strings.Join(lines, "\n")
-		}
-	}
-	return r, nil
-}
-
-func post(t testing.TB, s *function.Server, method, name, body string, header http.Header) *httptest.ResponseRecorder {
-	req := httptest.NewRequestWithContext(t.Context(), "POST", "http://localhost/mcp", strings.NewReader(body))
-	maps.Copy(req.Header, header)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("MCP-Protocol-Version", "2026-07-28")
-	req.Header.Set("Mcp-Method", method)
-	req.Header.Set("Mcp-Name", name)
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, req)
-	return w
-}
-
-// mirror makes the Mcp-Param headers that a client sends for the tool's x-mcp-header properties.
-func mirror(t testing.TB, s *function.Server, args any) http.Header {
-	t.Helper()
-	w := post(t, s, "tools/list", "", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":`+meta+`}}`, nil)
-	type schema struct {
-		Header     string `json:"x-mcp-header"`
-		Properties map[string]json.RawMessage
-	}
-	var list struct {
-		Result struct {
-			Tools []struct{ InputSchema json.RawMessage }
-		}
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || len(list.Result.Tools) != 1 {
-		t.Fatalf("tools/list: %v %s", err, w.Body)
-	}
-	raw, err := json.Marshal(args)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var value any
-	if err := json.Unmarshal(raw, &value); err != nil {
-		t.Fatal(err)
-	}
-	header := http.Header{}
-	var walk func(raw json.RawMessage, value any)
-	walk = func(raw json.RawMessage, value any) {
-		var s schema
-		if json.Unmarshal(raw, &s) != nil || value == nil {
-			return
-		}
-		if s.Header != "" {
-			header.Set("Mcp-Param-"+s.Header, "=?base64?"+base64.StdEncoding.EncodeToString(fmt.Append(nil, value))+"?=")
-		}
-		members, _ := value.(map[string]any)
-		for name, p := range s.Properties {
-			walk(p, members[name])
-		}
-	}
-	walk(list.Result.Tools[0].InputSchema, value)
-	return header
 }

@@ -56,7 +56,7 @@ locals {
     OPERATORS              = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
     PUBLIC_URL             = local.taiea_url
     PUBSUB_AUDIENCE        = local.taiea_endpoint
-    PUBSUB_SERVICE_ACCOUNT = module.events.account
+    PUBSUB_SERVICE_ACCOUNT = module.events.publisher
   }, var.taiea_settings)
 }
 
@@ -219,6 +219,7 @@ module "events" {
   labels         = local.labels
   endpoint       = local.taiea_endpoint
   publishers     = var.publishers
+  sources        = var.event_sources
   depends_on     = [google_project_service.this]
 }
 

@@ -11,6 +11,10 @@ variable "authentication" {
     condition     = !(var.public && contains([for m in split(",", var.authentication) : trimspace(m)], "cloudrun"))
     error_message = "A public service can't have authentication cloudrun: anyone can write a token that nobody has verified. Use keys, oauth or google."
   }
+  validation {
+    condition     = !contains([for m in split(",", var.authentication) : trimspace(m)], "google") || length(setintersection(keys(var.settings), ["GOOGLE_DOMAINS", "GOOGLE_ACCOUNTS"])) > 0
+    error_message = "Anyone can have an account of Google's: with authentication google, settings name whom it lets in, by GOOGLE_DOMAINS or GOOGLE_ACCOUNTS."
+  }
 }
 
 variable "backup_days" {
@@ -130,6 +134,17 @@ variable "environment" {
   validation {
     condition     = can(regex("^[a-z][a-z0-9]{0,10}$", var.environment))
     error_message = "environment is up to 11 small letters and digits, such as staging."
+  }
+}
+
+variable "event_sources" {
+  description = "Sources of entitlement events that publishers may speak for, such as billing. Empty for any, as long as no webhook secret names its source: then it must name them."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for s in var.event_sources : can(regex("^[a-z0-9][a-z0-9._-]{0,63}$", s)) && s != "operator"])
+    error_message = "event_sources are names of small letters, digits, dots, dashes and underscores, such as billing, and never operator."
   }
 }
 

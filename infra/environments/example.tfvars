@@ -12,6 +12,7 @@ project_number = "123456789012" # gcloud projects describe my-project --format '
 # Who may do what in the control plane, and who may publish events of entitlements.
 # taiea_operators = { "alice@example.com" = "admin", "oncall@example.com" = "operator" }
 # publishers      = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
+# event_sources   = ["billing"] # that they may speak for
 
 # Whose tags are released.
 # repository = {

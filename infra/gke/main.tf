@@ -153,6 +153,7 @@ module "events" {
   labels         = local.labels
   endpoint       = local.taiea_endpoint
   publishers     = var.publishers
+  sources        = var.event_sources
   depends_on     = [google_project_service.this]
 }
 

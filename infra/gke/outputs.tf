@@ -61,7 +61,7 @@ output "kustomization" {
           GOOGLE_CLOUD_PROJECT = var.project
           OPERATORS            = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
           PUBLIC_URL           = local.taiea_url
-          }, local.taiea_events ? { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.events[0].account } : {},
+          }, local.taiea_events ? { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.events[0].publisher } : {},
           local.receipt_key,
         contains(local.taiea_methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {}, var.taiea_settings) : "${k}=${v}"]
         }, {

@@ -17,10 +17,10 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/erlmcp/function"
@@ -41,6 +41,8 @@ type demo struct {
 	memory *function.Memory // the store of the fleet
 	id     string           // of the last call
 	err    error
+
+	serving sync.WaitGroup
 }
 
 func walk(ctx context.Context, out io.Writer) error {
@@ -64,6 +66,7 @@ func walk(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	d := &demo{out: out, dir: dir, memory: function.NewMemory()}
+	defer func() { stop(); d.serving.Wait() }()
 	base := map[string]string{"PORT": "0", "ERLMCP_KEYS": keys, "DRAIN_TIMEOUT": "0s", "REDIS_URL": redis, "RECEIPT_KEY_FILE": receiptKey,
 		"CONCURRENT_CALLS_OUTAGE": "open"} // an embedded Redis may be late on a machine that is busy
 	first, err := d.instance(ctx, base)
@@ -76,15 +79,15 @@ func walk(ctx context.Context, out io.Writer) error {
 	}
 
 	d.title("1. A call, as most clients of today send it")
-	d.send(first, nil, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"distance","arguments":{"from":"Lima","to":"Sydney"}}}`)
+	d.send(ctx, &exchange{url: first, body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"distance","arguments":{"from":"Lima","to":"Sydney"}}}`})
 	called := d.id
 
 	d.title("2. The same in protocol revision 2026-07-28: complete in itself, decided from its headers")
-	d.modern(first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
+	d.modern(ctx, first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
 
 	d.title("3. A tool that asks its user: the first instance asks …")
 	invite := `"arguments":{"title":"Kick-off","cities":["Lima","Sydney"],"start":"2027-03-10T21:00:00Z","minutes":30}`
-	answer := d.modern(first, "invite", invite)
+	answer := d.modern(ctx, first, "invite", invite)
 	var asked struct {
 		Result struct {
 			InputRequests map[string]json.RawMessage
@@ -96,40 +99,32 @@ func walk(ctx context.Context, out io.Writer) error {
 	}
 	d.title("… the user agrees, and the second instance goes on: the state travelled sealed through the client")
 	for question := range asked.Result.InputRequests {
-		d.modern(second, "invite", fmt.Sprintf(`%s,"inputResponses":{%q:{"action":"accept","content":{"confirm":true}}},"requestState":%q`, invite, question, asked.Result.RequestState))
+		d.modern(ctx, second, "invite", fmt.Sprintf(`%s,"inputResponses":{%q:{"action":"accept","content":{"confirm":true}}},"requestState":%q`, invite, question, asked.Result.RequestState))
 	}
 
-	d.title("4. Refused: a tool of 2 calls a second, 4 at once, is called once more; the answer says when to come back")
-	busy := modernBody("daylight_year", `"arguments":{"city":"Oslo"}`)
-	for range 4 {
-		go http.Post(first, "application/json", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"daylight_year","arguments":{"city":"Oslo"}}}`))
-	}
-	time.Sleep(100 * time.Millisecond)
-	d.send(first, map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "daylight_year"}, busy)
+	d.title("4. Refused: a tool of 2 calls a second, 4 at once, is called five times at once; the answer says when to come back")
+	d.crowd(ctx, first, "daylight_year", `"arguments":{"city":"Oslo"}`)
 
 	d.title("5. Refused: the state does not fit another call")
-	d.modern(first, "invite", strings.Replace(invite, "Lima", "Oslo", 1)+fmt.Sprintf(`,"requestState":%q`, asked.Result.RequestState))
+	d.modern(ctx, first, "invite", strings.Replace(invite, "Lima", "Oslo", 1)+fmt.Sprintf(`,"requestState":%q`, asked.Result.RequestState))
 
 	d.title("6. Refused: the headers say one thing and the body another")
-	d.send(first, map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "find_cities"}, modernBody("distance", `"arguments":{}`))
+	other := modernCall(first, "find_cities", "")
+	other.body = modernBody("distance", `"arguments":{}`)
+	d.send(ctx, other)
 
 	d.title("7. Refused: too large a body, with the reason and the receipt's id in the answer")
-	d.modern(first, "distance", `"arguments":{"from":"`+strings.Repeat("x", 5<<20)+`"}`)
+	d.modern(ctx, first, "distance", `"arguments":{"from":"`+strings.Repeat("x", 5<<20)+`"}`)
 
-	d.title("8. An operator stops a tool, on all instances")
+	d.title("8. An operator stops a tool, on all instances within 2 seconds")
 	if err := order(ctx, redis, func(o *function.Orders) error {
 		return o.Kill(function.Kill{Scope: "tool:distance", Reason: "its map is being redrawn", At: time.Now()})
 	}); err != nil {
 		return err
 	}
-	for range 5 { // within 2 seconds, unless the machine is too busy for anything
-		time.Sleep(2 * time.Second)
-		if answer := d.modern(first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`); bytes.Contains(answer, []byte("kill_switch")) {
-			break
-		}
-	}
+	d.stopped(ctx, first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
 	refused := d.id
-	d.modern(second, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
+	d.stopped(ctx, second, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
 
 	if err := d.callers(ctx, base); err != nil {
 		return err
@@ -159,7 +154,8 @@ func (d *demo) callers(ctx context.Context, base map[string]string) error {
 		return err
 	}
 	call := func(key string) {
-		d.send(url, map[string]string{"Authorization": "Bearer " + key}, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sun_times","arguments":{"city":"Oslo","date":"2026-06-21"}}}`)
+		d.send(ctx, &exchange{url: url, header: map[string]string{"Authorization": "Bearer " + key},
+			body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sun_times","arguments":{"city":"Oslo","date":"2026-06-21"}}}`})
 	}
 	d.title("9. A server with callers of its own: a key that no one has is refused …")
 	call("erlmcp_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaa")
@@ -238,7 +234,7 @@ func (d *demo) receipt(ctx context.Context, r *function.Records, id string) erro
 
 // find returns the receipts of a call, which are stored within a second or so.
 func find(ctx context.Context, r *function.Records, id string) ([]function.Receipt, error) {
-	for range 50 {
+	for range 300 {
 		if found, _, err := r.Find(ctx, id); err != nil || len(found) > 0 {
 			return found, err
 		}
@@ -271,14 +267,16 @@ func makeKey(file string) error {
 
 // instance starts a server on a free port and returns the URL of its endpoint.
 func (d *demo) instance(ctx context.Context, env map[string]string) (string, error) {
-	s, err := function.New(ctx, function.WithLoopback(), function.WithMemory(d.memory), function.WithLogger(slog.New(slog.DiscardHandler)),
-		function.WithGetenv(func(name string) string { return env[name] }),
-		function.WithTools(sample.Tools()...), function.WithResources(sample.Resources()...), function.WithPrompts(sample.Prompts()...))
+	s, err := function.New(ctx, append(sample.Catalog(), function.WithLoopback(), function.WithMemory(d.memory), function.WithLogger(slog.New(slog.DiscardHandler)),
+		function.WithGetenv(func(name string) string { return env[name] }))...)
 	if err != nil {
 		return "", err
 	}
 	url, failed := make(chan string, 1), make(chan error, 1)
-	go func() { failed <- s.Run(ctx, func(u string) { url <- u }) }()
+	d.serving.Go(func() {
+		defer s.Close()
+		failed <- s.Run(ctx, func(u string) { url <- u })
+	})
 	select {
 	case u := <-url:
 		return u, nil
@@ -296,73 +294,4 @@ func order(ctx context.Context, redis string, change func(*function.Orders) erro
 	defer op.Close()
 	_, err = op.Change(ctx, change)
 	return err
-}
-
-func modernBody(tool, params string) string {
-	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,%s,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}}}}`, tool, params)
-}
-
-func (d *demo) modern(url, tool, params string) []byte {
-	return d.send(url, map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": tool}, modernBody(tool, params))
-}
-
-func (d *demo) title(text string) { fmt.Fprintf(d.out, "\n%s\n", text) }
-
-// send shows a request and its answer, and returns the answer's body.
-func (d *demo) send(url string, header map[string]string, body string) []byte {
-	if d.err != nil {
-		return nil
-	}
-	req, err := http.NewRequest("POST", url, strings.NewReader(body))
-	if err != nil {
-		d.err = err
-		return nil
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "demo")
-	fmt.Fprintf(d.out, "\n  > POST %s\n", url)
-	for name, v := range header {
-		req.Header.Set(name, v)
-	}
-	for _, name := range []string{"Authorization", "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"} {
-		if v, ok := header[name]; ok {
-			fmt.Fprintf(d.out, "  > %s: %s\n", name, v)
-		}
-	}
-	fmt.Fprintf(d.out, "  > %s\n", shorten(body))
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		d.err = err
-		return nil
-	}
-	defer resp.Body.Close()
-	d.id = resp.Header.Get("X-Request-Id")
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.err = err
-		return nil
-	}
-	fmt.Fprintf(d.out, "\n  < %s\n", resp.Status)
-	for _, name := range []string{"WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"} {
-		if v := resp.Header.Get(name); v != "" {
-			fmt.Fprintf(d.out, "  < %s: %s\n", name, v)
-		}
-	}
-	var pretty bytes.Buffer
-	if json.Indent(&pretty, answer, "  < ", "  ") != nil {
-		pretty.Reset()
-		pretty.Write(answer)
-	}
-	for line := range strings.Lines(pretty.String()) {
-		fmt.Fprint(d.out, "  < ", shorten(strings.TrimPrefix(strings.TrimRight(line, "\n"), "  < ")), "\n")
-	}
-	return answer
-}
-
-func shorten(text string) string {
-	const most = 180
-	if r := []rune(text); len(r) > most {
-		return string(r[:most]) + "…"
-	}
-	return text
 }

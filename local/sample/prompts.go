@@ -27,12 +27,12 @@ func Prompts() []function.Prompt {
 func planCall(_ context.Context, args map[string]string) ([]function.Message, error) {
 	list, err := lookupAll(splitList(args["cities"]), 2, mostCities)
 	if err != nil {
-		return nil, err
+		return nil, function.BadArgument("cities: %v", err)
 	}
 	monday := nextMonday(time.Now())
 	if week := args["week"]; week != "" {
 		if monday, err = parseWeek(week); err != nil {
-			return nil, err
+			return nil, function.BadArgument("week: %v", err)
 		}
 	}
 	names := strings.Join(namesOf(list), ", ")

@@ -12,6 +12,17 @@ import (
 	"example.com/erlmcp/function"
 )
 
+// Catalog is all of it, and how to use it.
+func Catalog() []function.Option {
+	return []function.Option{
+		function.WithTools(Tools()...), function.WithResources(Resources()...), function.WithPrompts(Prompts()...),
+		function.WithInstructions("The sample catalog knows world cities: find_cities to look them up, sun_times and daylight_year for the sun, " +
+			"distance between two, meeting_times to find when people in several cities can meet, then invite to make a calendar file, " +
+			"which asks the user first. Cities go by their names; an unknown one is answered with the nearest names. " +
+			"The resource cities://all is the whole table, city://{name} one of them."),
+	}
+}
+
 // Tools are the tools on cities.
 func Tools() []function.Tool {
 	return []function.Tool{

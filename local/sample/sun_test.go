@@ -82,10 +82,12 @@ func TestSunTimesRefuses(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", c.in, err, c.want)
 		}
 	}
-	c, _ := lookup("Apia")
-	if out, err := sunTimes(context.Background(), sunQuery{City: "Apia"}); err != nil || out.Date != time.Now().In(c.location).Format(time.DateOnly) {
-		t.Errorf("without a date: %+v, %v", out, err)
-	}
+	synctest.Test(t, func(t *testing.T) { // no midnight comes between
+		c, _ := lookup("Apia")
+		if out, err := sunTimes(context.Background(), sunQuery{City: "Apia"}); err != nil || out.Date != time.Now().In(c.location).Format(time.DateOnly) {
+			t.Errorf("without a date: %+v, %v", out, err)
+		}
+	})
 }
 
 func TestDaylightYear(t *testing.T) {

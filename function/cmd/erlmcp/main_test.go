@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,20 +13,34 @@ import (
 	"example.com/erlmcp/function"
 )
 
-func build(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "erlmcp")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+// asProgram is set in the environment of a process that is to be the program, and not its tests.
+const asProgram = "TEST_AS_PROGRAM"
+
+// TestMain makes the tests' own binary the program where one of them starts it: to build another takes longer than all of them.
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
 	}
-	return binary
+	os.Exit(m.Run())
+}
+
+// command is the program with an environment of the test's own beside that of the test.
+func command(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
+	return cmd
 }
 
 // run runs the command and returns its exit status and what it said.
-func run(t *testing.T, binary string, env []string, args ...string) (int, string) {
+func run(t *testing.T, env []string, args ...string) (int, string) {
 	t.Helper()
-	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd := command(t, env, args...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -36,10 +49,14 @@ func run(t *testing.T, binary string, env []string, args ...string) (int, string
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
+// exported are receipts as an earlier version exported them, and root is the last root among them.
+const (
+	exported = "../../internal/receipt/testdata/export.jsonl"
+	root     = "2:5bcf04719296ffd2654f9743c1a424d7eacca4857cc6e72fe758ba64a8bc69c0"
+)
+
 func TestCommands(t *testing.T) {
-	binary := build(t)
-	serve := exec.Command(binary)
-	serve.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "DRAIN_TIMEOUT=0s", "AUTHENTICATION=anonymous")
+	serve := command(t, []string{"LOG_OUTPUT=stderr", "PORT=0", "DRAIN_TIMEOUT=0s", "AUTHENTICATION=anonymous"})
 	log, err := serve.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +71,9 @@ func TestCommands(t *testing.T) {
 	}
 	port := "PORT=" + strings.TrimSuffix(line.URL[strings.LastIndex(line.URL, ":")+1:], "/mcp")
 
+	_, version := run(t, nil, "version") // the catalog's, and else the product's
+	version = strings.TrimSpace(version)
+
 	for _, c := range []struct {
 		env    []string
 		args   string
@@ -62,24 +82,48 @@ func TestCommands(t *testing.T) {
 	}{
 		{[]string{port}, "probe", 0, ""},
 		{[]string{port, "HEALTH_ENDPOINT=/elsewhere"}, "probe", 1, "not healthy"},
-		{nil, "probe " + strings.TrimSuffix(line.URL, "/mcp"), 0, "2025-11-25: 4 tools"},
-		{nil, "probe -version v" + function.Version + " " + strings.TrimSuffix(line.URL, "/mcp"), 0, "2026-07-28: 4 tools"},
+		{nil, "probe " + strings.TrimSuffix(line.URL, "/mcp"), 0, " 2025-11-25: "},
+		{nil, "probe -version v" + version + " " + strings.TrimSuffix(line.URL, "/mcp"), 0, " 2026-07-28: "},
 		{nil, "probe -version v9.9.9 " + strings.TrimSuffix(line.URL, "/mcp"), 1, "want v9.9.9"},
 		{nil, "probe -v", 2, "not defined: -v"},
+		{nil, "kill tool:x -fro 1h", 2, "erlmcp.test kill: the command line is wrong: flag provided but not defined: -fro"},
+		{nil, "kill tool:x -for 1w", 2, `erlmcp.test kill: the command line is wrong: invalid value "1w" for flag -for: it is no time such as 90d`},
+		{[]string{"REDIS_URL="}, "kill tool:x -for 1d -reason r", 1, "GOOGLE_CLOUD_PROJECT"},
+		{nil, "receipts list -from 7x", 2, "24h or 7d"},
+		{nil, "keys add -x", 2, "not defined: -x"},
+		{nil, "keys mend", 2, "there is no erlmcp.test keys mend"},
+		{nil, "help kill", 0, "erlmcp.test kill SCOPE -lift"},
+		{nil, "help verify", 0, "erlmcp.test verify -offline FILE"},
+		{nil, "help keys", 0, "erlmcp.test keys rotate ID"},
+		{nil, "help receipts", 0, "erlmcp.test receipts show ID"},
+		{nil, "help probe", 0, "Usage: erlmcp.test probe"},
+		{nil, "help serve", 0, "serve until SIGTERM"},
+		{nil, "help me", 2, `unknown command "me"`},
+		{nil, "--version", 0, version},
+		{nil, "-version", 0, version},
 		{[]string{port, "AUTHENTICATION=anonymous"}, "serve", 1, "something else listens on port"},
 		{[]string{"PORT=x", "LOG_LEVEL=y"}, "serve", 1, "LOG_LEVEL"},
 		{[]string{"PORT=x"}, "probe", 1, "PORT"},
 		{[]string{"FUNCTION_TARGET=other"}, "serve", 1, "there is erlmcp"},
 		{[]string{"K_SERVICE=erlmcp"}, "serve", 1, "ERLMCP_KEYS: is not set"},
 		{nil, "serve", 1, "AUTHENTICATION: is not set"},
-		{nil, "keys", 0, "erlmcp keys add"},
-		{nil, "version", 0, function.Version},
+		{nil, "keys", 0, "erlmcp.test keys add"},
+		{nil, "verify -offline " + exported, 0, "the last root is " + root},
+		{nil, "verify -root " + root + " -offline " + exported, 0, "nothing is altered"},
+		{nil, "verify -root 3" + root[1:] + " -offline " + exported, 1, "the last one is root 2: root 3 is missing"},
+		{nil, "verify -root 2:" + strings.Repeat("0", 64) + " -offline " + exported, 1, "REPLACED"},
+		{nil, "verify -root " + root + " -root 1" + root[1:] + " -offline " + exported, 1, "REPLACED"},
+		{nil, "verify -root 2 -offline " + exported, 2, "NUMBER:HASH"},
+		{nil, "version", 0, version},
 		{nil, "settings", 0, "ALLOWED_ORIGINS"},
+		{nil, "lint", 0, ""},
 		{nil, "help", 0, "Usage"},
-		{nil, "sevre", 2, `unknown command "sevre"`},
-		{nil, "version now", 1, "takes no arguments"},
+		{nil, "sevre", 2, "erlmcp.test: unknown command \"sevre\"\n\nerlmcp.test "},
+		{nil, "version now", 2, "takes no arguments"},
+		{nil, "tool:x kill", 2, `unknown command "tool:x"`},
+		{nil, "-port 80", 2, `unknown command "-port"`},
 	} {
-		status, out := run(t, binary, c.env, strings.Fields(c.args)...)
+		status, out := run(t, c.env, strings.Fields(c.args)...)
 		if status != c.status || !strings.Contains(out, c.want) {
 			t.Errorf("%v erlmcp %s: status %d, want %d with %q: %s", c.env, c.args, status, c.status, c.want, out)
 		}
@@ -88,7 +132,7 @@ func TestCommands(t *testing.T) {
 	if err := serve.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	if status, _ := run(t, binary, []string{port}, "probe"); status != 1 {
+	if status, _ := run(t, []string{port}, "probe"); status != 1 {
 		t.Errorf("probe of a stopped server: status %d", status)
 	}
 }

@@ -1,6 +1,7 @@
 // Package admission stands before every message: it finds out who calls, what the caller may see and do, and decides by the
 // governor's limits whether the call may proceed. A modern request is decided from its headers, before its body is read; a
-// legacy one, and each element of a batch, once it is decoded.
+// legacy one, and each element of a batch, once it is decoded. What is no call, such as a list, a ping or a malformed body, is counted
+// apart, so that a client whose calls are refused can connect and list.
 package admission
 
 import (
@@ -22,11 +23,8 @@ import (
 	"example.com/erlmcp/function/internal/tenant"
 )
 
-// Rates are counted in quarters of a call, so that a list can cost less than a call.
-const (
-	units      = 4
-	listWeight = 1
-)
+// Rates are counted in quarters of a call: buckets hold parts of one.
+const units = 4
 
 // Options configure a [Gate].
 type Options struct {
@@ -46,6 +44,8 @@ type Options struct {
 	Now                                           func() time.Time
 	Logger                                        *slog.Logger
 	Tracer                                        trace.Tracer
+	// Believe is told of a request whose caller is known: what it says of its trace counts.
+	Believe func(context.Context) context.Context
 }
 
 // A Gate implements [mcp.Gate].
@@ -75,12 +75,12 @@ type callers struct {
 
 type caller struct {
 	name string // of the principal
-	rule string // a tool, or kindList or kindCall
+	rule string // a tool, or kindOther or kindCall
 }
 
 const (
-	kindList = "\x00list"
-	kindCall = "\x00call"
+	kindOther = "\x00other"
+	kindCall  = "\x00call"
 )
 
 // mostCallers bounds what is remembered of callers.
@@ -97,6 +97,9 @@ func New(o Options) (*Gate, error) {
 	if o.Tracer == nil {
 		o.Tracer = noop.NewTracerProvider().Tracer("")
 	}
+	if o.Believe == nil {
+		o.Believe = func(ctx context.Context) context.Context { return ctx }
+	}
 	g := &Gate{opts: o, told: map[string]time.Time{}, ruled: o.Catalog.Ruled(), packed: o.Entitlements != nil && o.Catalog.Packed()}
 	r, err := makeRules(&o, &governor.Orders{})
 	if o.Governor != nil {
@@ -108,11 +111,11 @@ func New(o Options) (*Gate, error) {
 
 // ask returns what the governor is to be asked for a message.
 func (c *callers) ask(g *Gate, p *identity.Principal, method, name string) *governor.Call {
-	key := caller{name: p.String(), rule: kindList}
-	base, isCall := &c.rules.list.call, false
+	key := caller{name: p.String(), rule: kindOther}
+	base, isCall := &c.rules.other.call, false
 	switch method {
 	case "tools/call":
-		if t, ok := c.rules.tools[name]; ok { // an unknown one is answered like a list, and has no key
+		if t, ok := c.rules.tools[name]; ok { // an unknown one is no call, and has no key
 			key.rule, base, isCall = name, &t.call, true
 		}
 	case "prompts/get", "resources/read", "completion/complete":
@@ -135,7 +138,10 @@ type ticket struct {
 	gate      *Gate
 	head      *mcp.Head
 	principal *identity.Principal
-	admitted  bool // from the headers
+	known     time.Time // when it was asked who that is
+	decided   time.Time // when it was decided last
+	admitted  bool      // from the headers
+	counted   bool      // by the limits, as a call or as what is none
 	verdict   verdict
 	ctx       context.Context
 	hold      hold
@@ -147,6 +153,14 @@ type hold struct {
 	gate     *Gate
 	lease    *governor.Lease
 	upstream string
+}
+
+// spare gives it back where nothing was entered.
+func (h *hold) spare() {
+	if h.lease != nil {
+		h.lease.Spare()
+	}
+	h.release(false)
 }
 
 func (h *hold) release(failed bool) {
@@ -169,25 +183,114 @@ func (t *ticket) Caller() string { return t.principal.String() }
 
 func (t *ticket) Tenant() string { return t.principal.Tenant }
 
+// Believed tells a caller that is known from those who say nothing: of these, calls that are admitted count, since there is a limit on
+// them.
+func (t *ticket) Believed() bool { return t.principal.Method != identity.Anonymous || t.admitted }
+
 // Head authenticates, and decides a modern request.
 func (g *Gate) Head(ctx context.Context, h *mcp.Head) (mcp.Ticket, *mcp.Refusal) {
-	p, err := g.opts.Callers.Authenticate(ctx, &identity.Request{Header: h.Header, RemoteAddr: h.RemoteAddr, ID: h.RequestID})
-	if err != nil {
-		return nil, g.refused(ctx, nil, h, h.Method, nil, nil, g.unauthenticated(err, h))
+	t := &ticket{gate: g, head: h}
+	if refusal := t.authenticate(ctx); refusal != nil {
+		return nil, g.stranger(h, refusal)
 	}
-	t := &ticket{gate: g, head: h, principal: p}
+	p := t.principal
+	if t.Believed() {
+		ctx = g.opts.Believe(ctx)
+	}
 	if h.Method == "" {
+		if h.Size < 0 || h.Size > largeBody {
+			return t, g.Charge(ctx, t)
+		}
 		return t, nil
 	}
 	refusal := t.decide(ctx, h.Method, h.Name)
+	t.counted = true
 	if t.admitted = refusal == nil; !t.admitted {
 		return t, g.refused(ctx, p, h, h.Method, t.verdict.object, nil, refusal)
 	}
+	g.opts.Believe(ctx)
 	return t, nil
 }
 
-// decide decides by name and limits.
-func (t *ticket) decide(ctx context.Context, method, name string) (refusal *mcp.Refusal) {
+// mostAge is how old what is known of callers and orders may be when a call is decided, and how long a decision holds for a call that
+// has not begun. Time that a frozen process did not see counts.
+const mostAge = 2 * time.Second
+
+// passed tells whether so much time has passed by the clock that shows more of it.
+func (g *Gate) passed(since time.Time, most time.Duration) bool {
+	now := g.opts.Now()
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0))) >= most
+}
+
+// authenticate finds out who calls, unless that is known of now.
+func (t *ticket) authenticate(ctx context.Context) *mcp.Refusal {
+	g, h := t.gate, t.head
+	if t.principal != nil && !g.passed(t.known, mostAge) {
+		return nil
+	}
+	t.known = g.opts.Now()
+	p, err := g.opts.Callers.Authenticate(ctx, &identity.Request{Header: h.Header, RemoteAddr: h.RemoteAddr, ID: h.RequestID})
+	if err != nil {
+		return g.unauthenticated(err, h)
+	}
+	t.principal = p
+	return nil
+}
+
+// decide decides by name and limits: once more where that took so long that the caller may not be who was asked about.
+func (t *ticket) decide(ctx context.Context, method, name string) *mcp.Refusal {
+	for range mostAsked {
+		if refusal := t.authenticate(ctx); refusal != nil {
+			return refusal
+		}
+		if refusal := t.decideOnce(ctx, method, name); refusal != nil {
+			return refusal
+		}
+		if !t.gate.passed(t.known, mostAge) {
+			t.decided = t.gate.opts.Now()
+			return nil
+		}
+		t.hold.spare()
+	}
+	return t.gate.unheard(t.head.RequestID)
+}
+
+// unheard refuses a call since what is known is too old to decide it by.
+func (g *Gate) unheard(requestID string) *mcp.Refusal {
+	return &mcp.Refusal{
+		Reason: mcp.Backpressure, Scope: governor.Everything, Receipt: requestID, RetryAfter: time.Second,
+		Message: "refused: deciding took so long that what it was decided by may not hold any more; try again in 1s",
+	}
+}
+
+// still decides once more, by the orders and by who calls, where a call was admitted a while ago and begins now.
+func (t *ticket) still(ctx context.Context, c *mcp.Call) *mcp.Refusal {
+	g := t.gate
+	if !g.passed(t.decided, mostAge) {
+		return nil
+	}
+	if refusal := t.authenticate(ctx); refusal != nil {
+		return refusal
+	}
+	standing, why := g.entitled(ctx, t.principal, t.head.RequestID)
+	if why != nil {
+		return why
+	}
+	if t.verdict, why = g.authorize(t.principal, standing, t.head.RequestID, c.Method, c.Name); why != nil || g.opts.Governor == nil {
+		return why
+	}
+	name := c.Name
+	if t.verdict.hidden {
+		name = ""
+	}
+	call := g.generation(g.opts.Governor.Hear(ctx), g.callers.Load().directory).ask(g, t.principal, c.Method, name)
+	if d := g.opts.Governor.Check(ctx, call); !d.Admitted() {
+		return refusal(d, t.head.RequestID)
+	}
+	return nil
+}
+
+func (t *ticket) decideOnce(ctx context.Context, method, name string) (refusal *mcp.Refusal) {
 	standing, refusal := t.gate.entitled(ctx, t.principal, t.head.RequestID)
 	if refusal != nil {
 		t.verdict.object = t.gate.opts.Catalog.Object(method, name)
@@ -204,35 +307,76 @@ func (t *ticket) decide(ctx context.Context, method, name string) (refusal *mcp.
 func (g *Gate) Begin(ctx context.Context, mt mcp.Ticket, c *mcp.Call) (context.Context, func(mcp.Ending), *mcp.Refusal) {
 	t := mt.(*ticket)
 	if !t.admitted { // a legacy message: others of its batch have the ticket too
-		own := &ticket{gate: g, head: c.Head, principal: t.principal}
+		own := &ticket{gate: g, head: c.Head, principal: t.principal, known: t.known}
 		t = own
 		if refusal := t.decide(ctx, c.Method, c.Name); refusal != nil {
+			return ctx, nil, g.refused(ctx, t.principal, c.Head, c.Method, t.verdict.object, c, refusal)
+		}
+	} else if c.Name != t.head.Name { // only the body says what it is about
+		var refusal *mcp.Refusal
+		if t.verdict, refusal = g.authorize(t.principal, t.verdict.standing, c.Head.RequestID, c.Method, c.Name); refusal != nil {
+			t.hold.spare()
 			return ctx, nil, g.refused(ctx, t.principal, c.Head, c.Method, t.verdict.object, c, refusal)
 		}
 	}
 	ctx = withSpan(t.ctx, ctx)
 	held := t.hold
 	t.hold = hold{}
-	ctx, refusal := g.enforce(ctx, t.principal, c, &t.verdict)
-	var r *record
+	refusal := t.still(ctx, c)
 	if refusal == nil {
+		ctx, refusal = g.enforce(ctx, t.principal, c, &t.verdict)
+	}
+	var r *record
+	if hidden := c.Concealed(); hidden != nil && refusal == nil {
+		g.refused(ctx, t.principal, c.Head, c.Method, t.verdict.object, c, hidden)
+	} else if refusal == nil {
 		r, refusal = g.admitted(ctx, t.principal, t.verdict.object, c, t.shadow)
 	}
 	if refusal != nil {
-		held.release(false)
+		held.spare()
 		return ctx, nil, g.refused(ctx, t.principal, c.Head, c.Method, t.verdict.object, c, refusal)
 	}
 	return identity.NewContext(ctx, t.principal), func(e mcp.Ending) {
 		r.end(&e)
+		if !e.Entered {
+			held.spare()
+			return
+		}
 		held.release(e.Outcome == mcp.Unavailable || e.Outcome == mcp.TimedOut || e.Outcome == mcp.Panicked)
 	}, nil
 }
 
-// Drop gives back the slot of a request that was admitted from its headers and then came to nothing; its token is spent.
+// largeBody is the size in bytes from which a body costs more to read than a decision.
+const largeBody = 64 << 10
+
+// Charge counts what is no call.
+func (g *Gate) Charge(ctx context.Context, mt mcp.Ticket) *mcp.Refusal {
+	t := mt.(*ticket)
+	if t.counted {
+		return nil
+	}
+	t.counted = true
+	_, held, _, refusal := g.admit(ctx, t.principal, t.head.RequestID, "", "", false)
+	if refusal != nil {
+		return g.refused(ctx, t.principal, t.head, "", nil, nil, refusal)
+	}
+	held.release(false)
+	return nil
+}
+
+// Yield gives back the slot of a request whose body is long in coming, and what it took of daily quotas; its token is spent.
+func (g *Gate) Yield(mt mcp.Ticket) {
+	t := mt.(*ticket)
+	t.admitted = false
+	t.hold.spare()
+}
+
+// Drop gives back the slot of a request that was admitted from its headers and then came to nothing, and what it took of daily
+// quotas; its token is spent.
 func (g *Gate) Drop(mt mcp.Ticket) {
 	t := mt.(*ticket)
 	t.dropped()
-	t.hold.release(false)
+	t.hold.spare()
 }
 
 // admit asks guard and governor. What the caller can't see is decided as what there is not.
@@ -253,7 +397,7 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 		return ctx, h, false, nil
 	}
 	asking, end := g.traced(ctx)
-	admitted, lease, d := g.opts.Governor.Admit(asking, g.generation(g.opts.Governor.Hear(asking), g.callers.Load().directory).ask(g, p, method, name))
+	admitted, lease, d := g.ask(asking, p, method, name)
 	end(d)
 	if !d.Admitted() {
 		h.release(false)
@@ -265,6 +409,23 @@ func (g *Gate) admit(ctx context.Context, p *identity.Principal, requestID, meth
 	h.lease = lease
 	return withSpan(admitted, ctx), h, len(d.Shadow) > 0, nil
 }
+
+// ask asks the governor, by the limits in force when it decides.
+func (g *Gate) ask(ctx context.Context, p *identity.Principal, method, name string) (admitted context.Context, lease *governor.Lease, d governor.Decision) {
+	for range mostAsked {
+		orders := g.opts.Governor.Hear(ctx)
+		admitted, lease, d = g.opts.Governor.Admit(ctx, g.generation(orders, g.callers.Load().directory).ask(g, p, method, name))
+		if now := g.opts.Governor.InForce(); !d.Admitted() || now == orders || now.Beyond(orders) == nil {
+			return admitted, lease, d
+		}
+		lease.Spare()
+		lease.Release() // the limits may be others by now: the orders changed while this was decided
+	}
+	return ctx, nil, governor.Decision{Reason: governor.Unknown, Scope: governor.Everything, Wait: time.Second}
+}
+
+// mostAsked is how often a decision begins anew, where the orders change meanwhile.
+const mostAsked = 3
 
 // traced opens the span of a decision, where the request is traced.
 func (g *Gate) traced(ctx context.Context) (context.Context, func(governor.Decision)) {
@@ -300,8 +461,17 @@ func (g *Gate) tell(ctx context.Context, what, scope, requestID string, more ...
 	}
 }
 
-// Ready tells whether the gate can let calls in: not before it is known what operators have ordered, and what tenants are
-// entitled to.
+// Informed asks for what is not fresh, and tells whether the gate can let calls in: not where it is not known what operators have
+// ordered, and what tenants are entitled to.
+func (g *Gate) Informed(ctx context.Context) bool {
+	known := g.opts.Governor == nil || g.opts.Governor.Informed(ctx)
+	if known && g.opts.Entitlements != nil {
+		_, known = g.opts.Entitlements.Directory(ctx)
+	}
+	return known
+}
+
+// Ready tells the same as far as calls have found out.
 func (g *Gate) Ready() bool {
 	return (g.opts.Governor == nil || g.opts.Governor.Known()) && (g.opts.Entitlements == nil || g.opts.Entitlements.Known())
 }

@@ -2,9 +2,7 @@ package admission
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -104,17 +102,66 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 			return !d.hidden && (v.standing == nil || v.standing.Enables(other.Pack))
 		})
 	}
+	if v.hidden {
+		c.Conceal(g.hides(v, c.Head.RequestID))
+	}
 	if o == nil || v.hidden {
 		return ctx, nil
 	}
-	arguments := c.Arguments
-	if c.Method == "resources/read" {
-		arguments = map[string]any{"uri": c.Name}
-	}
-	d := v.late(p, arguments)
-	if d.Fault != nil && g.misfit(ctx, c) {
+	early := v.decision()
+	d := v.late(p, g.arguments(o, c))
+	switch {
+	case d.Fault == nil:
+	case c.Method == "completion/complete" && isMissing(d.Fault):
+		d = early // not all arguments are known yet
+	case g.misfit(ctx, c):
 		return ctx, nil // the engine says what is wrong with them, and calls nothing
 	}
+	if refusal := g.follow(ctx, o, &d, c); refusal != nil || d.Effect != policy.Confirm {
+		return ctx, refusal
+	}
+	question, err := confirmation(&d, o, c)
+	if err != nil {
+		return ctx, denied(o, &d, err.Error(), c.Head.RequestID)
+	}
+	c.Demand(question)
+	return ctx, nil
+}
+
+// arguments are what rules know as args.
+func (g *Gate) arguments(o *catalog.Object, c *mcp.Call) map[string]any {
+	switch c.Method {
+	case "resources/read", "resources/subscribe", "resources/unsubscribe":
+		return g.located(c.Name)
+	case "completion/complete":
+		if o.Kind == "resource" {
+			return map[string]any{"vars": c.Arguments}
+		}
+	}
+	return c.Arguments
+}
+
+// located are the arguments of what is read.
+func (g *Gate) located(uri string) map[string]any {
+	_, vars := g.opts.Catalog.At(uri)
+	if vars == nil {
+		vars = map[string]string{}
+	}
+	return map[string]any{"uri": uri, "vars": vars}
+}
+
+// asks tells whether a method can put a question to the person at the client.
+func asks(method string) bool {
+	return method == "tools/call" || method == "prompts/get" || method == "resources/read"
+}
+
+func isMissing(fault error) bool {
+	_, ok := errors.AsType[*policy.Missing](fault)
+	return ok
+}
+
+// follow counts and tells what was decided, and refuses what may not be.
+func (g *Gate) follow(ctx context.Context, o *catalog.Object, d *policy.Decision, c *mcp.Call) *mcp.Refusal {
 	scope := o.Kind + ":" + o.Name
 	for _, rule := range d.Shadow {
 		g.decided.count(rule, "shadow")
@@ -123,25 +170,74 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 	if d.Rule != "" || d.Effect != policy.Allow {
 		g.decided.count(d.Rule, string(d.Effect))
 	}
-	switch d.Effect {
-	case policy.Deny:
-		message := d.Message
-		if d.Fault != nil {
-			message = "the rule " + d.Rule + " could not be evaluated"
-			g.tell(ctx, "a rule could not be evaluated, and so refuses", "rule:"+d.Rule, c.Head.RequestID, "about", scope, "error", d.Fault)
-		} else if message == "" {
-			message = "with these arguments it is not allowed"
+	message := d.Message
+	switch {
+	case d.Effect == policy.Scopes:
+		return g.lacksScopes(o, slices.Concat(g.opts.Scopes, o.Scopes, d.Scopes), c.Head.RequestID)
+	case d.Effect == policy.Confirm && !asks(c.Method):
+		message = "it needs the consent of the person at the client, whom " + c.Method + " can't ask"
+	case d.Effect != policy.Deny:
+		return nil
+	case d.Fault != nil:
+		message = "the rule " + d.Rule + " could not be evaluated"
+		if missing, ok := errors.AsType[*policy.Missing](d.Fault); ok {
+			message = "it depends on " + missing.Member + ", which is not given"
 		}
-		return ctx, &mcp.Refusal{
-			Reason: mcp.NotEntitled, Scope: scope, Limit: "rule:" + d.Rule, Receipt: c.Head.RequestID,
-			Message: "refused by policy: " + message + " (rule " + d.Rule + ")",
-		}
-	case policy.Scopes:
-		return ctx, g.lacksScopes(o, slices.Concat(g.opts.Scopes, o.Scopes, d.Scopes), c.Head.RequestID)
-	case policy.Confirm:
-		c.Demand(confirmation(d.Rule, d.Message, o, c.Raw))
+		g.tell(ctx, "a rule could not be evaluated, and so refuses", "rule:"+d.Rule, c.Head.RequestID, "about", scope, "error", d.Fault)
+	case message == "":
+		message = "with these arguments it is not allowed"
 	}
-	return ctx, nil
+	return denied(o, d, message, c.Head.RequestID)
+}
+
+func denied(o *catalog.Object, d *policy.Decision, message, requestID string) *mcp.Refusal {
+	return &mcp.Refusal{
+		Reason: mcp.NotEntitled, Scope: o.Kind + ":" + o.Name, Limit: "rule:" + d.Rule, Receipt: requestID,
+		Message: "refused by policy: " + message + " (rule " + d.Rule + ")",
+	}
+}
+
+// MayRead decides a read within a call as the caller's own would be decided, but for the limits.
+func (g *Gate) MayRead(ctx context.Context, c *mcp.Call, uri string) error {
+	p := identity.FromContext(ctx)
+	if p == nil {
+		return errors.New("only within a call it is known who may read what")
+	}
+	o, _ := g.opts.Catalog.At(uri)
+	if o == nil {
+		return mcp.ErrUnknown
+	}
+	standing, refusal := g.entitled(ctx, p, c.Head.RequestID)
+	var v verdict
+	if refusal == nil {
+		v, refusal = g.authorize(p, standing, c.Head.RequestID, "resources/read", uri)
+	}
+	switch {
+	case refusal != nil:
+		return errors.New(refusal.Message)
+	case v.hidden:
+		return mcp.ErrUnknown
+	case !g.governed():
+		return nil
+	}
+	d := v.late(p, g.located(uri))
+	if refusal := g.follow(ctx, o, &d, c); refusal != nil {
+		return errors.New(refusal.Message)
+	}
+	if d.Effect == policy.Confirm {
+		return errors.New("refused by policy: reading " + o.Name + " needs the consent of the person at the client, who is asked where the client itself reads it (rule " + d.Rule + ")")
+	}
+	return nil
+}
+
+// hides is the refusal of a call about what the caller can't see, for operators alone.
+func (g *Gate) hides(v *verdict, requestID string) *mcp.Refusal {
+	rule := v.decision().Rule
+	g.decided.count(rule, string(policy.Deny))
+	return &mcp.Refusal{
+		Reason: mcp.NotEntitled, Scope: v.object.Kind + ":" + v.object.Name, Limit: "rule:" + rule, Receipt: requestID,
+		Message: "refused by policy: it is hidden from the caller (rule " + rule + ")",
+	}
 }
 
 // misfit tells whether the arguments do not fit the tool's schema, which rules are written against.
@@ -153,83 +249,40 @@ func (g *Gate) misfit(ctx context.Context, c *mcp.Call) bool {
 	return t != nil && t.Check != nil && t.Check(c.Arguments) != nil
 }
 
-var errDeclined = errors.New("the call was not made: the person at the client did not agree to it")
-
-// mostShown is how much of the arguments the person is shown.
-const mostShown = 500
-
-// confirmation asks the person at the client whether the call may be made (MRTR).
-func confirmation(rule, message string, o *catalog.Object, arguments json.RawMessage) mcp.InputRequest {
-	if message == "" {
-		message = "The operator wants your consent to this call."
-	}
-	shown := string(arguments)
-	if len(shown) > mostShown {
-		shown = strings.ToValidUTF8(shown[:mostShown], "") + "…"
-	}
-	if shown != "" {
-		shown = " with " + shown
-	}
-	params, err := json.Marshal(map[string]any{
-		"mode":    "form",
-		"message": fmt.Sprintf("%s Call %s%s?", message, o.Name, shown),
-		"requestedSchema": map[string]any{
-			"type": "object", "required": []string{"confirm"},
-			"properties": map[string]any{"confirm": map[string]any{"type": "boolean", "title": "Make this call"}},
-		},
-	})
-	if err != nil {
-		panic(err) // text only
-	}
-	return mcp.InputRequest{
-		Key: "erlmcp.confirm." + rule, Method: "elicitation/create", Capability: "elicitation", Params: params,
-		Accept: func(raw json.RawMessage) error {
-			var answer struct {
-				Action  string
-				Content struct{ Confirm *bool }
-			}
-			if err := json.Unmarshal(raw, &answer); err != nil {
-				return mcp.Malformed(err)
-			}
-			switch {
-			case answer.Action != "accept" && answer.Action != "decline" && answer.Action != "cancel":
-				return mcp.Malformed(fmt.Errorf("unknown action %q", answer.Action))
-			case answer.Action == "accept" && answer.Content.Confirm == nil:
-				return mcp.Malformed(errors.New("confirm is missing"))
-			case answer.Action != "accept" || !*answer.Content.Confirm:
-				return errDeclined
-			}
-			return nil
-		},
-	}
-}
-
 // unauthenticated words why a caller was not let in. It tells no more than the caller may know: whether a key exists, or
 // which check it failed, is for the log.
 func (g *Gate) unauthenticated(e *identity.Error, h *mcp.Head) *mcp.Refusal {
 	r := &mcp.Refusal{Reason: mcp.Unauthenticated, Scope: "authentication", Receipt: h.RequestID}
 	fault, text := "invalid_token", "the credentials are not valid here"
-	switch e.Cause {
-	case identity.Missing:
-		fault, text = "", "say who you are: send the header Authorization: Bearer, with a key or a token"
-	case identity.Malformed:
-		r.Reason = mcp.MalformedCredentials
-		fault, text = "invalid_request", "the credentials are malformed: send one header Authorization: Bearer, with one key or token"
-	case identity.Expired:
-		text = "the credentials have expired"
-	case identity.NotYetValid:
-		text = "the credentials are not valid yet"
-	case identity.Unavailable:
-		return &mcp.Refusal{
-			Reason: mcp.Backpressure, Scope: "authentication", Receipt: h.RequestID, RetryAfter: 5 * time.Second,
-			Message: "refused: the credentials can't be checked at the moment, since the keys for that can't be read; try again in 5s",
-		}
-	}
-	if e.Wait > 0 {
+	switch {
+	case e.Wait > 0:
 		wait := max(e.Wait.Round(10*time.Millisecond), 10*time.Millisecond)
 		return &mcp.Refusal{
 			Reason: mcp.RateLimited, Scope: "authentication", Receipt: h.RequestID, RetryAfter: e.Wait,
 			Message: "refused: too many failed attempts to authenticate; try again in " + wait.String(),
+		}
+	case e.Retry > 0:
+		return &mcp.Refusal{
+			Reason: mcp.Backpressure, Scope: "authentication", Receipt: h.RequestID, RetryAfter: e.Retry,
+			Message: "refused: the key that signed the token is not known yet, and its issuer was asked a moment ago; try again in " + e.Retry.Round(time.Second).String(),
+		}
+	case e.Cause == identity.Unnamed && e.Hint != "":
+		return &mcp.Refusal{Reason: mcp.NotEntitled, Scope: "authentication", Receipt: h.RequestID, Message: "refused: " + e.Hint}
+	case e.Hint != "":
+		fault, text = "", e.Hint
+	case e.Cause == identity.Missing:
+		fault, text = "", "say who you are: send the header Authorization: Bearer, with a key or a token"
+	case e.Request:
+		r.Reason = mcp.MalformedCredentials
+		fault, text = "invalid_request", "the credentials are malformed: send one header Authorization: Bearer, with one key or token"
+	case e.Cause == identity.Expired:
+		text = "the credentials have expired"
+	case e.Cause == identity.NotYetValid:
+		text = "the credentials are not valid yet"
+	case e.Cause == identity.Unavailable:
+		return &mcp.Refusal{
+			Reason: mcp.Backpressure, Scope: "authentication", Receipt: h.RequestID, RetryAfter: 5 * time.Second,
+			Message: "refused: the credentials can't be checked at the moment, since the keys for that can't be read; try again in 5s",
 		}
 	}
 	need := g.opts.Scopes

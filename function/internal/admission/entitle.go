@@ -15,10 +15,9 @@ import (
 
 // Entitlements are what tenants are entitled to.
 type Entitlements struct {
-	// Directory returns all tenants as they are known, another pointer when they have changed; nil where they could not be
-	// read yet.
-	Directory func(context.Context) *tenant.Directory
-	Known     func() bool         // whether they could be read yet
+	// Directory returns all tenants, another pointer when they have changed, and whether they are known of the last two seconds.
+	Directory func(context.Context) (_ *tenant.Directory, known bool)
+	Known     func() bool         // whether they are known, as far as calls have found out
 	Listed    bool                // tenants that are not in it are refused
 	Note      func(tenant string) // is told of a tenant whose state the clock has changed; must not wait
 }
@@ -30,8 +29,8 @@ func (g *Gate) entitled(ctx context.Context, p *identity.Principal, requestID st
 		return nil, nil
 	}
 	scope := "tenant:" + p.Tenant
-	directory := e.Directory(ctx)
-	if directory == nil {
+	directory, known := e.Directory(ctx)
+	if !known {
 		return nil, &mcp.Refusal{
 			Reason: mcp.Backpressure, Scope: scope, Receipt: requestID, RetryAfter: time.Second,
 			Message: "refused: it can't be read at the moment what tenants are entitled to; try again in 1s",

@@ -26,7 +26,8 @@ type Limit struct {
 type rules struct {
 	orders  *governor.Orders // that they were made with
 	call    rule             // a call of no tool that has limits of its own
-	list    rule
+	other   rule             // what is no call
+	apart   governor.Limit   // on that, of each client
 	tools   map[string]rule
 	tenants map[string]governor.Override
 	each    map[string]governor.Limit // EachTenant, EachClient
@@ -38,6 +39,12 @@ type rule struct {
 	call     governor.Call
 }
 
+// What is no call has a rate of its own for each client, of a tenth of what all calls together have, and of leastApart a second at least.
+const (
+	scopeApart = "client-messages"
+	leastApart = 20
+)
+
 // makeRules makes the rules. Limits that are wrong are faults; the rules leave them out then, or leave out the override.
 func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	var faults []error
@@ -46,15 +53,17 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		overrides[v.Scope] = v
 	}
 	r := &rules{orders: orders, tools: map[string]rule{}, tenants: map[string]governor.Override{}, each: map[string]governor.Limit{}}
+	weights := weigh(o.Catalog)
 	// resolve puts the override of the scope in place, if there is one.
 	resolve := func(l governor.Limit) governor.Limit {
-		if err := l.Check(); err != nil {
+		if err := weights.check(&l); err != nil {
 			faults = append(faults, fmt.Errorf("the limit on %s: %w", l.Scope, err))
 			return governor.Limit{Scope: l.Scope, Key: l.Key}
 		}
 		if v, ok := overrides[l.Scope]; ok {
-			if over := v.Over(l); over.Check() != nil {
-				faults = append(faults, fmt.Errorf("the override on %s: %w", l.Scope, over.Check()))
+			over := v.Over(l)
+			if err := weights.check(over); err != nil {
+				faults = append(faults, &governor.OverrideFault{Scope: l.Scope, Err: err})
 			} else {
 				l = *over
 			}
@@ -72,15 +81,25 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	r.each[governor.EachTenant] = resolve(base(governor.EachTenant, "", o.EachTenant))
 	r.each[governor.EachClient] = resolve(base(governor.EachClient, "", o.EachClient))
 	r.anyone = anonymous(r.each[governor.EachTenant], o.Anonymous)
+	if err := weights.check(&r.anyone); err != nil && o.Anonymous.PerSecond > 0 {
+		faults = append(faults, fmt.Errorf("the limit on anonymous callers: %w", err))
+	}
 	for scope, v := range overrides {
-		if strings.HasPrefix(scope, "tenant:") {
-			r.tenants[scope] = v
+		if !strings.HasPrefix(scope, "tenant:") {
+			continue
 		}
+		l := r.each[governor.EachTenant]
+		l.Scope = scope
+		if err := weights.check(v.Over(l)); err != nil {
+			faults = append(faults, &governor.OverrideFault{Scope: scope, Err: err})
+			continue
+		}
+		r.tenants[scope] = v
 	}
 	all := inUnits(everything)
-	rateOnly := everything
-	rateOnly.Concurrency, rateOnly.PerDay = 0, 0 // a list is answered at once, and isn't a call
-	r.list = rule{call: governor.Call{Weight: listWeight, Limits: active(inUnits(rateOnly))}}
+	apart := max(leastApart, everything.PerSecond/10)
+	r.apart = governor.Limit{Scope: scopeApart, PerSecond: apart, Burst: max(2*leastApart, apart), Many: true}
+	r.other = rule{call: governor.Call{Weight: units}}
 	r.call = rule{call: governor.Call{Weight: units, Limits: active(all)}}
 	upstreams := map[string]*governor.Limit{}
 	faults = append(faults, o.Catalog.EachTool(func(name string, terms catalog.Terms) error {
@@ -91,6 +110,9 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 			Concurrency: int64(terms.Limits.Concurrency), PerDay: terms.Limits.PerDay, Shadow: terms.Limits.Shadow,
 		})
 		t := rule{upstream: terms.Upstream, call: governor.Call{Weight: units * int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
+		if f := terms.Formerly; f != "" {
+			t.call.Scopes = append(t.call.Scopes, "tool:"+f) // orders may be older than the name
+		}
 		t.call.Limits = active(inUnits(own), all)
 		broken := scope
 		if u := terms.Upstream; u != "" {
@@ -110,6 +132,45 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		return nil
 	}))
 	return r, errors.Join(faults...)
+}
+
+// weights are the heaviest tools, by the scopes that they are under; "" is for all other scopes.
+type weights map[string]heaviest
+
+type heaviest struct {
+	tool   string
+	weight int
+}
+
+func weigh(c *catalog.Catalog) weights {
+	w := weights{}
+	c.EachTool(func(name string, terms catalog.Terms) error { // without an error
+		scopes := []string{"", "tool:" + name}
+		if terms.Upstream != "" {
+			scopes = append(scopes, "upstream:"+terms.Upstream)
+		}
+		for _, scope := range scopes {
+			if terms.Weight > w[scope].weight {
+				w[scope] = heaviest{name, terms.Weight}
+			}
+		}
+		return nil
+	})
+	return w
+}
+
+// check returns what is wrong with a limit, in calls, under which tools of some weights are called.
+func (w weights) check(l *governor.Limit) error {
+	scope := l.Scope
+	if !strings.HasPrefix(scope, "tool:") && !strings.HasPrefix(scope, "upstream:") {
+		scope = ""
+	}
+	err := l.Check()
+	if h := w[scope]; err == nil && l.PerSecond > 0 && float64(h.weight) > l.MaxBurst() {
+		err = fmt.Errorf("a call of %s costs %d, and no more than %s may come at once, so that it would never be admitted: allow a burst of %[2]d, or %[4]d calls a second",
+			h.tool, h.weight, trim(l.MaxBurst()), 10*h.weight)
+	}
+	return err
 }
 
 // active leaves out limits that limit nothing.
@@ -147,11 +208,14 @@ func (r *rules) of(p *identity.Principal, s *tenant.Standing, base *governor.Cal
 	client := r.each[governor.EachClient]
 	each.Many, client.Many = true, true
 	client.Scope, client.Key = "client", "client:"+hashed(p.String())
-	if !isCall {
-		each.Concurrency, each.PerDay, client.Concurrency, client.PerDay = 0, 0, 0, 0
-	}
 	c := *base
 	c.Scopes = append(slices.Clip(c.Scopes), tenantScope)
+	if !isCall {
+		apart := r.apart
+		apart.Key = scopeApart + ":" + hashed(p.String())
+		c.Limits = []*governor.Limit{inUnits(apart)}
+		return &c
+	}
 	c.Limits = slices.Concat(active(inUnits(client), inUnits(each)), c.Limits)
 	return &c
 }
@@ -217,4 +281,40 @@ func Limits(o Options, orders *governor.Orders) ([]governor.Limit, error) {
 	}
 	slices.SortFunc(out, func(x, y governor.Limit) int { return cmp.Compare(x.Scope, y.Scope) })
 	return out, err
+}
+
+// Overridden returns limits as they are with what operators have ordered in place; the scopes are those of tools and upstreams, which
+// may have no limit yet.
+func Overridden(base []governor.Limit, scopes []string, orders *governor.Orders) []governor.Limit {
+	out := slices.Clone(base)
+	find := func(scope string) int {
+		return slices.IndexFunc(out, func(l governor.Limit) bool { return l.Scope == scope })
+	}
+	for i := range orders.Limits { // each-tenant comes before any tenant
+		v := &orders.Limits[i]
+		if v != orders.OverrideOn(v.Scope) {
+			continue
+		}
+		at := find(v.Scope)
+		name, ofTenant := strings.CutPrefix(v.Scope, "tenant:")
+		switch {
+		case at >= 0:
+			out[at] = *v.Over(out[at])
+		case ofTenant:
+			l := governor.Limit{Scope: v.Scope, Key: "tenant:" + hashed(name)}
+			if each := find(governor.EachTenant); each >= 0 {
+				l = out[each]
+				l.Scope, l.Key = v.Scope, "tenant:"+hashed(name)
+			}
+			out = append(out, *v.Over(l))
+		case v.Scope == governor.EachTenant || v.Scope == governor.EachClient:
+			out = append(out, *v.Over(governor.Limit{Scope: v.Scope}))
+		case v.Scope == governor.Everything:
+			out = append(out, *v.Over(governor.Limit{Scope: v.Scope, Key: "all"}))
+		case slices.Contains(scopes, v.Scope):
+			out = append(out, *v.Over(governor.Limit{Scope: v.Scope, Key: v.Scope}))
+		}
+	}
+	slices.SortFunc(out, func(x, y governor.Limit) int { return cmp.Compare(x.Scope, y.Scope) })
+	return out
 }

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 type Journal interface {
 	Append(receipt.Receipt)                        // never waits
 	Commit(context.Context, receipt.Receipt) error // waits until it is stored
+	Hash(tenant string, raw []byte) receipt.Hash   // of arguments or a result
 }
 
 const (
@@ -48,6 +50,22 @@ func (g *Gate) draft(ctx context.Context, p *identity.Principal, h *mcp.Head, me
 	return r
 }
 
+// stranger records that someone was not let in: of them there is the method, if it is one, and where they called from, hashed. What else
+// they write is theirs to choose.
+func (g *Gate) stranger(h *mcp.Head, why *mcp.Refusal) *mcp.Refusal {
+	if g.opts.Journal == nil {
+		return why
+	}
+	r := receipt.Receipt{ID: h.RequestID, Time: h.Began, Kind: receipt.Refused, Decision: receipt.Refuse, Reason: why.Reason.Name, Limit: why.Scope}
+	if mcp.Known(h.Method) {
+		r.Method = h.Method
+	}
+	address := g.opts.Journal.Hash("", []byte(g.opts.Callers.Address(h.Header, h.RemoteAddr)))
+	r.Detail = receipt.From(address)
+	g.opts.Journal.Append(r)
+	return why
+}
+
 // refused records a refusal, and returns it.
 func (g *Gate) refused(ctx context.Context, p *identity.Principal, h *mcp.Head, method string, o *catalog.Object, c *mcp.Call, why *mcp.Refusal) *mcp.Refusal {
 	if g.opts.Journal == nil {
@@ -58,17 +76,29 @@ func (g *Gate) refused(ctx context.Context, p *identity.Principal, h *mcp.Head, 
 	if why.Limit != "" {
 		r.Limit += " " + why.Limit
 	}
+	if why.Note != "" {
+		r.Detail = noteOf(why.Note)
+	}
 	if c != nil {
-		describe(&r, c)
+		g.describe(&r, c)
 	}
 	g.opts.Journal.Append(r)
 	return why
 }
 
-func describe(r *receipt.Receipt, c *mcp.Call) {
+// noteOf is what an operator gave as the reason, as JSON, which details are.
+func noteOf(note string) string {
+	text, err := json.Marshal(map[string]string{"note": note})
+	if err != nil {
+		panic(err) // text only
+	}
+	return string(text)
+}
+
+func (g *Gate) describe(r *receipt.Receipt, c *mcp.Call) {
 	r.Era = c.Version
 	if len(c.Raw) > 0 {
-		r.Arguments = receipt.HashOf(c.Raw)
+		r.Arguments = g.opts.Journal.Hash(r.Tenant, c.Raw)
 	}
 }
 
@@ -89,7 +119,7 @@ func (g *Gate) admitted(ctx context.Context, p *identity.Principal, o *catalog.O
 		return nil, nil
 	}
 	r := &record{gate: g, draft: g.draft(ctx, p, c.Head, c.Method, o), begun: g.opts.Now()}
-	describe(&r.draft, c)
+	g.describe(&r.draft, c)
 	r.draft.Decision = receipt.Allow
 	if shadow {
 		r.draft.Decision = receipt.Shadow
@@ -147,7 +177,7 @@ func (r *record) end(e *mcp.Ending) {
 		d.Kind, d.Reason = receipt.Failed, e.Outcome.String()
 	}
 	if len(e.Result) > 0 {
-		d.Result = receipt.HashOf(e.Result)
+		d.Result = r.gate.opts.Journal.Hash(d.Tenant, e.Result)
 	}
 	r.gate.opts.Journal.Append(d)
 }
@@ -156,6 +186,10 @@ func (r *record) end(e *mcp.Ending) {
 func (t *ticket) dropped() {
 	g := t.gate
 	if !t.admitted || g.opts.Journal == nil {
+		return
+	}
+	if t.verdict.hidden {
+		g.refused(t.ctx, t.principal, t.head, t.head.Method, t.verdict.object, nil, g.hides(&t.verdict, t.head.RequestID))
 		return
 	}
 	r := g.draft(t.ctx, t.principal, t.head, t.head.Method, g.opts.Catalog.Object(t.head.Method, t.head.Name))

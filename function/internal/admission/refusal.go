@@ -20,6 +20,9 @@ func refusal(d governor.Decision, requestID string) *mcp.Refusal {
 		perSecond := d.Limit.PerSecond / units
 		r.Reason, r.Limit = mcp.RateLimited, trim(perSecond)+"/s"
 		what = "the limit of " + trim(perSecond) + " calls a second"
+		if d.Scope == scopeApart {
+			what = "the limit of " + trim(perSecond) + " messages a second that are no calls"
+		}
 		quota, window := perSecond, 1.0
 		if perSecond < 1 { // headers have whole numbers only
 			quota, window = 1, 1/perSecond
@@ -39,7 +42,7 @@ func refusal(d governor.Decision, requestID string) *mcp.Refusal {
 		r.RateLimit = fmt.Sprintf("%q;r=0;t=%.0f", d.Scope, math.Ceil(d.Wait.Seconds()))
 		again = "; try again in " + d.Wait.Round(time.Second).String() + ", after midnight UTC"
 	case governor.Killed:
-		r.Reason = mcp.Killed
+		r.Reason, r.Note = mcp.Killed, d.Note
 		if d.Wait == 0 {
 			again = ""
 		}
@@ -48,6 +51,11 @@ func refusal(d governor.Decision, requestID string) *mcp.Refusal {
 	case governor.BreakerOpen:
 		r.Reason = mcp.BreakerOpen
 		r.Message = fmt.Sprintf("refused: %s has failed too often and is left alone for a while%s", d.Scope, again)
+		return r
+	case governor.TooHeavy:
+		r.Reason, r.Limit = mcp.RateLimited, trim(d.Limit.PerSecond/units)+"/s"
+		r.Message = fmt.Sprintf("refused: a call of this tool costs more than the %s calls that may come at once under the limit on %s: it is never admitted until an operator allows more",
+			trim(d.Limit.MaxBurst()/units), d.Scope)
 		return r
 	case governor.Saturated:
 		r.Reason = mcp.Backpressure

@@ -35,6 +35,8 @@ type Terms struct {
 	Strict   bool // it is not called before the receipt of the intent is stored
 	// Pack is what plans call a group of entries; tenants without it can't call them. "" is open to all.
 	Pack string
+	// Formerly is another name by which a tool is called. All else knows it by its own.
+	Formerly string
 }
 
 // A Breaker stops calls to an upstream, or to the entry itself where it names none, after so many failures in a row, for so
@@ -87,6 +89,7 @@ var validPack = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 // A Catalog is a fixed set of entries. It implements [mcp.Catalog].
 type Catalog struct {
 	tools     map[string]*Tool
+	former    map[string]string // names that tools had, and those that they have
 	prompts   map[string]*Prompt
 	resources map[string]*Resource
 	templates []*Template // in the order of their URIs
@@ -188,6 +191,14 @@ func (c *Catalog) List(ctx context.Context, kind mcp.Kind) mcp.Listing {
 	return l
 }
 
+// Named returns the name of a tool that is called by one that it had.
+func (c *Catalog) Named(tool string) string {
+	if name, ok := c.former[tool]; ok && c.tools[tool] == nil {
+		return name
+	}
+	return tool
+}
+
 // Tool returns the tool or nil.
 func (c *Catalog) Tool(ctx context.Context, name string) *mcp.Tool {
 	if t := c.tools[name]; t != nil && c.sees(ctx, mcp.Tools, name) {
@@ -205,6 +216,14 @@ func (c *Catalog) EachTool(visit func(name string, terms Terms) error) error {
 	return errors.Join(faults...)
 }
 
+// Headers are those that mirror arguments of the tool.
+func (c *Catalog) Headers(tool string) []mcp.HeaderParam {
+	if t := c.tools[tool]; t != nil {
+		return t.engine.Headers
+	}
+	return nil
+}
+
 // Prompt returns the prompt or nil.
 func (c *Catalog) Prompt(ctx context.Context, name string) *mcp.Prompt {
 	if p := c.prompts[name]; p != nil && c.sees(ctx, mcp.Prompts, name) {
@@ -214,49 +233,50 @@ func (c *Catalog) Prompt(ctx context.Context, name string) *mcp.Prompt {
 }
 
 // Resource returns the resource at uri, or the first template that matches it.
-func (c *Catalog) Resource(ctx context.Context, uri string) (*mcp.Resource, map[string]string) {
-	if r := c.resources[uri]; r != nil {
-		if !c.sees(ctx, mcp.Resources, uri) {
-			return nil, nil
-		}
-		return &r.engine, nil
+func (c *Catalog) Resource(ctx context.Context, uri string) (*mcp.Resource, map[string]string, error) {
+	r, t, vars := c.find(uri)
+	switch {
+	case r != nil && c.sees(ctx, mcp.Resources, r.URI):
+		return &r.engine, nil, nil
+	case t != nil && c.sees(ctx, mcp.Templates, t.URI):
+		return &t.engine, vars, t.checkVars(vars)
 	}
-	for _, t := range c.templates {
-		values := t.parsed.Match(uri)
-		if values == nil {
-			continue
-		}
-		if !c.sees(ctx, mcp.Templates, t.URI) {
-			return nil, nil
-		}
-		vars := make(map[string]string, len(values))
-		for name, v := range values {
-			vars[name] = v.String()
-		}
-		return &t.engine, vars
-	}
-	return nil, nil
+	return nil, nil, nil
 }
 
-// Completer returns the completer of a prompt or template, or nil.
+// find returns the resource at a URI in normal form, or the first template that matches it, with its variables decoded.
+func (c *Catalog) find(uri string) (*Resource, *Template, map[string]string) {
+	if r := c.resources[uri]; r != nil {
+		return r, nil, nil
+	}
+	uri = mcp.ASCII(uri)
+	for _, t := range c.templates {
+		if vars := t.matcher.match(uri); vars != nil {
+			return nil, t, vars
+		}
+	}
+	return nil, nil, nil
+}
+
+// Completer returns the completer of a prompt or template, or nil where there is no such.
 func (c *Catalog) Completer(_ context.Context, kind mcp.Kind, name string) *mcp.Completer {
-	complete := Complete(nil)
 	switch kind {
 	case mcp.Prompts:
 		if p := c.prompts[name]; p != nil {
-			complete = p.Complete
+			var names []string
+			for _, a := range p.Arguments {
+				names = append(names, a.Name)
+			}
+			return &mcp.Completer{Arguments: names, Complete: p.Complete}
 		}
 	case mcp.Templates:
 		for _, t := range c.templates {
 			if t.URI == name {
-				complete = t.Complete
+				return &mcp.Completer{Arguments: t.parsed.Varnames(), Complete: t.Complete}
 			}
 		}
 	}
-	if complete == nil {
-		return nil
-	}
-	return &mcp.Completer{Complete: complete}
+	return nil
 }
 
 // Complete proposes values for an argument; known holds the values of the other arguments.
@@ -329,7 +349,7 @@ func (p *Prompt) add(c *Catalog) error {
 // there is nothing there.
 type Read = func(ctx context.Context, uri string, vars map[string]string) (*mcp.ReadResult, error)
 
-// A Resource is contents at a fixed URI.
+// A Resource is contents at a fixed URI, which is brought into normal form.
 type Resource struct {
 	URI, Name, Title, Description, MIMEType string
 	Terms                                   Terms
@@ -347,6 +367,11 @@ func (r *Resource) add(c *Catalog) error {
 	}
 	if r.Name == "" {
 		faults = append(faults, errors.New("a name is missing"))
+	}
+	if uri, err := mcp.NormalURI(r.URI); err != nil {
+		faults = append(faults, err)
+	} else {
+		r.URI = uri
 	}
 	if c.resources[r.URI] != nil {
 		faults = append(faults, errors.New("there is another resource at this URI"))
@@ -383,9 +408,11 @@ type Template struct {
 	Complete                                Complete
 	Terms                                   Terms
 	Read                                    Read
+	DotSegments                             bool // variables may have the segment ".."
 
-	engine mcp.Resource
-	parsed *uritemplate.Template
+	engine  mcp.Resource
+	parsed  *uritemplate.Template // of the normal form
+	matcher *matcher
 }
 
 func (t *Template) what() string { return fmt.Sprintf("resource template %q", t.URI) }
@@ -393,6 +420,12 @@ func (t *Template) what() string { return fmt.Sprintf("resource template %q", t.
 func (t *Template) add(c *Catalog) error {
 	faults := []error{t.Terms.check()}
 	parsed, err := uritemplate.New(t.URI)
+	if err == nil {
+		var normal string
+		if normal, err = mcp.NormalTemplate(t.URI); err == nil {
+			parsed, err = uritemplate.New(normal)
+		}
+	}
 	if err != nil {
 		faults = append(faults, err)
 	} else if len(parsed.Varnames()) == 0 {
@@ -409,7 +442,7 @@ func (t *Template) add(c *Catalog) error {
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
-	t.parsed = parsed
+	t.parsed, t.matcher = parsed, newMatcher(parsed.Raw())
 	t.engine = reader(t.Terms, t.Read)
 	c.templates = append(c.templates, t)
 	if err := c.describe(mcp.Templates, t.URI, &t.Terms, policy.Object{Kind: "resource", Name: t.URI, ReadOnly: true}); err != nil {
@@ -417,4 +450,20 @@ func (t *Template) add(c *Catalog) error {
 	}
 	c.completes = c.completes || t.Complete != nil
 	return c.list(mcp.Templates, t.URI, resourceDescriptor{"", t.URI, t.Name, t.Title, t.Description, t.MIMEType}, nil)
+}
+
+// checkVars refuses variables that lead elsewhere where they are taken for a path.
+func (t *Template) checkVars(vars map[string]string) error {
+	if t.DotSegments {
+		return nil
+	}
+	for name, value := range vars {
+		for segment := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == '/' || r == '\\' || r == ',' }) {
+			segment, _, _ = strings.Cut(segment, ";") // parameters, which some readers drop
+			if strings.TrimFunc(segment, func(r rune) bool { return r <= ' ' }) == ".." {
+				return fmt.Errorf("the variable %s of %s may not have the segment \"..\"", name, t.URI)
+			}
+		}
+	}
+	return nil
 }

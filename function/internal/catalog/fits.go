@@ -42,7 +42,12 @@ func fitOf(s *jsonschema.Schema) fit {
 				return nil
 			}
 		}
-		one = func(v any) bool { return inner(v) && slices.Contains(enum, v) }
+		one = func(v any) bool {
+			if n, ok := v.(int64); ok && -maxExact <= n && n <= maxExact {
+				v = float64(n)
+			}
+			return inner(v) && slices.Contains(enum, v)
+		}
 	}
 	if one == nil || len(types) == 1 {
 		return one
@@ -65,9 +70,15 @@ func fitType(name string, s *jsonschema.Schema) fit {
 			most = *s.Maximum
 		}
 		whole := name == "integer"
+		first, last := wholeRange(least, most)
 		return func(v any) bool {
-			f, ok := v.(float64)
-			return ok && f >= least && f <= most && (!whole || f == math.Trunc(f))
+			switch n := v.(type) {
+			case int64:
+				return first <= n && n <= last
+			case float64:
+				return n >= least && n <= most && (!whole || n == math.Trunc(n))
+			}
+			return false
 		}
 	case "array":
 		item := fitOf(s.Items)
@@ -90,6 +101,27 @@ func fitType(name string, s *jsonschema.Schema) fit {
 		return fitObject(s)
 	}
 	return nil
+}
+
+// maxExact is the greatest number up to which a double holds all whole ones.
+const maxExact = 1 << 53
+
+// wholeRange returns the first and the last integer within bounds.
+func wholeRange(least, most float64) (first, last int64) {
+	first, last = math.MinInt64, math.MaxInt64
+	switch least = math.Ceil(least); {
+	case least >= -math.MinInt64:
+		return 1, 0 // there is none
+	case least > math.MinInt64:
+		first = int64(least)
+	}
+	switch most = math.Floor(most); {
+	case most < math.MinInt64:
+		return 1, 0
+	case most < -math.MinInt64:
+		last = int64(most)
+	}
+	return first, last
 }
 
 func fitObject(s *jsonschema.Schema) fit {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"example.com/erlmcp/function/internal/mcp"
 )
 
 var fitSchemas = []struct {
@@ -17,6 +19,10 @@ var fitSchemas = []struct {
 	{`{"type":"object","properties":{"a":{"type":"array","items":{"type":"object","properties":{"b":{"type":"string"}},"additionalProperties":false}}}}`, true},
 	{`{"type":"object","properties":{"b":{"type":"string","format":"date-time","description":"when"}}}`, true},
 	{`{"type":"object"}`, true},
+	{`{"type":"object","properties":{"a":{"type":"integer","minimum":-0.5,"maximum":9007199254740992}}}`, true},
+	{`{"type":"object","properties":{"a":{"type":"number","minimum":1e300}}}`, true},
+	{`{"type":"object","properties":{"a":{"type":"number","maximum":-1e300}}}`, true},
+	{`{"type":"object","properties":{"a":{"type":"integer","enum":[9007199254740992,10]}}}`, true},
 	{`{"type":"object","properties":{"a":{"type":"string","minLength":2}}}`, false},
 	{`{"type":"object","additionalProperties":{"type":"string"}}`, false},
 	{`{"type":"object","properties":{"a":{"type":"string","pattern":"^x"}}}`, false},
@@ -29,6 +35,7 @@ var fitSchemas = []struct {
 var fitValues = []string{
 	`{}`, `{"a":1}`, `{"a":0}`, `{"a":10}`, `{"a":1.5}`, `{"a":2.5}`, `{"a":"x"}`, `{"a":"1","b":"x"}`, `{"a":5,"b":"x"}`, `{"a":5,"b":"z"}`, `{"a":5,"c":1}`,
 	`{"a":null}`, `{"a":[]}`, `{"a":[1,2]}`, `{"a":[1,"2"]}`, `{"a":[{"b":"x"}]}`, `{"a":[{"b":1}]}`, `{"a":[{"c":1}]}`, `{"b":null}`, `{"b":{}}`, `{"b":{"a":true}}`,
+	`{"a":9007199254740992}`, `{"a":9007199254740993}`, `{"a":-9223372036854775808}`, `{"a":9223372036854775807}`, `{"a":1.0}`, `{"a":1e1}`,
 	`{"b":{"a":1}}`, `{"a":true}`, `{"a":1e300}`, `[]`, `null`, `"x"`, `1`,
 }
 
@@ -50,8 +57,8 @@ func TestFitIsNeverKinderThanTheLibrary(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, text := range fitValues {
-			var v any
-			if err := json.Unmarshal([]byte(text), &v); err != nil {
+			v, err := mcp.Decode([]byte(text))
+			if err != nil {
 				t.Fatal(err)
 			}
 			fits, err := quick(v), full.Validate(v)
@@ -73,8 +80,8 @@ func FuzzFit(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, schema, value string) {
 		var s jsonschema.Schema
-		var v any
-		if json.Unmarshal([]byte(schema), &s) != nil || json.Unmarshal([]byte(value), &v) != nil {
+		v, err := mcp.Decode([]byte(value))
+		if json.Unmarshal([]byte(schema), &s) != nil || err != nil {
 			return
 		}
 		full, err := s.Resolve(nil)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -74,11 +76,15 @@ func annotate(t reflect.Type, s *jsonschema.Schema) error {
 			}
 		}
 		numeric := p.Type == "integer" || p.Type == "number"
-		number := func(text string) (v float64, err error) {
-			if v, err = strconv.ParseFloat(text, 64); err != nil || !numeric {
-				err = fmt.Errorf("field %s: %q does not bound a number", f.Name, text)
+		number := func(text string) (float64, error) {
+			written, err := mcp.Decode([]byte(text))
+			if err == nil {
+				err = held(written, "bound")
 			}
-			return v, err
+			if v, err2 := strconv.ParseFloat(text, 64); err == nil && err2 == nil && numeric {
+				return v, nil
+			}
+			return 0, fmt.Errorf("field %s: %q does not bound a number", f.Name, text)
 		}
 		if list, ok := f.Tag.Lookup("enum"); ok {
 			for v := range strings.SplitSeq(list, ",") {
@@ -156,6 +162,13 @@ func compile(raw json.RawMessage) (*jsonschema.Resolved, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, err
 	}
+	written, err := mcp.Decode(raw)
+	if err == nil {
+		err = held(written, "schema")
+	}
+	if err != nil {
+		return nil, err
+	}
 	switch s.Schema {
 	case "", "https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft-07/schema#":
 	default:
@@ -214,4 +227,68 @@ func headerParams(root *jsonschema.Schema) ([]mcp.HeaderParam, error) {
 	}
 	slices.SortFunc(params, func(a, b mcp.HeaderParam) int { return strings.Compare(a.Key, b.Key) })
 	return params, nil
+}
+
+// propertiesOf lists the names of properties that a schema has anywhere.
+func propertiesOf(s *jsonschema.Schema) (properties []string) {
+	visit(s, func(key string, value any) {
+		if named, ok := value.(map[string]any); ok && key == "properties" {
+			properties = slices.AppendSeq(properties, maps.Keys(named))
+		}
+	})
+	return properties
+}
+
+// visit visits each member of a schema, at any depth.
+func visit(s *jsonschema.Schema, member func(key string, value any)) {
+	raw, err := json.Marshal(s)
+	var tree any
+	if err == nil {
+		err = json.Unmarshal(raw, &tree)
+	}
+	if err != nil {
+		panic(err) // it was compiled from JSON
+	}
+	var walk func(any)
+	walk = func(value any) {
+		switch v := value.(type) {
+		case map[string]any:
+			for key, value := range v {
+				member(key, value)
+				walk(value)
+			}
+		case []any:
+			for _, element := range v {
+				walk(element)
+			}
+		}
+	}
+	walk(tree)
+}
+
+// held returns an error where the numbers of a schema are not those that were written: the library has doubles for them.
+func held(value any, at string) error {
+	switch v := value.(type) {
+	case int64:
+		if f := float64(v); f >= -math.MinInt64 || int64(f) != v {
+			return fmt.Errorf("%s: the number %d can't be held exactly: use one that a double holds, or a pattern of digits", at, v)
+		}
+	case uint64:
+		if f := float64(v); f >= 1<<64 || uint64(f) != v {
+			return fmt.Errorf("%s: the number %d can't be held exactly: use one that a double holds, or a pattern of digits", at, v)
+		}
+	case []any:
+		for _, element := range v {
+			if err := held(element, at); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for key, member := range v {
+			if err := held(member, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -1,14 +1,22 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/google/jsonschema-go/jsonschema"
 
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // A Tool is a function that a model may call.
@@ -20,7 +28,9 @@ type Tool struct {
 	Terms                    Terms
 	Call                     func(context.Context, *mcp.Call) (*mcp.Result, error)
 
-	fault  error // found while the tool was made
+	schema *jsonschema.Schema // of the arguments
+	input  reflect.Type       // that the arguments are decoded into; nil where Call reads them itself
+	fault  error              // found while the tool was made
 	engine mcp.Tool
 }
 
@@ -79,13 +89,8 @@ func (t *Tool) add(c *Catalog) error {
 			if t.engine.Headers, err = headerParams(input.Schema()); err != nil {
 				faults = append(faults, fmt.Errorf("input schema: %w", err))
 			}
-			quick := fitOf(input.Schema())
-			t.engine.Check = func(args map[string]any) error {
-				if quick != nil && quick(args) {
-					return nil
-				}
-				return input.Validate(args)
-			}
+			t.schema = input.Schema()
+			t.engine.Check = checkOf(input, t.input)
 		}
 		if t.Output != nil {
 			output, err := compile(t.Output)
@@ -103,12 +108,63 @@ func (t *Tool) add(c *Catalog) error {
 		return err
 	}
 	t.engine.Timeout = t.Terms.Timeout
-	t.engine.Call = t.Call
+	t.engine.Call, t.engine.Strict = t.Call, t.Terms.Strict
 	c.tools[t.Name] = t
+	if f := t.Terms.Formerly; f != "" {
+		if c.former == nil {
+			c.former = map[string]string{}
+		}
+		c.former[f] = t.Name
+	}
 	if err := c.describe(mcp.Tools, t.Name, &t.Terms, t.object()); err != nil {
 		return err
 	}
+	if err := t.checkRules(c.objects[mcp.Tools][t.Name].Policy); err != nil {
+		return err
+	}
 	return c.list(mcp.Tools, t.Name, descriptor, legacy)
+}
+
+// checkRules lists what rules of the tool's own name and what no call has: such a rule would refuse them all.
+func (t *Tool) checkRules(rules *policy.Set) error {
+	none, err := json.Marshal(t.schema.AdditionalProperties)
+	if rules == nil || err != nil || string(none) != "false" {
+		return nil // there may be arguments that the schema does not name
+	}
+	named := rules.Members()
+	var faults []error
+	for _, member := range slices.Sorted(maps.Keys(named)) {
+		if t.schema.Properties[member] == nil {
+			faults = append(faults, fmt.Errorf("its policy: rule %s is about args.%s, and the arguments are %s",
+				named[member], member, strings.Join(slices.Sorted(maps.Keys(t.schema.Properties)), ", ")))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// checkOf returns the check of arguments: they fit the schema, and decoded into the type they are what the schema and policies have seen.
+func checkOf(schema *jsonschema.Resolved, into reflect.Type) func(map[string]any) error {
+	quick := fitOf(schema.Schema())
+	multiples := multiplesOf(schema.Schema())
+	fits := func(args map[string]any) error {
+		if quick != nil && quick(args) {
+			return nil
+		}
+		if err := schema.Validate(args); err != nil {
+			return err
+		}
+		return multiples.check(args)
+	}
+	if into == nil {
+		return fits
+	}
+	decoded := strictjson.TypeOf(into, propertiesOf(schema.Schema()))
+	return func(args map[string]any) error {
+		if err := fits(args); err != nil {
+			return err
+		}
+		return decoded.Check(args)
+	}
 }
 
 // None is the input of a tool that takes no arguments, and the output of one that answers nothing.
@@ -135,11 +191,16 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 			return t
 		}
 	}
+	t.input = reflect.TypeFor[In]()
+	decode := json.Unmarshal
+	if strictjson.HasAny(t.input) {
+		decode = exactly
+	}
 	t.Call = func(ctx context.Context, c *mcp.Call) (*mcp.Result, error) {
 		var in In
 		if len(c.Raw) > 0 {
-			if err := json.Unmarshal(c.Raw, &in); err != nil {
-				return nil, fmt.Errorf("the arguments do not fit: %w", readable(err))
+			if err := decode(c.Raw, &in); err != nil {
+				return nil, &mcp.Misfit{Err: readable(err)}
 			}
 		}
 		out, err := fn(ctx, in)
@@ -149,6 +210,13 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 		return answer(out)
 	}
 	return t
+}
+
+// exactly decodes with a [json.Number] in place of a double.
+func exactly(text []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	return d.Decode(into)
 }
 
 // readable words what a model can't act on otherwise.

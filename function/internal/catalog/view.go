@@ -45,17 +45,28 @@ func (c *Catalog) Object(method, name string) *Object {
 		return c.objects[mcp.Tools][name]
 	case "prompts/get":
 		return c.objects[mcp.Prompts][name]
-	case "resources/read":
-		if o := c.objects[mcp.Resources][name]; o != nil {
+	case "resources/read", "resources/subscribe", "resources/unsubscribe":
+		o, _ := c.At(name)
+		return o
+	case "completion/complete": // no prompt is named like a template, which has braces
+		if o := c.objects[mcp.Prompts][name]; o != nil {
 			return o
 		}
-		for _, t := range c.templates {
-			if t.parsed.Match(name) != nil {
-				return c.objects[mcp.Templates][t.URI]
-			}
-		}
+		return c.objects[mcp.Templates][name]
 	}
 	return nil
+}
+
+// At returns what there is at a URI in normal form, or nil, and the decoded variables of the template that it matches.
+func (c *Catalog) At(uri string) (*Object, map[string]string) {
+	r, t, vars := c.find(uri)
+	switch {
+	case r != nil:
+		return c.objects[mcp.Resources][r.URI], nil
+	case t != nil:
+		return c.objects[mcp.Templates][t.URI], vars
+	}
+	return nil, nil
 }
 
 // Ruled tells whether any entry has rules of its own.

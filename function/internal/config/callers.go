@@ -2,8 +2,11 @@ package config
 
 import (
 	"errors"
+	"net/mail"
 	"net/netip"
 	"net/url"
+	gopath "path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -11,14 +14,18 @@ import (
 // Callers are the settings of who may call.
 type Callers struct {
 	Chain               []string // AUTHENTICATION
-	PublicURL           string   // PUBLIC_URL, without a path
+	PublicURL           string   // PUBLIC_URL, as such addresses are compared: without a slash at its end
+	PublicPath          string   // the path in it, such as /tools, or ""
 	KeysFile            string   // API_KEYS_FILE
 	Issuers             []string // OAUTH_ISSUERS
 	Audiences           []string // OAUTH_AUDIENCES
 	Algorithms          []string // OAUTH_ALGORITHMS
 	Scopes              []string // OAUTH_SCOPES
 	TenantClaim         string   // OAUTH_TENANT_CLAIM
+	TenantMap           []string // TENANT_MAP
 	GoogleAudiences     []string // GOOGLE_AUDIENCES
+	GoogleDomains       []string // GOOGLE_DOMAINS, in lower case
+	GoogleAccounts      []string // GOOGLE_ACCOUNTS, in lower case
 	IAPAudiences        []string // IAP_AUDIENCES
 	KubernetesIssuer    string   // KUBERNETES_ISSUER
 	KubernetesAudiences []string // KUBERNETES_AUDIENCES
@@ -34,7 +41,7 @@ var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", 
 
 // ErrNoCallers is the fault of a server that others can reach and that no one may call.
 var ErrNoCallers = errors.New("AUTHENTICATION: is not set, and says who may call: keys (make one with: erlmcp keys add), oauth, google, cloudrun " +
-	"(a service that demands authentication), iap, kubernetes, several of them separated by commas, or anonymous for anyone")
+	"(a service that demands authentication), iap, kubernetes, several of them separated by commas, or anonymous for anyone; go run ./local serves this machine alone, and asks for nothing")
 
 // CheckPublic checks that someone may call a server that is not on loopback.
 func (c *Config) CheckPublic() error {
@@ -63,7 +70,7 @@ func (r *reader) callers(cfg *Config) {
 			r.fault(name, "is not set, and AUTHENTICATION names %s: %s", method, what)
 		}
 	}
-	c.PublicURL = r.publicURL("PUBLIC_URL")
+	c.PublicURL, c.PublicPath = r.publicURL("PUBLIC_URL")
 	own := ""
 	if c.PublicURL != "" {
 		own = c.PublicURL + "," + c.PublicURL + "/mcp"
@@ -71,7 +78,7 @@ func (r *reader) callers(cfg *Config) {
 	c.KeysFile = r.text("API_KEYS_FILE", "")
 	demand("keys", "API_KEYS_FILE", c.KeysFile == "" && cfg.Project == "", "it is where the keys are; make one with: erlmcp keys add; or set GOOGLE_CLOUD_PROJECT, whose Firestore keeps those that taiea makes")
 	if cfg.Target == "taiea" {
-		demand("keys", "API_KEYS_FILE", c.KeysFile == "", "operators' keys are in a file of their own; make one with: erlmcp keys add -scope taiea:admin")
+		demand("keys", "API_KEYS_FILE", c.KeysFile == "", "operators' keys are in a file of their own; make one with: erlmcp keys add -tenant operators -subject alice -scopes taiea:admin")
 	}
 	c.Issuers = r.issuers("OAUTH_ISSUERS")
 	demand("oauth", "OAUTH_ISSUERS", len(c.Issuers) == 0, "it says whose tokens are taken")
@@ -93,6 +100,8 @@ func (r *reader) callers(cfg *Config) {
 	c.TenantClaim = r.text("OAUTH_TENANT_CLAIM", "")
 	c.GoogleAudiences = r.list("GOOGLE_AUDIENCES", own)
 	demand("google", "GOOGLE_AUDIENCES", len(c.GoogleAudiences) == 0, "it says what tokens must be made for; or set PUBLIC_URL")
+	r.google(cfg)
+	c.TenantMap = r.list("TENANT_MAP", "")
 	c.IAPAudiences = r.list("IAP_AUDIENCES", "")
 	demand("iap", "IAP_AUDIENCES", len(c.IAPAudiences) == 0, "without it the proxy of anyone's service would do")
 	if list := r.issuers("KUBERNETES_ISSUER"); len(list) > 1 {
@@ -115,6 +124,41 @@ func (r *reader) callers(cfg *Config) {
 	c.Proxies = r.integer("PROXIES", proxies, 0, 10)
 }
 
+// google reads whose ID tokens are taken: everyone can have an account of Google's.
+func (r *reader) google(cfg *Config) {
+	c := &cfg.Callers
+	c.GoogleDomains, c.GoogleAccounts = lower(r.list("GOOGLE_DOMAINS", "")), lower(r.list("GOOGLE_ACCOUNTS", ""))
+	for _, d := range c.GoogleDomains {
+		project, service := strings.CutSuffix(d, "gserviceaccount.com")
+		switch {
+		case d == "gmail.com" || d == "googlemail.com":
+			r.fault("GOOGLE_DOMAINS", "%s is everyone's: name accounts in GOOGLE_ACCOUNTS", d)
+		case service && (!strings.HasSuffix(project, ".iam.") || project == ".iam."):
+			r.fault("GOOGLE_DOMAINS", "%s is of service accounts of any project: name PROJECT.iam.gserviceaccount.com, or accounts in GOOGLE_ACCOUNTS", d)
+		case !domain.MatchString(d):
+			r.fault("GOOGLE_DOMAINS", "%q is not a domain such as example.com, or PROJECT.iam.gserviceaccount.com", d)
+		}
+	}
+	for _, a := range c.GoogleAccounts {
+		if address, err := mail.ParseAddress(a); err != nil || address.Address != a {
+			r.fault("GOOGLE_ACCOUNTS", "%q is not an e-mail address", a)
+		}
+	}
+	// Of taiea they are those of OPERATORS.
+	if slices.Contains(c.Chain, "google") && len(c.GoogleDomains)+len(c.GoogleAccounts) == 0 && cfg.Target != "taiea" {
+		r.fault("GOOGLE_DOMAINS", "is not set, nor is GOOGLE_ACCOUNTS, and AUTHENTICATION names google: anyone can have an account of Google's; name the Workspace domains, or the accounts, that may call")
+	}
+}
+
+var domain = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+
+func lower(list []string) []string {
+	for i := range list {
+		list[i] = strings.ToLower(list[i])
+	}
+	return list
+}
+
 // list reads words that commas separate.
 func (r *reader) list(name, fallback string) []string {
 	var out []string
@@ -126,17 +170,35 @@ func (r *reader) list(name, fallback string) []string {
 	return out
 }
 
-func (r *reader) publicURL(name string) string {
-	v := strings.TrimSuffix(r.text(name, ""), "/")
+// publicPath is what a gateway may put before the paths here.
+var publicPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
+// publicURL reads an address, and its path, in the form in which they are compared: scheme and host in lower case, without the default
+// port and a slash at the end.
+func (r *reader) publicURL(name string) (address, path string) {
+	v := r.text(name, "")
 	if v == "" {
-		return ""
+		return "", ""
 	}
 	u, err := url.Parse(v)
-	if err != nil || u.Host == "" || v != u.Scheme+"://"+u.Host || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
-		r.fault(name, "%q is not an address such as https://mcp.example.com, without a path", v)
-		return ""
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(v, "#") || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+		r.fault(name, "%q is not an address such as https://mcp.example.com", v)
+		return "", ""
 	}
-	return v
+	path = strings.TrimRight(u.EscapedPath(), "/")
+	switch {
+	case path == "/mcp" || strings.HasSuffix(path, "/mcp"):
+		r.fault(name, "%q ends with the path of the endpoint: leave /mcp out, clients connect to the address with /mcp behind it", v)
+		return "", ""
+	case strings.HasPrefix(path, "/.well-known"):
+		r.fault(name, "%q has a path that is taken", v)
+		return "", ""
+	case !publicPath.MatchString(path) || path != "" && gopath.Clean(path) != path:
+		r.fault(name, "%q has a path that is not one such as /tools", v)
+		return "", ""
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+	return u.Scheme + "://" + strings.TrimSuffix(host, ":") + path, path
 }
 
 // issuers reads addresses that are compared byte by byte with what tokens say.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path"
 	"regexp"
@@ -24,10 +23,13 @@ type Config struct {
 	Health            string        // HEALTH_ENDPOINT
 	Ready             string        // READY_ENDPOINT
 	MaxConnections    int           // MAX_CONNECTIONS
-	ConnectionTimeout time.Duration // CONNECTION_TIMEOUT: for headers, bodies and idle connections, not for open streams
+	ConnectionTimeout time.Duration // CONNECTION_TIMEOUT: for idle connections, not for open streams
+	HeaderTimeout     time.Duration // HEADER_TIMEOUT
+	BodyTimeout       time.Duration // BODY_TIMEOUT
+	MaxBody           int64         // MAX_REQUEST_BYTES
 	DrainTimeout      time.Duration // DRAIN_TIMEOUT
 	NodeName          string        // NODE_NAME
-	AllowedOrigins    []string      // ALLOWED_ORIGINS: in lower case, or "*"
+	AllowedOrigins    []string      // ALLOWED_ORIGINS
 	Keys              Secret        // ERLMCP_KEYS: "" where none are given and none are demanded
 	Governed          bool          // GOVERNOR_ENABLED
 	Alone             bool          // GOVERNOR_SCOPE=instance, or nothing to share counters by
@@ -35,6 +37,7 @@ type Config struct {
 	RedisCA           string        // REDIS_CA: PEM
 	Project           string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
 	Database          string        // FIRESTORE_DATABASE
+	Emulator          string        // FIRESTORE_EMULATOR_HOST: in place of Firestore, "" for none
 	StoreFile         string        // STORE_FILE: of a process that is alone, "" for none
 	MaxCalls          int           // MAX_CONCURRENT_CALLS
 	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
@@ -43,6 +46,7 @@ type Config struct {
 	TenantPerDay      int           // TENANT_CALLS_PER_DAY
 	ClientCalls       int           // CLIENT_MAX_CONCURRENT_CALLS
 	ClientRate        int           // CLIENT_RATE_LIMIT_PER_SECOND
+	RefusalErrors     bool          // REFUSALS
 	RateOutage        string        // RATE_LIMIT_OUTAGE: closed, local or open
 	SlotOutage        string        // CONCURRENT_CALLS_OUTAGE
 	Workers           int           // WORKERS
@@ -101,9 +105,12 @@ var Settings = []Setting{
 	{"PORT", "8080", "port to listen on, HTTP/1.1 and HTTP/2 in the clear", false},
 	{"HEALTH_ENDPOINT", "/health", "path that says whether the process is alive", false},
 	{"READY_ENDPOINT", "/ready", "path that says whether it can serve", false},
-	{"MAX_CONNECTIONS", "50000, or what the limit of open files allows", "connections at a time", false},
-	{"CONNECTION_TIMEOUT", "30s", "time for a request's headers and body, and for an idle connection", false},
-	{"DRAIN_TIMEOUT", "8s (25s on Kubernetes)", "time for running calls after SIGTERM", false},
+	{"MAX_CONNECTIONS", "50000, or what the limits of open files and memory allow", "connections at a time; where one more comes, those without a request for the longest go", false},
+	{"CONNECTION_TIMEOUT", "30s", "time for which a connection may be idle", false},
+	{"HEADER_TIMEOUT", "10s", "time for a request's headers", false},
+	{"BODY_TIMEOUT", "30s", "time for a request's body; after 5 s it must come at 16 KiB/s", false},
+	{"MAX_REQUEST_BYTES", "1048576", "bytes of a request's body", false},
+	{"DRAIN_TIMEOUT", "8s (25s on Kubernetes)", "time from SIGTERM to the end of the process, of which running calls get all but 1.35 s", false},
 	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
 	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "instance counts in this process alone, for a service of one instance", false},
 	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379", true},
@@ -113,24 +120,28 @@ var Settings = []Setting{
 	{"FIRESTORE_EMULATOR_HOST", "none", "address of an emulator in place of Firestore", false},
 	{"STORE_FILE", "none", "file in which a process without a project keeps orders, quotas, tenants, plans and API keys, as the local run may; receipts it keeps in memory", false},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
-	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools together", false},
+	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools, prompts, resources and completions together; to connect, ping and list is no call: each client may do that at a tenth of this rate, and 20 times a second at least", false},
 	{"TENANT_MAX_CONCURRENT_CALLS", "no limit", "calls at a time of each tenant", false},
 	{"TENANT_RATE_LIMIT_PER_SECOND", "no limit", "calls a second of each tenant", false},
 	{"TENANT_CALLS_PER_DAY", "no limit", "calls of each tenant in a UTC day", false},
 	{"CLIENT_MAX_CONCURRENT_CALLS", "no limit", "calls at a time of each client", false},
 	{"CLIENT_RATE_LIMIT_PER_SECOND", "no limit", "calls a second of each client", false},
+	{"REFUSALS", "result", "what a refused call of a tool is answered with: result, which the model reads, or error, with the code and the status that programs read", false},
 	{"RATE_LIMIT_OUTAGE", "local", "what rates do while Redis can't be reached: local (this instance's share), closed or open", false},
 	{"CONCURRENT_CALLS_OUTAGE", "closed", "what limits of calls at a time do while Redis can't be reached: closed, local or open", false},
 	{"WORKERS", "20", "calls at a time of one instance to each upstream that tools name", false},
 	{"AUTHENTICATION", "none; demanded but on loopback", "who may call, in the order in which credentials are tried: keys, oauth, google, cloudrun, iap, kubernetes, anonymous", false},
-	{"PUBLIC_URL", "none; demanded with oauth", "where clients reach the server, such as https://mcp.example.com", false},
+	{"PUBLIC_URL", "none; demanded with oauth", "where clients reach the server, such as https://mcp.example.com; with a path, such as https://example.com/tools, behind a gateway that leads from there to here", false},
 	{"API_KEYS_FILE", "none; demanded with keys", "file of API keys that erlmcp keys makes; it is read again when it changes", false},
 	{"OAUTH_ISSUERS", "none; demanded with oauth", "issuers of access tokens, separated by commas, such as https://login.example.com", false},
 	{"OAUTH_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what tokens must be made for, separated by commas", false},
 	{"OAUTH_ALGORITHMS", "RS256,ES256", "signatures that are taken: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA", false},
 	{"OAUTH_SCOPES", "none", "scopes that every call needs, of keys too, separated by commas", false},
-	{"OAUTH_TENANT_CLAIM", "none: the issuer's host is the tenant", "claim of a token that names the tenant", false},
+	{"OAUTH_TENANT_CLAIM", "none: the issuer is the tenant", "claim of a token that names the tenant", false},
+	{"TENANT_MAP", "none: AUTHORITY:NAME", "tenants that callers by other methods than keys are, as AUTHORITY:NAME=TENANT separated by commas, such as google:acme.com=acme; the authority is the method, or host and path of the OAuth issuer with _ for each character but letters, digits, dots and dashes; as NAME * is any, and as TENANT the name as it is", false},
 	{"GOOGLE_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what ID tokens of Google must be made for, separated by commas", false},
+	{"GOOGLE_DOMAINS", "none; demanded with google, or GOOGLE_ACCOUNTS", "Workspace domains whose accounts may call by google, separated by commas; PROJECT.iam.gserviceaccount.com are the service accounts of a project", false},
+	{"GOOGLE_ACCOUNTS", "none; of taiea, those of OPERATORS", "e-mail addresses of accounts that may call by google, separated by commas", false},
 	{"IAP_AUDIENCES", "none; demanded with iap", "audiences of the Identity-Aware Proxy, such as /projects/NUMBER/locations/REGION/services/NAME", false},
 	{"KUBERNETES_ISSUER", "none; demanded with kubernetes", "issuer of the cluster's service account tokens, whose keys must be readable without credentials", false},
 	{"KUBERNETES_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what service account tokens must be made for, separated by commas", false},
@@ -142,10 +153,10 @@ var Settings = []Setting{
 	{"RECEIPT_KMS_KEY", "none", "version of an Ed25519 key in Cloud KMS that vouches for the chains in place of a file, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1; its algorithm is EC_SIGN_ED25519, and the service account needs roles/cloudkms.signerVerifier on it", false},
 	{"RECEIPT_DAYS", "400", "days for which the store keeps receipts", false},
 	{"TENANTS", "open", "open serves tenants that taiea has not been told of, under the limits of every tenant; listed refuses them", false},
-	{"TAIEA_TOOLS", "health.check,receipts.verify_chain,support.model", "tools of the governor that agents get, without their prefix taiea.; there is entitlement.apply_event too; none for none", false},
+	{"TAIEA_TOOLS", "health_check,receipts_verify_chain,support_model", "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},
 	{"WEBHOOK_SECRETS", "none: no events by webhook", "secrets of the sources of entitlement events, each as SOURCE=whsec_…, separated by commas; two of one source while they change", true},
 	{"OPERATORS", "none", "of taiea: who may do what, as ROLE=WHO separated by commas; the roles are viewer, operator and admin, and WHO is the e-mail address of a person or service account; API keys have scopes instead, such as taiea:admin", false},
-	{"PUBSUB_SERVICE_ACCOUNT", "none: no events by Pub/Sub", "of taiea: the service account that push deliveries are signed as", false},
+	{"PUBSUB_SERVICE_ACCOUNT", "none: no events by Pub/Sub", "of taiea: the service account that push deliveries are signed as, or several as SOURCE=ACCOUNT separated by commas, each of which may speak for its sources alone; an account without a source speaks for any, as long as neither here nor in WEBHOOK_SECRETS a source is named", false},
 	{"PUBSUB_AUDIENCE", "PUBLIC_URL/v1/events/pubsub", "of taiea: what the tokens of push deliveries must be made for", false},
 	{"POLICY_FILE", "none", "file of rules in CEL; it is read again when it changes", false},
 	{"OUTBOUND_ALLOW", "none", "hosts and address ranges that the server may reach though they are not public, separated by commas, such as 10.0.0.0/8,login.internal", false},
@@ -154,6 +165,7 @@ var Settings = []Setting{
 	{"LOG_OUTPUT", "stdout", "where the log goes: stdout, stderr, or api for Cloud Logging's API; JSON lines as Google Cloud reads them, or words on a terminal", false},
 	{"LOG_FILE", "none", "file to which the log goes too, as JSON lines, rotated at 10 MiB with 7 kept", false},
 	{"LOG_SAMPLE", "1", "part of the records of requests that went well that is written, from 0.001 to 1; all others always are", false},
+	{"OTEL_SDK_DISABLED", "false", "true sends nothing to a collector or agent, whatever else is set for that", false},
 	{"OTEL_EXPORTER_OTLP_ENDPOINT", "none", "OpenTelemetry collector that gets metrics and traces, such as http://localhost:4318", false},
 	{"OTEL_EXPORTER_OTLP_HEADERS", "none", "headers for it, such as api-key=…, separated by commas", true},
 	{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "how it is spoken to; there is no other", false},
@@ -162,17 +174,14 @@ var Settings = []Setting{
 	{"OTEL_METRIC_EXPORT_INTERVAL", "60000", "milliseconds between two exports of metrics", false},
 	{"DATADOG_AGENT_HOST", "none", "host whose Datadog agent gets metrics and traces, at its port 4318 for OTLP, unless OTEL_EXPORTER_OTLP_ENDPOINT is set", false},
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
-	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "web origins whose pages may call, separated by commas, or *", false},
-	{"ERLMCP_KEYS", "a new one at each start; demanded on Cloud Run and Kubernetes", "keys of 32 bytes in base64, separated by commas, that seal what travels through clients; the first seals, all open", true},
+	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "origins whose pages may call, separated by commas, such as https://app.example.com, chrome-extension://ID or null; or *", false},
+	{"ERLMCP_KEYS", "a new one at each start; demanded on Cloud Run and Kubernetes", "keys of 32 bytes in base64, separated by commas, that seal what travels through clients and key the hashes in receipts; the first seals and keys, all open", true},
 }
 
-// reservedFiles are for everything that is not a client's connection: backends, Redis, logs.
-const reservedFiles = 128
-
-// Load reads the settings through getenv. The process may have openFiles files open, 0 for unknown. The error lists all
-// faults, one a line.
-func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
-	r := reader{getenv: getenv}
+// Load reads the settings through getenv, for a process on the machine. The error lists all faults, one a line.
+func Load(getenv func(string) string, m Machine) (*Config, error) {
+	// What mounts and pastes settings often leaves a newline at their end.
+	r := reader{getenv: func(name string) string { return strings.TrimSpace(getenv(name)) }}
 	c := &Config{Platform: Local}
 	switch {
 	case getenv("K_SERVICE") != "":
@@ -189,15 +198,7 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	if c.Health == c.Ready {
 		r.fault("READY_ENDPOINT", "is the same path as HEALTH_ENDPOINT, %s", c.Ready)
 	}
-	c.MaxConnections = r.integer("MAX_CONNECTIONS", 50000, 1, 1<<20)
-	if fit := int(min(openFiles, 1<<30)) - reservedFiles; openFiles > 0 && c.MaxConnections > fit {
-		if getenv("MAX_CONNECTIONS") != "" {
-			r.fault("MAX_CONNECTIONS", "%d connections need %d open files and the limit is %d: raise it (ulimit -n) or set at most %d",
-				c.MaxConnections, c.MaxConnections+reservedFiles, openFiles, fit)
-		}
-		c.MaxConnections = max(fit, 1) // the default gives way to what there is
-	}
-	c.ConnectionTimeout = r.duration("CONNECTION_TIMEOUT", 30*time.Second, time.Second, time.Hour)
+	r.connections(c, m)
 	drain := 8 * time.Second
 	if c.Platform == Kubernetes {
 		drain = 25 * time.Second
@@ -212,6 +213,7 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	c.TenantPerDay = r.integer("TENANT_CALLS_PER_DAY", 0, 0, 1e12)
 	c.ClientCalls = r.integer("CLIENT_MAX_CONCURRENT_CALLS", 0, 0, 1e6)
 	c.ClientRate = r.integer("CLIENT_RATE_LIMIT_PER_SECOND", 0, 0, 250_000)
+	c.RefusalErrors = r.choice("REFUSALS", "result", "result", "error") == "error"
 	c.RateOutage = r.choice("RATE_LIMIT_OUTAGE", "local", "closed", "local", "open")
 	c.SlotOutage = r.choice("CONCURRENT_CALLS_OUTAGE", "closed", "closed", "local", "open")
 	c.Workers = r.integer("WORKERS", 20, 1, 1e6)
@@ -223,9 +225,9 @@ func Load(getenv func(string) string, openFiles uint64) (*Config, error) {
 	c.PolicyFile = r.text("POLICY_FILE", "")
 	c.OutboundAllow = r.text("OUTBOUND_ALLOW", "")
 	r.seen(c)
-	c.NodeName = r.text("NODE_NAME", nodeName(getenv))
-	c.AllowedOrigins = r.origins("ALLOWED_ORIGINS")
-	c.Keys = Secret(getenv("ERLMCP_KEYS"))
+	c.NodeName = r.text("NODE_NAME", nodeName(r.getenv))
+	c.AllowedOrigins = r.list("ALLOWED_ORIGINS", "")
+	c.Keys = Secret(r.getenv("ERLMCP_KEYS"))
 	if c.Keys == "" && c.Platform != Local {
 		r.fault("ERLMCP_KEYS", "is not set, and the instances on %s must share it; make one with: openssl rand -base64 32", c.Platform)
 	}
@@ -287,7 +289,7 @@ func (r *reader) scope(c *Config) {
 	if c.StoreFile = r.getenv("STORE_FILE"); c.StoreFile != "" && c.Project != "" {
 		r.fault("STORE_FILE", "is set, and GOOGLE_CLOUD_PROJECT names the store: leave one of them out")
 	}
-	if r.getenv("FIRESTORE_EMULATOR_HOST") != "" && c.Project == "" { // Firestore's own library reads its address
+	if c.Emulator = r.getenv("FIRESTORE_EMULATOR_HOST"); c.Emulator != "" && c.Project == "" {
 		r.fault("GOOGLE_CLOUD_PROJECT", "is not set, and FIRESTORE_EMULATOR_HOST needs a project, of any name")
 	}
 	switch scope := r.getenv("GOVERNOR_SCOPE"); {
@@ -388,21 +390,4 @@ func (r *reader) level(name string, fallback slog.Level) slog.Level {
 		r.fault(name, "%q is not one of debug, info, warning, error", v)
 		return fallback
 	}
-}
-
-func (r *reader) origins(name string) []string {
-	var list []string
-	for item := range strings.SplitSeq(r.getenv(name), ",") {
-		item = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(item), "/"))
-		if item == "" {
-			continue
-		}
-		u, err := url.Parse(item)
-		if item != "*" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || item != u.Scheme+"://"+u.Host) {
-			r.fault(name, "%q is not an origin such as https://app.example.com", item)
-			continue
-		}
-		list = append(list, item)
-	}
-	return list
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ func env(pairs ...string) func(string) string {
 }
 
 func TestDefaults(t *testing.T) {
-	c, err := Load(env(), 0)
+	c, err := Load(env(), Machine{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +26,7 @@ func TestDefaults(t *testing.T) {
 		c.ConnectionTimeout != 30*time.Second || c.DrainTimeout != 8*time.Second || c.Seen.LogLevel != slog.LevelInfo || !c.Governed || c.MaxCalls != 1000 || c.RatePerSecond != 10000 || c.Platform != Local {
 		t.Errorf("%+v", c)
 	}
-	if c, _ := Load(env("KUBERNETES_SERVICE_HOST", "10.0.0.1"), 0); c.DrainTimeout != 25*time.Second {
+	if c, _ := Load(env("KUBERNETES_SERVICE_HOST", "10.0.0.1"), Machine{}); c.DrainTimeout != 25*time.Second {
 		t.Errorf("drain on Kubernetes: %v", c.DrainTimeout)
 	}
 }
@@ -54,14 +55,24 @@ func TestFaults(t *testing.T) {
 		{"CONNECTION_TIMEOUT", "30", "not a duration"},
 		{"DRAIN_TIMEOUT", "-1s", "not a duration"},
 		{"LOG_LEVEL", "warn", "debug, info, warning, error"},
-		{"ALLOWED_ORIGINS", "https://a.example, app.example.com/x", "is not an origin"},
+		{"OTEL_SDK_DISABLED", "1", "true or false"},
+		{"PUBLIC_URL", "https://mcp.example.com/mcp", "leave /mcp out"},
+		{"PUBLIC_URL", "https://example.com/tools/mcp/", "leave /mcp out"},
+		{"PUBLIC_URL", "https://example.com/a/../b", "has a path that is not one"},
+		{"PUBLIC_URL", "https://example.com/{x}", "has a path that is not one"},
+		{"PUBLIC_URL", "https://example.com/a%2fb", "has a path that is not one"},
+		{"PUBLIC_URL", "https://example.com/.well-known/oauth-protected-resource", "is taken"},
+		{"PUBLIC_URL", "https://example.com?x", "is not an address"},
+		{"PUBLIC_URL", "https://me@example.com", "is not an address"},
+		{"PUBLIC_URL", "http://example.com", "is not an address"},
+		{"PUBLIC_URL", "example.com", "is not an address"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1:x", "is not the name of a version"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/../cryptoKeys/k/cryptoKeyVersions/1", "is not the name of a version"},
 		{"K_SERVICE", "erlmcp", "ERLMCP_KEYS: is not set"},
 		{"KUBERNETES_SERVICE_HOST", "10.0.0.1", "ERLMCP_KEYS: is not set"},
 	} {
-		_, err := Load(env(c.name, c.value), 0)
+		_, err := Load(env(c.name, c.value), Machine{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s=%s: %v, want %q", c.name, c.value, err, c.want)
 		}
@@ -70,28 +81,55 @@ func TestFaults(t *testing.T) {
 		{"K_SERVICE", "x", "ERLMCP_KEYS", "k", "GOVERNOR_SCOPE", "instance"}, {"K_SERVICE", "x", "ERLMCP_KEYS", "k", "GOVERNOR_ENABLED", "false"},
 		{"K_SERVICE", "x", "ERLMCP_KEYS", "k", "REDIS_URL", "redis://r"},
 	} {
-		if c, err := Load(env(ok...), 0); err != nil || c.Alone != (c.Redis == "") {
+		if c, err := Load(env(ok...), Machine{}); err != nil || c.Alone != (c.Redis == "") {
 			t.Errorf("%v: %v", ok, err)
 		}
 	}
-	if _, err := Load(env("GOVERNOR_SCOPE", "instance", "REDIS_URL", "redis://r"), 0); err == nil {
+	for _, c := range []struct {
+		want  string // "" is that it starts
+		pairs []string
+	}{
+		{"GOOGLE_DOMAINS: is not set, nor is GOOGLE_ACCOUNTS", nil},
+		{"GOOGLE_DOMAINS: is not set", []string{"GOOGLE_DOMAINS", " , "}},
+		{"gmail.com is everyone's", []string{"GOOGLE_DOMAINS", "acme.com,GMail.com"}},
+		{"of any project", []string{"GOOGLE_DOMAINS", "gserviceaccount.com"}},
+		{"of any project", []string{"GOOGLE_DOMAINS", "iam.gserviceaccount.com"}},
+		{"of any project", []string{"GOOGLE_DOMAINS", ".iam.gserviceaccount.com"}},
+		{"of any project", []string{"GOOGLE_DOMAINS", "developer.gserviceaccount.com"}},
+		{"of any project", []string{"GOOGLE_DOMAINS", "appspot.gserviceaccount.com"}},
+		{"is not a domain", []string{"GOOGLE_DOMAINS", "*"}},
+		{"is not a domain", []string{"GOOGLE_DOMAINS", "acme"}},
+		{"is not a domain", []string{"GOOGLE_DOMAINS", "аcme.com"}}, // with a Cyrillic letter
+		{"is not an e-mail address", []string{"GOOGLE_ACCOUNTS", "ada"}},
+		{"is not an e-mail address", []string{"GOOGLE_ACCOUNTS", "Ada <ada@acme.com>"}},
+		{"", []string{"GOOGLE_DOMAINS", "acme.com"}},
+		{"", []string{"GOOGLE_DOMAINS", "acme-prod.iam.gserviceaccount.com"}},
+		{"", []string{"GOOGLE_ACCOUNTS", "ada@gmail.com,bot@acme-prod.iam.gserviceaccount.com"}},
+		{"", []string{"FUNCTION_TARGET", "taiea"}}, // whose accounts are its operators
+	} {
+		_, err := Load(env(append([]string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x"}, c.pairs...)...), Machine{})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %q", c.pairs, err, c.want)
+		}
+	}
+	if _, err := Load(env("GOVERNOR_SCOPE", "instance", "REDIS_URL", "redis://r"), Machine{}); err == nil {
 		t.Error("a scope of one instance takes a Redis")
 	}
 	const key = "projects/example.com:p-1/locations/europe-west1/keyRings/erlmcp/cryptoKeys/receipts_1/cryptoKeyVersions/12"
-	if c, err := Load(env("RECEIPT_KMS_KEY", key), 0); err != nil || c.ReceiptKMSKey != key {
+	if c, err := Load(env("RECEIPT_KMS_KEY", key), Machine{}); err != nil || c.ReceiptKMSKey != key {
 		t.Errorf("%v", err)
 	}
-	if _, err := Load(env("RECEIPT_KMS_KEY", key, "RECEIPT_KEY_FILE", "key.pem"), 0); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_KEY_FILE") {
+	if _, err := Load(env("RECEIPT_KMS_KEY", key, "RECEIPT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_KEY_FILE") {
 		t.Errorf("two keys for receipts: %v", err)
 	}
-	_, err := Load(env("PORT", "x", "LOG_LEVEL", "loud", "MAX_CONNECTIONS", "many"), 0)
+	_, err := Load(env("PORT", "x", "LOG_LEVEL", "loud", "MAX_CONNECTIONS", "many"), Machine{})
 	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
 		t.Errorf("%d faults listed, want 3:\n%v", n, err)
 	}
 }
 
 func TestSecretsDoNotShow(t *testing.T) {
-	c, err := Load(env("ERLMCP_KEYS", "hunter2", "REDIS_URL", "redis://:hunter2@r"), 0)
+	c, err := Load(env("ERLMCP_KEYS", "hunter2", "REDIS_URL", "redis://:hunter2@r"), Machine{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +144,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 
 func TestEverySettingIsDocumented(t *testing.T) {
 	asked := map[string]bool{}
-	Load(func(name string) string { asked[name] = true; return "" }, 0)
+	Load(func(name string) string { asked[name] = true; return "" }, Machine{})
 	for _, s := range Settings {
 		if !asked[s.Name] {
 			t.Errorf("%s is documented and not read", s.Name)
@@ -122,14 +160,62 @@ func TestEverySettingIsDocumented(t *testing.T) {
 }
 
 func TestOpenFiles(t *testing.T) {
-	c, err := Load(env(), 20000)
+	c, err := Load(env(), Machine{OpenFiles: 20000})
 	if err != nil || c.MaxConnections != 20000-reservedFiles {
 		t.Errorf("default under a limit of 20000 files: %d, %v", c.MaxConnections, err)
 	}
-	if _, err := Load(env("MAX_CONNECTIONS", "19000"), 20000); err != nil {
+	if _, err := Load(env("MAX_CONNECTIONS", "19000"), Machine{OpenFiles: 20000}); err != nil {
 		t.Error(err)
 	}
-	if _, err := Load(env("MAX_CONNECTIONS", "20000"), 20000); err == nil || !strings.Contains(err.Error(), "ulimit -n") {
+	if _, err := Load(env("MAX_CONNECTIONS", "20000"), Machine{OpenFiles: 20000}); err == nil || !strings.Contains(err.Error(), "ulimit -n") {
 		t.Errorf("20000 connections under a limit of 20000 files: %v", err)
+	}
+}
+
+func TestMemoryForConnections(t *testing.T) {
+	for memory, want := range map[int64]int{0: 50000, 1 << 20: 100, 192 << 20: 1024, 920 << 20: 4906, 1 << 40: 50000} {
+		if c, err := Load(env(), Machine{Memory: memory}); err != nil || c.MaxConnections != want {
+			t.Errorf("default with %d bytes: %d, %v, wanted %d", memory, c.MaxConnections, err, want)
+		}
+	}
+	if c, err := Load(env("MAX_CONNECTIONS", "20000"), Machine{Memory: 1 << 20}); err != nil || c.MaxConnections != 20000 {
+		t.Errorf("what an operator chose became %d, %v", c.MaxConnections, err)
+	}
+}
+
+// TestPublicURL is an address as it is compared, and the path in it.
+func TestPublicURL(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"https://mcp.example.com":              {"https://mcp.example.com", ""},
+		"https://mcp.example.com/":             {"https://mcp.example.com", ""},
+		"HTTPS://MCP.Example.com:443/":         {"https://mcp.example.com", ""},
+		"https://mcp.example.com:8443":         {"https://mcp.example.com:8443", ""},
+		"http://localhost:80":                  {"http://localhost", ""},
+		"http://[::1]:8080/":                   {"http://[::1]:8080", ""},
+		"https://example.com/tools":            {"https://example.com/tools", "/tools"},
+		"https://Example.com:443/Tools/a.b-c/": {"https://example.com/Tools/a.b-c", "/Tools/a.b-c"},
+		" https://mcp.example.com\n":           {"https://mcp.example.com", ""},
+	} {
+		c, err := Load(env("PUBLIC_URL", text), Machine{})
+		if got := [2]string{c.Callers.PublicURL, c.Callers.PublicPath}; err != nil || got != want {
+			t.Errorf("%q: %q %v, want %q", text, got, err, want)
+		}
+		if own := want[0] + "/mcp"; !slices.Contains(c.Callers.Audiences, own) || !slices.Contains(c.Callers.Audiences, want[0]) {
+			t.Errorf("%q: tokens are for %q", text, c.Callers.Audiences)
+		}
+	}
+}
+
+// TestTelemetryOff is OTEL_SDK_DISABLED: nothing of OpenTelemetry is read then, be it wrong.
+func TestTelemetryOff(t *testing.T) {
+	for value, off := range map[string]bool{"true": true, "TRUE": true, "True": true, "true\n": true, "false": false, "False": false, "": false} {
+		c, err := Load(env("OTEL_SDK_DISABLED", value, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318", "DATADOG_AGENT_HOST", "agent"), Machine{})
+		if err != nil || (c.Seen.Endpoint == "") != off {
+			t.Errorf("%q: %q %v", value, c.Seen.Endpoint, err)
+		}
+		_, err = Load(env("OTEL_SDK_DISABLED", value, "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), Machine{})
+		if (err == nil) != off {
+			t.Errorf("%q beside a setting that is wrong: %v", value, err)
+		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // Operating are the settings of the control plane, and of what it shares with the data plane.
 type Operating struct {
 	Operators      map[string]string // OPERATORS: role by e-mail address in lower case
-	PushAccount    string            // PUBSUB_SERVICE_ACCOUNT
+	PushAccounts   string            // PUBSUB_SERVICE_ACCOUNT
 	PushAudience   string            // PUBSUB_AUDIENCE
 	WebhookSecrets Secret            // WEBHOOK_SECRETS
 }
@@ -30,27 +30,28 @@ func (r *reader) operating(c *Config) {
 		}
 		o.Operators[strings.ToLower(who)] = role
 	}
-	o.PushAccount = strings.ToLower(r.text("PUBSUB_SERVICE_ACCOUNT", ""))
+	o.PushAccounts = r.text("PUBSUB_SERVICE_ACCOUNT", "")
 	own := ""
 	if c.Callers.PublicURL != "" {
 		own = c.Callers.PublicURL + "/v1/events/pubsub"
 	}
-	if o.PushAudience = r.text("PUBSUB_AUDIENCE", own); o.PushAudience == "" && o.PushAccount != "" {
+	if o.PushAudience = r.text("PUBSUB_AUDIENCE", own); o.PushAudience == "" && o.PushAccounts != "" {
 		r.fault("PUBSUB_AUDIENCE", "is not set, and PUBSUB_SERVICE_ACCOUNT needs it, or PUBLIC_URL")
 	}
 	o.WebhookSecrets = Secret(r.getenv("WEBHOOK_SECRETS"))
 }
 
 // agentTools are the names that TAIEA_TOOLS may have.
-var agentTools = []string{"entitlement.apply_event", "health.check", "receipts.verify_chain", "support.model"}
+var agentTools = []string{"entitlement_apply_event", "health_check", "receipts_verify_chain", "support_model"}
 
 func (r *reader) agentTools(c *Config) {
-	names := r.list("TAIEA_TOOLS", "health.check,receipts.verify_chain,support.model")
+	names := r.list("TAIEA_TOOLS", "health_check,receipts_verify_chain,support_model")
 	if len(names) == 1 && names[0] == "none" {
 		return
 	}
-	for _, name := range names {
-		if !slices.Contains(agentTools, name) {
+	for i, name := range names {
+		names[i] = strings.ReplaceAll(name, ".", "_") // as they were called
+		if !slices.Contains(agentTools, names[i]) {
 			r.fault("TAIEA_TOOLS", "%q is not one of %s, or none", name, strings.Join(agentTools, ", "))
 		}
 	}

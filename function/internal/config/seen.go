@@ -33,6 +33,9 @@ func (r *reader) seen(cfg *Config) {
 	}
 	c.LogFile = r.text("LOG_FILE", "")
 	c.LogSample = r.number("LOG_SAMPLE", 1, 0.001, 1)
+	if r.disabled("OTEL_SDK_DISABLED") {
+		return // nor does it matter what else is set for it
+	}
 	c.Endpoint = r.getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
 	if host := r.getenv("DATADOG_AGENT_HOST"); c.Endpoint == "" && host != "" {
 		c.Endpoint = "http://" + net.JoinHostPort(host, "4318")
@@ -54,6 +57,18 @@ func (r *reader) seen(cfg *Config) {
 		"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio")
 	c.SamplerRatio = r.number("OTEL_TRACES_SAMPLER_ARG", 0.02, 0, 1)
 	c.Interval = time.Duration(r.integer("OTEL_METRIC_EXPORT_INTERVAL", 60000, 100, 3600_000)) * time.Millisecond
+}
+
+// disabled reads a switch of OpenTelemetry, which takes true in any case of its letters:
+// https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#boolean.
+func (r *reader) disabled(name string) bool {
+	switch v := r.getenv(name); {
+	case strings.EqualFold(v, "true"):
+		return true
+	case v != "" && !strings.EqualFold(v, "false"):
+		r.fault(name, "%q is not true or false", v)
+	}
+	return false
 }
 
 func (r *reader) number(name string, fallback, least, most float64) float64 {

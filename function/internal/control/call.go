@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,12 +122,19 @@ func (p *Plane) authorize(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.who, c.by, c.role = who, who.String(), p.opts.Role(who)
+	c.who, c.role = who, p.opts.Role(who)
+	p.known(c, who.String())
 	if c.role < c.route.Role {
 		p.read(w, c) // for the receipt
 		return problem(http.StatusForbidden, "role", "this needs the role %s, and yours is %s", c.route.Role, c.role)
 	}
 	return nil
+}
+
+// known takes note of who calls.
+func (p *Plane) known(c *call, by string) {
+	c.by = by
+	c.r = c.r.WithContext(p.opts.Believe(c.r.Context()))
 }
 
 func (p *Plane) authenticate(c *call, a *identity.Authenticator) (*identity.Principal, error) {
@@ -143,8 +151,13 @@ func (p *Plane) authenticate(c *call, a *identity.Authenticator) (*identity.Prin
 	case err.Wait > 0:
 		fault = problem(http.StatusTooManyRequests, "attempts", "too many failed attempts to authenticate")
 		fault.wait = err.Wait
-	case err.Cause == identity.Missing:
-		fault.Detail, fault.challenge = "say who you are: send the header Authorization: Bearer, with a key or a token", `Bearer realm="taiea"`
+	case err.Retry > 0:
+		fault = unavailable(err, "the key that signed the token is not known yet, and its issuer was asked a moment ago")
+		fault.wait = err.Retry
+	case err.Cause == identity.Unnamed && err.Hint != "":
+		fault = problem(http.StatusForbidden, "unnamed", "%s", err.Hint)
+	case err.Cause == identity.Missing || err.Hint != "":
+		fault.Detail, fault.challenge = cmp.Or(err.Hint, "say who you are: send the header Authorization: Bearer, with a key or a token"), `Bearer realm="taiea"`
 	case err.Cause == identity.Expired:
 		fault.Detail = "the credentials have expired"
 	}
@@ -189,6 +202,9 @@ func (p *Plane) read(w http.ResponseWriter, c *call) error {
 		}
 		return nil
 	}
+	if c.route.bare && len(body) == 0 {
+		return nil
+	}
 	kind, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	if charset := params["charset"]; err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return problem(http.StatusUnsupportedMediaType, "media_type", "the body must be JSON: send Content-Type: application/json")
@@ -201,13 +217,21 @@ func (c *call) reading() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.r.Context(), readPatience)
 }
 
-// denied records what was refused before an intent was recorded: every denial, and every change that was not made.
+// denied records what was refused before an intent was recorded: every denial, and every change that was not made. Of who is not known
+// it keeps the route, and where the request came from, hashed: path, query and body are theirs to choose.
 func (p *Plane) denied(c *call, fault *Problem) {
 	kept := fault.Status == http.StatusUnauthorized || fault.Status == http.StatusForbidden || fault.Status == http.StatusTooManyRequests
 	if c.recorded || !kept && c.route.Method == http.MethodGet {
 		return
 	}
-	r := c.draft(receipt.Refused, "")
+	if c.by == "" {
+		p.opts.Journal.Append(receipt.Receipt{
+			ID: c.id, Kind: receipt.Refused, Decision: receipt.Refuse, Reason: fault.reason(), Method: c.route.Method + " " + c.route.Path,
+			Detail: receipt.From(p.opts.Journal.Hash("", []byte(p.opts.Operators.Address(c.r.Header, c.r.RemoteAddr)))),
+		})
+		return
+	}
+	r := p.draft(c, receipt.Refused, "")
 	r.Decision, r.Reason, r.Limit = receipt.Refuse, fault.reason(), r.Method
 	if fault.reason() == "role" {
 		r.Limit = "role:" + c.route.Role.String() + " " + r.Method
@@ -221,13 +245,11 @@ func (p *Plane) denied(c *call, fault *Problem) {
 }
 
 // draft is what the receipts of a call have in common.
-func (c *call) draft(kind receipt.Kind, tenant string) receipt.Receipt {
+func (p *Plane) draft(c *call, kind receipt.Kind, tenant string) receipt.Receipt {
 	r := receipt.Receipt{ID: c.id, Kind: kind, Tenant: tenant, Method: c.route.Method + " " + c.route.Path}
-	if c.by != "" {
-		r.Principal = receipt.Fingerprint(c.by)
-	}
+	r.Principal = receipt.Fingerprint(c.by)
 	if len(c.body) > 0 {
-		r.Arguments = receipt.HashOf(c.body)
+		r.Arguments = p.opts.Journal.Hash(tenant, c.body)
 	}
 	return r
 }

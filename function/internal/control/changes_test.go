@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/erlmcp/function/internal/control"
@@ -41,7 +42,7 @@ func TestChangesAreRecorded(t *testing.T) {
 			if r[i].Kind != kind || r[i].ID != got.id || r[i].Decision != receipt.Allow || r[i].Tenant != e.concerns || r[i].Method != name || len(r[i].Principal) != 32 {
 				t.Errorf("%s: receipt %d is %+v, want the kind %s", name, i+1, r[i], kind)
 			}
-			if (a.body != "") != (r[i].Arguments == receipt.HashOf([]byte(a.body))) {
+			if (a.body != "") != (r[i].Arguments == f.journal.Hash(e.concerns, []byte(a.body))) {
 				t.Errorf("%s: receipt %d has the arguments %s", name, i+1, r[i].Arguments)
 			}
 			var detail struct {
@@ -188,28 +189,30 @@ func TestNewThings(t *testing.T) {
 
 // TestConflictUnderWay is a change of another between the read and the write of this one: the store decides.
 func TestConflictUnderWay(t *testing.T) {
-	f := newFixture(t)
-	tag := f.etag("/v1/tenants/acme")
-	hold := make(chan struct{})
-	f.hold = hold
-	done := make(chan *reply)
-	go func() {
-		done <- f.do(ask{method: "PUT", path: "/v1/tenants/acme", body: `{"plan":"gold"}`, header: map[string]string{"If-Match": tag}})
-	}()
-	for f.journal.count() == 0 { // the intent
-		time.Sleep(time.Millisecond)
-	}
-	if _, err := f.store.ChangeTenant(t.Context(), "acme", nil, func(*tenant.Tenant) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
-	close(hold)
-	got := <-done
-	if got.status != 412 || got.header.Get("ETag") != f.etag("/v1/tenants/acme") {
-		t.Errorf("%d %q %s", got.status, got.header.Get("ETag"), got.body)
-	}
-	if r := f.journal.since(0); len(r) != 2 || r[1].Kind != receipt.Failed || r[1].Reason != "conflict" {
-		t.Errorf("receipts %+v", r)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		tag := f.etag("/v1/tenants/acme")
+		hold := make(chan struct{})
+		f.hold = hold
+		done := make(chan *reply, 1)
+		go func() {
+			done <- f.do(ask{method: "PUT", path: "/v1/tenants/acme", body: `{"plan":"gold"}`, header: map[string]string{"If-Match": tag}})
+		}()
+		if synctest.Wait(); f.journal.count() != 1 {
+			t.Fatal("no intent is recorded")
+		}
+		if _, err := f.store.ChangeTenant(t.Context(), "acme", nil, func(*tenant.Tenant) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		close(hold)
+		got := <-done
+		if got.status != 412 || got.header.Get("ETag") != f.etag("/v1/tenants/acme") {
+			t.Errorf("%d %q %s", got.status, got.header.Get("ETag"), got.body)
+		}
+		if r := f.journal.since(0); len(r) != 2 || r[1].Kind != receipt.Failed || r[1].Reason != "conflict" {
+			t.Errorf("receipts %+v", r)
+		}
+	})
 }
 
 // TestReplays asks for each change twice, and for something else with the same key.
@@ -368,66 +371,68 @@ func TestKeysAreMadeOnce(t *testing.T) {
 // TestDoubles asks for each change several times at once with one key: it has one effect, and the others are told that it is under
 // way, or its answer.
 func TestDoubles(t *testing.T) {
-	for _, route := range changing(t) {
-		name := route.Method + " " + route.Path
-		e := examples[name]
-		f := newFixture(t)
-		a := e.ask(f, &route)
-		a.header["Idempotency-Key"] = "k"
-		before := f.journal.count()
-		var mu sync.Mutex
-		var all sync.WaitGroup
-		bodies, running := map[string]int{}, 0
-		for range 8 {
-			all.Go(func() {
-				got := f.do(a)
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case got.status == e.status:
-					bodies[got.body]++
-				case got.status == 409 && got.header.Get("Retry-After") == "1":
-					running++
-				default:
-					t.Errorf("%s: %d %s", name, got.status, got.body)
+	synctest.Test(t, func(t *testing.T) {
+		for _, route := range changing(t) {
+			name := route.Method + " " + route.Path
+			e := examples[name]
+			f := newFixture(t)
+			a := e.ask(f, &route)
+			a.header["Idempotency-Key"] = "k"
+			before := f.journal.count()
+			var mu sync.Mutex
+			var all sync.WaitGroup
+			bodies, running := map[string]int{}, 0
+			for range 8 {
+				all.Go(func() {
+					got := f.do(a)
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case got.status == e.status:
+						bodies[got.body]++
+					case got.status == 409 && got.header.Get("Retry-After") == "1":
+						running++
+					default:
+						t.Errorf("%s: %d %s", name, got.status, got.body)
+					}
+				})
+			}
+			all.Wait()
+			if len(bodies) != 1 {
+				t.Errorf("%s: %d answers, and %d that it is under way: %v", name, len(bodies), running, bodies)
+			}
+			made := 0
+			for _, r := range f.journal.since(before) {
+				if r.Kind == e.kind {
+					made++
 				}
-			})
-		}
-		all.Wait()
-		if len(bodies) != 1 {
-			t.Errorf("%s: %d answers, and %d that it is under way: %v", name, len(bodies), running, bodies)
-		}
-		made := 0
-		for _, r := range f.journal.since(before) {
-			if r.Kind == e.kind {
-				made++
+			}
+			if made != 1 {
+				t.Errorf("%s: it was made %d times", name, made)
 			}
 		}
-		if made != 1 {
-			t.Errorf("%s: it was made %d times", name, made)
-		}
-	}
+	})
 }
 
 // TestADoubleWaits is a second request while the first is under way.
 func TestADoubleWaits(t *testing.T) {
-	f := newFixture(t)
-	hold := make(chan struct{})
-	f.hold = hold
-	a := ask{method: "POST", path: "/v1/tenants/acme/suspend", body: `{"reason":"r"}`, header: map[string]string{"Idempotency-Key": "k"}}
-	done := make(chan *reply)
-	go func() { done <- f.do(a) }()
-	for f.journal.count() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	if got := f.do(a); got.status != 409 || got.header.Get("Retry-After") != "1" || !strings.HasSuffix(got.fault(t).Type, ":running") {
-		t.Errorf("%d %v %s", got.status, got.header, got.body)
-	}
-	close(hold)
-	first := <-done
-	if got := f.do(a); got.body != first.body || got.header.Get("Idempotency-Replayed") != "true" {
-		t.Errorf("%d %v %s", got.status, got.header, got.body)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		hold := make(chan struct{})
+		f.hold = hold
+		a := ask{method: "POST", path: "/v1/tenants/acme/suspend", body: `{"reason":"r"}`, header: map[string]string{"Idempotency-Key": "k"}}
+		done := make(chan *reply, 1)
+		go func() { done <- f.do(a) }()
+		synctest.Wait()
+		if got := f.do(a); got.status != 409 || got.header.Get("Retry-After") != "1" || !strings.HasSuffix(got.fault(t).Type, ":running") {
+			t.Errorf("%d %v %s", got.status, got.header, got.body)
+		}
+		close(hold)
+		first := <-done
+		if got := f.do(a); got.body != first.body || got.header.Get("Idempotency-Replayed") != "true" {
+			t.Errorf("%d %v %s", got.status, got.header, got.body)
+		}
+	})
 }
 
 // TestKeptAnswersAreSealed: the text of a key is in one, and one can't be put in another's place.
@@ -525,6 +530,10 @@ func TestOrdersOfOperatorsHoldAsTheyCome(t *testing.T) {
 	f.pass(-time.Minute)
 	if got := f.do(ask{method: "POST", path: "/v1/tenants/acme/resume"}); got.object(t)["standing"].(map[string]any)["state"] != "stable" {
 		t.Errorf("%s", got.body)
+	}
+	f.do(ask{method: "POST", path: "/v1/tenants/acme/suspend", body: `{"reason":"r"}`})
+	if got := f.do(ask{method: "POST", path: "/v1/tenants/acme/resume", body: `{"reason":"it is paid"}`}); got.object(t)["standing"].(map[string]any)["state"] != "stable" {
+		t.Errorf("with a reason: %s", got.body)
 	}
 }
 
@@ -749,5 +758,30 @@ func TestKeys(t *testing.T) {
 	got = f.do(ask{method: "POST", path: "/v1/keys/" + f.keyID + "/rotate"})
 	if warnings, _ := got.object(t)["warnings"].([]any); got.status != 201 || len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings), "DELETE /v1/keys/"+f.keyID) {
 		t.Errorf("a rotation that is half done: %d %s", got.status, got.body)
+	}
+}
+
+// TestETagsInWords has ETags that are not as they were sent: what is wrong with them is said, and nothing is changed.
+func TestETagsInWords(t *testing.T) {
+	f := newFixture(t)
+	path, body := "/v1/tenants/acme", `{"plan":"gold"}`
+	tag := f.etag(path)
+	bare := strings.Trim(tag, `"`)
+	for match, want := range map[string]string{
+		"W/" + tag: "is weak", `W/"1"`: "is weak", "W/" + tag + `, "1"`: "is weak", `"1", W/` + tag: "is weak",
+		bare: "with its quotes", "1": "with its quotes", `"` + bare: "with its quotes", "'" + bare + "'": "with its quotes",
+		`"1"`: "it has changed since", `"1", "2"`: "it has changed since",
+	} {
+		got := f.do(ask{method: "PUT", path: path, body: body, header: map[string]string{"If-Match": match}})
+		var fault struct{ Detail string }
+		if err := json.Unmarshal([]byte(got.body), &fault); err != nil || got.status != 412 || !strings.Contains(fault.Detail, want) || !strings.Contains(fault.Detail, tag) {
+			t.Errorf("If-Match: %s: %d %s, want %q", match, got.status, got.body, want)
+		}
+		if f.etag(path) != tag {
+			t.Errorf("If-Match: %s: it is changed", match)
+		}
+	}
+	if got := f.do(ask{method: "PUT", path: path, body: body, header: map[string]string{"If-Match": "W/" + tag + ", " + tag}}); got.status != 200 {
+		t.Errorf("a weak one beside the right one: %d %s", got.status, got.body)
 	}
 }

@@ -36,10 +36,11 @@ func (r Role) String() string { return [...]string{"none", "viewer", "operator",
 type Options struct {
 	Operators  *identity.Authenticator // of this service alone
 	Role       func(*identity.Principal) Role
-	RequestID  func(*http.Request) string     // of the receipts too
-	Push       *identity.Authenticator        // of Pub/Sub's push deliveries; nil: they are not taken
-	PushCaller func(*identity.Principal) bool // whether it is the account that pushes
-	Secrets    []WebhookSecret                // none: webhooks are not taken
+	RequestID  func(*http.Request) string           // of the receipts too
+	Push       *identity.Authenticator              // of Pub/Sub's push deliveries; nil: they are not taken
+	PushCaller func(*identity.Principal) *Publisher // which of the publishers it is; nil: none
+	Publishers []Publisher
+	Secrets    []WebhookSecret // none: webhooks are not taken
 
 	Tenants tenant.Store
 	Keys    identity.KeyStore
@@ -57,7 +58,10 @@ type Options struct {
 	Announce func(ctx context.Context, what string, version int64) error
 	Writes   Limiter // of changes; nil: no limit
 	// Known tells whether there is what a scope names: an order on what there is not is made, and warned of. nil: it is not known.
-	Known func(scope string) bool
+	Known    func(scope string) bool
+	Callable Callable
+	// Believe is told of a request whose caller is known: what it says of its trace counts. nil: nobody listens.
+	Believe func(context.Context) context.Context
 	// BodyTimeout is how long a body may take to arrive, and each 64 KiB of an export to be read. Default 10 s.
 	BodyTimeout time.Duration
 	Now         func() time.Time
@@ -66,8 +70,9 @@ type Options struct {
 
 // Orders are read and changed through this.
 type Orders interface {
+	// Orders returns those in force. A [governor.Apart] comes with orders that are good.
 	Orders(context.Context) (governor.Orders, error)
-	// Change changes the orders. With [ErrNotTold] they are changed nevertheless; [Busy] says when to try again.
+	// Change changes the orders. With a [governor.Apart] they are changed nevertheless; [Busy] says when to try again.
 	Change(context.Context, func(*governor.Orders) error) (governor.Orders, error)
 	// Limits lists the limits in force, and how many instances there are: -1 is unknown. An error that comes with limits says
 	// what is missing in them.
@@ -77,12 +82,10 @@ type Orders interface {
 // A LimitInUse is a limit in force and what is used of it. -1 is unknown.
 type LimitInUse struct {
 	governor.Limit
-	Slots int64 // calls at a time that instances hold
+	Slots int64 // calls at a time that are leased to instances
+	Used  int64 // of them, by calls that run, as instances say
 	Today int64 // calls of today that instances have drawn
 }
-
-// ErrNotTold is that orders are in force, and will reach instances only as they read the store, within a second or two.
-var ErrNotTold = errors.New("the order is recorded, and Redis could not be told of it: instances follow as they read the store")
 
 // Busy is that there were too many changes.
 type Busy struct{ Wait time.Duration }
@@ -101,6 +104,7 @@ type Records interface {
 type Journal interface {
 	Append(receipt.Receipt)                        // never waits
 	Commit(context.Context, receipt.Receipt) error // waits until it is stored
+	Hash(tenant string, raw []byte) receipt.Hash   // of arguments or a result
 }
 
 // A Limiter guards what is slow.
@@ -145,6 +149,9 @@ func New(o Options) (*Plane, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Believe == nil {
+		o.Believe = func(ctx context.Context) context.Context { return ctx }
+	}
 	if o.BodyTimeout <= 0 {
 		o.BodyTimeout = 10 * time.Second
 	}
@@ -153,7 +160,7 @@ func New(o Options) (*Plane, error) {
 	}
 	p := &Plane{opts: o, mux: http.NewServeMux(), heavy: make(chan struct{}, mostHeavy)}
 	p.events = NewEntitlements(EntitlementOptions{
-		Tenants: o.Tenants, Journal: o.Journal, Secrets: o.Secrets, Announce: o.Announce, Now: o.Now, Logger: o.Logger,
+		Tenants: o.Tenants, Journal: o.Journal, Callable: o.Callable, Secrets: o.Secrets, Publishers: o.Publishers, Announce: o.Announce, Now: o.Now, Logger: o.Logger,
 	})
 	p.ledger = p.events.ledger
 	p.handle()

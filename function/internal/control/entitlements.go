@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,18 +16,21 @@ import (
 
 // EntitlementOptions configure [Entitlements]. Tenants and Journal must be there.
 type EntitlementOptions struct {
-	Tenants  tenant.Store
-	Journal  Journal
-	Secrets  []WebhookSecret // by which events are signed
-	Announce func(ctx context.Context, what string, version int64) error
-	Now      func() time.Time
-	Logger   *slog.Logger
+	Tenants    tenant.Store
+	Journal    Journal
+	Callable   Callable
+	Secrets    []WebhookSecret // by which events are signed
+	Publishers []Publisher     // as which they are pushed
+	Announce   func(ctx context.Context, what string, version int64) error
+	Now        func() time.Time
+	Logger     *slog.Logger
 }
 
 // Entitlements apply what sources say of tenants, and record it.
 type Entitlements struct {
 	opts   EntitlementOptions
 	ledger ledger
+	named  bool // a sender of events is bound to a source
 
 	mu    sync.Mutex
 	known *tenant.Directory // as the last round of NoteAll read it
@@ -40,7 +44,33 @@ func NewEntitlements(o EntitlementOptions) *Entitlements {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Entitlements{opts: o, ledger: ledger{o.Journal, o.Logger}, known: tenant.NewDirectory()}
+	e := &Entitlements{opts: o, ledger: ledger{o.Journal, o.Logger}, known: tenant.NewDirectory()}
+	for _, s := range o.Secrets {
+		e.named = e.named || s.Source != ""
+	}
+	for _, p := range o.Publishers {
+		e.named = e.named || len(p.Sources) > 0
+	}
+	for _, s := range o.Secrets {
+		if s.Source == "" && e.named {
+			o.Logger.Warn("events that are signed with this secret are refused: PUBSUB_SERVICE_ACCOUNT names its sources, and so must WEBHOOK_SECRETS, as SOURCE=whsec_…")
+		}
+	}
+	for _, p := range o.Publishers {
+		if len(p.Sources) == 0 && e.named {
+			o.Logger.Warn("events that are pushed as this account are refused: WEBHOOK_SECRETS names its sources, and so must PUBSUB_SERVICE_ACCOUNT, as SOURCE=ACCOUNT", "account", p.Account)
+		}
+	}
+	return e
+}
+
+// maySpeak tells whether a sender that is bound to the sources may send an event of a source. Who is bound to none speaks for any, as
+// long as no sender is bound: once one source is known by its name, whoever could speak for any could speak for that one.
+func (e *Entitlements) maySpeak(bound []string, source string) bool {
+	if len(bound) == 0 {
+		return !e.named
+	}
+	return slices.Contains(bound, source)
 }
 
 // A Delivery is how an event came.
@@ -123,6 +153,7 @@ func (e *Entitlements) Apply(ctx context.Context, event *tenant.Event, d Deliver
 	if err != nil {
 		return nil, asProblem(err)
 	}
+	out.Warnings = append(out.Warnings, e.uncallable(ctx, event)...)
 	if out.Effect == Applied {
 		out.Warnings = append(out.Warnings, announce(ctx, &e.opts, tenant.VersionName, out.Tenant.Revision)...)
 	}

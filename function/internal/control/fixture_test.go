@@ -50,13 +50,14 @@ type fixture struct {
 	asked    []string         // of that limit
 	told     []string         // what was announced
 	hold     chan struct{}    // where it is not nil, changes of tenants wait for it
+
+	publishers []control.Publisher
 }
 
 const pushAccount = "push@project.iam.gserviceaccount.com"
 
 var (
 	marketKey = bytes.Repeat([]byte{1}, 32)
-	anyKey    = bytes.Repeat([]byte{2}, 32)
 	otherKey  = bytes.Repeat([]byte{3}, 32)
 	newKey    = bytes.Repeat([]byte{4}, 32)
 )
@@ -83,8 +84,16 @@ func newFixture(t *testing.T, change ...func(*control.Options)) *fixture {
 		Push: identity.New(identity.Options{
 			Chain: []string{identity.Google}, Issuers: []identity.Issuer{identity.GoogleIssuer([]string{"https://taiea.example"})}, Get: google, Now: f.clock,
 		}),
-		PushCaller: func(p *identity.Principal) bool { return p.Subject == pushAccount },
-		Secrets:    []control.WebhookSecret{{Source: "market", Key: marketKey}, {Source: "market", Key: newKey}, {Source: "partner", Key: otherKey}, {Key: anyKey}},
+		PushCaller: func(p *identity.Principal) *control.Publisher {
+			for i := range f.publishers {
+				if f.publishers[i].Account == p.Subject {
+					return &f.publishers[i]
+				}
+			}
+			return nil
+		},
+		Publishers: []control.Publisher{{Account: pushAccount, Sources: []string{"market", "partner"}}},
+		Secrets:    []control.WebhookSecret{{Source: "market", Key: marketKey}, {Source: "market", Key: newKey}, {Source: "partner", Key: otherKey}},
 		Tenants:    tenants{f.store, f}, Keys: keys{f.store, f}, Orders: orders{f}, Records: f.journal, Fleet: f, Journal: f.journal, Replays: replays{f.replays, f},
 		Seal: func(plaintext []byte) []byte {
 			return []byte(ring.Seal("replays", nil, plaintext, f.clock().Add(25*time.Hour)))
@@ -101,6 +110,7 @@ func newFixture(t *testing.T, change ...func(*control.Options)) *fixture {
 	for _, c := range change {
 		c(&o)
 	}
+	f.publishers = o.Publishers
 	plane, err := control.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -332,10 +342,10 @@ func (o orders) Change(ctx context.Context, change func(*governor.Orders) error)
 		return governor.Orders{}, err
 	}
 	after, err := o.f.store.Change(ctx, again(func(o *governor.Orders) *governor.Orders {
-		return &governor.Orders{Version: o.Version, Kills: slices.Clone(o.Kills), Limits: slices.Clone(o.Limits)}
+		return &governor.Orders{Version: o.Version, Kills: slices.Clone(o.Kills), Limits: slices.Clone(o.Limits), Gone: slices.Clone(o.Gone)}
 	}, change))
 	if err == nil && o.f.fault("announce") != nil {
-		err = fmt.Errorf("%w: %w", control.ErrNotTold, errDown)
+		err = &governor.Apart{Board: errDown}
 	}
 	return after, err
 }
@@ -345,8 +355,8 @@ func (o orders) Limits(ctx context.Context) ([]control.LimitInUse, int, error) {
 		return nil, -1, err
 	}
 	return []control.LimitInUse{
-		{Limit: governor.Limit{Scope: "tool:search", PerSecond: 5, Concurrency: 2}, Slots: 1, Today: -1},
-		{Limit: governor.Limit{Scope: governor.Everything, PerSecond: 100, PerDay: 1000}, Slots: -1, Today: 12},
+		{Limit: governor.Limit{Scope: "tool:search", PerSecond: 5, Concurrency: 2}, Slots: 2, Used: 1, Today: -1},
+		{Limit: governor.Limit{Scope: governor.Everything, PerSecond: 100, PerDay: 1000}, Slots: -1, Used: -1, Today: 12},
 	}, 2, o.f.fault("usage")
 }
 
@@ -394,6 +404,11 @@ func (j *journal) Append(r receipt.Receipt) {
 	defer j.mu.Unlock()
 	r.Time, r.Instance, r.Seq = j.f.clock(), "test", int64(len(j.all)+1)
 	j.all = append(j.all, r)
+}
+
+// Hash names whose what is hashed is.
+func (j *journal) Hash(tenant string, raw []byte) receipt.Hash {
+	return receipt.HashOf(append([]byte(tenant+": "), raw...))
 }
 
 func (j *journal) Commit(_ context.Context, r receipt.Receipt) error {

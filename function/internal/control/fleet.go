@@ -19,14 +19,18 @@ type Instance struct {
 	Began    time.Time `json:"began,omitzero"`
 	Seen     time.Time `json:"seen,omitzero"` // when it was last heard of
 	Ready    bool      `json:"ready"`
-	Degraded []string  `json:"degraded"` // what it can't do as it should
-	Holdings []Holding `json:"holdings"` // of limits, leased to it
+	Catalog  string    `json:"catalog,omitempty"` // of what it serves
+	Degraded []string  `json:"degraded"`          // what it can't do as it should
+	Holdings []Holding `json:"holdings"`          // of limits, leased to it
+	// Tenants are what the tenants of its callers can be, as in [Callable]: none of a control plane, nil of an instance that does not say.
+	Tenants []string `json:"tenants"`
 }
 
 // A Holding is what an instance has leased of a limit.
 type Holding struct {
 	Scope  string `json:"scope"`
 	Slots  int64  `json:"slots"`            // calls at a time
+	Used   int64  `json:"used"`             // of them, by calls that run
 	Tokens int64  `json:"tokens,omitempty"` // of a rate
 }
 

@@ -69,7 +69,7 @@ func (l *ledger) change(ctx context.Context, draft receipt.Receipt, detail func(
 // change records and makes the change that a call orders.
 func (p *Plane) change(c *call, kind receipt.Kind, tenant string, do func(ctx context.Context) (done map[string]any, err error)) ([]string, error) {
 	c.recorded = true
-	warnings, err := p.ledger.change(c.r.Context(), c.draft(kind, tenant), c.detail, func(ctx context.Context, _ *receipt.Receipt) (map[string]any, error) {
+	warnings, err := p.ledger.change(c.r.Context(), p.draft(c, kind, tenant), c.detail, func(ctx context.Context, _ *receipt.Receipt) (map[string]any, error) {
 		c.begun = true
 		return do(ctx)
 	})

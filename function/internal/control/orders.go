@@ -38,15 +38,34 @@ func (p *Plane) order(c *call, kind receipt.Kind, scope string, change func(*gov
 	var untold []string
 	warnings, err := p.change(c, kind, name, func(ctx context.Context) (done map[string]any, err error) {
 		after, err = p.opts.Orders.Change(ctx, change)
-		if errors.Is(err, ErrNotTold) {
-			untold, err = []string{ErrNotTold.Error()}, nil
-		}
-		if err != nil {
+		if untold, err = apart(err); err != nil {
 			return nil, err
 		}
-		return map[string]any{"version": after.Version}, nil
+		done = map[string]any{"version": after.Version}
+		if untold != nil {
+			done["warnings"] = untold
+		}
+		return done, nil
 	})
 	return after, append(warnings, untold...), err
+}
+
+// apart takes what an error says beside orders that are good, as warnings.
+func apart(err error) (warnings []string, _ error) {
+	if a, ok := errors.AsType[*governor.Apart](err); ok {
+		return a.Warnings(), nil
+	}
+	return nil, err
+}
+
+// orders reads those in force. Without the store they are not read: what Redis knows may not be all.
+func (p *Plane) orders(ctx context.Context) (orders governor.Orders, warnings []string, err error) {
+	orders, err = p.opts.Orders.Orders(ctx)
+	if a, ok := errors.AsType[*governor.Apart](err); ok && a.Store != nil {
+		return orders, nil, unavailable(a.Store, "the orders can't be read")
+	}
+	warnings, err = apart(err)
+	return orders, warnings, err
 }
 
 // unknown warns of an order on what is not there: a name that is spelled otherwise refuses no one.
@@ -64,16 +83,6 @@ type killView struct {
 	noted
 }
 
-func killOn(o *governor.Orders, scope string, now time.Time) *governor.Kill {
-	i := slices.IndexFunc(o.Kills, func(k governor.Kill) bool {
-		return k.Scope == scope && (k.Until.IsZero() || now.Before(k.Until))
-	})
-	if i < 0 {
-		return nil
-	}
-	return &o.Kills[i]
-}
-
 func (p *Plane) listKills(c *call) (*answer, error) {
 	ctx, stop := c.reading()
 	defer stop()
@@ -81,27 +90,29 @@ func (p *Plane) listKills(c *call) (*answer, error) {
 	if err := invalid(faults); err != nil {
 		return nil, err
 	}
-	orders, err := p.opts.Orders.Orders(ctx)
+	orders, warnings, err := p.orders(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var all []killView
 	for _, k := range orders.Kills { // in the order of their scopes
-		if k.Scope > after && killOn(&orders, k.Scope, c.now) != nil {
-			all = append(all, killView{Kill: k, ETag: tagOf(k)})
+		if in := orders.KillOn(k.Scope, c.now); k.Scope > after && in != nil {
+			after = k.Scope // one that was ordered elsewhere at the same time is shown by the longer one
+			all = append(all, killView{Kill: *in, ETag: tagOf(*in)})
 		}
 	}
 	all, next := cut(all, limit, func(k killView) string { return k.Scope })
 	return &answer{body: struct {
-		Kills   []killView `json:"kills"`
-		Version int64      `json:"version"`
-		Next    string     `json:"next,omitempty"`
-	}{all, orders.Version, next}}, nil
+		Kills    []killView `json:"kills"`
+		Version  int64      `json:"version"`
+		Next     string     `json:"next,omitempty"`
+		Warnings []string   `json:"warnings,omitempty"`
+	}{all, orders.Version, next, warnings}}, nil
 }
 
 // killAllowed holds a kill switch against the preconditions, which may be left out: in an emergency nobody should have to read first.
 func (c *call) killAllowed(o *governor.Orders, scope string) (*governor.Kill, error) {
-	k := killOn(o, scope, c.now)
+	k := o.KillOn(scope, c.now)
 	if k == nil {
 		return nil, c.unchanged(false, "", mayMatch)
 	}
@@ -132,7 +143,7 @@ func (p *Plane) putKill(c *call) (*answer, error) {
 		return nil, err
 	}
 	replaced := false
-	_, warnings, err := p.order(c, receipt.Killed, scope, func(o *governor.Orders) error {
+	in, warnings, err := p.order(c, receipt.Killed, scope, func(o *governor.Orders) error {
 		old, err := c.killAllowed(o, scope)
 		if err != nil {
 			return err
@@ -145,6 +156,9 @@ func (p *Plane) putKill(c *call) (*answer, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if k := in.KillOn(scope, c.now); k != nil {
+		kill = *k
 	}
 	a := &answer{etag: tagOf(kill), body: killView{kill, tagOf(kill), noted{c.id, append(warnings, p.unknown(scope)...)}}}
 	if !replaced {
@@ -198,7 +212,8 @@ type limitView struct {
 	Concurrency int64         `json:"concurrency,omitempty"`
 	PerDay      int64         `json:"perDay,omitempty"`
 	Shadow      bool          `json:"shadow"`
-	Slots       *int64        `json:"slots"` // of the calls at a time, that instances hold
+	Slots       *int64        `json:"slots"` // of the calls at a time, that are leased to instances
+	Used        *int64        `json:"used"`  // of them, by calls that run
 	Today       *int64        `json:"today"` // of the calls a day, that instances have drawn
 	Override    *overrideView `json:"override,omitempty"`
 }
@@ -211,26 +226,24 @@ func known(n int64) *int64 {
 }
 
 func overrideOn(o *governor.Orders, scope string) *overrideView {
-	for _, v := range o.Limits {
-		if v.Scope == scope {
-			return &overrideView{v, tagOf(v)}
-		}
+	if v := o.OverrideOn(scope); v != nil {
+		return &overrideView{*v, tagOf(*v)}
 	}
 	return nil
 }
 
 // limits are those in force, by scope, and overrides of scopes that have none.
 func (p *Plane) limits(ctx context.Context) (views []limitView, instances int, orders governor.Orders, warnings []string, err error) {
-	if orders, err = p.opts.Orders.Orders(ctx); err != nil {
+	if orders, warnings, err = p.orders(ctx); err != nil {
 		return nil, -1, orders, nil, err
 	}
 	limits, instances, err := p.opts.Orders.Limits(ctx)
 	if err != nil && limits == nil {
 		return nil, -1, orders, nil, err
 	}
-	warnings = faultsOf(err)
+	warnings = append(warnings, faultsOf(err)...)
 	for _, l := range limits {
-		v := limitView{Scope: l.Scope, PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay, Shadow: l.Shadow, Slots: known(l.Slots), Today: known(l.Today)}
+		v := limitView{Scope: l.Scope, PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay, Shadow: l.Shadow, Slots: known(l.Slots), Used: known(l.Used), Today: known(l.Today)}
 		if l.PerSecond > 0 {
 			v.Burst = l.MaxBurst()
 		}
@@ -315,15 +328,16 @@ func (p *Plane) putLimit(c *call) (*answer, error) {
 	if err := invalid(faults); err != nil {
 		return nil, err
 	}
-	orders, err := p.opts.Orders.Orders(c.r.Context())
+	orders, _, err := p.orders(c.r.Context())
 	if err != nil {
 		return nil, unavailable(err, "the orders can't be read")
 	}
 	if _, err := c.overrideAllowed(&orders, override.Scope); err != nil {
 		return nil, err
 	}
+	override.At = c.now.UTC().Truncate(time.Microsecond)
 	replaced := false
-	_, warnings, err := p.order(c, receipt.Changed, override.Scope, func(o *governor.Orders) (err error) {
+	in, warnings, err := p.order(c, receipt.Changed, override.Scope, func(o *governor.Orders) (err error) {
 		if replaced, err = c.overrideAllowed(o, override.Scope); err != nil {
 			return err
 		}
@@ -340,7 +354,7 @@ func (p *Plane) putLimit(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := overrideView{override, tagOf(override)}
+	v := *overrideOn(&in, override.Scope)
 	a := &answer{etag: v.ETag, body: struct {
 		overrideView
 		noted
@@ -360,7 +374,7 @@ func (p *Plane) deleteLimit(c *call) (*answer, error) {
 		}
 		return err
 	}
-	orders, err := p.opts.Orders.Orders(c.r.Context())
+	orders, _, err := p.orders(c.r.Context())
 	if err != nil {
 		return nil, unavailable(err, "the orders can't be read")
 	}

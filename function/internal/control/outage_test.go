@@ -7,7 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"example.com/erlmcp/function/internal/receipt"
 )
@@ -99,58 +99,60 @@ func TestReadsWithoutAStore(t *testing.T) {
 
 // TestACallerThatLeaves after the intent is recorded does not leave the change half done.
 func TestACallerThatLeaves(t *testing.T) {
-	f := newFixture(t)
-	hold := make(chan struct{})
-	f.hold = hold
-	ctx, leave := context.WithCancel(t.Context())
-	r := httptest.NewRequestWithContext(ctx, "POST", "/v1/tenants/acme/suspend", strings.NewReader(`{"reason":"r"}`))
-	done := make(chan *reply)
-	a := ask{method: "POST", body: "{}", header: map[string]string{"Idempotency-Key": "k"}}
-	go func() { done <- f.serve(r, a) }()
-	for f.journal.count() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	leave()
-	close(hold)
-	first := <-done
-	recorded := f.journal.since(0)
-	if len(recorded) != 2 || recorded[1].Kind != receipt.Entitled {
-		t.Errorf("receipts %+v", recorded)
-	}
-	// It asks again, and learns what came of it.
-	again := f.do(ask{method: "POST", path: "/v1/tenants/acme/suspend", body: `{"reason":"r"}`, header: a.header})
-	if again.status != 200 || again.body != first.body || again.header.Get("Idempotency-Replayed") != "true" {
-		t.Errorf("%d %s", again.status, again.body)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		hold := make(chan struct{})
+		f.hold = hold
+		ctx, leave := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, "POST", "/v1/tenants/acme/suspend", strings.NewReader(`{"reason":"r"}`))
+		done := make(chan *reply, 1)
+		a := ask{method: "POST", body: "{}", header: map[string]string{"Idempotency-Key": "k"}}
+		go func() { done <- f.serve(r, a) }()
+		if synctest.Wait(); f.journal.count() != 1 {
+			t.Fatal("no intent is recorded")
+		}
+		leave()
+		close(hold)
+		first := <-done
+		recorded := f.journal.since(0)
+		if len(recorded) != 2 || recorded[1].Kind != receipt.Entitled {
+			t.Errorf("receipts %+v", recorded)
+		}
+		// It asks again, and learns what came of it.
+		again := f.do(ask{method: "POST", path: "/v1/tenants/acme/suspend", body: `{"reason":"r"}`, header: a.header})
+		if again.status != 200 || again.body != first.body || again.header.Get("Idempotency-Replayed") != "true" {
+			t.Errorf("%d %s", again.status, again.body)
+		}
+	})
 }
 
 // TestExportsThatBreakOff are not taken for whole.
 func TestExportsThatBreakOff(t *testing.T) {
-	f := newFixture(t)
-	if got := f.do(ask{method: "GET", path: "/v1/receipts/export?tenant=acme"}); got.status != 200 || !strings.HasSuffix(got.body, "{\"end\":{}}\n") ||
-		got.header.Get("Content-Type") != "application/jsonl" || !strings.HasPrefix(got.header.Get("Content-Disposition"), `attachment; filename="receipts-20`) {
-		t.Errorf("%d %v %s", got.status, got.header, got.body)
-	}
-	f.take("export")
-	server := httptest.NewServer(f.plane)
-	defer server.Close()
-	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/v1/receipts/export", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+f.texts["viewer"])
-	resp, err := server.Client().Do(r)
-	if err == nil {
-		defer resp.Body.Close()
-		_, err = resp.Body.Read(make([]byte, 1<<10))
-		for err == nil {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		if got := f.do(ask{method: "GET", path: "/v1/receipts/export?tenant=acme"}); got.status != 200 || !strings.HasSuffix(got.body, "{\"end\":{}}\n") ||
+			got.header.Get("Content-Type") != "application/jsonl" || got.header.Get("Content-Disposition") != `attachment; filename="receipts-19991231T000000Z-20000101T000000Z.jsonl"` {
+			t.Errorf("%d %v %s", got.status, got.header, got.body)
+		}
+		f.take("export")
+		r, err := http.NewRequestWithContext(t.Context(), "GET", network.Serve(t, f.plane)+"/v1/receipts/export", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+f.texts["viewer"])
+		resp, err := network.Client(t).Do(r)
+		if err == nil {
+			defer resp.Body.Close()
 			_, err = resp.Body.Read(make([]byte, 1<<10))
+			for err == nil {
+				_, err = resp.Body.Read(make([]byte, 1<<10))
+			}
+			if err.Error() == "EOF" {
+				err = nil
+			}
 		}
-		if err.Error() == "EOF" {
-			err = nil
+		if err == nil {
+			t.Error("an export that broke off ends well")
 		}
-	}
-	if err == nil {
-		t.Error("an export that broke off ends well")
-	}
+	})
 }

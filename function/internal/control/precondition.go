@@ -35,6 +35,10 @@ func (c *call) unchanged(exists bool, tag string, d demand) error {
 		return conflict("it is there already, with the ETag %s", tag)
 	case len(match) > 0 && !exists:
 		return conflict("it is not there: without If-Match it is made")
+	case len(match) > 0 && !matches(match, tag) && weak(match):
+		return conflict("If-Match takes the ETag as it was sent, which is %s now: one that begins with W/ is weak, as a proxy may have made it, and never matches (RFC 9110, section 13.1.1)", tag)
+	case len(match) > 0 && !matches(match, tag) && unquoted(match):
+		return conflict("If-Match takes the ETag as it was sent, with its quotes, which is %s now", tag)
 	case len(match) > 0 && !matches(match, tag):
 		return conflict("it has changed since it was read, and has the ETag %s now: read it again, and decide anew", tag)
 	case len(match) == 0 && exists && d == mustMatch:
@@ -46,6 +50,18 @@ func (c *call) unchanged(exists bool, tag string, d demand) error {
 }
 
 func matches(values []string, tag string) bool {
+	return anyTag(values, func(t string) bool { return t == tag || t == "*" })
+}
+
+func weak(values []string) bool {
+	return anyTag(values, func(t string) bool { return strings.HasPrefix(t, "W/") })
+}
+
+func unquoted(values []string) bool {
+	return anyTag(values, func(t string) bool { return len(t) < 2 || t[0] != '"' || t[len(t)-1] != '"' })
+}
+
+func anyTag(values []string, is func(string) bool) bool {
 	tags := strings.Split(strings.Join(values, ","), ",")
-	return slices.ContainsFunc(tags, func(t string) bool { t = strings.TrimSpace(t); return t == tag || t == "*" })
+	return slices.ContainsFunc(tags, func(t string) bool { return is(strings.TrimSpace(t)) })
 }

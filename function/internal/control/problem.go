@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/tenant"
 )
@@ -87,11 +88,14 @@ func off(what, setting string) *Problem {
 func asProblem(err error) *Problem {
 	var p *Problem
 	var busy *Busy
+	var unfit *governor.OverrideFault
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &busy):
 		return limited(busy.Wait)
+	case errors.As(err, &unfit):
+		return asProblem(invalid([]string{unfit.Error()}))
 	case errors.Is(err, tenant.ErrUnknown), errors.Is(err, identity.ErrNoKey):
 		return notFound("%v", err)
 	case errors.Is(err, tenant.ErrOther):

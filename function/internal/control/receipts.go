@@ -98,6 +98,7 @@ func (p *Plane) listReceipts(c *call) (*answer, error) {
 		}
 	}
 	tenant, kind, tool := c.values.Get("tenant"), receipt.Kind(c.values.Get("kind")), c.values.Get("tool")
+	reason := c.values.Get("reason")
 	found, next := []json.RawMessage{}, ""
 	passed, scanned := after == "", 0
 	for r, err := range records.Select(ctx, tenant, begin, to) {
@@ -112,7 +113,7 @@ func (p *Plane) listReceipts(c *call) (*answer, error) {
 			continue
 		}
 		scanned++
-		if (kind == "" || r.Kind == kind) && (tool == "" || r.Tool == tool) {
+		if (kind == "" || r.Kind == kind) && (tool == "" || r.Tool == tool) && (reason == "" || r.Reason == reason) {
 			if len(found) == limit {
 				next = last.String()
 				break

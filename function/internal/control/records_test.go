@@ -7,8 +7,8 @@ import (
 	"io"
 	"iter"
 	"strings"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/erlmcp/function/internal/control"
@@ -36,136 +36,127 @@ func (s stored) Export(ctx context.Context, w io.Writer, tenant string, from, to
 	return x.Receipts, err
 }
 
-// A clock is what a test sets and journals read.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) read() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) set(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = now
-}
-
 // TestRecords reads by the routes what two instances recorded, whose segments lie across each other.
 func TestRecords(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	begin := time.Now().UTC().Truncate(time.Second).Add(-10 * time.Minute)
-	clock := &clock{now: begin}
-	const most = 200
-	var journals []*receipt.Journal
-	var ids []string
-	for i := range 2 {
-		j, err := receipt.Open(receipt.Options{Instance: fmt.Sprint("i", i), Store: store, Now: clock.read})
-		if err != nil {
-			t.Fatal(err)
-		}
-		journals = append(journals, j)
-	}
-	for n := range most {
-		clock.set(begin.Add(time.Duration(n) * 1500 * time.Millisecond))
-		for i, j := range journals {
-			r := receipt.Receipt{ID: j.NewID(), Kind: receipt.Completed, Tenant: []string{"acme", "shop"}[n%2], Tool: []string{"read", "write", "list"}[n%3], Decision: receipt.Allow}
-			if n%10 == 0 {
-				r.Kind = receipt.Changed
-			}
-			ids = append(ids, r.ID)
-			if n%7 == i {
-				if err := j.Commit(t.Context(), r); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				j.Append(r)
-			}
-		}
-	}
-	for _, j := range journals {
-		if err := j.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f := newFixture(t, func(o *control.Options) { o.Records = stored{store} })
-	all := func(query string, limit int) (found []receipt.Receipt) {
-		t.Helper()
-		after := ""
-		for range 2*most + 10 {
-			got := f.do(ask{method: "GET", path: fmt.Sprintf("/v1/receipts?limit=%d&after=%s&%s", limit, after, query), as: "viewer"})
-			if got.status != 200 {
-				t.Fatalf("%d %s", got.status, got.body)
-			}
-			var page struct {
-				Receipts []json.RawMessage
-				Next     string
-			}
-			if err := json.Unmarshal([]byte(got.body), &page); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		store := memdb.NewReceipts(0)
+		begin := time.Now().UTC()
+		const most = 200
+		var journals []*receipt.Journal
+		var ids []string
+		for i := range 2 {
+			j, err := receipt.Open(receipt.Options{Instance: fmt.Sprint("i", i), Store: store})
+			if err != nil {
 				t.Fatal(err)
 			}
-			for _, text := range page.Receipts {
-				r, err := receipt.Parse(text) // what is answered is the canonical form, and hashes to its hash
-				if err != nil {
-					t.Fatalf("%v: %s", err, text)
+			journals = append(journals, j)
+		}
+		for n := range most {
+			time.Sleep(time.Until(begin.Add(time.Duration(n) * 1500 * time.Millisecond)))
+			for i, j := range journals {
+				r := receipt.Receipt{ID: j.NewID(), Kind: receipt.Completed, Tenant: []string{"acme", "shop"}[n%2], Tool: []string{"read", "write", "list"}[n%3], Decision: receipt.Allow}
+				if n%10 == 0 {
+					r.Kind = receipt.Changed
 				}
-				found = append(found, r)
-			}
-			if page.Next == "" {
-				return found
-			}
-			after = page.Next
-		}
-		t.Fatal("pages have no end")
-		return nil
-	}
-	for _, limit := range []int{7, 100, 500} {
-		if got := all("", limit); len(got) != 2*most+2 { // and the ends of both chains
-			t.Errorf("by %d: %d receipts", limit, len(got))
-		}
-		seen := map[string]bool{}
-		for _, r := range all("tenant=acme&tool=read", limit) {
-			if r.Tenant != "acme" || r.Tool != "read" || seen[r.ID] {
-				t.Errorf("%+v", r)
-			}
-			seen[r.ID] = true
-		}
-		if want := 2 * 34; len(seen) != want { // n%6 == 0
-			t.Errorf("by %d: %d receipts of a tenant and a tool, want %d", limit, len(seen), want)
-		}
-		if got := all("kind=changed", limit); len(got) != 2*most/10 {
-			t.Errorf("by %d: %d changes", limit, len(got))
-		}
-		from, to := begin.Add(90*time.Second), begin.Add(150*time.Second)
-		got := all("from="+from.Format(time.RFC3339)+"&to="+to.Format(time.RFC3339), limit)
-		for _, r := range got {
-			if r.Time.Before(from) || r.Time.After(to) {
-				t.Errorf("%v is not from %v to %v", r.Time, from, to)
+				if n%5 == 0 {
+					r.Reason = "rate"
+				}
+				ids = append(ids, r.ID)
+				if n%7 == i {
+					if err := j.Commit(t.Context(), r); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					j.Append(r)
+				}
 			}
 		}
-		if len(got) != 2*41 {
-			t.Errorf("by %d: %d receipts of a minute", limit, len(got))
+		for _, j := range journals {
+			if err := j.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for _, id := range []string{ids[0], ids[117]} {
-		got := f.do(ask{method: "GET", path: "/v1/receipts/" + id})
-		o := got.object(t)
-		if got.status != 200 || len(o["receipts"].([]any)) != 1 || o["report"].(map[string]any)["ok"] != true {
-			t.Errorf("%d %s", got.status, got.body)
+		f := newFixture(t, func(o *control.Options) { o.Records = stored{store} })
+		all := func(query string, limit int) (found []receipt.Receipt) {
+			t.Helper()
+			after := ""
+			for range 2*most + 10 {
+				got := f.do(ask{method: "GET", path: fmt.Sprintf("/v1/receipts?limit=%d&after=%s&%s", limit, after, query), as: "viewer"})
+				if got.status != 200 {
+					t.Fatalf("%d %s", got.status, got.body)
+				}
+				var page struct {
+					Receipts []json.RawMessage
+					Next     string
+				}
+				if err := json.Unmarshal([]byte(got.body), &page); err != nil {
+					t.Fatal(err)
+				}
+				for _, text := range page.Receipts {
+					r, err := receipt.Parse(text) // what is answered is the canonical form, and hashes to its hash
+					if err != nil {
+						t.Fatalf("%v: %s", err, text)
+					}
+					found = append(found, r)
+				}
+				if page.Next == "" {
+					return found
+				}
+				after = page.Next
+			}
+			t.Fatal("pages have no end")
+			return nil
 		}
-	}
-	got := f.do(ask{method: "GET", path: "/v1/receipts/verify"}).object(t)
-	if got["ok"] != true || got["receipts"] != float64(2*most+2) || !strings.Contains(got["words"].(string), "nothing is altered") {
-		t.Errorf("%v", got)
-	}
-	exported := f.do(ask{method: "GET", path: "/v1/receipts/export"})
-	report, err := receipt.VerifyExport(t.Context(), strings.NewReader(exported.body), receipt.VerifyOptions{})
-	if err != nil || !report.OK() || report.Receipts != 2*most+2 {
-		t.Errorf("%v %v", report, err)
-	}
+		for _, limit := range []int{7, 100, 500} {
+			if got := all("", limit); len(got) != 2*most+2 { // and the ends of both chains
+				t.Errorf("by %d: %d receipts", limit, len(got))
+			}
+			seen := map[string]bool{}
+			for _, r := range all("tenant=acme&tool=read", limit) {
+				if r.Tenant != "acme" || r.Tool != "read" || seen[r.ID] {
+					t.Errorf("%+v", r)
+				}
+				seen[r.ID] = true
+			}
+			if want := 2 * 34; len(seen) != want { // n%6 == 0
+				t.Errorf("by %d: %d receipts of a tenant and a tool, want %d", limit, len(seen), want)
+			}
+			if got := all("kind=changed", limit); len(got) != 2*most/10 {
+				t.Errorf("by %d: %d changes", limit, len(got))
+			}
+			for query, want := range map[string]int{"reason=rate": 2 * most / 5, "reason=rate&kind=changed": 2 * most / 10, "reason=quota": 0, "reason=": 2*most + 2} {
+				if got := all(query, limit); len(got) != want {
+					t.Errorf("%s by %d: %d receipts, want %d", query, limit, len(got), want)
+				}
+			}
+			from, to := begin.Add(90*time.Second), begin.Add(150*time.Second)
+			got := all("from="+from.Format(time.RFC3339)+"&to="+to.Format(time.RFC3339), limit)
+			for _, r := range got {
+				if r.Time.Before(from) || r.Time.After(to) {
+					t.Errorf("%v is not from %v to %v", r.Time, from, to)
+				}
+			}
+			if len(got) != 2*41 {
+				t.Errorf("by %d: %d receipts of a minute", limit, len(got))
+			}
+		}
+		for _, id := range []string{ids[0], ids[117]} {
+			got := f.do(ask{method: "GET", path: "/v1/receipts/" + id})
+			o := got.object(t)
+			if got.status != 200 || len(o["receipts"].([]any)) != 1 || o["report"].(map[string]any)["ok"] != true {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		}
+		got := f.do(ask{method: "GET", path: "/v1/receipts/verify"}).object(t)
+		if got["ok"] != true || got["receipts"] != float64(2*most+2) || !strings.Contains(got["words"].(string), "nothing is altered") {
+			t.Errorf("%v", got)
+		}
+		exported := f.do(ask{method: "GET", path: "/v1/receipts/export"})
+		report, err := receipt.VerifyExport(t.Context(), strings.NewReader(exported.body), receipt.VerifyOptions{})
+		if err != nil || !report.OK() || report.Receipts != 2*most+2 {
+			t.Errorf("%v %v", report, err)
+		}
+	})
 }
 
 // long has more receipts than one page reads.
@@ -197,20 +188,22 @@ func (l long) Select(_ context.Context, _ string, from, to time.Time) iter.Seq2[
 
 // TestPagesAreBounded though what is looked for is far.
 func TestPagesAreBounded(t *testing.T) {
-	f := newFixture(t, func(o *control.Options) { o.Records = long{begin: time.Now().Add(-time.Hour)} })
-	var pages []string
-	for after := ""; ; {
-		got := f.do(ask{method: "GET", path: "/v1/receipts?kind=changed&after=" + after}).object(t)
-		pages = append(pages, fmt.Sprint(len(got["receipts"].([]any))))
-		next, more := got["next"].(string)
-		if !more {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, func(o *control.Options) { o.Records = long{begin: time.Now().Add(-time.Hour)} })
+		var pages []string
+		for after := ""; ; {
+			got := f.do(ask{method: "GET", path: "/v1/receipts?kind=changed&after=" + after}).object(t)
+			pages = append(pages, fmt.Sprint(len(got["receipts"].([]any))))
+			next, more := got["next"].(string)
+			if !more {
+				break
+			}
+			after = next
 		}
-		after = next
-	}
-	if got := strings.Join(pages, " "); got != "0 0 1" {
-		t.Errorf("pages of %s", got)
-	}
+		if got := strings.Join(pages, " "); got != "0 0 1" {
+			t.Errorf("pages of %s", got)
+		}
+	})
 }
 
 // slow has a second go by with each receipt.
@@ -232,17 +225,19 @@ func (s slow) Select(ctx context.Context, tenant string, from, to time.Time) ite
 
 // TestPagesInTime end before the caller gives up, and say where to go on.
 func TestPagesInTime(t *testing.T) {
-	var s slow
-	s.begin = time.Now().Add(-time.Hour)
-	f := newFixture(t, func(o *control.Options) { o.Records = &s })
-	s.f = f
-	first := f.do(ask{method: "GET", path: "/v1/receipts"}).object(t)
-	second := f.do(ask{method: "GET", path: "/v1/receipts?after=" + fmt.Sprint(first["next"])}).object(t)
-	for _, page := range []map[string]any{first, second} {
-		if n := len(page["receipts"].([]any)); n < 1 || n > 4 || page["next"] == nil {
-			t.Errorf("a page of %d receipts, and next is %v", n, page["next"])
+	synctest.Test(t, func(t *testing.T) {
+		var s slow
+		s.begin = time.Now().Add(-time.Hour)
+		f := newFixture(t, func(o *control.Options) { o.Records = &s })
+		s.f = f
+		first := f.do(ask{method: "GET", path: "/v1/receipts"}).object(t)
+		second := f.do(ask{method: "GET", path: "/v1/receipts?after=" + fmt.Sprint(first["next"])}).object(t)
+		for _, page := range []map[string]any{first, second} {
+			if n := len(page["receipts"].([]any)); n < 1 || n > 4 || page["next"] == nil {
+				t.Errorf("a page of %d receipts, and next is %v", n, page["next"])
+			}
 		}
-	}
+	})
 }
 
 // waiting verifies until it is told to end.
@@ -263,22 +258,24 @@ func (w waiting) Verify(ctx context.Context, _ string, _, _ time.Time) (*receipt
 
 // TestHeavyReadsAreFew at a time.
 func TestHeavyReadsAreFew(t *testing.T) {
-	w := waiting{begun: make(chan struct{}), end: make(chan struct{})}
-	f := newFixture(t, func(o *control.Options) { o.Records = w })
-	done := make(chan *reply)
-	for range 2 {
-		go func() { done <- f.do(ask{method: "GET", path: "/v1/receipts/verify"}) }()
-		<-w.begun
-	}
-	for _, path := range []string{"/v1/receipts/verify", "/v1/receipts/export"} {
-		if got := f.do(ask{method: "GET", path: path}); got.status != 503 || got.header.Get("Retry-After") != "10" {
-			t.Errorf("%s: %d %s", path, got.status, got.body)
+	synctest.Test(t, func(t *testing.T) {
+		w := waiting{begun: make(chan struct{}), end: make(chan struct{})}
+		f := newFixture(t, func(o *control.Options) { o.Records = w })
+		done := make(chan *reply)
+		for range 2 {
+			go func() { done <- f.do(ask{method: "GET", path: "/v1/receipts/verify"}) }()
+			<-w.begun
 		}
-	}
-	close(w.end)
-	for range 2 {
-		if got := <-done; got.status != 200 {
-			t.Errorf("%d %s", got.status, got.body)
+		for _, path := range []string{"/v1/receipts/verify", "/v1/receipts/export"} {
+			if got := f.do(ask{method: "GET", path: path}); got.status != 503 || got.header.Get("Retry-After") != "10" {
+				t.Errorf("%s: %d %s", path, got.status, got.body)
+			}
 		}
-	}
+		close(w.end)
+		for range 2 {
+			if got := <-done; got.status != 200 {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		}
+	})
 }

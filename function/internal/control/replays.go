@@ -19,14 +19,14 @@ import (
 type Replay struct {
 	Claim   string    // by whom it is kept: each attempt has its own
 	Request string    // hash of what was asked
-	Answer  []byte    // sealed; nil while the request runs
+	Answer  []byte    // sealed; nil while the request runs, as it was claimed with
 	Expires time.Time // after which it is as if it were not there
 }
 
 // Replays keep what was answered, over all instances.
 type Replays interface {
 	// Claim keeps the replay under a key and returns nil, unless there is one that has not expired: that is returned. Of many at
-	// the same time one gets nil.
+	// the same time one gets nil. An answer that is empty is returned as nil.
 	Claim(ctx context.Context, key string, mine Replay, now time.Time) (held *Replay, err error)
 	// Settle puts an answer, and when it expires, in place of the claim that it names; [ErrNotMine] where another is there.
 	Settle(ctx context.Context, key string, mine Replay) error
@@ -153,7 +153,7 @@ func (p *Plane) replay(c *call, key, request string, held *Replay) (*answer, err
 	switch {
 	case held.Request != request:
 		return nil, problem(http.StatusUnprocessableEntity, "other_request", "another request was made with this Idempotency-Key: a request that asks for something else needs a key of its own")
-	case held.Answer == nil:
+	case len(held.Answer) == 0:
 		fault := problem(http.StatusConflict, "running", "a request with this Idempotency-Key is under way: ask again in 1s for its answer")
 		fault.wait = time.Second
 		return nil, fault
@@ -171,7 +171,7 @@ func (p *Plane) replay(c *call, key, request string, held *Replay) (*answer, err
 		fault.cause = fmt.Errorf("a kept answer: %w", err)
 		return nil, fault
 	}
-	r := c.draft(receipt.Completed, "")
+	r := p.draft(c, receipt.Completed, "")
 	r.Decision, r.Reason = receipt.Allow, "replayed"
 	r.Detail = c.detail(nil)
 	p.opts.Journal.Append(r)

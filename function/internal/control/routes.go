@@ -16,6 +16,7 @@ type Route struct {
 
 	urgent bool // no limit on changes holds it up
 	body   bool // it takes one
+	bare   bool // it may come without its body
 	adds   bool // done twice, it has another effect than done once
 	query  []string
 	serve  func(*Plane, *call) (*answer, error)
@@ -38,8 +39,8 @@ func (r *Route) changes() bool { return r.Guard == ByRole && r.Method != http.Me
 // Query lists the parameters that the route takes.
 func (r *Route) Query() []string { return slices.Clone(r.query) }
 
-// Body tells whether it takes a body.
-func (r *Route) Body() bool { return r.body }
+// Body tells whether it takes a body, and whether it needs one.
+func (r *Route) Body() (takes, needs bool) { return r.body, r.body && !r.bare }
 
 // Routes is the whole table.
 func Routes() []Route { return slices.Clone(routes) }
@@ -54,7 +55,7 @@ var routes = []Route{
 	{Method: "PUT", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Admin, body: true, serve: (*Plane).putTenant},
 	{Method: "DELETE", Path: "/v1/tenants/{id}", Guard: ByRole, Role: Admin, query: []string{"reason"}, serve: (*Plane).deleteTenant},
 	{Method: "POST", Path: "/v1/tenants/{id}/suspend", Guard: ByRole, Role: Operator, urgent: true, body: true, serve: (*Plane).suspendTenant},
-	{Method: "POST", Path: "/v1/tenants/{id}/resume", Guard: ByRole, Role: Operator, serve: (*Plane).resumeTenant},
+	{Method: "POST", Path: "/v1/tenants/{id}/resume", Guard: ByRole, Role: Operator, body: true, bare: true, serve: (*Plane).resumeTenant},
 
 	{Method: "GET", Path: "/v1/plans", Guard: ByRole, Role: Viewer, query: page, serve: (*Plane).listPlans},
 	{Method: "GET", Path: "/v1/plans/{name}", Guard: ByRole, Role: Viewer, serve: (*Plane).getPlan},
@@ -75,7 +76,7 @@ var routes = []Route{
 	{Method: "DELETE", Path: "/v1/keys/{id}", Guard: ByRole, Role: Admin, urgent: true, serve: (*Plane).deleteKey},
 	{Method: "POST", Path: "/v1/keys/{id}/rotate", Guard: ByRole, Role: Admin, query: []string{"overlap"}, adds: true, serve: (*Plane).rotateKey},
 
-	{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool"}, page...), serve: (*Plane).listReceipts},
+	{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool", "reason"}, page...), serve: (*Plane).listReceipts},
 	{Method: "GET", Path: "/v1/receipts/export", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).exportReceipts},
 	{Method: "GET", Path: "/v1/receipts/verify", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).verifyReceipts},
 	{Method: "GET", Path: "/v1/receipts/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getReceipt},

@@ -112,7 +112,13 @@ func (p *Plane) suspendTenant(c *call) (*answer, error) {
 }
 
 func (p *Plane) resumeTenant(c *call) (*answer, error) {
-	return p.say(c, &tenant.Event{Type: tenant.Resume}, nil, mayMatch)
+	if len(c.body) == 0 {
+		return p.say(c, &tenant.Event{Type: tenant.Resume}, nil, mayMatch)
+	}
+	why, faults := decode[struct {
+		Reason string `json:"reason"`
+	}](c.body)
+	return p.say(c, &tenant.Event{Type: tenant.Resume, Reason: why.Reason}, faults, mayMatch)
 }
 
 // say has the operators, as a source, say something of a tenant.
@@ -169,6 +175,7 @@ func (p *Plane) say(c *call, e *tenant.Event, faults []string, d demand) (*answe
 	if err != nil {
 		return nil, err
 	}
+	warnings = append(warnings, p.events.uncallable(ctx, e)...)
 	warnings = append(warnings, announce(ctx, &p.events.opts, tenant.VersionName, after.Revision)...)
 	v := viewTenant(after, plans, c.now)
 	v.noted = noted{c.id, warnings}

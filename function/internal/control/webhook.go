@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,12 +17,13 @@ import (
 
 // A WebhookSecret signs events, as Standard Webhooks has it (https://www.standardwebhooks.com).
 type WebhookSecret struct {
-	Source string // whose events it signs; "": of any source but the operator
+	Source string // whose events it signs; "": see [Entitlements.maySpeak]
 	Key    []byte
 }
 
 // ParseWebhookSecrets reads secrets, separated by commas: each is whsec_ and 24 to 64 bytes in base64, or a source, =, and that. A
-// source may have several, so that they can be rotated. The error lists every fault, and holds no secret.
+// source may have several, so that they can be rotated. Where one has a source, each must. The error lists every fault, and holds no
+// secret.
 func ParseWebhookSecrets(text string) ([]WebhookSecret, error) {
 	var out []WebhookSecret
 	var faults []error
@@ -58,10 +60,22 @@ func ParseWebhookSecrets(text string) ([]WebhookSecret, error) {
 		s.Key = key
 		out = append(out, s)
 	}
+	for i, s := range out {
+		if s.Source == "" && slices.ContainsFunc(out, func(s WebhookSecret) bool { return s.Source != "" }) {
+			faults = append(faults, fmt.Errorf("secret %d: does not say for which source it is, and others do: give it as SOURCE=whsec_…", i+1))
+		}
+	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+func (s *WebhookSecret) sources() []string {
+	if s.Source == "" {
+		return nil
+	}
+	return []string{s.Source}
 }
 
 // webhookSkew is how far the time of a signature may be from the clock here.
@@ -85,11 +99,11 @@ func (e *Entitlements) Verify(id, timestamp, signature string, body []byte) (*te
 		return nil, invalid([]string{fmt.Sprintf("id: is not the webhook-id %.140q: an event has one id, by which it is known when it comes again", id)})
 	}
 	for _, s := range signers {
-		if s.Source == "" || s.Source == event.Source {
+		if e.maySpeak(s.sources(), event.Source) {
 			return event, nil
 		}
 	}
-	return nil, problem(http.StatusForbidden, "other_source", "the secret that this is signed with is not for events of the source %.80q", event.Source)
+	return nil, problem(http.StatusForbidden, "other_source", "the secret that this is signed with is not for events of the source %.80q: WEBHOOK_SECRETS says for which it is, as SOURCE=whsec_…", event.Source)
 }
 
 // signers are the secrets that a message is signed with.
@@ -98,7 +112,7 @@ func (e *Entitlements) signers(id, timestamp, signature string, body []byte) ([]
 		return nil, problem(http.StatusUnauthorized, "forged", format, args...)
 	}
 	if id == "" || timestamp == "" || signature == "" {
-		return forged("the message is not signed: send the headers webhook-id, webhook-timestamp and webhook-signature")
+		return forged("the message is not signed: send the headers webhook-id, webhook-timestamp and webhook-signature, or the same with svix- in place of webhook-")
 	}
 	var sums [][]byte
 	for entry := range strings.FieldsSeq(signature) {
@@ -133,14 +147,29 @@ func (e *Entitlements) signers(id, timestamp, signature string, body []byte) ([]
 	return signers, nil
 }
 
+// signedBy returns what a message is signed with: in the headers of Standard Webhooks, or, where none of those is there, in those that
+// Svix has had before. Of two sets none is made up.
+func signedBy(h http.Header) (id, timestamp, signature string) {
+	for _, prefix := range []string{"Webhook-", "Svix-"} {
+		id, timestamp, signature = h.Get(prefix+"Id"), h.Get(prefix+"Timestamp"), h.Get(prefix+"Signature")
+		if id != "" || timestamp != "" || signature != "" {
+			break
+		}
+	}
+	return id, timestamp, signature
+}
+
 // webhook takes an event that its source has signed.
 func (p *Plane) webhook(c *call) (*answer, error) {
-	h := c.r.Header
-	event, err := p.events.Verify(h.Get("Webhook-Id"), h.Get("Webhook-Timestamp"), h.Get("Webhook-Signature"), c.body)
+	id, timestamp, signature := signedBy(c.r.Header)
+	event, err := p.events.Verify(id, timestamp, signature, c.body)
 	if err != nil {
+		if status := asProblem(err).Status; len(p.opts.Secrets) > 0 && status != http.StatusUnauthorized {
+			p.known(c, "webhook") // it is signed, and something else is wrong with it
+		}
 		return nil, err
 	}
-	c.by = "webhook/" + event.Source
+	p.known(c, "webhook/"+event.Source)
 	out, err := p.apply(c, event)
 	if err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func TestPanicOutsideOfTools(t *testing.T) {
 				t.Error("net/http is not told")
 			}
 		}()
-		Observe(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), n, nil, slog.New(slog.DiscardHandler)).
+		Observe(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), n, nil, slog.New(slog.NewTextHandler(t.Output(), nil))).
 			ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/mcp", nil))
 	})
 }

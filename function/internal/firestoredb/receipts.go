@@ -176,8 +176,8 @@ func readSegment(doc *firestore.DocumentSnapshot) (*receipt.Segment, error) {
 		return nil, err
 	}
 	return &receipt.Segment{
-		Chain: s.Chain, Number: s.Number, From: s.From, To: s.To, Tenants: s.Tenants, Calls: s.Calls,
-		Certificate: s.Certificate, Header: s.Header, Receipts: s.Receipts,
+		Chain: s.Chain, Number: s.Number, From: s.From, To: s.To, Tenants: orNil(s.Tenants), Calls: orNil(s.Calls),
+		Certificate: orNil(s.Certificate), Header: orNil(s.Header), Receipts: orNil(s.Receipts),
 	}, nil
 }
 
@@ -218,5 +218,5 @@ func readRoot(doc *firestore.DocumentSnapshot) (*receipt.Root, error) {
 	if _, err := read(doc, nil)(&r, &r.Format); err != nil {
 		return nil, err
 	}
-	return &receipt.Root{Number: r.Number, Time: r.Time, Text: r.Text}, nil
+	return &receipt.Root{Number: r.Number, Time: r.Time, Text: orNil(r.Text)}, nil
 }

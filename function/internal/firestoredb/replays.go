@@ -47,7 +47,7 @@ func (r *Replays) Claim(ctx context.Context, key string, mine control.Replay, no
 	err = r.in(ctx, key, func(tx *firestore.Transaction, doc *firestore.DocumentRef, held *replay) error {
 		other = nil
 		if held != nil && now.Before(held.Expires) {
-			other = &control.Replay{Claim: held.Claim, Request: held.Request, Answer: held.Answer, Expires: held.Expires}
+			other = &control.Replay{Claim: held.Claim, Request: held.Request, Answer: orNil(held.Answer), Expires: held.Expires}
 			return nil
 		}
 		return tx.Set(doc, replay{format, mine.Claim, mine.Request, mine.Answer, mine.Expires})

@@ -9,11 +9,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"example.com/erlmcp/function/internal/governor"
@@ -34,14 +42,58 @@ type Store struct {
 	tables
 }
 
-// Connect opens a database of a project, "(default)" or another, at the emulator where FIRESTORE_EMULATOR_HOST names one.
-func Connect(ctx context.Context, project, database string) (*Store, error) {
-	client, err := firestore.NewClientWithDatabase(ctx, project, database)
+// Options say which database is meant.
+type Options struct {
+	Project  string
+	Database string // "(default)" or another
+	Emulator string // the address of one in place of Firestore; "" for none, or for what FIRESTORE_EMULATOR_HOST names
+}
+
+// Connect opens a database. It does not wait for an answer.
+func Connect(ctx context.Context, o Options) (*Store, error) {
+	dial := reconnecting()
+	var options []option.ClientOption
+	for _, d := range dial {
+		options = append(options, option.WithGRPCDialOption(d))
+	}
+	// Where the environment names the emulator, the library connects to it for itself.
+	if o.Emulator != "" && os.Getenv("FIRESTORE_EMULATOR_HOST") == "" {
+		conn, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(o.Emulator, "http://"), append(dial, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithPerRPCCredentials(owner{}), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))...)
+		if err != nil {
+			return nil, err
+		}
+		options = []option.ClientOption{option.WithGRPCConn(conn)}
+	}
+	client, err := firestore.NewClientWithDatabase(ctx, o.Project, o.Database, options...)
 	if err != nil {
 		return nil, err
 	}
 	return newStore(client), nil
 }
+
+// reconnecting has the store found again within seconds, however long it was away. By itself the library would try to connect ever
+// more seldom, and take a connection whose other end is gone for alive as long as TCP does.
+func reconnecting() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 250 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+	}
+}
+
+// owner are the credentials that the emulator takes for those of an administrator.
+type owner struct{}
+
+// GetRequestMetadata implements [credentials.PerRPCCredentials].
+func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer owner"}, nil
+}
+
+// RequireTransportSecurity implements [credentials.PerRPCCredentials].
+func (owner) RequireTransportSecurity() bool { return false }
 
 func newStore(client *firestore.Client) *Store {
 	s := &Store{client: client}
@@ -231,4 +283,12 @@ func (s *Store) Used(ctx context.Context, key, day string) (int64, error) {
 	var q quota
 	_, err = read(doc.Get(ctx))(&q, &q.Format)
 	return q.Used, err
+}
+
+// orNil returns what Firestore gives back of a list: for nil that may be an empty one.
+func orNil[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,10 +30,13 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// emulator starts Firestore's emulator, which comes with the gcloud SDK, unless one runs. Where the SDK is installed it must run in
-// CI.
+// emulator starts Firestore's emulator, which comes with the gcloud SDK, unless one runs. ERLMCP_TEST_ON asks for it, as make stores
+// does; it must be there then.
 func emulator(t *testing.T) {
 	t.Helper()
+	if !slices.Contains(strings.Fields(os.Getenv("ERLMCP_TEST_ON")), "firestore") {
+		t.Skip("asked for with ERLMCP_TEST_ON=firestore")
+	}
 	if os.Getenv("FIRESTORE_EMULATOR_HOST") != "" {
 		return
 	}
@@ -42,10 +46,7 @@ func emulator(t *testing.T) {
 		_, err = os.Stat(jar)
 	}
 	if err != nil {
-		t.Skip("NOT TESTED: there is no Firestore emulator here (gcloud components install cloud-firestore-emulator)")
-	}
-	if testing.Short() && os.Getenv("CI") == "" {
-		t.Skip("NOT TESTED: the emulator takes seconds to start")
+		t.Fatalf("there is no Firestore emulator (gcloud components install cloud-firestore-emulator): %v", err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,7 +61,7 @@ func emulator(t *testing.T) {
 		t.Fatalf("the emulator needs Java: %v", err)
 	}
 	started = cmd
-	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) { // real time: a process starts
 		if conn, err := net.Dial("tcp", addr); err == nil {
 			conn.Close()
 			break
@@ -75,7 +76,7 @@ func emulator(t *testing.T) {
 // connect opens a database that is empty.
 func connect(t *testing.T) *Store {
 	t.Helper()
-	s, err := Connect(t.Context(), fmt.Sprintf("test-%d", time.Now().UnixNano()), "(default)")
+	s, err := Connect(t.Context(), Options{Project: fmt.Sprintf("test-%d", time.Now().UnixNano()), Database: "(default)"})
 	if err != nil {
 		t.Fatal(err)
 	}

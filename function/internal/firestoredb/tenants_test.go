@@ -330,7 +330,7 @@ func TestFollowing(t *testing.T) {
 		select {
 		case <-done:
 			running = false
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond): // real time: the emulator is a process
 		}
 		follow()
 	}

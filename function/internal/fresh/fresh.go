@@ -1,6 +1,6 @@
-// Package fresh keeps in an instance what was read of a store, never older than two seconds while the store answers. It asks
-// when it is asked, so that an instance that was frozen in between learns of a change first. While the store is away, what was
-// known stays in force, and no call waits for it more than a moment.
+// Package fresh keeps in an instance what was read of a store, never older than two seconds. It asks when it is asked, so that an
+// instance that was frozen in between learns of a change first. What can't be had so fresh is not known: who asks waits for it up to
+// a second, and must refuse then.
 package fresh
 
 import (
@@ -17,9 +17,9 @@ type Options[T any] struct {
 	// Read reads what has changed since the value before, nil at first. It returns the version that the value is of. A value
 	// is not changed once it was returned; it may be the one before.
 	Read func(ctx context.Context, before *T) (value *T, version int64, err error)
-	// Heard returns the version that was announced last, fresh within 1.5 seconds. Without it the store is asked at most once
-	// a second.
-	Heard func(context.Context) int64
+	// Heard returns the version that was announced last, and whether that is known of the last two seconds. Without it the store
+	// is asked at most once a second.
+	Heard func(context.Context) (version int64, known bool)
 	Now   func() time.Time
 	// Logger is told when reading fails, and when it works again.
 	Logger *slog.Logger
@@ -27,8 +27,10 @@ type Options[T any] struct {
 
 // A Value is safe for concurrent use.
 type Value[T any] struct {
-	opts Options[T]
-	held atomic.Pointer[held[T]]
+	opts    Options[T]
+	held    atomic.Pointer[held[T]]
+	deaf    atomic.Bool  // the last call waited in vain
+	unheard atomic.Int64 // calls that did
 
 	mu         sync.Mutex
 	reading    chan struct{} // closed when what is being read was read
@@ -47,12 +49,12 @@ type held[T any] struct {
 }
 
 const (
-	askAge        = time.Second             // at which the store is asked beside the call, where nothing is announced
-	waitAge       = 1500 * time.Millisecond // at which a call waits for that
-	firstPatience = time.Second             // how long it waits where nothing is known
-	patience      = 250 * time.Millisecond  // and where something is
-	readPatience  = 5 * time.Second         // of a reading
-	retry         = time.Second             // after one that failed
+	askAge       = time.Second             // at which the store is asked beside the call, where nothing is announced
+	waitAge      = 1500 * time.Millisecond // at which a call waits for that
+	mostAge      = 2 * time.Second         // at which what was read is not known any more
+	patience     = time.Second             // how long a call waits
+	readPatience = 5 * time.Second         // of a reading
+	retry        = time.Second             // after one that failed, and after one that a call waited for in vain
 )
 
 // New returns a value. Nothing is read before it is asked for.
@@ -68,48 +70,64 @@ func New[T any](o Options[T]) *Value[T] {
 	return v
 }
 
-// Get returns the value, fresh as far as that can be had, or nil where it could not be read yet.
-func (v *Value[T]) Get(ctx context.Context, now time.Time) *T {
+// Get returns the value, and whether it is known of the last two seconds. Where it is not, nobody may be let in by it, and nobody
+// turned away for good.
+func (v *Value[T]) Get(ctx context.Context, now time.Time) (value *T, known bool) {
 	h := v.held.Load()
 	var heard int64
 	if v.opts.Heard != nil {
-		heard = v.opts.Heard(ctx)
+		var known bool
+		if heard, known = v.opts.Heard(ctx); !known {
+			return v.missed(ctx)
+		}
 	}
 	if f := v.freshness(h, now, heard); f == current {
-		return h.value
+		return v.got(h)
 	} else if f == aging {
 		v.mu.Lock()
 		v.read(now, heard)
 		v.mu.Unlock()
-		return h.value
-	}
-	most := patience
-	if h == nil {
-		most = firstPatience
 	}
 	// What is being read already may have begun too early.
-	for deadline := now.Add(most); ; { // what was heard has taken its part of it
+	for deadline := now.Add(patience); v.freshness(h, v.opts.Now(), heard) == old; h = v.held.Load() {
 		v.mu.Lock()
 		now = v.opts.Now()
 		v.read(now, heard)
 		done, impatient := v.reading, now.Before(v.impatient)
 		v.mu.Unlock()
 		if done == nil || impatient {
-			break
+			return v.missed(ctx)
 		}
-		if end := Await(ctx, done, deadline.Sub(now)); end != Came {
-			if end == Late {
-				v.mu.Lock()
-				v.impatient = v.opts.Now().Add(retry) // the next calls need not wait for it as well
-				v.mu.Unlock()
-			}
-			break
-		}
-		if h = v.held.Load(); v.freshness(h, v.opts.Now(), heard) != old {
-			break
+		switch Await(ctx, done, deadline.Sub(now)) {
+		case Late:
+			v.mu.Lock()
+			v.impatient = v.opts.Now().Add(retry) // the next calls need not wait for it as well
+			v.mu.Unlock()
+			return v.missed(ctx)
+		case Gone:
+			return v.missed(ctx)
 		}
 	}
-	return v.Known()
+	return v.got(h)
+}
+
+func (v *Value[T]) got(h *held[T]) (*T, bool) {
+	if v.deaf.Load() {
+		v.deaf.Store(false)
+	}
+	return h.value, true
+}
+
+// missed returns what was read once, which may be just good enough. A caller that has left could not wait.
+func (v *Value[T]) missed(ctx context.Context) (*T, bool) {
+	if h := v.held.Load(); h != nil && v.opts.Heard == nil && since(v.opts.Now(), h.read) < mostAge {
+		return v.got(h)
+	}
+	if ctx.Err() == nil {
+		v.deaf.Store(true)
+		v.unheard.Add(1)
+	}
+	return v.Last(), false
 }
 
 type freshness int
@@ -139,13 +157,19 @@ func (v *Value[T]) freshness(h *held[T], now time.Time, heard int64) freshness {
 	return old
 }
 
-// Known returns the value as it is known, or nil.
-func (v *Value[T]) Known() *T {
+// Last returns the value as it was read last, however long ago, or nil.
+func (v *Value[T]) Last() *T {
 	if h := v.held.Load(); h != nil {
 		return h.value
 	}
 	return nil
 }
+
+// Known tells whether the value is known, as far as calls have found out.
+func (v *Value[T]) Known() bool { return v.held.Load() != nil && !v.deaf.Load() }
+
+// Unheard is how many calls could not know the value.
+func (v *Value[T]) Unheard() int64 { return v.unheard.Load() }
 
 // since is the time that has passed by the clock that shows more of it: one of them may have stood still with the process.
 func since(now, then time.Time) time.Duration {
@@ -163,7 +187,7 @@ func (v *Value[T]) read(now time.Time, heard int64) {
 		defer close(done)
 		ctx, cancel := context.WithTimeout(v.ctx, readPatience)
 		defer cancel()
-		value, version, err := v.opts.Read(ctx, v.Known())
+		value, version, err := v.opts.Read(ctx, v.Last())
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		v.reading = nil
@@ -171,7 +195,7 @@ func (v *Value[T]) read(now time.Time, heard int64) {
 		case v.ctx.Err() != nil:
 			return
 		case err != nil && v.fault == nil:
-			v.opts.Logger.Error(v.opts.What+" can't be read: what was known stays in force", "error", err)
+			v.opts.Logger.Error(v.opts.What+" can't be read: nobody is let in by what is older than two seconds", "error", err)
 		case err == nil && v.fault != nil:
 			v.opts.Logger.Info(v.opts.What + " can be read again")
 		}

@@ -12,15 +12,16 @@ import (
 // An account is whom the process runs as at Google Cloud.
 type account struct{ credentials *auth.Credentials }
 
-// defaultAccount finds the Application Default Credentials: those of the platform, of a file, or of gcloud.
-func defaultAccount(ctx context.Context) (*account, error) {
+// defaultAccount finds the Application Default Credentials: those of the platform, of a file, or of gcloud. The client fetches the
+// tokens, nil for the library's own.
+func defaultAccount(ctx context.Context, client *http.Client) (*account, error) {
 	type found struct {
 		credentials *auth.Credentials
 		err         error
 	}
 	c := make(chan found, 1)
 	go func() { // the search takes no context, and may wait for a metadata server that is not there
-		creds, err := credentials.DetectDefault(&credentials.DetectOptions{Scopes: []string{"https://www.googleapis.com/auth/cloudkms"}})
+		creds, err := credentials.DetectDefault(&credentials.DetectOptions{Scopes: []string{"https://www.googleapis.com/auth/cloudkms"}, Client: client})
 		c <- found{creds, err}
 	}()
 	select {

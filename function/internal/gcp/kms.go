@@ -24,7 +24,7 @@ import (
 type Options struct {
 	Key      string                                // projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/V, of EC_SIGN_ED25519
 	Endpoint string                                // "" for https://cloudkms.googleapis.com
-	Client   *http.Client                          // nil for one of its own
+	Client   *http.Client                          // for Cloud KMS and for access tokens; nil for one of its own
 	Token    func(context.Context) (string, error) // returns an access token; nil for that of the Application Default Credentials
 }
 
@@ -50,15 +50,15 @@ func NewSigner(ctx context.Context, o Options) (*Signer, error) {
 	if o.Endpoint == "" {
 		o.Endpoint = "https://cloudkms.googleapis.com"
 	}
+	s := &Signer{opts: o}
 	if o.Client == nil {
 		// Signatures are minutes apart, and a connection that a process kept while it was frozen is dead.
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.DisableKeepAlives = true
-		o.Client = &http.Client{Transport: t}
+		s.opts.Client = &http.Client{Transport: t}
 	}
-	s := &Signer{opts: o}
 	if o.Token == nil {
-		a, err := defaultAccount(ctx)
+		a, err := defaultAccount(ctx, o.Client)
 		if err != nil {
 			return nil, err
 		}

@@ -15,21 +15,26 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/erlmcp/function/internal/gcp"
 	"example.com/erlmcp/function/internal/gcp/gcptest"
 	"example.com/erlmcp/function/internal/memdb"
+	"example.com/erlmcp/function/internal/memnet"
 	"example.com/erlmcp/function/internal/receipt"
 )
 
-func options(kms *gcptest.KMS) gcp.Options {
-	return gcp.Options{Key: gcptest.Key, Endpoint: kms.URL, Token: func(context.Context) (string, error) { return gcptest.Token, nil }}
+var network memnet.Network
+
+// options reach the service as long as the test runs.
+func options(t *testing.T, kms *gcptest.KMS) gcp.Options {
+	return gcp.Options{Key: gcptest.Key, Endpoint: network.Serve(t, kms), Client: network.Client(t), Token: func(context.Context) (string, error) { return gcptest.Token, nil }}
 }
 
 func open(t *testing.T, kms *gcptest.KMS) *gcp.Signer {
 	t.Helper()
-	s, err := gcp.NewSigner(t.Context(), options(kms))
+	s, err := gcp.NewSigner(t.Context(), options(t, kms))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,69 +42,73 @@ func open(t *testing.T, kms *gcptest.KMS) *gcp.Signer {
 }
 
 func TestSign(t *testing.T) {
-	kms := gcptest.NewKMS(t)
-	s := open(t, kms)
-	keys, err := receipt.ParseKeys(kms.PEM)
-	if err != nil || !keys[0].Equal(s.Public()) {
-		t.Fatalf("%v, want %v: %v", s.Public(), keys, err)
-	}
-	var all sync.WaitGroup
-	for i := range 8 {
-		all.Go(func() {
-			message := bytes.Repeat([]byte{byte(i)}, 1+i*100)
-			signature, err := s.Sign(t.Context(), message)
-			if err != nil || !ed25519.Verify(s.Public(), message, signature) {
-				t.Errorf("%d bytes: %x, %v", len(message), signature, err)
-			}
-		})
-	}
-	all.Wait()
+	synctest.Test(t, func(t *testing.T) {
+		kms := gcptest.NewKMS(t)
+		s := open(t, kms)
+		keys, err := receipt.ParseKeys(kms.PEM)
+		if err != nil || !keys[0].Equal(s.Public()) {
+			t.Fatalf("%v, want %v: %v", s.Public(), keys, err)
+		}
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				message := bytes.Repeat([]byte{byte(i)}, 1+i*100)
+				signature, err := s.Sign(t.Context(), message)
+				if err != nil || !ed25519.Verify(s.Public(), message, signature) {
+					t.Errorf("%d bytes: %x, %v", len(message), signature, err)
+				}
+			})
+		}
+		all.Wait()
+	})
 }
 
 // TestJournal has a journal, a root and an export signed, and proves them with what whoever has the public key has.
 func TestJournal(t *testing.T) {
-	kms := gcptest.NewKMS(t)
-	s := open(t, kms)
-	store := memdb.NewReceipts(0)
-	var last atomic.Pointer[receipt.Head]
-	j, err := receipt.Open(receipt.Options{Instance: "node-1", Store: store, Signer: s, Announce: func(h receipt.Head) { last.Store(&h) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 20 {
-		j.Append(receipt.Receipt{ID: j.NewID(), Kind: receipt.Completed, Tenant: "acme", Principal: "5d41402abc4b2a76", Method: "tools/call", Tool: "search", Decision: receipt.Allow})
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := j.Close(ctx); err != nil {
-		t.Fatal(err)
-	}
-	heads := []receipt.Head{*last.Load()}
-	if _, err := receipt.Anchor(ctx, store, s, heads, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	x, err := receipt.Export(ctx, store, &out, receipt.ExportOptions{Signer: s, Announced: heads})
-	if err != nil || x.Receipts < 20 {
-		t.Fatalf("%+v, %v", x, err)
-	}
-	if n := kms.Signed(); n != 3 {
-		t.Errorf("%d signatures for a chain, a root and an export", n)
-	}
-	keys, err := receipt.ParseKeys(kms.PEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, err := receipt.Verify(ctx, store, receipt.VerifyOptions{Keys: keys, Announced: heads}); err != nil || !r.OK() || len(r.Notes) > 0 {
-		t.Errorf("the store: %v, %v", r, err)
-	}
-	if r, err := receipt.VerifyExport(ctx, bytes.NewReader(out.Bytes()), receipt.VerifyOptions{Keys: keys}); err != nil || !r.OK() || len(r.Notes) > 0 {
-		t.Errorf("the export: %v, %v", r, err)
-	}
-	other, _, _ := ed25519.GenerateKey(nil)
-	if r, err := receipt.VerifyExport(ctx, bytes.NewReader(out.Bytes()), receipt.VerifyOptions{Keys: []ed25519.PublicKey{other}}); err != nil || r.OK() {
-		t.Errorf("the export by another key: %v, %v", r, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		kms := gcptest.NewKMS(t)
+		s := open(t, kms)
+		store := memdb.NewReceipts(0)
+		var last atomic.Pointer[receipt.Head]
+		j, err := receipt.Open(receipt.Options{Instance: "node-1", Store: store, Signer: s, Announce: func(h receipt.Head) { last.Store(&h) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			j.Append(receipt.Receipt{ID: j.NewID(), Kind: receipt.Completed, Tenant: "acme", Principal: "5d41402abc4b2a76", Method: "tools/call", Tool: "search", Decision: receipt.Allow})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := j.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		heads := []receipt.Head{*last.Load()}
+		if _, err := receipt.Anchor(ctx, store, s, heads, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		x, err := receipt.Export(ctx, store, &out, receipt.ExportOptions{Signer: s, Announced: heads})
+		if err != nil || x.Receipts < 20 {
+			t.Fatalf("%+v, %v", x, err)
+		}
+		if n := kms.Signed(); n != 3 {
+			t.Errorf("%d signatures for a chain, a root and an export", n)
+		}
+		keys, err := receipt.ParseKeys(kms.PEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := receipt.Verify(ctx, store, receipt.VerifyOptions{Keys: keys, Announced: heads}); err != nil || !r.OK() || len(r.Notes) > 0 {
+			t.Errorf("the store: %v, %v", r, err)
+		}
+		if r, err := receipt.VerifyExport(ctx, bytes.NewReader(out.Bytes()), receipt.VerifyOptions{Keys: keys}); err != nil || !r.OK() || len(r.Notes) > 0 {
+			t.Errorf("the export: %v, %v", r, err)
+		}
+		other, _, _ := ed25519.GenerateKey(nil)
+		if r, err := receipt.VerifyExport(ctx, bytes.NewReader(out.Bytes()), receipt.VerifyOptions{Keys: []ed25519.PublicKey{other}}); err != nil || r.OK() {
+			t.Errorf("the export by another key: %v, %v", r, err)
+		}
+	})
 }
 
 // set changes one member of every answer to an operation.
@@ -182,140 +191,148 @@ func TestFaults(t *testing.T) {
 		}, sign, 1, []string{"502"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			kms := gcptest.NewKMS(t)
-			var err error
-			before := int64(0)
-			if c.op == get {
-				kms.Meddle(c.meddle)
-				_, err = gcp.NewSigner(t.Context(), options(kms))
-			} else {
-				s := open(t, kms)
-				kms.Meddle(c.meddle)
-				before = kms.Asked()
-				var signature []byte
-				if signature, err = s.Sign(t.Context(), []byte("message")); signature != nil {
-					t.Errorf("a signature all the same: %x", signature)
+			synctest.Test(t, func(t *testing.T) {
+				kms := gcptest.NewKMS(t)
+				var err error
+				before := int64(0)
+				if c.op == get {
+					kms.Meddle(c.meddle)
+					_, err = gcp.NewSigner(t.Context(), options(t, kms))
+				} else {
+					s := open(t, kms)
+					kms.Meddle(c.meddle)
+					before = kms.Asked()
+					var signature []byte
+					if signature, err = s.Sign(t.Context(), []byte("message")); signature != nil {
+						t.Errorf("a signature all the same: %x", signature)
+					}
 				}
-			}
-			if err == nil {
-				t.Fatal("no error")
-			}
-			for _, want := range c.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%v\nlacks %q", err, want)
+				if err == nil {
+					t.Fatal("no error")
 				}
-			}
-			if n := kms.Asked() - before; n != c.tries {
-				t.Errorf("%d requests, want %d", n, c.tries)
-			}
+				for _, want := range c.want {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("%v\nlacks %q", err, want)
+					}
+				}
+				if n := kms.Asked() - before; n != c.tries {
+					t.Errorf("%d requests, want %d", n, c.tries)
+				}
+			})
 		})
 	}
 }
 
 func TestToken(t *testing.T) {
-	kms := gcptest.NewKMS(t)
-	o := options(kms)
-	o.Token = func(context.Context) (string, error) { return "another", nil }
-	var refused *gcp.Error
-	if _, err := gcp.NewSigner(t.Context(), o); !errors.As(err, &refused) || refused.Code != http.StatusUnauthorized || !strings.Contains(err.Error(), "check the credentials") {
-		t.Errorf("a token of another: %v", err)
-	}
-	away := errors.New("the metadata server is away")
-	o.Token = func(context.Context) (string, error) { return "", away }
-	asked := kms.Asked()
-	if _, err := gcp.NewSigner(t.Context(), o); !errors.Is(err, away) || kms.Asked() != asked {
-		t.Errorf("no token: %v, after %d requests", err, kms.Asked()-asked)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		kms := gcptest.NewKMS(t)
+		o := options(t, kms)
+		o.Token = func(context.Context) (string, error) { return "another", nil }
+		var refused *gcp.Error
+		if _, err := gcp.NewSigner(t.Context(), o); !errors.As(err, &refused) || refused.Code != http.StatusUnauthorized || !strings.Contains(err.Error(), "check the credentials") {
+			t.Errorf("a token of another: %v", err)
+		}
+		away := errors.New("the metadata server is away")
+		o.Token = func(context.Context) (string, error) { return "", away }
+		asked := kms.Asked()
+		if _, err := gcp.NewSigner(t.Context(), o); !errors.Is(err, away) || kms.Asked() != asked {
+			t.Errorf("no token: %v, after %d requests", err, kms.Asked()-asked)
+		}
+	})
 }
 
 // TestSecondTry has the first request to each operation fail.
 func TestSecondTry(t *testing.T) {
 	for name, c := range map[string]struct {
-		code       int
-		retryAfter string
-		least      time.Duration
-		again      bool
+		code        int
+		retryAfter  string
+		least, most time.Duration
+		again       bool
 	}{
-		"away, then good":       {503, "", 200 * time.Millisecond, true},
-		"too many, then good":   {429, "1", time.Second, true},
-		"a date is no number":   {503, "Wed, 21 Oct 2026 07:28:00 GMT", 200 * time.Millisecond, true},
-		"too long to wait for":  {503, "60", 0, false},
-		"what no wait may heal": {500, "1", 0, false},
+		"away, then good":       {503, "", 200 * time.Millisecond, 400 * time.Millisecond, true},
+		"too many, then good":   {429, "1", time.Second, time.Second, true},
+		"a date is no number":   {503, "Wed, 21 Oct 2026 07:28:00 GMT", 200 * time.Millisecond, 400 * time.Millisecond, true},
+		"too long to wait for":  {503, "60", 0, 0, false},
+		"what no wait may heal": {500, "1", 0, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			kms := gcptest.NewKMS(t)
-			s := open(t, kms)
-			var n atomic.Int64
-			kms.Meddle(func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
-				if n.Add(1) > 1 {
-					return false
+			synctest.Test(t, func(t *testing.T) {
+				kms := gcptest.NewKMS(t)
+				s := open(t, kms)
+				var n atomic.Int64
+				kms.Meddle(func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
+					if n.Add(1) > 1 {
+						return false
+					}
+					if c.retryAfter != "" {
+						w.Header().Set("Retry-After", c.retryAfter)
+					}
+					gcptest.Refuse(w, c.code, "", "", "")
+					return true
+				})
+				begun := time.Now()
+				_, err := s.Sign(t.Context(), []byte("message"))
+				if took := time.Since(begun); (err == nil) != c.again || took < c.least || took > c.most {
+					t.Errorf("%v after %v", err, took)
 				}
-				if c.retryAfter != "" {
-					w.Header().Set("Retry-After", c.retryAfter)
-				}
-				gcptest.Refuse(w, c.code, "", "", "")
-				return true
 			})
-			begun := time.Now()
-			_, err := s.Sign(t.Context(), []byte("message"))
-			if took := time.Since(begun); (err == nil) != c.again || took < c.least {
-				t.Errorf("%v after %v", err, took)
-			}
 		})
 	}
 	t.Run("damaged once", func(t *testing.T) {
-		kms := gcptest.NewKMS(t)
-		s := open(t, kms)
-		var n atomic.Int64
-		kms.Meddle(func(_ string, _ http.ResponseWriter, _ *http.Request, answer map[string]any) bool {
-			if n.Add(1) == 1 {
-				answer["signature"] = []byte("not what was signed")
+		synctest.Test(t, func(t *testing.T) {
+			kms := gcptest.NewKMS(t)
+			s := open(t, kms)
+			var n atomic.Int64
+			kms.Meddle(func(_ string, _ http.ResponseWriter, _ *http.Request, answer map[string]any) bool {
+				if n.Add(1) == 1 {
+					answer["signature"] = []byte("not what was signed")
+				}
+				return false
+			})
+			if _, err := s.Sign(t.Context(), []byte("message")); err != nil {
+				t.Error(err)
 			}
-			return false
 		})
-		if _, err := s.Sign(t.Context(), []byte("message")); err != nil {
-			t.Error(err)
-		}
 	})
 }
 
 // TestSlow wants the context's deadline kept: with a service that does not answer, and with one that wants to be asked later.
 func TestSlow(t *testing.T) {
-	kms := gcptest.NewKMS(t)
-	s := open(t, kms)
-	kms.Meddle(func(_ string, _ http.ResponseWriter, r *http.Request, _ map[string]any) bool {
-		<-r.Context().Done()
-		return true
-	})
-	within := func(name string, most time.Duration, do func(context.Context) error) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		begun := time.Now()
-		err := do(ctx)
-		if took := time.Since(begun); err == nil || took > most {
-			t.Errorf("%s: %v after %v", name, err, took)
+	synctest.Test(t, func(t *testing.T) {
+		kms := gcptest.NewKMS(t)
+		s := open(t, kms)
+		kms.Meddle(func(_ string, _ http.ResponseWriter, r *http.Request, _ map[string]any) bool {
+			<-r.Context().Done()
+			return true
+		})
+		within := func(name string, want time.Duration, do func(context.Context) error) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			begun := time.Now()
+			err := do(ctx)
+			if took := time.Since(begun); err == nil || took != want {
+				t.Errorf("%s: %v after %v", name, err, took)
+			}
 		}
-	}
-	sign := func(ctx context.Context) error { _, err := s.Sign(ctx, []byte("message")); return err }
-	within("signing", 2*time.Second, func(ctx context.Context) error {
-		err := sign(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer of Cloud KMS in time") {
-			t.Errorf("signing: %v", err)
+		sign := func(ctx context.Context) error { _, err := s.Sign(ctx, []byte("message")); return err }
+		within("signing", 100*time.Millisecond, func(ctx context.Context) error {
+			err := sign(ctx)
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer of Cloud KMS in time") {
+				t.Errorf("signing: %v", err)
+			}
+			return err
+		})
+		within("the public key", 100*time.Millisecond, func(ctx context.Context) error { _, err := gcp.NewSigner(ctx, options(t, kms)); return err })
+		kms.Meddle(func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
+			w.Header().Set("Retry-After", "1")
+			gcptest.Refuse(w, 503, "UNAVAILABLE", "", "")
+			return true
+		})
+		asked := kms.Asked()
+		within("a second try that is too late", 0, sign)
+		if n := kms.Asked() - asked; n != 1 {
+			t.Errorf("%d requests where there is no time for a second", n)
 		}
-		return err
 	})
-	within("the public key", 2*time.Second, func(ctx context.Context) error { _, err := gcp.NewSigner(ctx, options(kms)); return err })
-	kms.Meddle(func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
-		w.Header().Set("Retry-After", "1")
-		gcptest.Refuse(w, 503, "UNAVAILABLE", "", "")
-		return true
-	})
-	asked := kms.Asked()
-	within("a second try that is too late", 2*time.Second, sign)
-	if n := kms.Asked() - asked; n != 1 {
-		t.Errorf("%d requests where there is no time for a second", n)
-	}
 }

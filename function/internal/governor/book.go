@@ -15,10 +15,13 @@ type Book struct {
 	ask       bool  // send something, to hear the news
 	renewed   int64 // when the last message was sent that the counters took
 	beaten    int64
+	told      int64 // when all holdings were last declared
 	instances int64
 	accounts  map[string]*account
 	waiting   []*Claim
 	sent      *sent
+	prompt    bool  // the counters answer at once: what they grant is used then
+	slowest   int64 // how long messages take of late, rather too long
 }
 
 // An account is what the instance holds of one key.
@@ -27,6 +30,7 @@ type account struct {
 	kind     Kind
 	limit    *Limit // that was asked about last
 	barred   int64  // until then asking is in vain, or was asked so lately that it can wait
+	least    int64  // of tokens: how many that is about
 	wait     int64  // what callers were told, of slots
 	lots     []lot  // of tokens, the first to end first
 	taken    demand
@@ -53,6 +57,17 @@ func (d *demand) add(at, period, n int64) {
 		d.since, d.now = at, 0
 	}
 	d.now += n
+}
+
+// lately is what was taken in the last period that has ended, and nothing where that ended long ago.
+func (d *demand) lately(at, period int64) int64 {
+	switch age := at - d.since; {
+	case age < period:
+		return d.before
+	case age < 2*period:
+		return d.now
+	}
+	return 0
 }
 
 // A Claim is one call's wish for tokens and slots.
@@ -85,6 +100,7 @@ type Verdict struct {
 	Admitted bool
 	Limit    *Limit // that refused
 	Kind     Kind   // of the need that was refused
+	Heavy    bool   // the call weighs more than the limit's burst: it is never admitted
 	Wait     time.Duration
 	Lost     bool     // the counters did not answer: the limits' outage rules decide
 	Learns   bool     // the counters were lost, and learn what is held
@@ -93,11 +109,14 @@ type Verdict struct {
 
 // NewBook returns the book of an instance. A lease is how long the counters keep its slots without a message.
 func NewBook(instance string, lease time.Duration) *Book {
-	return &Book{instance: instance, lease: lease.Microseconds(), accounts: map[string]*account{}, instances: 1}
+	return &Book{instance: instance, lease: lease.Microseconds(), accounts: map[string]*account{}, instances: 1, slowest: maxHold}
 }
 
 // Leased tells whether slots may be used: the lease, counted from when it was asked for, has a tenth left.
-func (b *Book) Leased(now int64) bool { return b.epoch != 0 && now < b.renewed+b.lease*9/10 }
+func (b *Book) Leased(now int64) bool { return b.epoch != 0 && now < b.ends() }
+
+// ends is until when slots may be used, unless a message renews them.
+func (b *Book) ends() int64 { return b.renewed + b.lease*9/10 }
 
 func (b *Book) account(kind Kind, l *Limit) *account {
 	key := [...]string{Tokens: "r:", Slots: "c:"}[kind] + l.Key
@@ -123,7 +142,7 @@ func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
 	c := &Claim{parts: make([]part, 0, 2*len(limits))}
 	for _, l := range limits {
 		if l.PerSecond > 0 {
-			c.parts = append(c.parts, part{limit: l, account: b.account(Tokens, l), least: min(weight, int64(l.MaxBurst()))})
+			c.parts = append(c.parts, part{limit: l, account: b.account(Tokens, l), least: weight})
 		}
 		if l.Concurrency > 0 {
 			c.parts = append(c.parts, part{limit: l, account: b.account(Slots, l), least: 1})
@@ -132,17 +151,33 @@ func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
 	for i := range c.parts {
 		p := &c.parts[i]
 		a := p.account
+		wait := p.barred() - now
 		switch {
-		case a.barred <= now || a.free(now) >= p.least:
+		case a.kind == Tokens && float64(p.least) > p.limit.MaxBurst():
+			if !p.limit.Shadow {
+				c.Decided, c.Verdict = true, Verdict{Limit: p.limit, Heavy: true}
+				return c
+			}
+			p.over = true
+		case wait <= 0 || a.free(now) >= p.least:
 		case p.limit.Shadow:
 			p.over = true
 		default:
-			c.refuse(*p, max(a.barred-now, a.wait))
+			c.refuse(*p, max(wait, a.wait))
 			return c
 		}
 	}
 	b.reserve(now, c)
 	return c
+}
+
+// barred is until when asking is in vain: fewer tokens than were refused are there earlier.
+func (p *part) barred() int64 {
+	a := p.account
+	if a.kind == Tokens && p.least < a.least {
+		return a.barred - int64(float64(a.least-p.least)*second/p.limit.PerSecond)
+	}
+	return a.barred
 }
 
 // reserve takes what is held, and lets the claim wait where that is not enough.
@@ -181,7 +216,7 @@ func (p *part) takeTokens(now int64) {
 	a := p.account
 	for p.got < p.least && len(a.lots) > 0 {
 		first := &a.lots[0]
-		if first.until <= now {
+		if first.until < now {
 			a.lots = a.lots[1:]
 			continue
 		}
@@ -206,7 +241,7 @@ func (a *account) free(now int64) (n int64) {
 		return a.held - a.used
 	}
 	for _, l := range a.lots {
-		if l.until > now {
+		if l.until >= now {
 			n += l.tokens
 		}
 	}
@@ -225,8 +260,7 @@ func (c *Claim) admit(now int64) {
 			p.giveBack()
 			c.Verdict.Shadow = append(c.Verdict.Shadow, p.limit)
 		} else if p.account.kind == Tokens {
-			_, _, hold := p.limit.pace()
-			p.account.taken.add(now, hold, p.least)
+			p.account.taken.add(now, p.limit.pace().keep, p.least)
 		}
 	}
 }
@@ -282,9 +316,14 @@ func (b *Book) Next(now int64) *Draw {
 		return nil
 	}
 	beat := now-b.beaten >= b.lease/4
+	// Now and then everything is declared: the counters may have lost a part of it.
+	all := false
 	if beat {
 		b.beaten = now
 		b.returnIdle(now)
+		if all = now-b.told >= b.lease/2; all {
+			b.told = now
+		}
 	}
 	if b.epoch != 0 && !b.Leased(now) {
 		// The counters may have given away all but what runs.
@@ -304,9 +343,10 @@ func (b *Book) Next(now int64) *Draw {
 	d.Full = true
 	for _, a := range b.accounts {
 		if a.kind == Slots {
-			d.Full = d.Full && (a.held == 0 || a.held != a.declared)
+			declare := a.held != a.declared || all && a.held > 0
+			d.Full = d.Full && (a.held == 0 || declare)
 			holds = holds || a.held > 0
-			if a.held != a.declared {
+			if declare {
 				d.Holdings = append(d.Holdings, Holding{a.key, a.held})
 			}
 		}
@@ -328,14 +368,21 @@ func (b *Book) Next(now int64) *Draw {
 			if p.limit.Shadow {
 				need.Least = 0
 			}
+			var more int64
+			// The slice to keep is asked for once, and no tokens ahead while calls wait for the next message.
+			if !asked[p.account] && (p.account.kind == Slots || len(b.waiting) == n) {
+				more = b.slice(now, p)
+				asked[p.account] = true
+			}
+			need.Most += more
 			if p.account.kind == Tokens {
-				need.Period, need.Slack, _ = p.limit.pace()
+				pace := p.limit.pace()
+				need.Period, need.Cap, need.Hold = pace.period, int64(pace.burst*milli), b.hold(pace, p.least)
+				if more > 0 {
+					need.Hold = pace.keep
+				}
 			} else {
 				need.Cap = p.limit.Concurrency
-			}
-			if !asked[p.account] { // the slice to keep is asked for once
-				need.Most += b.slice(p)
-				asked[p.account] = true
 			}
 			g = append(g, need)
 		}
@@ -355,14 +402,20 @@ func boolOrder(less bool) int {
 	return 1
 }
 
-// slice is how much to ask for beyond a claim's need: what one hold time takes, and an instance's small share of slots.
-func (b *Book) slice(p part) int64 {
+// slice is how much to ask for beyond a claim's need: what is used while tokens are kept, and an instance's small share of slots.
+func (b *Book) slice(now int64, p part) int64 {
 	if p.account.kind == Slots {
 		return p.limit.Concurrency / (16 * max(b.instances, 1))
 	}
-	period, slack, _ := p.limit.pace()
-	share := slack / period / (2 * max(b.instances, 1))
-	n := min(max(p.account.taken.before, p.account.taken.now), share)
+	pace := p.limit.pace()
+	if pace.keep <= b.hold(pace, p.least) {
+		return 0
+	}
+	// What was taken in the period before: a burst that comes after a pause leaves all of it to whoever is called.
+	n := min(p.account.taken.lately(now, pace.keep), int64(pace.burst)/(4*max(b.instances, 1)))
+	if now-p.account.barred < 4*pace.keep && n < 4*p.least {
+		return 0 // where there is too little, none may be left over
+	}
 	return n - n%p.least // less than a whole call would only grow old
 }
 
@@ -396,7 +449,9 @@ func (b *Book) Apply(now, seq int64, r Reply) {
 	b.sent = nil
 	switch {
 	case r.Status == Stale && (r.Epoch != s.draw.Epoch || r.Lapsed):
-		b.epoch = r.Epoch
+		if b.epoch = r.Epoch; s.draw.Epoch == 0 {
+			b.met(now - s.at)
+		}
 		b.redeclare()
 		b.waiting = append(s.claims, b.waiting...)
 		b.ask = true
@@ -406,6 +461,7 @@ func (b *Book) Apply(now, seq int64, r Reply) {
 		return
 	}
 	b.renewed = s.at
+	b.took(now - s.at)
 	if r.Instances > 0 {
 		b.instances = r.Instances
 	}
@@ -429,14 +485,16 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 	if grant.Amounts == nil {
 		p := open[grant.Refused]
 		if a := p.account; a.kind == Tokens {
-			_, _, hold := p.limit.pace()
-			a.barred = now + max(grant.Wait, hold/16)
+			a.barred, a.least = now+max(grant.Wait, p.limit.pace().keep/16), p.least
 		} else {
 			a.barred, a.wait = now+slotPause, grant.Wait
 		}
-		by := *p
+		by, wait := *p, grant.Wait
+		if by.account.kind == Tokens {
+			wait = by.account.barred - now
+		}
 		c.giveBack()
-		c.refuse(by, grant.Wait)
+		c.refuse(by, wait)
 		c.Verdict.Learns = grant.Learns
 		return
 	}
@@ -449,16 +507,15 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 				p.over, a.barred = true, now+slotPause
 				continue
 			}
-			a.keep = min(b.slice(*p), max(grant.Left[i], 0)/(4*max(b.instances, 1)))
+			a.keep = min(b.slice(now, *p), max(grant.Left[i], 0)/(4*max(b.instances, 1)))
 			p.got = 1
 			a.use()
 			continue
 		}
-		_, _, hold := p.limit.pace()
-		until := s.at + hold
+		until := s.at + g[i].Hold
 		need := p.least - p.got
 		if amount < need { // in shadow mode
-			p.over, a.barred = true, now+hold/16
+			p.over, a.barred, a.least = true, now+p.limit.pace().keep/16, p.least
 			if amount > 0 {
 				a.lots = append(a.lots, lot{amount, until})
 			}
@@ -473,7 +530,7 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 		}
 	}
 	for i := range c.parts {
-		if p := &c.parts[i]; p.account.kind == Tokens && !p.over && p.until <= now {
+		if p := &c.parts[i]; p.account.kind == Tokens && !p.over && p.until < now {
 			p.got = 0 // came too late to be used
 		}
 	}

@@ -12,7 +12,7 @@ func (s *sim) checkSlots() {
 		}
 		var live int64
 		for _, n := range s.nodes {
-			if !s.up(n) || !n.book.Leased(n.local(s.now)) {
+			if len(n.running) == 0 || !s.up(n) || !n.book.Leased(n.local(s.now)) {
 				continue
 			}
 			for _, r := range n.running {
@@ -29,29 +29,39 @@ func (s *sim) checkSlots() {
 	}
 }
 
-// checkRates holds every window: for entries e, of all i < j, j-i+1 ≤ B + r·(e[j]-e[i]).
-func (s *sim) checkRates() {
-	for l, entries := range s.entry {
-		excess, at := worstWindow(l, entries)
-		if excess > 1e-6 {
-			s.fault = fmt.Errorf("%s (%v/s, B %v): %.3f calls too many in the window that ends with entry %d of %d", l.Scope, l.PerSecond, l.MaxBurst(), excess, at, len(entries))
-		}
+// enter takes note of a call under a limit, and holds it to the rate and to the tokens that were granted.
+func (s *sim) enter(l *Limit, weight int64) {
+	w := s.entered[l]
+	if w == nil {
+		w = &window{limit: l}
+		s.entered[l] = w
+	}
+	if excess := w.enterAs(s.now, weight); excess > 1e-6 {
+		s.fault = fmt.Errorf("%s (%v/s, B %v): %.3f calls too many in the window that ends at %d µs with call %d", l.Scope, l.PerSecond, l.MaxBurst(), excess, s.now, w.calls)
+	}
+	if granted := s.granted["r:"+l.Key]; w.calls > granted {
+		s.fault = fmt.Errorf("at %d µs %d tokens of %s are used, %d were granted", s.now, w.calls, l.Scope, granted)
 	}
 }
 
-// worstWindow returns by how much the worst window is over B + r·W.
-func worstWindow(l *Limit, entries []int64) (excess float64, at int) {
-	least := 0.0
-	for j, e := range entries {
-		position := float64(j) - l.PerSecond*float64(e)/second
-		if j == 0 || position < least {
-			least = position
-		}
-		if over := position + 1 - least - l.MaxBurst(); over > excess {
-			excess, at = over, j
-		}
+// A window holds the calls under a limit to its rate: for entries e, of all i < j, j-i+1 ≤ B + r·(e[j]-e[i]).
+type window struct {
+	limit *Limit
+	calls int64
+	least float64 // i - r·e[i] of the call from where on the most came
+}
+
+// enter returns by how many calls the worst of the windows that end now is over.
+func (w *window) enter(now int64) (excess float64) { return w.enterAs(now, 1) }
+
+// enterAs is enter for a call of some weight.
+func (w *window) enterAs(now, weight int64) (excess float64) {
+	position := float64(w.calls) - w.limit.PerSecond*float64(now)/second
+	if w.calls == 0 || position < w.least {
+		w.least = position
 	}
-	return excess, at
+	w.calls += weight
+	return position + float64(weight) - w.least - w.limit.MaxBurst()
 }
 
 // checkAccounts compares what an instance takes for declared with what the ledger has of it: unless a message is under way,
@@ -72,7 +82,7 @@ func (s *sim) checkAccounts(n *node) {
 }
 
 // heal ends the load and all faults. Within a lease and the beats that idle slots take to return, nothing may be held, and
-// then one instance must get the whole of every cap.
+// then one instance must get the whole of every cap, and all of them together the burst of every rate.
 func (s *sim) heal() error {
 	s.quiet, s.loss, s.calm = true, 0, true
 	var alive []*node
@@ -102,8 +112,11 @@ func (s *sim) heal() error {
 	}
 	only := alive[s.rng.IntN(len(alive))]
 	// Counters may have been lost without anyone having asked them since: they learn first.
-	s.callFor(only, s.limits, 1)
+	s.callFor(only, s.limits, 1, 1)
 	if err := s.runUntil(s.now + 4*simLease.Microseconds()); err != nil {
+		return err
+	}
+	if err := s.bursts(alive); err != nil {
 		return err
 	}
 	for _, l := range s.limits {
@@ -113,7 +126,7 @@ func (s *sim) heal() error {
 		slots := &Limit{Scope: l.Scope, Key: l.Key, Concurrency: l.Concurrency}
 		before := only.admitted
 		for range l.Concurrency {
-			s.callFor(only, []*Limit{slots}, 10_000*ms)
+			s.callFor(only, []*Limit{slots}, 1, 10_000*ms)
 			if err := s.runUntil(s.now + 2*ms); err != nil {
 				return err
 			}
@@ -125,11 +138,34 @@ func (s *sim) heal() error {
 	return nil
 }
 
-// checkTokens wants no more used than was granted.
-func (s *sim) checkTokens() {
-	for l, entries := range s.entry {
-		if used, granted := int64(len(entries)), s.granted["r:"+l.Key]; used > granted {
-			s.fault = fmt.Errorf("%d tokens of %s were used, %d granted", used, l.Scope, granted)
+// bursts wants the burst of every rate admitted at once, once there was time for it.
+func (s *sim) bursts(alive []*node) error {
+	admitted := func() (n int) {
+		for _, node := range alive {
+			n += node.admitted
+		}
+		return n
+	}
+	for _, l := range s.limits {
+		pause := int64(l.MaxBurst()/l.PerSecond*second) + 2*maxHold
+		if l.PerSecond == 0 || pause > 20_000*ms {
+			continue // TestSimulationOfLimits has the patience
+		}
+		rate := &Limit{Scope: l.Scope, Key: l.Key, PerSecond: l.PerSecond, Burst: l.Burst}
+		if err := s.runUntil(s.now + pause); err != nil {
+			return err
+		}
+		burst := min(int(l.MaxBurst()), 32*len(alive)) // what one message of each bears
+		before := admitted()
+		for i := range burst {
+			s.callFor(alive[i%len(alive)], []*Limit{rate}, 1, 1)
+		}
+		if err := s.runUntil(s.now + 100*ms); err != nil {
+			return err
+		}
+		if got := admitted() - before; got != burst {
+			return fmt.Errorf("in the end %d calls of a burst of %d under %v/s are admitted on %s", got, burst, l.PerSecond, l.Scope)
 		}
 	}
+	return nil
 }

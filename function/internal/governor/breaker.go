@@ -102,7 +102,7 @@ func (g *Governor) announce(scope string, s *breaker, open time.Duration) {
 	}
 	s.own = true
 	g.senders.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), g.opts.Lease)
+		ctx, cancel := context.WithTimeout(context.Background(), messagePatience)
 		defer cancel()
 		err := g.opts.Counters.Trip(ctx, scope, open)
 		g.mu.Lock()

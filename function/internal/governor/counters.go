@@ -13,10 +13,7 @@ type Counters interface {
 	Draw(context.Context, *Draw) (Reply, error)
 	// Open begins an epoch unless one has begun, and returns the one in force.
 	Open(ctx context.Context, epoch int64, first bool, lease time.Duration) (int64, error)
-	// Bulletin returns what was announced last.
-	Bulletin(context.Context) (Bulletin, error)
-	// Post announces orders, unless orders of the same version or a later one are there; it tells which it was.
-	Post(context.Context, Orders) (posted bool, err error)
+	Board
 	// Announce announces the versions that are greater than those announced before.
 	Announce(context.Context, Versions) error
 	// Trip announces that the breaker on a scope is open for so long, or closed.
@@ -115,10 +112,10 @@ func (s *Standalone) Bulletin(context.Context) (Bulletin, error) {
 }
 
 // Post implements [Counters].
-func (s *Standalone) Post(_ context.Context, o Orders) (bool, error) {
+func (s *Standalone) Post(_ context.Context, before int64, o Orders) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o.Version <= s.orders.Version {
+	if s.orders.Version != before || o.Version <= before {
 		return false, nil
 	}
 	s.orders = o

@@ -37,7 +37,7 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 // takes its time.
 func (g *Governor) patience() time.Duration {
 	if g.book.Epoch() == 0 && g.outage == nil {
-		return connectPatience
+		return max(connectPatience, g.opts.Patience)
 	}
 	return g.opts.Patience
 }
@@ -71,7 +71,8 @@ func (g *Governor) send() {
 // deliver sends messages until there is nothing to say, with the lock released on the way to counters that are shared.
 func (g *Governor) deliver() {
 	for {
-		at := g.now()
+		asked := g.moment()
+		at := asked.steady
 		d := g.book.Next(at)
 		if d == nil {
 			g.sending = false
@@ -92,7 +93,7 @@ func (g *Governor) deliver() {
 			g.mu.Lock()
 		}
 		now := g.now()
-		if g.opts.Alone {
+		if err == nil && (g.opts.Alone || g.opts.Embedded) {
 			now = at // an answer that was only computed is not late, however long the machine paused
 		}
 		g.roundTrips++
@@ -103,7 +104,7 @@ func (g *Governor) deliver() {
 		} else {
 			g.book.Apply(now, d.Seq, reply)
 			g.answered(now)
-			g.heed(now, reply)
+			g.heed(asked, reply)
 		}
 		for claim, done := range g.waiting {
 			if claim.Decided {
@@ -121,7 +122,7 @@ func (g *Governor) deliver() {
 
 // draw makes one round trip, and opens an epoch where the counters have none.
 func (g *Governor) draw(ctx context.Context, d *Draw) (Reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, messagePatience)
+	ctx, cancel := context.WithTimeout(ctx, max(messagePatience, g.opts.Patience))
 	defer cancel()
 	reply, err := g.opts.Counters.Draw(ctx, d)
 	switch {
@@ -137,16 +138,20 @@ func (g *Governor) draw(ctx context.Context, d *Draw) (Reply, error) {
 
 // open begins an epoch, and may take longer than a decision may: the claims of the message are decided without it.
 func (g *Governor) open(d *Draw) (Reply, error) {
-	g.opening <- struct{}{} // two at once would take each other for the one that was lost
-	defer func() { <-g.opening }()
-	ctx, cancel := context.WithTimeout(context.Background(), g.opts.Lease)
+	ctx, cancel := context.WithTimeout(g.life, storeTimeout)
 	defer cancel()
+	select {
+	case g.opening <- struct{}{}: // two at once would take each other for the one that was lost
+		defer func() { <-g.opening }()
+	case <-ctx.Done():
+		return Reply{}, ctx.Err()
+	}
 	if reply, err := g.opts.Counters.Draw(ctx, d); err != nil || reply.Status != Closed {
 		return reply, err
 	}
 	epoch, first, err := g.opts.Epochs.Next(ctx)
 	if err != nil {
-		return Reply{}, fmt.Errorf("the epoch of the counters: %w", err)
+		return Reply{}, fmt.Errorf("%w: %w", ErrEpoch, err)
 	}
 	if !first { // another instance may be about to open the first
 		time.Sleep(startTogether)
@@ -167,6 +172,9 @@ const startTogether = 100 * time.Millisecond
 // ErrNewer is the fault of counters that a newer version of the server keeps.
 var ErrNewer = errors.New("a newer version of the server keeps the counters in a form that this one does not know: deploy the newer version")
 
+// ErrEpoch is the fault of a store that can't say whether the counters are new or lost.
+var ErrEpoch = errors.New("the store can't be asked for the epoch of the counters")
+
 // retry is how long the counters are left alone after a fault.
 const retry = 100 * time.Millisecond
 
@@ -179,7 +187,7 @@ func (g *Governor) lost(now int64, err error) {
 func (g *Governor) suffer(err error) {
 	told := g.outage != nil
 	g.outage = err
-	if !told {
+	if !told && !g.closed { // what was cut short at the end is no fault
 		g.opts.Logger.Error(g.rule(), "error", err)
 	}
 }
@@ -226,10 +234,12 @@ func (g *Governor) Warm() error {
 	away := g.outage != nil
 	g.mu.Unlock()
 	defer g.senders.Done()
+	var took int64
 	ask := func() (_ Reply, late bool, _ error) {
 		begin := g.now()
 		reply, err := g.draw(context.Background(), &Draw{Instance: g.opts.Instance}) // number 0: taken for an old message, and told the epoch
-		return reply, time.Duration(g.now()-begin)*time.Microsecond > g.opts.Patience, err
+		took = g.now() - begin
+		return reply, time.Duration(took)*time.Microsecond > g.opts.Patience, err
 	}
 	reply, late, err := ask()
 	if away && err == nil && late {
@@ -239,23 +249,30 @@ func (g *Governor) Warm() error {
 	defer g.mu.Unlock()
 	if err != nil {
 		g.lost(g.now(), err)
-		g.catchUp(true, true)
+		g.settle(true)
 		return err
 	}
 	if g.outage == nil || !late {
 		g.found()
 	}
+	g.book.met(took)
 	g.book.Adopt(reply.Epoch)
-	g.catchUp(true, false)
+	g.catchUp()
+	g.settle(true)
 	return nil
 }
 
-// arm keeps the heart beating while there is something to renew.
+// arm keeps the heart beating while there is something to renew. No beat comes later than the end of what is leased, where
+// calls are fenced.
 func (g *Governor) arm() {
 	if g.beat != nil || g.closed {
 		return
 	}
-	g.beat = time.AfterFunc(g.opts.Lease/8, func() {
+	next := g.opts.Lease / 8
+	if left := time.Duration(g.book.ends()-g.now()) * time.Microsecond; left > 0 {
+		next = min(next, left)
+	}
+	g.beat = time.AfterFunc(next, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.beat = nil

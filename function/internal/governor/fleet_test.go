@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,12 +73,12 @@ func (f *fleet) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 	return c.Bulletin(ctx)
 }
 
-func (f *fleet) Post(ctx context.Context, o governor.Orders) (bool, error) {
+func (f *fleet) Post(ctx context.Context, before int64, o governor.Orders) (bool, error) {
 	c, err := f.reach()
 	if err != nil {
 		return false, err
 	}
-	return c.Post(ctx, o)
+	return c.Post(ctx, before, o)
 }
 
 func (f *fleet) Announce(ctx context.Context, v governor.Versions) error {
@@ -110,16 +113,27 @@ func (f *fleet) Orders(ctx context.Context) (governor.Orders, error) {
 	return f.Store.Orders(ctx)
 }
 
+func (f *fleet) Change(ctx context.Context, change func(*governor.Orders) error) (governor.Orders, error) {
+	if err := f.stored(); err != nil {
+		return governor.Orders{}, err
+	}
+	return f.Store.Change(ctx, change)
+}
+
 func (f *fleet) Take(ctx context.Context, key, day string, most, want int64) (int64, int64, error) {
 	if err := f.stored(); err != nil {
 		return 0, 0, err
 	}
-	time.Sleep(10 * time.Millisecond) // a store takes its time
+	time.Sleep(10 * time.Millisecond) // in a bubble: a store takes its time
 	return f.Store.Take(ctx, key, day, most, want)
 }
 
-func (f *fleet) governor(t *testing.T, name string) *governor.Governor {
-	g := governor.New(governor.Options{Instance: name, Counters: f, Epochs: f, Orders: f, Quotas: f})
+func (f *fleet) governor(t *testing.T, name string) *governor.Governor { return f.with(t, name, nil) }
+
+// with returns a governor that reads versions too, unless they are nil. It logs to the test, and ends with it.
+func (f *fleet) with(t *testing.T, name string, v governor.VersionStore) *governor.Governor {
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil)).With("instance", name)
+	g := governor.New(governor.Options{Instance: name, Counters: f, Epochs: f, Orders: f, Versions: v, Quotas: f, Logger: logger})
 	t.Cleanup(g.Close)
 	return g
 }
@@ -154,7 +168,7 @@ func within(t *testing.T, g *governor.Governor, c *governor.Call, why governor.R
 		if admit(t, g, c).Reason == why {
 			return time.Since(begin)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // in a bubble
 	}
 	t.Errorf("no decision with reason %d within 10 s", why)
 	return 0
@@ -309,4 +323,259 @@ func TestStoreAwayAtTheStart(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	})
+}
+
+// TestCloseGivesFreeSlotsBack wants another instance to have at once what one that goes had kept.
+func TestCloseGivesFreeSlotsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		leaves, stays := f.governor(t, "leaves"), f.governor(t, "stays")
+		const most = 64
+		call := &governor.Call{Weight: 1, Limits: []*governor.Limit{{Scope: "slots", Key: "slots", Concurrency: most}}}
+		admit(t, stays, call)
+		var leases []*governor.Lease
+		for range 5 {
+			_, l, d := leaves.Admit(t.Context(), call)
+			if !d.Admitted() {
+				t.Fatalf("%+v", d)
+			}
+			leases = append(leases, l)
+		}
+		for _, l := range leases {
+			l.Release()
+		}
+		synctest.Wait()
+		if s := leaves.Stats(); s.Held == 0 || s.Used != 0 {
+			t.Fatalf("%d slots are held and %d used: there is nothing to test", s.Held, s.Used)
+		}
+		leaves.Close()
+		for i := range most {
+			_, l, d := stays.Admit(t.Context(), call)
+			if !d.Admitted() {
+				t.Fatalf("call %d of %d: %+v", i+1, most, d)
+			}
+			defer l.Release()
+		}
+	})
+}
+
+// TestWhatOnePlaceHasReachesTheOther gives orders where one of store and counters is away, or not known to the writer. Instances say so,
+// and bring the order to the other place.
+func TestWhatOnePlaceHasReachesTheOther(t *testing.T) {
+	limits := []*governor.Limit{{Scope: "everything", Key: "all", PerSecond: 1000}} // no slots, which shut
+	search := &governor.Call{Weight: 1, Scopes: []string{"tool:search"}, Limits: limits}
+	other := &governor.Call{Weight: 1, Scopes: []string{"tool:other"}, Limits: limits}
+	for _, c := range []struct {
+		name       string
+		lost, down bool // the store, the counters
+		storeless  bool // the writer knows no store
+		says       string
+	}{
+		{"both are there", false, false, false, ""},
+		{"the writer knows Redis alone", false, false, true, ""},
+		{"the store is away", true, false, false, "in Redis alone, and are lost with it until the store takes them: tool:search"},
+		{"the store is away, and the writer does not know it", true, false, true, "in Redis alone, and are lost with it until the store takes them: tool:search"},
+		{"the counters are away", false, true, false, "in the store alone, until Redis takes them: tool:search"},
+	} {
+		for _, lift := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, lift %t", c.name, lift), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFleet()
+					w := &governor.Writer{Store: f, Board: f, Now: time.Now}
+					order := func(change func(*governor.Orders) error) {
+						t.Helper()
+						if _, err := w.Change(t.Context(), change); err != nil && !errors.As(err, new(*governor.Apart)) {
+							t.Fatal(err)
+						}
+					}
+					kill := func(o *governor.Orders) error {
+						return o.Kill(governor.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
+					}
+					if order(func(o *governor.Orders) error {
+						return o.Kill(governor.Kill{Scope: "tool:gone", Reason: "r", At: time.Now()})
+					}); lift {
+						order(kill)
+					}
+					fleet := []*governor.Governor{f.governor(t, "one"), f.governor(t, "two")}
+					for _, g := range fleet {
+						within(t, g, other, governor.Admitted)
+						time.Sleep(1200 * time.Millisecond) // each reads the store once
+						within(t, g, other, governor.Admitted)
+					}
+					f.set(func() { f.down, f.lost = c.down, c.lost })
+					if c.storeless {
+						w.Store = nil
+					}
+					why, count := governor.Killed, 2
+					if lift {
+						order(func(o *governor.Orders) error { return o.Lift("tool:search") })
+						why, count = governor.Admitted, 1
+					} else {
+						order(kill)
+					}
+					for _, g := range fleet {
+						if took := within(t, g, search, why); took > 2*time.Second {
+							t.Errorf("in force after %v", took)
+						}
+						synctest.Wait() // what one place lacks is on its way to it
+						says := strings.Join(g.Degraded(), "\n")
+						if want := c.says; lift && want != "" {
+							if want = strings.Replace(want, "tool:search", governor.Lifted, 1); !strings.Contains(says, want) {
+								t.Errorf("it says %q, want %q", says, want)
+							}
+						} else if !strings.Contains(says, want) || want == "" && says != "" {
+							t.Errorf("it says %q, want %q", says, want)
+						}
+					}
+					f.set(func() { f.down, f.lost = false, false })
+					for range 40 {
+						for _, g := range fleet {
+							admit(t, g, other)
+						}
+						time.Sleep(50 * time.Millisecond)
+					}
+					stored, err1 := f.Orders(t.Context())
+					posted, err2 := f.Bulletin(t.Context())
+					if err1 != nil || err2 != nil || len(stored.Kills) != count || len(posted.Orders.Kills) != count {
+						t.Errorf("the store has %+v, %v, and Redis %+v, %v", stored, err1, posted.Orders, err2)
+					}
+					for _, g := range fleet {
+						if says := g.Degraded(); len(says) > 0 {
+							t.Errorf("once all is well: %q", says)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestOldNewsIsNone has an instance sleep, and then asks it for a call: it hears of what was ordered meanwhile, or refuses.
+func TestOldNewsIsNone(t *testing.T) {
+	limits := []*governor.Limit{{Scope: "everything", Key: "all", PerSecond: 1000}} // no slots, which shut
+	search := &governor.Call{Weight: 1, Scopes: []string{"tool:search"}, Limits: limits}
+	never := time.Duration(-1)
+	for _, c := range []struct {
+		name               string
+		sleeps, wall       time.Duration // by the steady clock, and how much more by the wall clock
+		counters, store    time.Duration // after which they answer again
+		storeless          bool
+		embedded           bool
+		killed             bool // meanwhile
+		want               governor.Reason
+		waits, waitsAtMost time.Duration
+	}{
+		{name: "all is well", sleeps: time.Hour, killed: true, want: governor.Killed},
+		{name: "nothing is ordered", sleeps: time.Hour, want: governor.Admitted},
+		{name: "Redis is away", sleeps: time.Hour, counters: never, killed: true, want: governor.Killed},
+		{name: "the store is away", sleeps: time.Hour, store: never, want: governor.Admitted},
+		{name: "both are away", sleeps: time.Hour, counters: never, store: never, want: governor.Unknown, waits: time.Second, waitsAtMost: time.Second},
+		{name: "both are away for just too long", sleeps: 2 * time.Second, counters: never, store: never, want: governor.Unknown, waits: time.Second, waitsAtMost: time.Second},
+		{name: "both are away for a moment", sleeps: time.Second, counters: never, store: never, want: governor.Admitted},
+		{name: "the steady clock stood still", sleeps: 0, wall: time.Minute, counters: never, store: never, want: governor.Unknown, waits: time.Second, waitsAtMost: time.Second},
+		{name: "the steady clock stood still, and all is well", sleeps: 0, wall: time.Minute, killed: true, want: governor.Killed},
+		{name: "Redis comes back", sleeps: time.Hour, counters: 600 * time.Millisecond, store: never, want: governor.Admitted, waits: 600 * time.Millisecond, waitsAtMost: 900 * time.Millisecond},
+		{name: "the store comes back", sleeps: time.Hour, counters: never, store: 20 * time.Millisecond, killed: true, want: governor.Killed, waitsAtMost: time.Second},
+		{name: "Redis is away, and there is no store", sleeps: time.Hour, counters: never, storeless: true, want: governor.Unknown, waits: time.Second, waitsAtMost: time.Second},
+		{name: "Redis is away for a moment, and there is no store", sleeps: time.Second, counters: never, storeless: true, want: governor.Admitted},
+		{name: "Redis is there, and there is no store", sleeps: time.Hour, storeless: true, killed: true, want: governor.Killed},
+		{name: "what is embedded", sleeps: time.Hour, counters: never, store: never, embedded: true, want: governor.Admitted, waits: time.Second, waitsAtMost: time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet()
+				var shift atomic.Int64
+				now := func() time.Time {
+					if by := time.Duration(shift.Load()); by > 0 {
+						return time.Now().Round(0).Add(by)
+					}
+					return time.Now()
+				}
+				o := governor.Options{Instance: "n", Counters: f, Epochs: f, Orders: f, Now: now, Embedded: c.embedded, Patience: 20 * time.Millisecond}
+				w := &governor.Writer{Store: f, Board: f, Now: now}
+				if c.storeless {
+					o.Orders, w.Store = nil, nil
+				}
+				g := governor.New(o)
+				t.Cleanup(g.Close)
+				within(t, g, search, governor.Admitted)
+				if c.killed {
+					if _, err := w.Change(t.Context(), func(o *governor.Orders) error {
+						return o.Kill(governor.Kill{Scope: "tool:search", Reason: "r", At: now()})
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				f.set(func() { f.down, f.lost = c.counters != 0, c.store != 0 })
+				time.Sleep(c.sleeps)
+				shift.Store(int64(c.wall))
+				for after, back := range map[time.Duration]func(){c.counters: func() { f.down = false }, c.store: func() { f.lost = false }} {
+					if after > 0 {
+						time.AfterFunc(after, func() { f.set(back) }) // in a bubble
+					}
+				}
+				unheard := g.Stats().Unheard
+				begin := time.Now()
+				if d := admit(t, g, search); d.Reason != c.want {
+					t.Errorf("the first call after it: %+v", d)
+				}
+				if took := time.Since(begin); took < c.waits || took > max(c.waitsAtMost, c.waits) {
+					t.Errorf("it took %v, want %v to %v", took, c.waits, c.waitsAtMost)
+				}
+				if n := g.Stats().Unheard - unheard; (n == 1) != (c.want == governor.Unknown) {
+					t.Errorf("%d calls are counted that could not know", n)
+				}
+				if known := g.Known(); known != (c.want != governor.Unknown) {
+					t.Errorf("it is said to know: %t", known)
+				}
+			})
+		})
+	}
+}
+
+// TestTheDecisionIsItsEnd has the store take so long for a quota that what was known at first is old by then, or is not.
+func TestTheDecisionIsItsEnd(t *testing.T) {
+	search := &governor.Call{Weight: 1, Scopes: []string{"tool:search"}, Limits: []*governor.Limit{{Scope: "everything", Key: "all", PerDay: 10}}}
+	for _, c := range []struct {
+		known, slow time.Duration
+		want        governor.Reason
+	}{
+		{0, 0, governor.Admitted},
+		{400 * time.Millisecond, 0, governor.Admitted},
+		{400 * time.Millisecond, 1900 * time.Millisecond, governor.Killed},
+		{450 * time.Millisecond, 1800 * time.Millisecond, governor.Killed},
+		{490 * time.Millisecond, 1700 * time.Millisecond, governor.Killed},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &slowQuotas{fleet: newFleet(), slow: c.slow}
+			g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Orders: f, Quotas: f})
+			t.Cleanup(g.Close)
+			within(t, g, &governor.Call{Weight: 1}, governor.Admitted) // that holds nothing, so that no heart beats
+			begin := time.Now()
+			time.Sleep(c.known)
+			if c.slow > 0 {
+				time.AfterFunc(c.slow/2, func() { // in a bubble
+					kill(t, f.fleet, governor.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
+				})
+			}
+			d := admit(t, g, search)
+			fresh := g.Stats().OrdersAge < 2*time.Second // the call at its beginning may have asked beside
+			if d.Reason != c.want && !(fresh && d.Admitted()) {
+				t.Errorf("known for %v, and %v until the quota is drawn: %+v after %v", c.known, c.slow, d, time.Since(begin))
+			}
+			if left, _, err := f.Store.Take(t.Context(), "all", time.Now().UTC().Format(time.DateOnly), 10, 10); !d.Admitted() && (left == 0 || err != nil) {
+				t.Errorf("a call that is refused at last keeps its quota: %d left, %v", left, err)
+			}
+		})
+	}
+}
+
+type slowQuotas struct {
+	*fleet
+	slow time.Duration
+}
+
+func (f *slowQuotas) Take(ctx context.Context, key, day string, most, want int64) (int64, int64, error) {
+	time.Sleep(f.slow) // in a bubble
+	return f.fleet.Store.Take(ctx, key, day, most, want)
 }

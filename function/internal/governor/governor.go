@@ -18,8 +18,9 @@ type Options struct {
 	Versions VersionStore  // nil: there is nothing else to hear of; read with the orders
 	Quotas   QuotaStore    // nil: limits of calls a day refuse
 	Alone    bool          // the counters are this process's own: they answer at once, and no one else takes its slots
+	Embedded bool          // the counters are in this process, behind a connection: what takes long is the machine, no network
 	Lease    time.Duration // how long the slots of an instance outlive it; default 2 s
-	Patience time.Duration // how long a decision may wait for the counters; default 20 ms
+	Patience time.Duration // how long a decision may wait for the counters; default 20 ms, and 1 s for those that are embedded
 	// What limits do while the counters are out of reach, unless they say otherwise: by default Local and Shut.
 	RateOutage, SlotOutage Outage
 
@@ -45,6 +46,8 @@ type Governor struct {
 	beat     *time.Timer
 	closed   bool
 	senders  sync.WaitGroup
+	life     context.Context // ends with the governor, and with it what is being read
+	end      context.CancelFunc
 	opening  chan struct{}
 	news     news
 	quotas   map[string]*quota
@@ -52,11 +55,12 @@ type Governor struct {
 	breakers map[string]*breaker
 	orders   atomic.Pointer[Orders]
 	versions atomic.Pointer[Versions]
-	current  atomic.Int64 // until when the news needs no asking
+	current  struct{ steady, wall atomic.Int64 } // until when the news needs no asking
 
 	admitted              int64
 	decisions             map[Decided]int64 // but for the calls admitted by the counters
 	waited                time.Duration
+	unheard               int64 // calls refused since it was not known what operators have ordered
 	roundTrips, lostTrips int64
 }
 
@@ -79,7 +83,9 @@ type Lease struct {
 	counted  bool     // the claim was admitted by the book
 	local    []*share // slots of this instance's share, in an outage
 	trials   uint64   // on which of the breakers it is a trial
+	quotas   *taken   // nil for none
 	failed   bool
+	spared   bool
 	cancel   context.CancelCauseFunc
 }
 
@@ -96,6 +102,7 @@ const (
 	BreakerOpen // what the call needs has failed too often
 	Unknown     // it is not known what operators have ordered
 	Saturated   // this instance is, by its [Guard]
+	TooHeavy    // the call weighs more than the limit's burst: it is never admitted
 )
 
 // A Decision is what the governor says to a call. Its zero value admits.
@@ -126,7 +133,10 @@ func New(o Options) *Governor {
 		}
 	}
 	if o.Patience == 0 {
-		o.Patience = 20 * time.Millisecond
+		o.Patience = networkPatience
+		if o.Embedded {
+			o.Patience = localPatience
+		}
 	}
 	if o.RateOutage == ByKind {
 		o.RateOutage = Local
@@ -145,14 +155,22 @@ func New(o Options) *Governor {
 		running: map[*Lease]struct{}{}, shares: map[string]*share{}, quotas: map[string]*quota{}, breakers: map[string]*breaker{},
 		decisions: map[Decided]int64{}, opening: make(chan struct{}, 1),
 	}
+	g.book.prompt = o.Alone
+	g.life, g.end = context.WithCancel(context.Background())
 	g.news.changed = make(chan struct{})
 	g.orders.Store(&Orders{})
 	g.versions.Store(&Versions{})
-	if o.Orders == nil {
-		g.news.known = true // there is nothing that could have outlived the counters
-	}
+	g.news.known = o.Orders == nil && o.Alone // there is nothing that could have been ordered
 	return g
 }
+
+const (
+	// networkPatience is how long a decision waits for counters elsewhere: longer than they take, and less than callers notice.
+	networkPatience = 20 * time.Millisecond
+	// localPatience is for counters of the process itself, which do not fail alone: a decision without them would refuse what no
+	// limit refuses.
+	localPatience = time.Second
+)
 
 func (g *Governor) now() int64 { return g.opts.Now().Sub(g.start).Microseconds() }
 
@@ -169,7 +187,8 @@ func (g *Governor) Admit(ctx context.Context, call *Call) (context.Context, *Lea
 func (g *Governor) admit(ctx context.Context, call *Call) (context.Context, *Lease, Decision) {
 	now := g.now()
 	g.fence(now)
-	g.hear(ctx, now)
+	g.hear(ctx)
+	orders := g.orders.Load()
 	if d := g.ordered(call.Scopes); !d.Admitted() {
 		return ctx, nil, d
 	}
@@ -184,18 +203,48 @@ func (g *Governor) admit(ctx context.Context, call *Call) (context.Context, *Lea
 		return ctx, nil, d
 	}
 	l := &Lease{governor: g, call: call, trials: trials}
+	if len(quotas.from) > 0 {
+		took := quotas // so that no other call pays for it
+		l.quotas = &took
+	}
 	if d = g.claim(ctx, now, l); !d.Admitted() {
 		g.returnQuotas(quotas)
 		g.leaveBreakers(call.Breakers, trials)
 		return ctx, nil, d
 	}
 	d.Shadow = append(quotas.shadow, d.Shadow...)
+	if late := g.heardSince(ctx, orders, call.Scopes); !late.Admitted() {
+		g.undo(l)
+		g.returnQuotas(quotas)
+		return ctx, nil, late
+	}
 	if l.counted && !g.opts.Alone && l.claim.holdsSlots() {
 		ctx, l.cancel = context.WithCancelCause(ctx)
 		g.running[l] = struct{}{}
 		g.arm()
 	}
 	return ctx, l, d
+}
+
+// heardSince decides by the orders once more where deciding took so long that they may be others by now: the time of the decision is
+// its end.
+func (g *Governor) heardSince(ctx context.Context, before *Orders, scopes []string) Decision {
+	if g.informed(g.moment()) && g.orders.Load() == before {
+		return Decision{}
+	}
+	g.hear(ctx)
+	return g.ordered(scopes)
+}
+
+// undo gives back all that a call had been given that is refused at last.
+func (g *Governor) undo(l *Lease) {
+	g.leaveBreakers(l.call.Breakers, l.trials)
+	for _, s := range l.local {
+		s.used--
+	}
+	if l.counted {
+		l.claim.giveBack()
+	}
 }
 
 // claim decides by rates and slots.
@@ -215,6 +264,8 @@ func (g *Governor) claim(ctx context.Context, now int64, l *Lease) Decision {
 		d := g.withoutCounters(now, l.call.Weight, l.call.Limits, l)
 		d.Outage = true
 		return d
+	case v.Heavy:
+		return refused(v.Limit, TooHeavy, 0)
 	case !v.Admitted:
 		why := RateReached
 		if v.Kind == Slots {
@@ -232,12 +283,23 @@ func (g *Governor) claim(ctx context.Context, now int64, l *Lease) Decision {
 // Fail says before the release that what the call needs did not work: its breakers count that.
 func (l *Lease) Fail() { l.failed = true }
 
+// Spare says before the release that the call came to nothing before its function was entered: what it took of daily quotas goes
+// back, and breakers learn nothing from it. Its tokens are spent.
+func (l *Lease) Spare() { l.spared = true }
+
 // Release gives back the slots of a call that has returned.
 func (l *Lease) Release() {
 	g := l.governor
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ended(l)
+	if l.spared {
+		g.leaveBreakers(l.call.Breakers, l.trials)
+		if l.quotas != nil {
+			g.returnQuotas(*l.quotas)
+		}
+	} else {
+		g.ended(l)
+	}
 	for _, s := range l.local {
 		s.used--
 	}
@@ -261,9 +323,14 @@ func (g *Governor) fence(now int64) {
 	}
 }
 
+// closeTimeout is how long the end of a governor takes at most, beside one more message.
+const closeTimeout = 500 * time.Millisecond
+
 // Close stops the heartbeat and gives back the slots that no call uses, so that others need not wait for the lease's end. No
 // message goes out once it has returned.
 func (g *Governor) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -273,15 +340,21 @@ func (g *Governor) Close() {
 	if g.beat != nil {
 		g.beat.Stop()
 	}
+	g.end()
 	g.mu.Unlock()
-	g.senders.Wait() // each message has a deadline
+	sent := make(chan struct{})
+	go func() { g.senders.Wait(); close(sent) }()
+	select {
+	case <-sent:
+	case <-ctx.Done(): // a draw of a quota from a store that is away
+	}
 	g.mu.Lock()
 	if !g.opts.Alone && !g.sending && g.now() >= g.down {
 		g.book.Resign()
 		g.sending = true
 		g.deliver()
 	}
-	g.closeQuotas()
+	g.closeQuotas(ctx)
 }
 
 // Accounts is how many keys this instance has accounts of.
@@ -289,6 +362,13 @@ func (g *Governor) Accounts() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.book.accounts)
+}
+
+// Fault is why the counters are out of reach, nil while they answer.
+func (g *Governor) Fault() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.outage
 }
 
 // Degraded says what does not work as it should; nil is all well.
@@ -299,8 +379,5 @@ func (g *Governor) Degraded() []string {
 	if g.outage != nil {
 		out = append(out, "governor: "+g.rule())
 	}
-	if g.news.fault != nil {
-		out = append(out, "governor: the store can't be read; kill switches and overridden limits are those known before")
-	}
-	return out
+	return append(out, g.apart()...)
 }

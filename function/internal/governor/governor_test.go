@@ -3,15 +3,24 @@ package governor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 func alone(t *testing.T, now func() time.Time) *Governor {
 	c := NewStandalone(now)
-	g := New(Options{Instance: "one", Counters: c, Epochs: c, Alone: true, Now: now})
+	return start(t, Options{Counters: c, Epochs: c, Alone: true, Now: now})
+}
+
+// start returns a governor that logs to the test, and ends with it.
+func start(t testing.TB, o Options) *Governor {
+	o.Instance, o.Logger = "one", slog.New(slog.NewTextHandler(t.Output(), nil))
+	g := New(o)
 	t.Cleanup(g.Close)
 	return g
 }
@@ -37,38 +46,41 @@ func (c *clock) add(d time.Duration) {
 }
 
 func TestSlotsAreNeverExceeded(t *testing.T) {
-	g := alone(t, time.Now)
-	limit := &Limit{Scope: "tool:x", Key: "x", Concurrency: 7}
-	var live, most, admitted, refused atomic.Int64
-	var wg sync.WaitGroup
-	for range 40 {
-		wg.Go(func() {
-			for range 200 {
-				_, l, d := g.Admit(context.Background(), &Call{Weight: 1, Limits: []*Limit{limit}})
-				if !d.Admitted() {
-					refused.Add(1)
-					if d.Limit != limit || d.Reason != SlotsTaken || d.Wait <= 0 {
-						t.Errorf("%+v", d)
+	synctest.Test(t, func(t *testing.T) {
+		g := alone(t, time.Now)
+		limit := &Limit{Scope: "tool:x", Key: "x", Concurrency: 7}
+		var live, most, admitted, refused atomic.Int64
+		var wg sync.WaitGroup
+		for range 40 {
+			wg.Go(func() {
+				for range 200 {
+					_, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{limit}})
+					if !d.Admitted() {
+						refused.Add(1)
+						if d.Limit != limit || d.Reason != SlotsTaken || d.Wait <= 0 {
+							t.Errorf("%+v", d)
+						}
+						time.Sleep(30 * time.Microsecond)
+						continue
 					}
-					continue
+					if n := live.Add(1); n > most.Load() {
+						most.Store(n)
+					}
+					admitted.Add(1)
+					time.Sleep(50 * time.Microsecond)
+					live.Add(-1)
+					l.Release()
 				}
-				if n := live.Add(1); n > most.Load() {
-					most.Store(n)
-				}
-				admitted.Add(1)
-				time.Sleep(50 * time.Microsecond)
-				live.Add(-1)
-				l.Release()
-			}
-		})
-	}
-	wg.Wait()
-	if most.Load() > 7 || most.Load() < 5 || admitted.Load() == 0 || refused.Load() == 0 {
-		t.Errorf("most live %d, admitted %d, refused %d", most.Load(), admitted.Load(), refused.Load())
-	}
-	if held, used, _ := g.book.Holdings(g.now()); used != 0 {
-		t.Errorf("held %d, used %d after all calls returned", held, used)
-	}
+			})
+		}
+		wg.Wait()
+		if most.Load() != 7 || admitted.Load() == 0 || refused.Load() == 0 {
+			t.Errorf("most live %d of 7, admitted %d, refused %d", most.Load(), admitted.Load(), refused.Load())
+		}
+		if held, used, _ := g.book.Holdings(g.now()); used != 0 {
+			t.Errorf("held %d, used %d after all calls returned", held, used)
+		}
+	})
 }
 
 func TestRateDeliversItsLimitAndNoMore(t *testing.T) {
@@ -80,23 +92,29 @@ func TestRateDeliversItsLimitAndNoMore(t *testing.T) {
 		g := alone(t, c.now)
 		step := min(time.Duration(float64(time.Second)/limit.PerSecond/20), 50*time.Millisecond)
 		begin := c.now()
-		total := max(10*time.Second, time.Duration(float64(20*time.Second)/limit.PerSecond))
-		var entries []int64
+		tokens := min(max(10*limit.PerSecond, 20), 2000)
+		total := time.Duration(tokens / limit.PerSecond * float64(time.Second))
+		entered := &window{limit: limit}
+		var early int64 // in the first half, where the burst is used up
 		for c.now().Sub(begin) < total {
+			if c.now().Sub(begin) < total/2 {
+				early = entered.calls
+			}
 			for range 3 {
-				if _, l, d := g.Admit(context.Background(), &Call{Weight: 1, Limits: []*Limit{limit}}); d.Admitted() {
-					entries = append(entries, c.now().Sub(begin).Microseconds())
+				if _, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{limit}}); d.Admitted() {
+					if excess := entered.enter(c.now().Sub(begin).Microseconds()); excess > 1e-6 {
+						t.Fatalf("%v/s: %v calls too many in a window", limit.PerSecond, excess)
+					}
 					l.Release()
 				}
 			}
 			c.add(step)
 		}
-		want := limit.PerSecond * total.Seconds()
-		if n := float64(len(entries)); n < 0.95*want || n > want+limit.MaxBurst() {
+		if n := float64(entered.calls); n < 0.95*tokens || n > tokens+limit.MaxBurst() {
 			t.Errorf("%v/s: %v admitted in %v", limit.PerSecond, n, total)
 		}
-		if excess, _ := worstWindow(limit, entries); excess > 1e-6 {
-			t.Errorf("%v/s: %v calls too many in a window", limit.PerSecond, excess)
+		if n := float64(entered.calls - early); n < 0.95*tokens/2 {
+			t.Errorf("%v/s: %v admitted in the second half of %v", limit.PerSecond, n, total)
 		}
 	}
 }
@@ -149,6 +167,16 @@ func (s *stalled) Draw(ctx context.Context, d *Draw) (Reply, error) {
 	return s.Standalone.Draw(ctx, d)
 }
 
+// noOrders is a store in which nothing is ordered.
+type noOrders struct{}
+
+func (noOrders) Orders(context.Context) (Orders, error) { return Orders{}, nil }
+
+func (noOrders) Change(_ context.Context, change func(*Orders) error) (Orders, error) {
+	var o Orders
+	return o, change(&o)
+}
+
 func TestOutage(t *testing.T) {
 	down := errors.New("connection refused")
 	for _, c := range []struct {
@@ -164,106 +192,156 @@ func TestOutage(t *testing.T) {
 		{"rate open", Limit{PerSecond: 5, RateOutage: Open}, 20},
 	} {
 		for _, hang := range []bool{false, true} {
-			s := &stalled{Standalone: NewStandalone(time.Now)}
-			if s.hang.Store(hang); !hang {
-				s.fault.Store(&down)
-			}
-			g := New(Options{Instance: "one", Counters: s, Epochs: s, Lease: time.Second})
-			c.limit.Key = "x"
-			admitted := 0
-			begin := time.Now()
-			g.Warm()
-			if d := time.Since(begin); d > connectPatience+50*time.Millisecond {
-				t.Errorf("the first message was given up after %v", d)
-			}
-			begin = time.Now()
-			for range 20 {
-				_, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&c.limit}})
-				if !d.Outage {
-					t.Errorf("%s: not said to be an outage: %+v", c.name, d)
-				}
-				if d.Admitted() {
-					admitted++
-				} else if d.Wait <= 0 {
-					t.Errorf("%s: %+v", c.name, d)
-				}
-			}
-			if admitted != c.admitted {
-				t.Errorf("%s: %d of 20 admitted, want %d", c.name, admitted, c.admitted)
-			}
-			// One call waits for the patience, the others know.
-			if d := time.Since(begin); d > 100*time.Millisecond {
-				t.Errorf("%s: 20 decisions took %v", c.name, d)
-			}
-			if len(g.Degraded()) == 0 {
-				t.Errorf("%s: not said to be degraded", c.name)
-			}
-			s.hang.Store(false)
-			s.fault.Store(nil)
-			time.Sleep(retry + 20*time.Millisecond)
-			if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&c.limit}}); !d.Admitted() || d.Outage || len(g.Degraded()) > 0 {
-				t.Errorf("%s: after the outage: %+v %v", c.name, d, g.Degraded())
-			}
-			g.Close()
+			t.Run(fmt.Sprintf("%s, hang %t", c.name, hang), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &stalled{Standalone: NewStandalone(time.Now)}
+					if s.hang.Store(hang); !hang {
+						s.fault.Store(&down)
+					}
+					g := start(t, Options{Counters: s, Epochs: s, Orders: noOrders{}, Lease: time.Second})
+					limit := c.limit
+					limit.Key = "x"
+					admitted := 0
+					begin := time.Now()
+					g.Warm()
+					if d := time.Since(begin); d > connectPatience {
+						t.Errorf("the first message was given up after %v", d)
+					}
+					begin = time.Now()
+					for range 20 {
+						_, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&limit}})
+						if !d.Outage {
+							t.Errorf("not said to be an outage: %+v", d)
+						}
+						if d.Admitted() {
+							admitted++
+						} else if d.Wait <= 0 {
+							t.Errorf("%+v", d)
+						}
+					}
+					if admitted != c.admitted {
+						t.Errorf("%d of 20 admitted, want %d", admitted, c.admitted)
+					}
+					if d := time.Since(begin); d != 0 {
+						t.Errorf("20 decisions took %v, though it is known that the counters are away", d)
+					}
+					if len(g.Degraded()) == 0 {
+						t.Error("not said to be degraded")
+					}
+					s.hang.Store(false)
+					s.fault.Store(nil)
+					time.Sleep(retry)
+					if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&limit}}); !d.Admitted() || d.Outage || len(g.Degraded()) > 0 {
+						t.Errorf("after the outage: %+v %v", d, g.Degraded())
+					}
+				})
+			})
 		}
 	}
 }
 
-// slow are counters that take their time, as any goroutine may on a machine with too much to do.
-type slow struct{ *Standalone }
+// TestOneCallFindsOutThatTheCountersHang wants one call to wait for them once in a while, and the others to know.
+func TestOneCallFindsOutThatTheCountersHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stalled{Standalone: NewStandalone(time.Now)}
+		s.hang.Store(true)
+		g := start(t, Options{Counters: s, Epochs: s, Orders: noOrders{}})
+		for i, most := range []time.Duration{connectPatience, g.opts.Patience, g.opts.Patience} {
+			begin := time.Now()
+			for range 20 {
+				if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", PerSecond: 5}}}); !d.Outage {
+					t.Errorf("not said to be an outage: %+v", d)
+				}
+			}
+			if took := time.Since(begin); took > most {
+				t.Errorf("time %d: 20 decisions took %v, want %v at most", i+1, took, most)
+			}
+			time.Sleep(messagePatience + retry)
+		}
+	})
+}
+
+// slow are counters that take their time, as any goroutine may on a machine with too much to do: the clock moves on.
+type slow struct {
+	*Standalone
+	clock *clock
+}
 
 func (s slow) Draw(ctx context.Context, d *Draw) (Reply, error) {
-	time.Sleep(30 * time.Millisecond)
+	s.clock.add(30 * time.Millisecond)
 	return s.Standalone.Draw(ctx, d)
 }
 
+// TestAloneNeverGivesUpOnItself wants every call decided by the counters, even where they are late and the caller has gone.
 func TestAloneNeverGivesUpOnItself(t *testing.T) {
-	c := NewStandalone(time.Now)
-	g := New(Options{Instance: "one", Counters: slow{c}, Epochs: c, Alone: true})
-	defer g.Close()
-	var wg sync.WaitGroup
-	for range 6 {
-		wg.Go(func() {
-			_, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", Concurrency: 10}}})
-			if !d.Admitted() || d.Outage {
-				t.Errorf("%+v", d)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, limit := range map[string]*Limit{
+		"slots":       {Key: "x", Concurrency: 10},
+		"short holds": {Key: "x", PerSecond: 10, Burst: 10}, // a token may be used for 3 ms
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			s := NewStandalone(c.now)
+			g := start(t, Options{Counters: slow{s, c}, Epochs: s, Alone: true, Now: c.now})
+			var wg sync.WaitGroup
+			for range 6 {
+				wg.Go(func() {
+					_, _, d := g.Admit(ctx, &Call{Weight: 1, Limits: []*Limit{limit}})
+					if !d.Admitted() || d.Outage {
+						t.Errorf("%+v", d)
+					}
+				})
+			}
+			wg.Wait()
+			if faults := g.Degraded(); len(faults) > 0 {
+				t.Errorf("it takes itself for lost: %v", faults)
 			}
 		})
 	}
-	wg.Wait()
 }
 
+// TestFencing wants a call to end before the counters give its slot away, whenever that was renewed last between two beats.
 func TestFencing(t *testing.T) {
-	s := &stalled{Standalone: NewStandalone(time.Now)}
-	g := New(Options{Instance: "one", Counters: s, Epochs: s, Lease: 400 * time.Millisecond})
-	defer g.Close()
-	ctx, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", Concurrency: 5}}})
-	if !d.Admitted() {
-		t.Fatal(d)
-	}
-	defer l.Release()
-	select { // the heart keeps the lease beyond its length
-	case <-ctx.Done():
-		t.Fatalf("ended while the counters answered: %v", context.Cause(ctx))
-	case <-time.After(800 * time.Millisecond):
-	}
-	s.hang.Store(true)
-	begin := time.Now()
-	select {
-	case <-ctx.Done():
-		if !errors.Is(context.Cause(ctx), ErrFenced) {
-			t.Errorf("cause %v", context.Cause(ctx))
-		}
-		if d := time.Since(begin); d > 450*time.Millisecond {
-			t.Errorf("cancelled after %v, the lease is 400 ms", d)
-		}
-	case <-time.After(2 * time.Second):
-		t.Error("the call outlived its lease")
+	const lease = 400 * time.Millisecond
+	for later := time.Duration(0); later < lease/8; later += 5 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			s := &stalled{Standalone: NewStandalone(time.Now)}
+			g := start(t, Options{Counters: s, Epochs: s, Lease: lease})
+			ctx, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", Concurrency: 5}}})
+			if !d.Admitted() {
+				t.Fatal(d)
+			}
+			defer l.Release()
+			// The heart keeps the lease beyond its length.
+			time.Sleep(2*lease + later)
+			_, other, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "y", Concurrency: 5}}}) // renews the first
+			if !d.Admitted() {
+				t.Fatal(d)
+			}
+			defer other.Release()
+			if ctx.Err() != nil {
+				t.Fatalf("ended while the counters answered: %v", context.Cause(ctx))
+			}
+			s.hang.Store(true)
+			begin := time.Now()
+			select {
+			case <-ctx.Done():
+				if !errors.Is(context.Cause(ctx), ErrFenced) {
+					t.Errorf("cause %v", context.Cause(ctx))
+				}
+				if d := time.Since(begin); d > lease*9/10 {
+					t.Errorf("renewed %v after a beat, it is cancelled %v later, the lease is %v", later, d, lease)
+				}
+			case <-time.After(2 * time.Second):
+				t.Error("the call outlived its lease")
+			}
+		})
 	}
 }
 
 func TestLimitCheck(t *testing.T) {
-	for _, l := range []Limit{{PerSecond: -1}, {PerSecond: 2e6}, {PerSecond: 1e-9}, {Burst: 0.5}, {Concurrency: -1}} {
+	for _, l := range []Limit{{PerSecond: -1}, {PerSecond: 2e6}, {PerSecond: 1e-9}, {PerSecond: 0.001, Burst: 1e6}, {Burst: 0.5}, {Concurrency: -1}} {
 		if l.Check() == nil {
 			t.Errorf("%+v passes", l)
 		}
@@ -277,12 +355,12 @@ func TestLimitCheck(t *testing.T) {
 
 func BenchmarkAdmit(b *testing.B) {
 	c := NewStandalone(time.Now)
-	g := New(Options{Instance: "one", Counters: c, Epochs: c, Alone: true})
+	g := start(b, Options{Counters: c, Epochs: c, Alone: true})
 	limits := []*Limit{{Key: "all", PerSecond: 1e6, Burst: 1e6, Concurrency: 1000}, {Key: "tool", PerSecond: 1e6, Burst: 1e6, Concurrency: 100}}
 	b.ReportAllocs()
 	refused := 0
 	for b.Loop() {
-		_, l, d := g.Admit(context.Background(), &Call{Weight: 1, Limits: limits})
+		_, l, d := g.Admit(b.Context(), &Call{Weight: 1, Limits: limits})
 		if d.Admitted() {
 			l.Release()
 		} else {
@@ -294,20 +372,22 @@ func BenchmarkAdmit(b *testing.B) {
 
 // TestCloseIsTheEnd wants no message after Close: one that comes late could open an epoch for counters that were lost since.
 func TestCloseIsTheEnd(t *testing.T) {
-	c := &slowCounters{Standalone: NewStandalone(time.Now)}
-	g := New(Options{Instance: "n", Counters: c, Epochs: c.Standalone, Patience: 100 * time.Millisecond})
-	g.Warm()
-	_, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "k", Scope: "k", Concurrency: 3}}})
-	if !d.Admitted() {
-		t.Fatalf("%+v", d)
-	}
-	l.Release()
-	g.Close()
-	before := c.draws.Load()
-	time.Sleep(60 * time.Millisecond)
-	if after := c.draws.Load(); after != before || before == 0 {
-		t.Errorf("%d messages before the end of Close, %d later", before, after)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := &slowCounters{Standalone: NewStandalone(time.Now)}
+		g := start(t, Options{Counters: c, Epochs: c.Standalone, Patience: 100 * time.Millisecond})
+		g.Warm()
+		_, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "k", Scope: "k", Concurrency: 3}}})
+		if !d.Admitted() {
+			t.Fatalf("%+v", d)
+		}
+		l.Release()
+		g.Close()
+		before := c.draws.Load()
+		time.Sleep(time.Minute)
+		if after := c.draws.Load(); after != before || before == 0 {
+			t.Errorf("%d messages before the end of Close, %d later", before, after)
+		}
+	})
 }
 
 type slowCounters struct {
@@ -316,7 +396,7 @@ type slowCounters struct {
 }
 
 func (c *slowCounters) Draw(ctx context.Context, d *Draw) (Reply, error) {
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(20 * time.Millisecond) // in a bubble
 	c.draws.Add(1)
 	return c.Standalone.Draw(ctx, d)
 }

@@ -133,11 +133,16 @@ const fewestWaits = 16
 
 func (g *gauge) load() Load {
 	metrics.Read(g.samples)
-	l := Load{Wait: -1}
+	var l Load
 	if limit := g.samples[3].Value.Uint64(); limit < math.MaxInt64 {
 		l.Memory = float64(g.samples[1].Value.Uint64()+g.samples[2].Value.Uint64()) / float64(limit)
 	}
-	waits := g.samples[0].Value.Float64Histogram()
+	l.Wait = g.late(g.samples[0].Value.Float64Histogram())
+	return l
+}
+
+// late is the 99th percentile of the waits since the last time, negative for too few.
+func (g *gauge) late(waits *metrics.Float64Histogram) (wait time.Duration) {
 	if len(g.before) != len(waits.Counts) {
 		g.before = make([]uint64, len(waits.Counts))
 	}
@@ -146,7 +151,7 @@ func (g *gauge) load() Load {
 		all += n - g.before[i]
 	}
 	if all < fewestWaits {
-		return l // they add up until there are enough
+		return -1 // they add up until there are enough
 	}
 	over := all / 100
 	for i := len(waits.Counts) - 1; i >= 0; i-- {
@@ -154,9 +159,9 @@ func (g *gauge) load() Load {
 			over -= n
 			continue
 		}
-		l.Wait = time.Duration(max(0, waits.Buckets[i]) * float64(time.Second)) // the lower end of the bucket
+		wait = time.Duration(max(0, waits.Buckets[i]) * float64(time.Second)) // the lower end of the bucket
 		break
 	}
 	copy(g.before, waits.Counts)
-	return l
+	return wait
 }

@@ -1,6 +1,11 @@
 package governor
 
 import (
+	"math"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
 	"testing"
 	"time"
 )
@@ -83,29 +88,62 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestGaugeMeasures makes the process busy and wants the gauge to see that.
-func TestGaugeMeasures(t *testing.T) {
+// TestGaugeTakesThePercentile gives the gauge histograms as the runtime keeps them: they count from the start of the process.
+func TestGaugeTakesThePercentile(t *testing.T) {
 	g := newGauge()
-	g.load()
-	stop := make(chan struct{})
-	for range 400 { // far more than processors
-		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					for range 200_000 {
-					}
-				}
-			}
-		}()
-	}
-	defer close(stop)
-	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(50 * time.Millisecond) {
-		if l := g.load(); l.Wait > borneWait {
-			return
+	waits := &metrics.Float64Histogram{Buckets: []float64{math.Inf(-1), 0.001, 0.1, 1, math.Inf(1)}, Counts: make([]uint64, 4)}
+	for i, step := range []struct {
+		more [4]uint64
+		want time.Duration
+	}{
+		{[4]uint64{0, 15, 0, 0}, -1},
+		{[4]uint64{0, 0, 1, 0}, 100 * time.Millisecond}, // with those before there are enough
+		{[4]uint64{100, 0, 0, 0}, 0},
+		{[4]uint64{0, 99, 1, 0}, time.Millisecond},
+		{[4]uint64{0, 98, 1, 1}, 100 * time.Millisecond},
+		{[4]uint64{0, 0, 0, 15}, -1},
+		{[4]uint64{0, 0, 0, 15}, time.Second},
+		{[4]uint64{}, -1},
+	} {
+		for j, n := range step.more {
+			waits.Counts[j] += n
+		}
+		if got := g.late(waits); got != step.want {
+			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
-	t.Error("with 400 busy goroutines the wait is still borne")
+}
+
+// TestGaugeMeasures keeps the processors busy and wants the gauge to see that. Only here goroutines really wait, for others that
+// really run: so many, for so long each, that the last ones wait for twice what is borne.
+func TestGaugeMeasures(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
+	const each = 500 * time.Microsecond
+	busy := int(2*borneWait/each) * runtime.GOMAXPROCS(0)
+	g := newGauge()
+	var l Load
+	for range 20 { // of the waits the runtime records one in eight
+		g.load()
+		var wg sync.WaitGroup
+		for range busy {
+			wg.Go(func() {
+				for begin := time.Now(); time.Since(begin) < each; {
+				}
+			})
+		}
+		wg.Wait()
+		if l = g.load(); l.Wait > borneWait {
+			break
+		}
+	}
+	if l.Wait <= borneWait {
+		t.Errorf("with %d busy goroutines the wait is %v, which is borne", busy, l.Wait)
+	}
+	if l.Memory != 0 {
+		t.Errorf("without a limit %v of the memory is in use", l.Memory)
+	}
+	debug.SetMemoryLimit(1 << 40)
+	if l := g.load(); l.Memory <= 0 || l.Memory > 0.1 {
+		t.Errorf("of a terabyte %v is in use", l.Memory)
+	}
 }

@@ -19,6 +19,8 @@ func newPair(t *testing.T) *pair {
 	p.ledger.Open(0, 1, true, 2_000_000)
 	p.a.Adopt(1)
 	p.b.Adopt(1)
+	p.a.took(0) // messages take no time here
+	p.b.took(0)
 	return p
 }
 
@@ -124,6 +126,29 @@ func TestLeaseCountsFromTheSending(t *testing.T) {
 	}
 	if p.now += 900_000; p.a.Leased(p.now) {
 		t.Error("leased for longer than the counters know")
+	}
+}
+
+// TestRefusedCallGivesItsTokensBack has a call take a token that is held already, and be refused for want of a slot.
+func TestRefusedCallGivesItsTokensBack(t *testing.T) {
+	p := newPair(t)
+	rate, one := &Limit{Scope: "rate", Key: "rate", PerSecond: 1000}, &Limit{Scope: "one", Key: "one", Concurrency: 1}
+	if p.admitted(p.b, 1, one) != 1 {
+		t.Fatal("not admitted")
+	}
+	for range 2 { // what was used for a while is leased ahead
+		p.admitted(p.a, 10, rate)
+		p.now += 23_000
+	}
+	p.admitted(p.a, 2, rate)
+	_, _, before := p.a.Holdings(p.now)
+	c := p.a.Claim(p.now, 1, []*Limit{rate, one})
+	if before == 0 || c.Decided || c.parts[0].got != 1 {
+		t.Fatalf("%d tokens held before %+v", before, c)
+	}
+	p.carry(p.a)
+	if _, _, after := p.a.Holdings(p.now); !c.Decided || c.Verdict.Admitted || after != before {
+		t.Errorf("%d tokens held, %d after %+v", before, after, c.Verdict)
 	}
 }
 

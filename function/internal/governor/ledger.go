@@ -2,21 +2,20 @@ package governor
 
 import (
 	"maps"
-	"strings"
 	"time"
 )
 
 // A Ledger is the fleet's account of every limit: the reference for what [Counters] do, wherever they are kept, and itself
 // the counters of a server that stands alone. It is a pure state machine: time comes in as microseconds of one clock.
 //
-// A rate is kept as GCRA's theoretical arrival time (ITU-T I.371), slots as the absolute holding of each instance. Every
-// draw is checked whole before anything is written.
+// A rate is kept as two bounds of what may have been used of it, slots as the absolute holding of each instance. Every draw
+// is checked whole before anything is written.
 type Ledger struct {
 	epoch     int64
 	opened    int64 // when this epoch began
 	first     bool  // no epoch was before it: nothing can be out there
 	learnEnds int64 // until then only declared holdings count
-	arrivals  map[string]int64
+	rates     map[string]rate
 	slots     map[string]map[string]int64 // key, instance
 	instances map[string]presence
 	news      int64 // counts announcements
@@ -30,7 +29,7 @@ type presence struct {
 
 // NewLedger returns an empty ledger without an epoch: see [Ledger.Open].
 func NewLedger() *Ledger {
-	return &Ledger{arrivals: map[string]int64{}, slots: map[string]map[string]int64{}, instances: map[string]presence{}}
+	return &Ledger{rates: map[string]rate{}, slots: map[string]map[string]int64{}, instances: map[string]presence{}}
 }
 
 // Forgettable begins the keys of rates that counters may forget once they are as if they had not been used.
@@ -49,11 +48,11 @@ const (
 type Need struct {
 	Key    string
 	Kind   Kind
-	Period int64 // of tokens: µs from one to the next
-	Slack  int64 // of tokens: µs that the arrival may lie ahead of its theoretical time
-	Cap    int64 // of slots
-	Least  int64 // without so many the whole group is refused
-	Most   int64 // so many if there are
+	Period float64 // of tokens: µs from one to the next
+	Cap    int64   // of tokens: thousandths of so many at once; of slots: so many at a time
+	Least  int64   // without so many the whole group is refused
+	Most   int64   // so many if there are
+	Hold   int64   // of tokens: µs after the message by which they are used
 }
 
 // A Group is all or nothing.
@@ -152,16 +151,14 @@ func (l *Ledger) Draw(now int64, d *Draw) Reply {
 			}
 		}
 	}
-	if len(l.arrivals) > mostArrivals && d.Seq%1024 == 0 {
-		maps.DeleteFunc(l.arrivals, func(key string, t int64) bool {
-			return strings.HasPrefix(key, Forgettable) && max(t, l.opened)+forget < now
-		})
+	if len(l.rates) > mostRates && d.Seq%1024 == 0 {
+		maps.DeleteFunc(l.rates, l.forgotten(now))
 	}
 	return r
 }
 
-// mostArrivals is from how many on rates are forgotten that may be.
-const mostArrivals = 10000
+// mostRates is from how many on rates are forgotten that may be.
+const mostRates = 10000
 
 // Announce tells every instance with its next reply that the bulletin has changed.
 func (l *Ledger) Announce() { l.news++ }
@@ -174,16 +171,21 @@ const forget = int64(10 * time.Minute / time.Microsecond)
 
 func (l *Ledger) grant(now int64, instance string, g Group) Grant {
 	amounts, left := make([]int64, len(g)), make([]int64, len(g))
-	for i, n := range g {
+	for i := range g {
+		n := &g[i]
 		var wait int64
 		if amounts[i], wait = l.available(now, n); amounts[i] < n.Least {
 			return Grant{Refused: i, Wait: wait, Learns: n.Kind == Slots && now < l.learnEnds}
 		}
 	}
-	for i, n := range g {
-		switch n.Kind {
+	for i := range g {
+		switch n := &g[i]; n.Kind {
 		case Tokens:
-			l.arrivals[n.Key] = max(l.arrival(now, n), now) + amounts[i]*n.Period
+			if amounts[i] > 0 {
+				r := l.rate(now, n)
+				r.grant(now, n, amounts[i])
+				l.rates[n.Key] = r
+			}
 		case Slots:
 			left[i] = n.Cap - l.held(now, n.Key) - amounts[i]
 			l.hold(n.Key, instance, l.slots[n.Key][instance]+amounts[i])
@@ -193,19 +195,15 @@ func (l *Ledger) grant(now int64, instance string, g Group) Grant {
 }
 
 // available returns how much of the need can be granted, and where that is too little, when more can be.
-func (l *Ledger) available(now int64, n Need) (amount, wait int64) {
+func (l *Ledger) available(now int64, n *Need) (amount, wait int64) {
 	if n.Kind == Slots {
 		if now < l.learnEnds {
 			return 0, l.learnEnds - now
 		}
 		return max(0, min(n.Most, n.Cap-l.held(now, n.Key))), slotWait
 	}
-	// k tokens conform if the arrival of the last of them is at most Slack ahead.
-	ahead := max(l.arrival(now, n)-now, 0)
-	if room := n.Slack - ahead; room >= 0 {
-		amount = min(n.Most, room/n.Period+1)
-	}
-	return amount, ahead + (n.Least-1)*n.Period - n.Slack
+	r := l.rate(now, n)
+	return r.tokens(now, n)
 }
 
 // held sums the holdings of the instances whose lease has not ended, and forgets those of the others.
@@ -222,21 +220,6 @@ func (l *Ledger) held(now int64, key string) (sum int64) {
 
 // slotWait is when to ask again for a slot: no one knows when a call ends.
 const slotWait = int64(50 * time.Millisecond / time.Microsecond)
-
-// arrival is the theoretical arrival time of the next token. Of a rate that this epoch has not seen it is that of one used
-// up as the epoch began, unless nothing was before it. It lies no further ahead than that of a rate used up now, unless the
-// clock was set back.
-func (l *Ledger) arrival(now int64, n Need) int64 {
-	t, ok := l.arrivals[n.Key]
-	if !ok && !l.first {
-		t = l.opened + n.Slack + n.Period
-	}
-	if most := now + n.Slack + n.Period; t > most {
-		l.arrivals[n.Key] = most // or else it would stay ahead until the clock is where it was
-		return most
-	}
-	return t
-}
 
 func (l *Ledger) hold(key, instance string, slots int64) {
 	if slots == 0 {

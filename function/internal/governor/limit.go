@@ -6,8 +6,8 @@
 // The lease protocol is a pure state machine on both sides, the instance's [Book] and the counters' [Ledger], with clock and
 // network outside. Its rules: an instance has one message under way at a time and numbers them, declares what it holds in
 // absolute terms, shrinks locally before it tells, and stops on its own before its lease ends. A token must be used within
-// the limit's hold time, which the counters' burst leaves room for, so that what is leased never adds to the bound: in every
-// window W at most B + r·W calls are admitted.
+// the hold time that it was asked for with, and until then the counters take it for unused and for used, whichever is worse, so
+// that what is leased never adds to the bound: in every window W at most B + r·W calls are admitted.
 package governor
 
 import (
@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 )
 
 // A Limit holds on one scope. Zero in a field is no limit of that kind.
@@ -54,6 +53,8 @@ func (g *Governor) outageRule(l *Limit, k Kind) Outage {
 	return cmp.Or(l.RateOutage, g.opts.RateOutage)
 }
 
+const longestBurst = 10 * 365 * 86400 // s; the counters' whole microseconds bear no more
+
 // Check returns what is wrong with the limit.
 func (l *Limit) Check() error {
 	var faults []error
@@ -65,6 +66,9 @@ func (l *Limit) Check() error {
 	}
 	if l.Burst < 0 || l.Burst > 0 && l.Burst < 1 {
 		faults = append(faults, fmt.Errorf("a burst of %v is less than one call", l.Burst))
+	}
+	if l.PerSecond > 0 && l.Burst/l.PerSecond > longestBurst {
+		faults = append(faults, fmt.Errorf("a burst of %v takes more than ten years to come back at %v a second", l.Burst, l.PerSecond))
 	}
 	if l.Concurrency < 0 {
 		faults = append(faults, fmt.Errorf("%d calls at a time is less than none", l.Concurrency))
@@ -81,21 +85,4 @@ func (l *Limit) MaxBurst() float64 {
 		return l.Burst
 	}
 	return max(1, l.PerSecond/10)
-}
-
-const second = float64(time.Second / time.Microsecond)
-
-// pace returns the rate in the counters' terms. A token may be used until hold after it was asked for, and the counters make
-// up for that, so that whatever the delay, the N-th of calls stays within N ≤ B + r·W. A slow limit is not worth leasing
-// ahead: its tokens are held for the time of a round trip, and spaced wider by as much, three parts in a hundred. A fast one
-// is leased in slices, and half of its burst is kept for what may be held.
-func (l *Limit) pace() (period, slack, hold int64) {
-	exact := second / l.PerSecond
-	if h := exact * 0.03; h >= 1500 {
-		period = int64(math.Ceil(exact + h))
-		return period, (int64(l.MaxBurst()) - 1) * period, int64(min(h, 100e3))
-	}
-	spare := (l.MaxBurst() - 1) * exact
-	h := min(spare/2, 100e3)
-	return int64(math.Ceil(exact)), int64(spare - h), int64(h)
 }

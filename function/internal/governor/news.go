@@ -6,123 +6,230 @@ import (
 )
 
 // news is what the instance knows of the orders and of breakers elsewhere, and how fresh that is. Every reply of the counters
-// says whether the bulletin has changed since; once a second one instance of the fleet reads the store and announces what it
-// finds there. An instance that slept asks before it decides the next call.
+// says whether the bulletin has changed since; once a second one instance of the fleet reads the store, and brings what only one of
+// the two has to the other. An instance that slept asks before it decides the next call.
 type news struct {
 	known    bool
-	epoch    int64 // of the reply that the bulletin belongs to
-	number   int64
-	heard    int64 // when it was last known to be current
-	read     int64 // when the store was read last
+	deaf     bool // the last call that waited for news waited in vain
+	bulletin Bulletin
+	heard    moment // when the counters' word was asked for, that what is known is current
+	read     int64  // when the store was asked last
+	stored   moment // when it was asked the last time that it answered
+	store    *Orders
 	fault    error // of the last reading of the store
-	barred   int64 // until then catching up is in vain, where nothing is known yet
-	vain     int64 // until then no call waits for it, where something is
+	behind   error // of the last writing to it, or to the board
+	vain     int64 // until then no call waits
 	catching bool
-	changed  chan struct{} // closed at the next catching up
+	settling bool
+	again    bool          // settle once more
+	changed  chan struct{} // closed when something has come, or failed
 }
 
-// Ages of the news, in microseconds, at which an instance asks for it without waiting, and waits for it.
+// A moment is a time by two clocks, in microseconds: one may stand still while the process or its machine is frozen, and the other may
+// be set back.
+type moment struct{ steady, wall int64 }
+
+func (g *Governor) moment() moment {
+	now := g.opts.Now()
+	return moment{now.Sub(g.start).Microseconds(), now.UnixMicro()}
+}
+
+// since is the time that has passed by the clock that shows more of it.
+func (m moment) since(then moment) int64 { return max(m.steady-then.steady, m.wall-then.wall) }
+
+// Ages of the news, in microseconds.
 const (
-	askAge  = int64(500 * time.Millisecond / time.Microsecond)
-	waitAge = int64(1500 * time.Millisecond / time.Microsecond)
+	askAge  = int64(500 * time.Millisecond / time.Microsecond)  // from where on an instance asks without waiting
+	waitAge = int64(1500 * time.Millisecond / time.Microsecond) // and waits for the answer
+	mostAge = int64(2 * time.Second / time.Microsecond)         // and what is known is nothing
 )
 
-// Hear makes sure that the orders are fresh, as far as that can be had within the patience, and returns those in force;
+const (
+	// firstPatience is how long a call waits for news: without, it is refused.
+	firstPatience = time.Second
+	// inVain is for how long no call waits, in microseconds, after one has waited for nothing.
+	inVain = int64(time.Second / time.Microsecond)
+	// readAgain is how soon the store is read again for calls that wait, in microseconds, where it could not be read.
+	readAgain = int64(200 * time.Millisecond / time.Microsecond)
+	// storeTimeout bounds an exchange with the store.
+	storeTimeout = 2 * time.Second
+)
+
+// Hear makes sure that the orders are fresh, as far as that can be had within the patience, and returns those known;
 // another pointer than before says that they have changed. They must not be changed.
 func (g *Governor) Hear(ctx context.Context) *Orders {
 	g.listen(ctx)
 	return g.orders.Load()
 }
 
-// listen makes sure that the news is fresh, without the lock where it is.
-func (g *Governor) listen(ctx context.Context) {
-	if g.now() < g.current.Load() {
-		return
+// InForce returns the orders that were heard of last. They must not be changed.
+func (g *Governor) InForce() *Orders { return g.orders.Load() }
+
+// listen makes sure that the news is fresh, without the lock where it is, and tells whether what is known is good for a decision.
+func (g *Governor) listen(ctx context.Context) bool {
+	if now := g.moment(); now.steady < g.current.steady.Load() && now.wall < g.current.wall.Load() {
+		return true
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.hear(ctx, g.now())
+	g.hear(ctx)
+	return g.informed(g.moment())
 }
 
-// Known tells whether it is known what operators have ordered: until then every call is refused.
+// Informed asks for the news where that is not fresh, and tells whether it is known what operators have ordered.
+func (g *Governor) Informed(ctx context.Context) bool { return g.listen(ctx) }
+
+// Check decides by the orders alone, for a call that was admitted a while ago and has not begun yet.
+func (g *Governor) Check(ctx context.Context, call *Call) Decision {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hear(ctx)
+	d := g.ordered(call.Scopes)
+	if !d.Admitted() {
+		g.count(d)
+	}
+	return d
+}
+
+// Known tells whether it is known what operators have ordered, as far as calls have found out: until then every call is refused.
 func (g *Governor) Known() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.news.known
+	return g.news.known && !g.news.deaf
 }
 
-func (g *Governor) hear(ctx context.Context, now int64) {
+// age is that of what is known.
+func (g *Governor) age(now moment) int64 {
 	n := &g.news
-	age := now - n.heard
-	if n.known && age < askAge || !n.known && now < n.barred {
+	age := now.since(n.heard)
+	if g.storeDecides() {
+		age = now.since(n.stored)
+	} else if g.outage != nil {
+		age = min(age, now.since(n.stored))
+	}
+	return age
+}
+
+// storeDecides tells that the store alone has what others order: the counters are this process's own.
+func (g *Governor) storeDecides() bool { return g.opts.Alone && g.opts.Orders != nil }
+
+// informed tells whether what is known is good for a decision now. What is embedded has no one else to hear of.
+func (g *Governor) informed(now moment) bool {
+	return g.news.known && (g.opts.Embedded || g.solitary() || g.age(now) < mostAge)
+}
+
+// solitary tells that there is nothing to hear of.
+func (g *Governor) solitary() bool { return g.opts.Alone && g.opts.Orders == nil }
+
+// hear asks for news where it is not fresh, and waits for it where it is old, with the lock released.
+func (g *Governor) hear(ctx context.Context) {
+	n := &g.news
+	now := g.moment()
+	age := g.age(now)
+	if n.known && (age < askAge || g.solitary()) {
 		return
 	}
-	alone := g.outage != nil && (n.known || now < g.down) // the counters tell nothing
-	switch {
-	case alone:
-		if now-n.read >= readEvery {
-			g.catchUp(true, true)
-		}
-	case !n.known && g.book.Epoch() == 0 && !g.opts.Alone:
-		g.catchUp(true, false) // before the first message
-	default:
-		g.book.Ask()
-		if g.opts.Alone {
-			g.deliver()
-		} else if now >= g.down {
-			g.send()
-		}
-	}
-	patience := g.opts.Patience
-	switch {
-	case !n.known:
-		patience = firstPatience
-	case age < waitAge || now < n.vain:
+	g.ask(now.steady)
+	if n.known && age < waitAge || now.steady < n.vain {
 		return
-	case alone:
-		patience = storePatience
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(firstPatience)
 	defer timer.Stop()
-	// Whoever catches up tells, and so does a fault.
-	for n.catching || g.outage == nil && (!n.known || g.now()-n.heard >= waitAge) {
-		if !g.await(ctx, n.changed, timer) {
-			switch { // others need not wait as long
-			case ctx.Err() != nil:
-			case !n.known:
-				n.barred = g.now() + firstPatience.Microseconds()
-			default:
-				n.vain = g.now() + inVain
-			}
+	for {
+		if now = g.moment(); n.known && g.age(now) < waitAge {
+			return
+		}
+		g.ask(now.steady)
+		switch late, gone := g.awaitNews(ctx, timer.C); {
+		case gone:
+			return
+		case late:
+			now = g.moment()
+			n.vain = now.steady + inVain // others need not wait as long
+			n.deaf = !g.informed(now)
 			return
 		}
 	}
 }
 
-// storePatience is how long a call waits for the store's orders where the counters are out of reach, once in a while.
-const storePatience = 100 * time.Millisecond
+// ask has whatever can tell the news asked, unless it is being asked.
+func (g *Governor) ask(now int64) {
+	switch {
+	case g.storeDecides():
+		g.readStore(now)
+	case g.opts.Alone:
+		g.book.Ask()
+		g.deliver()
+	default:
+		if g.outage != nil || !g.news.known {
+			g.readStore(now)
+		}
+		if now >= g.down {
+			if g.outage != nil {
+				g.catchUp() // counters that take no messages, for want of memory or of time, may still tell
+			}
+			g.book.Ask()
+			g.send()
+		}
+	}
+}
 
-// inVain is for how long no call waits, in microseconds, after one has waited for nothing.
-const inVain = int64(250 * time.Millisecond / time.Microsecond)
+// awaitNews waits for something to come, or a moment, with the lock released.
+func (g *Governor) awaitNews(ctx context.Context, up <-chan time.Time) (late, gone bool) {
+	changed := g.news.changed
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	again := time.NewTimer(retry)
+	defer again.Stop()
+	select {
+	case <-changed:
+	case <-again.C:
+	case <-up:
+		return true, false
+	case <-ctx.Done():
+		return false, true
+	}
+	return false, false
+}
 
-// firstPatience is how long a call may wait where nothing is known yet.
-const firstPatience = time.Second
-
-// heed takes what a reply says of the news.
-func (g *Governor) heed(now int64, r Reply) {
+// heed takes what a reply says of the news. What it says was so when it was asked for: it may have waited for this process since.
+func (g *Governor) heed(at moment, r Reply) {
 	n := &g.news
 	if r.Status != Done {
 		return
 	}
-	current := n.known && r.News == n.number && r.Epoch == n.epoch
-	if current {
-		n.heard = now
-		g.current.Store(n.heard + askAge)
-		g.tellNews()
+	if n.known && r.News == n.bulletin.News && r.Epoch == n.bulletin.Epoch {
+		g.heardAt(at)
+	} else {
+		g.catchUp()
 	}
-	if !current || r.Read {
-		g.catchUp(r.Read || !n.known || r.Epoch != n.epoch, false)
+	if r.Read || (n.fault != nil || n.behind != nil) && g.now()-n.read >= readEvery {
+		g.settle(true)
 	}
+}
+
+// heardAt notes that what is known was current then.
+func (g *Governor) heardAt(at moment) {
+	n := &g.news
+	if at.steady > n.heard.steady || n.heard == (moment{}) {
+		n.heard = at
+	}
+	g.publish()
+}
+
+// publish lets calls know until when the news needs no asking, and that there may be some.
+func (g *Governor) publish() {
+	n := &g.news
+	if n.known {
+		n.deaf = n.deaf && !g.informed(g.moment())
+		at := n.heard
+		if g.storeDecides() {
+			at = n.stored
+		}
+		g.current.steady.Store(at.steady + askAge)
+		g.current.wall.Store(at.wall + askAge)
+	}
+	g.tellNews()
 }
 
 // await waits with the lock released, and tells whether what it waits for came before the time was up or the caller gone.
@@ -143,93 +250,193 @@ func (g *Governor) tellNews() {
 	g.news.changed = make(chan struct{})
 }
 
-// catchUp reads the bulletin, and the store where it is told to, and makes them agree. The counters are left out where they
-// can't be reached.
-func (g *Governor) catchUp(fromStore, storeOnly bool) {
+// adopt takes orders in, beside those that are known.
+func (g *Governor) adopt(o Orders) {
+	mine := g.orders.Load()
+	if o.Version <= mine.Version && o.Beyond(mine) == nil {
+		return
+	}
+	all := Merge(*mine, o, g.opts.Now())
+	if all.Version == mine.Version && all.Beyond(mine) == nil {
+		return
+	}
+	g.orders.Store(&all)
+	if all.Version > nothing {
+		g.opts.Logger.Info("operators' orders are in force", "version", all.Version, "kills", len(all.Kills), "limits", len(all.Limits))
+	}
+}
+
+// catchUp reads the bulletin.
+func (g *Governor) catchUp() {
 	n := &g.news
 	if n.catching || g.closed {
 		return
 	}
 	n.catching = true
-	if fromStore = fromStore && g.opts.Orders != nil; fromStore {
-		n.read = g.now()
-	}
-	if storeOnly && !fromStore {
+	g.senders.Go(func() {
+		asked := g.moment()
+		ctx, cancel := context.WithTimeout(g.life, max(messagePatience, g.opts.Patience))
+		defer cancel()
+		b, err := g.opts.Counters.Bulletin(ctx)
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		n.catching = false
+		if err != nil || g.closed {
+			return // the next reply leads here again, and calls that wait ask for it
+		}
+		n.bulletin = b
+		g.adopt(b.Orders)
+		g.learn(b.Versions)
+		g.adoptTrips(g.now(), b.Trips)
+		if n.known = n.known || b.Orders.Version > 0 || g.opts.Orders == nil; n.known {
+			g.heardAt(asked)
+		}
+		if missing := g.missing(); missing || g.ahead() {
+			g.settle(missing)
+		}
+	})
+}
+
+// missing tells that the store may not have all that is known, as far as it can be asked.
+func (g *Governor) missing() bool {
+	n := &g.news
+	return g.opts.Orders != nil && n.fault == nil && (!n.known || n.store == nil || g.orders.Load().Beyond(n.store) != nil)
+}
+
+// ahead tells that more is known than was announced.
+func (g *Governor) ahead() bool {
+	b := &g.news.bulletin
+	return g.news.known && g.opts.Orders != nil && b.Orders.Version == 0 || g.orders.Load().Beyond(&b.Orders) != nil || g.versions.Load().Beyond(b.Versions) != nil
+}
+
+func (g *Governor) learn(v Versions) {
+	versions := g.versions.Load().with(v)
+	g.versions.Store(&versions)
+}
+
+// readStore reads the store once in a while, where the counters tell nothing.
+func (g *Governor) readStore(now int64) {
+	every := readEvery
+	if g.news.fault != nil {
+		every = readAgain
+	}
+	if g.opts.Orders != nil && (now-g.news.read >= every || g.news.read == 0) {
+		g.settle(true)
+	}
+}
+
+// settle reads the store where it is told to, and brings what only one place has to the other. The board is left out where it can't
+// be reached.
+func (g *Governor) settle(fromStore bool) {
+	n := &g.news
+	if g.closed {
 		return
 	}
-	known, mine, versions := n.known, *g.orders.Load(), *g.versions.Load()
+	if n.settling {
+		n.again = true // what has come since may be unknown to it
+		return
+	}
+	if fromStore = fromStore && g.opts.Orders != nil; fromStore {
+		n.read = max(g.now(), 1)
+	}
+	n.settling = true
+	b, toBoard := n.bulletin, g.outage == nil
+	w := &Writer{Store: g.opts.Orders, Board: g.opts.Counters, Now: g.opts.Now}
 	g.senders.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), g.opts.Lease)
+		ctx, cancel := context.WithTimeout(g.life, storeTimeout)
 		defer cancel()
-		asked := g.now()
-		var bulletin Bulletin
-		var countersFault, storeFault error
-		if !storeOnly {
-			short, cancel := context.WithTimeout(ctx, 5*g.opts.Patience)
-			bulletin, countersFault = g.opts.Counters.Bulletin(short)
-			cancel()
-		}
-		latest, ok := mine, known
-		if !storeOnly && countersFault == nil && bulletin.Orders.Version >= latest.Version {
-			latest, ok = bulletin.Orders, known || bulletin.Orders.Version > 0
-		}
-		versions = versions.with(bulletin.Versions)
+		asked := g.moment()
+		var stored Orders
+		var versions Versions
+		var fault, behind error
 		if fromStore {
-			var stored Orders
-			if stored, storeFault = g.opts.Orders.Orders(ctx); storeFault == nil {
-				stored.Version = max(stored.Version, nothing)
-				if ok = true; stored.Version > latest.Version {
-					latest = stored
+			if stored, fault = g.opts.Orders.Orders(ctx); fault == nil && g.opts.Versions != nil {
+				versions, fault = g.opts.Versions.Versions(ctx)
+			}
+			g.readDone(asked, stored, versions, fault)
+		}
+		mine := *g.orders.Load()
+		if fromStore && fault == nil {
+			if stored, behind = w.save(ctx, stored, mine); behind == nil {
+				mine = Merge(mine, stored, g.opts.Now())
+			}
+		}
+		announced := false
+		if toBoard = toBoard && (g.opts.Orders != nil || mine.Version > 0); toBoard {
+			mine.Version = max(mine.Version, nothing)
+			var err error
+			if mine, err = w.post(ctx, b, mine); err == nil {
+				if news := g.versions.Load().Beyond(b.Versions); news != nil {
+					err = g.opts.Counters.Announce(ctx, news)
 				}
 			}
-			if storeFault == nil && g.opts.Versions != nil {
-				var v Versions
-				v, storeFault = g.opts.Versions.Versions(ctx)
-				versions = versions.with(v)
+			announced = err == nil
+			if behind == nil {
+				behind = err
 			}
-		}
-		if ok && !storeOnly && countersFault == nil && latest.Version > bulletin.Orders.Version {
-			_, countersFault = g.opts.Counters.Post(ctx, latest)
-		}
-		if news := versions.Beyond(bulletin.Versions); news != nil && !storeOnly && countersFault == nil {
-			countersFault = g.opts.Counters.Announce(ctx, news)
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.versions.Store(&versions)
-		n.catching = false
-		if fromStore {
-			if storeFault != nil && n.fault == nil {
-				g.opts.Logger.Error("the store can't be read: kill switches and overridden limits are those known before", "error", storeFault)
+		n.settling = false
+		if g.closed {
+			g.tellNews()
+			return // what was cut short is no fault
+		}
+		g.adopt(mine)
+		if fromStore && fault == nil && behind == nil {
+			n.store = &stored
+		}
+		if announced && n.bulletin.News == b.News && n.bulletin.Epoch == b.Epoch {
+			n.bulletin.Orders = mine // until it is read again, since this is news
+		}
+		n.behind = behind
+		if n.again {
+			n.again = false
+			if missing := g.missing(); missing || g.ahead() {
+				g.settle(missing)
 			}
-			n.fault = storeFault
 		}
-		if ok {
-			if latest.Version != g.orders.Load().Version {
-				g.orders.Store(&latest)
-				if latest.Version > nothing {
-					g.opts.Logger.Info("operators' orders are in force", "version", latest.Version, "kills", len(latest.Kills), "limits", len(latest.Limits))
-				}
-			}
-			n.known = true
-		} else {
-			n.barred = g.now() + retry.Microseconds()
-		}
-		if !storeOnly && countersFault == nil {
-			n.epoch, n.number = bulletin.Epoch, bulletin.News // a post of our own counts as news: it is read once more
-			if ok {
-				n.heard = asked
-			}
-			g.adoptTrips(g.now(), bulletin.Trips)
-		} else if fromStore && storeFault == nil {
-			n.heard = asked
-		}
-		if n.known {
-			g.current.Store(n.heard + askAge)
-		}
-		g.tellNews()
 	})
+}
+
+// readDone takes in what was read of the store.
+func (g *Governor) readDone(asked moment, stored Orders, versions Versions, fault error) {
+	n := &g.news
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return // what was cut short is no fault
+	}
+	if fault != nil && n.fault == nil {
+		g.opts.Logger.Error("the store can't be read: kill switches and overridden limits are those that Redis knows", "error", fault)
+	}
+	if n.fault = fault; fault != nil {
+		return
+	}
+	g.adopt(stored)
+	g.learn(versions)
+	n.store, n.known, n.stored = &stored, true, asked
+	g.publish()
+}
+
+// apart says what of the orders is in one place alone, and whether that is known.
+func (g *Governor) apart() (out []string) {
+	n, o := &g.news, g.orders.Load()
+	if g.opts.Orders == nil {
+		return nil
+	}
+	if n.fault != nil {
+		out = append(out, "governor: the store can't be read; kill switches and overridden limits are those that Redis knows")
+	}
+	if n.store != nil {
+		if only := o.Beyond(n.store); only != nil {
+			out = append(out, "governor: orders are in Redis alone, and are lost with it until the store takes them: "+some(only))
+		}
+	}
+	if only := o.Beyond(&n.bulletin.Orders); only != nil && !g.opts.Alone {
+		out = append(out, "governor: orders are in the store alone, until Redis takes them: "+some(only))
+	}
+	return out
 }
 
 // nothing is the version of the orders of a store that has none: so that who can't read the store learns of that too.
@@ -237,7 +444,8 @@ const nothing = 1
 
 // ordered decides by the orders: kill switches.
 func (g *Governor) ordered(scopes []string) Decision {
-	if !g.news.known {
+	if !g.informed(g.moment()) {
+		g.unheard++
 		return Decision{Reason: Unknown, Scope: Everything, Wait: time.Second, Outage: true, Rule: Shut}
 	}
 	orders := g.orders.Load()

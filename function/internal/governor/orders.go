@@ -10,12 +10,13 @@ import (
 	"unicode/utf8"
 )
 
-// Orders are what operators decided while the fleet runs. Their truth is in the store, the counters carry a working copy.
-// Each change raises the version, and the greater version is the later one.
+// Orders are what operators decided while the fleet runs. They are kept in the store and in the counters, and those of both are in
+// force: see [Merge]. Each change raises the version.
 type Orders struct {
 	Version int64      `json:"version"`
 	Kills   []Kill     `json:"kills,omitempty"`
 	Limits  []Override `json:"limits,omitempty"`
+	Gone    []Gone     `json:"gone,omitempty"` // what was lifted, the latest first
 }
 
 // A Kill refuses every call on a scope.
@@ -28,12 +29,13 @@ type Kill struct {
 
 // An Override takes the place of the limit on a scope: what is nil stays as it is, zero is no limit of that kind.
 type Override struct {
-	Scope       string   `json:"scope"`
-	PerSecond   *float64 `json:"perSecond,omitempty"`
-	Burst       *float64 `json:"burst,omitempty"`
-	Concurrency *int64   `json:"concurrency,omitempty"`
-	PerDay      *int64   `json:"perDay,omitempty"`
-	Shadow      *bool    `json:"shadow,omitempty"`
+	Scope       string    `json:"scope"`
+	PerSecond   *float64  `json:"perSecond,omitempty"`
+	Burst       *float64  `json:"burst,omitempty"`
+	Concurrency *int64    `json:"concurrency,omitempty"`
+	PerDay      *int64    `json:"perDay,omitempty"`
+	Shadow      *bool     `json:"shadow,omitempty"`
+	At          time.Time `json:"at,omitzero"` // when it was ordered: of two that were ordered apart, the later is in force
 }
 
 // Everything is the scope of all calls together.
@@ -58,7 +60,7 @@ func CheckScope(scope string) error {
 	return nil
 }
 
-// Kill adds a kill switch, in place of one that is on the scope already. What has expired goes.
+// Kill adds a kill switch, in place of those that are on the scope already.
 func (o *Orders) Kill(k Kill) error {
 	if err := CheckScope(k.Scope); err != nil {
 		return err
@@ -69,17 +71,44 @@ func (o *Orders) Kill(k Kill) error {
 	if !k.Until.IsZero() && !k.Until.After(k.At) {
 		return errors.New("a kill switch must end after it begins")
 	}
-	o.Kills = slices.DeleteFunc(o.Kills, func(old Kill) bool { return old.Scope == k.Scope || old.ended(k.At) })
-	o.Kills = append(o.Kills, k)
-	slices.SortFunc(o.Kills, func(x, y Kill) int { return cmp.Compare(x.Scope, y.Scope) })
+	k.Reason = strings.ToValidUTF8(k.Reason, "\ufffd") // as JSON has it
+	for gone := o.removed(); gone[k.digest()]; {
+		k.At = k.At.Add(time.Microsecond) // what was lifted does not come back, and this is another
+	}
+	if !slices.ContainsFunc(o.Kills, func(old Kill) bool { return old.digest() == k.digest() }) {
+		o.Kills = append(o.Kills, k)
+	}
+	o.remove(k.Scope, k.digest())
 	return nil
 }
 
-// Lift takes a kill switch away.
+// Lift takes the kill switches on a scope away.
 func (o *Orders) Lift(scope string) error {
-	n := len(o.Kills)
-	if o.Kills = slices.DeleteFunc(o.Kills, func(k Kill) bool { return k.Scope == scope }); len(o.Kills) == n {
+	if !slices.ContainsFunc(o.Kills, func(k Kill) bool { return k.Scope == scope }) {
 		return fmt.Errorf("there is no kill switch on %q", scope)
+	}
+	o.remove(scope, "")
+	return nil
+}
+
+// remove takes the kill switches on a scope away but for one.
+func (o *Orders) remove(scope, kept string) {
+	o.Kills = keep(o.Kills, func(k *Kill) bool {
+		stays := k.Scope != scope || k.digest() == kept
+		if !stays {
+			o.Gone = append(o.Gone, Gone{Of: k.digest()})
+		}
+		return stays
+	})
+	o.sort()
+}
+
+// KillOn returns the kill switch that is in force on a scope, or nil: of several the one that lasts longest.
+func (o *Orders) KillOn(scope string, now time.Time) *Kill {
+	for i := range o.Kills {
+		if k := &o.Kills[i]; k.Scope == scope && !k.ended(now) {
+			return k
+		}
 	}
 	return nil
 }
@@ -93,27 +122,88 @@ func (o *Orders) Override(v Override) error {
 			return fmt.Errorf("%w, %s or %s", err, EachTenant, EachClient)
 		}
 	}
-	i := slices.IndexFunc(o.Limits, func(old Override) bool { return old.Scope == v.Scope })
-	if i < 0 {
-		o.Limits = append(o.Limits, Override{Scope: v.Scope})
-		i = len(o.Limits) - 1
+	l := Override{Scope: v.Scope, At: v.At}
+	before := o.OverrideOn(v.Scope)
+	if before != nil {
+		if l = *before; v.At.After(before.At) {
+			l.At = v.At
+		} else {
+			l.At = before.At.Add(time.Microsecond) // it is the later one, whatever the clocks say
+		}
 	}
-	l := &o.Limits[i]
 	l.PerSecond = cmp.Or(v.PerSecond, l.PerSecond)
 	l.Burst = cmp.Or(v.Burst, l.Burst)
 	l.Concurrency = cmp.Or(v.Concurrency, l.Concurrency)
 	l.PerDay = cmp.Or(v.PerDay, l.PerDay)
 	l.Shadow = cmp.Or(v.Shadow, l.Shadow)
-	err := l.Over(Limit{Scope: v.Scope}).Check()
-	slices.SortFunc(o.Limits, func(x, y Override) int { return cmp.Compare(x.Scope, y.Scope) })
-	return err
+	for gone := o.removed(); gone[l.digest()]; {
+		l.At = l.At.Add(time.Microsecond)
+	}
+	o.Limits = append(o.Limits, l)
+	o.reset(v.Scope, l.digest())
+	return l.Over(Limit{Scope: v.Scope}).Check()
+}
+
+// An OverrideFault is why an override does not fit what it overrides. Such a one is refused, or left out where it is in force
+// already.
+type OverrideFault struct {
+	Scope string
+	Err   error
+}
+
+func (f *OverrideFault) Error() string { return fmt.Sprintf("the override on %s: %v", f.Scope, f.Err) }
+
+func (f *OverrideFault) Unwrap() error { return f.Err }
+
+// Unfit returns the fault of an override that is not among those before, of faults that are joined.
+func (o *Orders) Unfit(before []Override, faults error) error {
+	if joined, ok := faults.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			if err := o.Unfit(before, err); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var fault *OverrideFault
+	if !errors.As(faults, &fault) {
+		return nil
+	}
+	same := func(v Override) bool { return v.Scope == fault.Scope }
+	i, j := slices.IndexFunc(before, same), slices.IndexFunc(o.Limits, same)
+	if i >= 0 && j >= 0 && before[i] == o.Limits[j] {
+		return nil
+	}
+	return fault
 }
 
 // Reset takes the override on a scope away.
 func (o *Orders) Reset(scope string) error {
-	n := len(o.Limits)
-	if o.Limits = slices.DeleteFunc(o.Limits, func(v Override) bool { return v.Scope == scope }); len(o.Limits) == n {
+	if o.OverrideOn(scope) == nil {
 		return fmt.Errorf("there is no override on %q", scope)
+	}
+	o.reset(scope, "")
+	return nil
+}
+
+// reset takes the overrides on a scope away but for one.
+func (o *Orders) reset(scope, kept string) {
+	o.Limits = keep(o.Limits, func(v *Override) bool {
+		stays := v.Scope != scope || v.digest() == kept
+		if !stays {
+			o.Gone = append(o.Gone, Gone{Of: v.digest()})
+		}
+		return stays
+	})
+	o.sort()
+}
+
+// OverrideOn returns the override that is in force on a scope, or nil: of several the latest.
+func (o *Orders) OverrideOn(scope string) *Override {
+	for i := len(o.Limits) - 1; i >= 0; i-- {
+		if o.Limits[i].Scope == scope {
+			return &o.Limits[i]
+		}
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (g *Governor) withoutCounters(now, weight int64, limits []*Limit, l *Lease)
 				parts := float64(max(g.book.instances, 1))
 				period := second * parts / limit.PerSecond
 				slack := (max(1, limit.MaxBurst()/parts) - 1) * period
-				cost := int64(math.Ceil(float64(min(weight, int64(limit.MaxBurst()))) * period))
+				cost := int64(math.Ceil(float64(weight) * period))
 				if wait := s.arrival - now - int64(slack); wait > 0 {
 					return without(limit, RateReached, rule, time.Duration(wait)*time.Microsecond)
 				}

@@ -183,9 +183,7 @@ func (g *Governor) drawQuota(ctx context.Context, q *quota) {
 }
 
 // closeQuotas gives back what was drawn and is not used.
-func (g *Governor) closeQuotas() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
+func (g *Governor) closeQuotas(ctx context.Context) {
 	day := g.today.at(g.opts.Now())
 	for key, q := range g.quotas {
 		if q.left > 0 && q.day == day {

@@ -60,6 +60,34 @@ func TestDailyQuota(t *testing.T) {
 	}
 }
 
+// TestQuotaEndsWithItsDay has an instance draw more than it uses before midnight.
+func TestQuotaEndsWithItsDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		g := f.governor(t, "n")
+		for range 40 {
+			if d := admit(t, g, daily(100)); !d.Admitted() {
+				t.Fatalf("%+v", d)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if used, _ := f.Used(t.Context(), "x", time.Now().UTC().Format(time.DateOnly)); used <= 40 {
+			t.Fatalf("%d drawn after 40 calls: there is nothing to test", used)
+		}
+		time.Sleep(24 * time.Hour)
+		admitted := 0
+		for range 200 {
+			if admit(t, g, daily(100)).Admitted() {
+				admitted++
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if admitted != 100 {
+			t.Errorf("%d of 100 admitted the next day", admitted)
+		}
+	})
+}
+
 func TestQuotaComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()

@@ -23,6 +23,7 @@ type Stats struct {
 	SlotOutage Outage
 	StoreFault bool
 	OrdersAge  time.Duration // since the orders were known to be current
+	Unheard    int64         // calls refused since that was too long ago
 	Orders     int64         // their version
 }
 
@@ -34,7 +35,7 @@ type Decided struct {
 }
 
 func (r Reason) String() string {
-	return [...]string{"admitted", "rate", "concurrency", "quota", "kill_switch", "breaker_open", "unknown_orders", "saturated"}[r]
+	return [...]string{"admitted", "rate", "concurrency", "quota", "kill_switch", "breaker_open", "unknown_orders", "saturated", "weight"}[r]
 }
 
 func (g *Governor) count(d Decision) {
@@ -58,7 +59,7 @@ func (g *Governor) Stats() Stats {
 		Decisions: map[Decided]int64{{Reason: Admitted}: g.admitted}, Waited: g.waited, RoundTrips: g.roundTrips, Lost: g.lostTrips,
 		InFlight: len(g.running), Waiting: len(g.waiting), Instances: g.book.instances, Degraded: g.outage != nil,
 		RateOutage: g.opts.RateOutage, SlotOutage: g.opts.SlotOutage, StoreFault: g.news.fault != nil,
-		OrdersAge: time.Duration(now-g.news.heard) * time.Microsecond, Orders: g.orders.Load().Version,
+		OrdersAge: time.Duration(g.age(g.moment())) * time.Microsecond, Unheard: g.unheard, Orders: g.orders.Load().Version,
 	}
 	s.Held, s.Used, s.Tokens = g.book.Holdings(now)
 	for d, n := range g.decisions {
@@ -71,6 +72,7 @@ func (g *Governor) Stats() Stats {
 type HeldLimit struct {
 	Scope  string
 	Slots  int64 // of calls at a time
+	Used   int64 // of them, by calls that run
 	Tokens int64 // of a rate, not used yet
 }
 
@@ -85,9 +87,9 @@ func (g *Governor) Held() []HeldLimit {
 	byScope := map[string]*HeldLimit{}
 	var out []*HeldLimit
 	for _, a := range g.book.accounts {
-		slots, tokens := a.held, int64(0)
+		slots, used, tokens := a.held, a.used, int64(0)
 		if a.kind == Tokens {
-			slots, tokens = 0, a.free(now)
+			slots, used, tokens = 0, 0, a.free(now)
 		}
 		if a.limit == nil || slots+tokens == 0 {
 			continue
@@ -99,6 +101,7 @@ func (g *Governor) Held() []HeldLimit {
 			out = append(out, h)
 		}
 		h.Slots += slots
+		h.Used += used
 		h.Tokens += tokens
 	}
 	slices.SortFunc(out, func(x, y *HeldLimit) int {

@@ -41,8 +41,8 @@ func (v Versions) with(others Versions) Versions {
 }
 
 // Heard makes sure that the news is fresh, as far as that can be had within the patience, and returns the version that was
-// announced last under the name; 0 is none.
-func (g *Governor) Heard(ctx context.Context, name string) int64 {
-	g.listen(ctx)
-	return (*g.versions.Load())[name]
+// announced last under the name, 0 for none, and whether that is known of the last two seconds.
+func (g *Governor) Heard(ctx context.Context, name string) (version int64, known bool) {
+	known = g.listen(ctx)
+	return (*g.versions.Load())[name], known
 }

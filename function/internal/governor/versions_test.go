@@ -34,6 +34,15 @@ func (v *versioned) Versions(context.Context) (governor.Versions, error) {
 	return maps.Clone(v.at), nil
 }
 
+// versionOf is what an instance has heard; -1 is that it does not know.
+func versionOf(t *testing.T, g *governor.Governor, name string) int64 {
+	version, known := g.Heard(t.Context(), name)
+	if !known {
+		return -1
+	}
+	return version
+}
+
 // TestVersionsAreHeardEverywhere changes what the store keeps, announced and not, with the counters and without them.
 func TestVersionsAreHeardEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -41,9 +50,7 @@ func TestVersionsAreHeardEverywhere(t *testing.T) {
 		store := &versioned{fleet: f, at: governor.Versions{"keys": 3}}
 		var fleet []*governor.Governor
 		for i := range 4 {
-			g := governor.New(governor.Options{Instance: fmt.Sprint("n", i), Counters: f, Epochs: f, Orders: f, Versions: store, Quotas: f})
-			t.Cleanup(g.Close)
-			fleet = append(fleet, g)
+			fleet = append(fleet, f.with(t, fmt.Sprint("n", i), store))
 		}
 		heard := func(what string, version int64, most time.Duration) {
 			t.Helper()
@@ -51,9 +58,9 @@ func TestVersionsAreHeardEverywhere(t *testing.T) {
 			for i, g := range fleet {
 				wg.Go(func() {
 					begin := time.Now()
-					for g.Heard(t.Context(), "tenants") != version {
+					for versionOf(t, g, "tenants") != version {
 						if time.Since(begin) > most {
-							t.Errorf("%s: instance %d has not heard after %v: %d", what, i, most, g.Heard(t.Context(), "tenants"))
+							t.Errorf("%s: instance %d has not heard after %v: %d", what, i, most, versionOf(t, g, "tenants"))
 							return
 						}
 						time.Sleep(20 * time.Millisecond)
@@ -63,7 +70,7 @@ func TestVersionsAreHeardEverywhere(t *testing.T) {
 			wg.Wait()
 		}
 		heard("at first", 0, time.Second)
-		if v := fleet[0].Heard(t.Context(), "keys"); v != 3 {
+		if v := versionOf(t, fleet[0], "keys"); v != 3 {
 			t.Errorf("what there was before is at %d", v)
 		}
 		before := fleet[1].Hear(t.Context())
@@ -101,7 +108,7 @@ func TestVersionsAreHeardEverywhere(t *testing.T) {
 		if err := f.Announce(t.Context(), governor.Versions{"tenants": 14}); err != nil {
 			t.Fatal(err)
 		}
-		if v := fleet[3].Heard(t.Context(), "tenants"); v != 14 {
+		if v := versionOf(t, fleet[3], "tenants"); v != 14 {
 			t.Errorf("the first call after a sleep knows %d", v)
 		}
 	})

@@ -63,6 +63,12 @@ type Error struct {
 	Detail string // for the log
 	// Wait is positive after too many failures, for so long.
 	Wait time.Duration
+	// Retry is positive where the same credentials may be good later.
+	Retry time.Duration
+	// Hint tells the caller what to do, "" where no more is told than the cause.
+	Hint string
+	// Request says that the request is malformed, whatever the credentials are.
+	Request bool
 }
 
 func (e *Error) Error() string { return string(e.Cause) + ": " + e.Detail }
@@ -77,6 +83,7 @@ type Options struct {
 	Stored  func(context.Context) *Keys
 	Issuers []Issuer
 	Get     Get // fetches discovery documents and keys
+	Tenants *TenantMap
 	// Local is the caller without credentials where the server answers its own machine alone.
 	Local    bool
 	Attempts Attempts // counts failures; nil counts in this process
@@ -91,6 +98,7 @@ type Authenticator struct {
 	chain    []func(context.Context, *credentials) (*Principal, *Error) // nil and nil: not recognized
 	verified verifications
 	failures failures
+	issuers  []*issuer
 
 	mu       sync.Mutex
 	outcomes map[Outcome]int64
@@ -134,12 +142,28 @@ func New(o Options) *Authenticator {
 		default:
 			for _, i := range o.Issuers {
 				if i.Method == method {
-					a.chain = append(a.chain, a.byToken(newIssuer(i, o.Get, o.Now)))
+					a.chain = append(a.chain, a.byToken(a.issuer(i)))
 				}
 			}
 		}
 	}
 	return a
+}
+
+func (a *Authenticator) issuer(i Issuer) *issuer {
+	made := newIssuer(i, &a.opts)
+	a.issuers = append(a.issuers, made)
+	return made
+}
+
+// Degraded lists the issuers whose keys were needed and can't be fetched.
+func (a *Authenticator) Degraded() (out []string) {
+	for _, i := range a.issuers {
+		if i.keys.outage(a.opts.Now()) != nil {
+			out = append(out, "authentication: the keys of the issuer "+i.URL+" can't be fetched; tokens whose keys are not known are refused (the log says why)")
+		}
+	}
+	return out
 }
 
 // A Request is what is known of a request before its body.
@@ -172,87 +196,11 @@ func (a *Authenticator) Authenticate(ctx context.Context, r *Request) (*Principa
 		err = c.unrecognized()
 	}
 	a.count(Outcome{err.Method, err.Cause})
-	if err.Cause.guess() {
+	if err.Cause.guess() && err.Retry == 0 {
 		err.Wait = a.failures.add(ctx, c.keyID, Address(r.Header, r.RemoteAddr, a.opts.Proxies))
 	}
 	a.tell(ctx, r, err)
 	return nil, err
-}
-
-// credentials are what a request brings.
-type credentials struct {
-	now        time.Time
-	header     http.Header
-	bearer     presented // of Authorization
-	serverless presented // of X-Serverless-Authorization
-	other      bool      // Authorization of another scheme
-	keyID      string
-}
-
-const (
-	headerAuthorization = "Authorization"
-	headerServerless    = "X-Serverless-Authorization"
-	headerAssertion     = "X-Goog-Iap-Jwt-Assertion"
-)
-
-func (c *credentials) given() bool {
-	return c.other || len(c.header[headerAuthorization]) > 0 || len(c.header[headerServerless]) > 0 || len(c.header[headerAssertion]) > 0
-}
-
-func (c *credentials) read(h http.Header, now time.Time) *Error {
-	c.now, c.header = now, h
-	for _, header := range []struct {
-		name string
-		into *presented
-	}{{headerAuthorization, &c.bearer}, {headerServerless, &c.serverless}} {
-		values := h[header.name]
-		if len(values) == 0 {
-			continue
-		}
-		if len(values) > 1 {
-			return &Error{Cause: Malformed, Detail: header.name + " is given more than once"}
-		}
-		scheme, token, _ := strings.Cut(values[0], " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			c.other = true
-			continue
-		}
-		if header.into.text = strings.TrimLeft(token, " "); !token68(header.into.text) {
-			return &Error{Cause: Malformed, Detail: header.name + " has no bearer token of one word"}
-		}
-	}
-	return nil
-}
-
-// token68 is the form of a bearer token (RFC 6750, section 2.1).
-func token68(s string) bool {
-	s = strings.TrimRight(s, "=")
-	if s == "" {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~+/", c) >= 0) {
-			return false
-		}
-	}
-	return true
-}
-
-// unrecognized says why no method took the credentials.
-func (c *credentials) unrecognized() *Error {
-	switch {
-	case !c.given():
-		return &Error{Cause: Missing}
-	case c.bearer.text == "" && c.serverless.text == "":
-		return &Error{Cause: Unknown, Detail: "not bearer tokens"}
-	}
-	for _, t := range []*presented{&c.bearer, &c.serverless} {
-		if iss := t.issuedBy(); iss != "" {
-			return &Error{Cause: WrongIssuer, Detail: "iss " + cut(iss)}
-		}
-	}
-	return &Error{Cause: Unknown, Detail: "neither a key nor a token that is taken here"}
 }
 
 func (a *Authenticator) byKey(ctx context.Context, c *credentials) (*Principal, *Error) {
@@ -283,24 +231,23 @@ func (a *Authenticator) byToken(i *issuer) func(context.Context, *credentials) (
 				return nil, nil
 			}
 			if len(values) > 1 || !token68(values[0]) {
-				return nil, &Error{Cause: Malformed, Method: i.Method, Detail: i.Header}
+				return nil, &Error{Cause: Malformed, Method: i.Method, Detail: i.Header, Request: true}
 			}
 			token = &presented{text: values[0]}
 		} else if token.text == "" {
 			return nil, nil
 		}
-		if known := a.verified.look(token, c.now); known != nil {
-			if known.issuer != i {
-				return nil, nil
-			}
+		known := a.verified.look(token, c.now)
+		if known != nil && known.issuer != i || known == nil && i.Header == "" && (!i.issues(token.issuedBy()) || platformChecked(token.text)) {
+			return nil, nil
+		}
+		if known != nil {
 			i.keys.refresh(c.now)
 			return known.principal, nil
 		}
-		if i.Header == "" && (!i.issues(token.issuedBy()) || platformChecked(token.text)) {
-			return nil, nil
-		}
 		changes := i.keys.changes.Load()
 		p, until, err := i.verify(ctx, token.text, c.now)
+		i.keys.refresh(c.now) // not before: a fetch that this token brings about shows whether its key is there
 		if err != nil {
 			return nil, err
 		}
@@ -348,6 +295,11 @@ func (a *Authenticator) tell(ctx context.Context, r *Request, err *Error) {
 	a.mu.Unlock()
 	a.opts.Logger.WarnContext(ctx, "credentials were refused", "cause", string(err.Cause), "method", err.Method, "detail", err.Detail,
 		"request_id", r.ID, "address", Address(r.Header, r.RemoteAddr, a.opts.Proxies), "more", silence)
+}
+
+// Address is the caller's of a request.
+func (a *Authenticator) Address(h http.Header, remoteAddr string) string {
+	return Address(h, remoteAddr, a.opts.Proxies)
 }
 
 // Address is the caller's, as far as the proxies before the server can be believed: each appends the one that it was called

@@ -26,10 +26,7 @@ func IAPIssuer(audiences []string) Issuer {
 	return Issuer{
 		Method: IAP, URL: "https://cloud.google.com/iap", Keys: "https://www.gstatic.com/iap/verify/public_key-jwk",
 		Audiences: audiences, Algorithms: []string{"ES256"}, Header: headerAssertion,
-		Name: func(c *Claims) (string, string, error) {
-			c.EmailVerified = true // the proxy has
-			return googleName(c)
-		},
+		Name: func(c Claims) (string, string, error) { return googleAccount(c, true) }, // the proxy has verified it
 	}
 }
 
@@ -38,11 +35,11 @@ func IAPIssuer(audiences []string) Issuer {
 func KubernetesIssuer(issuer string, audiences []string) Issuer {
 	return Issuer{
 		Method: Kubernetes, URL: issuer, Audiences: audiences,
-		Name: func(c *Claims) (string, string, error) {
-			account, ok := strings.CutPrefix(c.Subject, "system:serviceaccount:")
+		Name: func(c Claims) (string, string, error) {
+			account, ok := strings.CutPrefix(c.text("sub"), "system:serviceaccount:")
 			namespace, name, named := strings.Cut(account, ":")
 			if !ok || !named {
-				return "", "", fmt.Errorf("the subject %q is no service account", cut(c.Subject))
+				return "", "", fmt.Errorf("the subject %q is no service account", cut(c.text("sub")))
 			}
 			return namespace, name, nil
 		},
@@ -53,34 +50,39 @@ func KubernetesIssuer(issuer string, audiences []string) Issuer {
 // the host of the issuer.
 func OAuthIssuer(issuer string, audiences, algorithms []string, tenantClaim string) Issuer {
 	return Issuer{
-		Method: OAuth, URL: issuer, Audiences: audiences, Algorithms: algorithms,
-		Name: func(c *Claims) (string, string, error) {
+		Method: OAuth, URL: issuer, Audiences: audiences, Algorithms: algorithms, Only: tenantClaim == "",
+		Name: func(c Claims) (string, string, error) {
 			if tenantClaim == "" {
-				return HostTenant(issuer), c.Subject, nil
+				return HostTenant(issuer), c.text("sub"), nil
 			}
-			tenant, ok := c.All[tenantClaim].(string)
+			tenant, ok := c[tenantClaim].(string)
 			if !ok {
-				return "", "", fmt.Errorf("the claim %s is not there or not text", tenantClaim)
+				return "", "", fmt.Errorf("the claim %s, which names the tenant, is not there or not text", tenantClaim)
 			}
-			return tenant, c.Subject, nil
+			return tenant, c.text("sub"), nil
 		},
 	}
 }
 
 // googleName says whom a token of Google's means: the Workspace domain, the project of a service account, or google is the
 // tenant, the verified address the subject.
-func googleName(c *Claims) (tenant, subject string, err error) {
-	if c.Email == "" || !c.EmailVerified {
+func googleName(c Claims) (tenant, subject string, err error) {
+	return googleAccount(c, c.yes("email_verified"))
+}
+
+func googleAccount(c Claims, verified bool) (tenant, subject string, err error) {
+	email := c.text("email")
+	if email == "" || !verified {
 		return "", "", errors.New("the token has no verified email: ask for it with --include-email, or format=full")
 	}
-	if c.Domain != "" {
-		return c.Domain, c.Email, nil
+	if domain := c.text("hd"); domain != "" {
+		return strings.ToLower(domain), email, nil
 	}
-	_, host, _ := strings.Cut(c.Email, "@")
-	if project, ok := strings.CutSuffix(host, ".iam.gserviceaccount.com"); ok {
-		return project, c.Email, nil
+	_, host, _ := strings.Cut(strings.ToLower(email), "@")
+	if project, ok := strings.CutSuffix(host, serviceAccounts); ok {
+		return project, email, nil
 	}
-	return "google", c.Email, nil
+	return "google", email, nil
 }
 
 // withoutSignature is what Cloud Run leaves of the signature of a token that it has verified.
@@ -98,13 +100,13 @@ func (a *Authenticator) byPlatform(_ context.Context, c *credentials) (*Principa
 	if !platformChecked(token) {
 		return nil, nil
 	}
-	claims := &Claims{}
+	var members map[string]json.RawMessage
 	parts := strings.Split(token, ".")
 	payload, err := base64.RawURLEncoding.DecodeString(parts[min(1, len(parts)-1)])
-	if err != nil || len(parts) != 3 || json.Unmarshal(payload, claims) != nil || json.Unmarshal(payload, &claims.All) != nil {
+	if err != nil || len(parts) != 3 || json.Unmarshal(payload, &members) != nil {
 		return nil, &Error{Cause: Malformed, Method: CloudRun, Detail: "not a token"}
 	}
-	i := issuer{Issuer: Issuer{Method: CloudRun, URL: googleIssuer, Spelled: []string{"accounts.google.com"}, Name: googleName}}
-	p, _, fault := i.judge(claims, c.now)
+	i := issuer{tenants: a.opts.Tenants, Issuer: Issuer{Method: CloudRun, URL: googleIssuer, Spelled: []string{"accounts.google.com"}, Name: googleName}}
+	p, _, fault := i.judge(readClaims(members), c.now)
 	return p, fault
 }

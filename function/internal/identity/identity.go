@@ -55,7 +55,8 @@ func (p *Principal) Missing(need []string) (missing []string) {
 
 var validTenant = regexp.MustCompile(`^[A-Za-z0-9_.:@-]{1,128}$`)
 
-func checkTenant(tenant string) error {
+// CheckTenant returns why a name can be no tenant of keys and tokens.
+func CheckTenant(tenant string) error {
 	switch {
 	case tenant == TenantLocal || tenant == TenantAnonymous:
 		return fmt.Errorf("the tenant %q is reserved", tenant)

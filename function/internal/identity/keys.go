@@ -6,13 +6,14 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // KeyPrefix begins every API key, so that scanners for secrets find a lost one. After it come the key's id and its secret:
@@ -77,14 +78,12 @@ type apiKey struct {
 
 // ReadKeyFile decodes the file. Its error lists every fault with the entry that it is in.
 func ReadKeyFile(text []byte) (*KeyFile, error) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // the byte order mark that some editors write
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("the file is in UTF-16: save it in UTF-8")
+	}
 	f := &KeyFile{}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(f); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:syntax.Offset], []byte("\n")), err)
-		}
+	if err := strictjson.Unmarshal(text, "the file", f, strictjson.Refuse); err != nil {
 		return nil, fmt.Errorf(`not a file of keys {"keys":[…]}, as erlmcp keys makes it: %w`, err)
 	}
 	if _, err := f.index(); err != nil {
@@ -131,7 +130,7 @@ func (k *Key) parse() (e *apiKey, faults []error) {
 	if len(k.ID) != idLength || strings.ContainsAny(k.ID, "_ ") {
 		fault("the id must have %d letters and digits", idLength)
 	}
-	for _, err := range []error{checkTenant(k.Tenant), checkSubject(k.Subject)} {
+	for _, err := range []error{CheckTenant(k.Tenant), checkSubject(k.Subject)} {
 		if err != nil {
 			faults = append(faults, err)
 		}

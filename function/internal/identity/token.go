@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,35 +27,11 @@ type Issuer struct {
 	Audiences  []string // aud must be one of them
 	Algorithms []string // of signatures; empty for RS256 and ES256
 	Header     string   // that brings the token; "" is Authorization
-	// Name says of verified claims whom they mean.
-	Name func(*Claims) (tenant, subject string, err error)
-}
-
-// Claims are what a token says.
-type Claims struct {
-	jwt.Claims
-	Scope         string         `json:"scope"` // RFC 8693, separated by spaces
-	Scopes        any            `json:"scp"`   // the same, as some issuers write it
-	Email         string         `json:"email"`
-	EmailVerified bool           `json:"email_verified"`
-	Domain        string         `json:"hd"` // Google Workspace
-	All           map[string]any `json:"-"`
-}
-
-func (c *Claims) scopes() []string {
-	out := strings.Fields(c.Scope)
-	switch v := c.Scopes.(type) {
-	case string:
-		out = append(out, strings.Fields(v)...)
-	case []any:
-		for _, s := range v {
-			if s, ok := s.(string); ok {
-				out = append(out, s)
-			}
-		}
-	}
-	// What an issuer writes is not the wildcard of this server.
-	return slices.DeleteFunc(out, func(s string) bool { return s == "*" || !validScope(s) })
+	// Name says of verified claims whom they mean; the tenant by the name that the issuer has for it.
+	Name func(Claims) (tenant, subject string, err error)
+	Only bool // all tokens are of one tenant, whose name is the issuer's host
+	// Admits says why a caller with verified claims may not call; nil admits all.
+	Admits func(Claims) error
 }
 
 const (
@@ -68,18 +45,24 @@ const (
 type issuer struct {
 	Issuer
 	algorithms []jose.SignatureAlgorithm
+	audiences  map[string]bool // as they are compared
 	keys       *keySet
+	tenants    *TenantMap
 }
 
-func newIssuer(o Issuer, get Get, now func() time.Time) *issuer {
-	i := &issuer{Issuer: o, keys: &keySet{issuer: o.URL, url: o.Keys, get: get, now: now}}
-	for _, a := range o.Algorithms {
-		i.algorithms = append(i.algorithms, jose.SignatureAlgorithm(a))
+func newIssuer(i Issuer, o *Options) *issuer {
+	out := &issuer{Issuer: i, audiences: map[string]bool{}, tenants: o.Tenants,
+		keys: &keySet{issuer: i.URL, url: i.Keys, get: o.Get, now: o.Now, logger: o.Logger}}
+	for _, a := range i.Audiences {
+		out.audiences[normalURI(a)] = true
 	}
-	if i.algorithms == nil {
-		i.algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
+	for _, a := range i.Algorithms {
+		out.algorithms = append(out.algorithms, jose.SignatureAlgorithm(a))
 	}
-	return i
+	if out.algorithms == nil {
+		out.algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
+	}
+	return out
 }
 
 func (i *issuer) issues(iss string) bool { return iss == i.URL || slices.Contains(i.Spelled, iss) }
@@ -97,59 +80,106 @@ func (i *issuer) verify(ctx context.Context, text string, now time.Time) (*Princ
 	case err != nil || len(token.Headers) != 1:
 		return refuse(Malformed, "not a signed token")
 	}
-	if typ, _ := token.Headers[0].ExtraHeaders[jose.HeaderType].(string); !accessType(typ) {
-		return refuse(Malformed, "a token of type "+cut(typ))
+	head := token.Headers[0]
+	if typ, ok := head.ExtraHeaders[jose.HeaderType]; ok {
+		if typ, ok := typ.(string); !ok || !accessType(typ) {
+			return refuse(Malformed, "a token of type "+cut(fmt.Sprint(typ)))
+		}
 	}
-	key, err := i.keys.key(ctx, token.Headers[0].KeyID)
+	claims, err := i.open(ctx, token)
+	var yet unknownYet
 	switch {
+	case errors.As(err, &yet):
+		return nil, time.Time{}, &Error{Cause: UnknownKey, Method: i.Method, Detail: "kid " + cut(head.KeyID) + ": " + err.Error(), Retry: yet.wait}
 	case errors.Is(err, errUnreachable):
 		return refuse(Unavailable, err.Error())
+	case errors.Is(err, errNoKey):
+		return refuse(UnknownKey, "kid "+cut(head.KeyID))
+	case errors.Is(err, errUnfit):
+		return refuse(WrongAlgorithm, "no key of kid "+cut(head.KeyID)+" is for "+head.Algorithm)
+	case errors.Is(err, jose.ErrCryptoFailure):
+		return refuse(BadSignature, "")
 	case err != nil:
-		return refuse(UnknownKey, "kid "+cut(token.Headers[0].KeyID))
-	case key.Algorithm != "" && key.Algorithm != token.Headers[0].Algorithm:
-		return refuse(WrongAlgorithm, "the key is for "+cut(key.Algorithm))
-	}
-	claims := &Claims{}
-	if err := token.Claims(key.Key, claims, &claims.All); err != nil {
-		if errors.Is(err, jose.ErrCryptoFailure) {
-			return refuse(BadSignature, "")
-		}
 		return refuse(Malformed, "the claims can't be read")
 	}
 	return i.judge(claims, now)
 }
 
+// open returns the claims of a token that one of the issuer's keys has signed.
+func (i *issuer) open(ctx context.Context, token *jwt.JSONWebToken) (Claims, error) {
+	kid, algorithm := token.Headers[0].KeyID, token.Headers[0].Algorithm
+	for {
+		keys, err := i.keys.candidates(ctx, kid, algorithm)
+		if err != nil {
+			return nil, err
+		}
+		named := false
+		for _, k := range keys {
+			named = named || k.KeyID != "" && k.KeyID == kid
+			var members map[string]json.RawMessage
+			if err = token.Claims(k.Key, &members); err == nil {
+				return readClaims(members), nil
+			}
+			if !errors.Is(err, jose.ErrCryptoFailure) {
+				return nil, err
+			}
+		}
+		if named || !i.keys.renew(ctx) { // without an id a new key is known by its signature alone
+			return nil, err
+		}
+	}
+}
+
 // judge checks verified claims.
-func (i *issuer) judge(claims *Claims, now time.Time) (*Principal, time.Time, *Error) {
+func (i *issuer) judge(claims Claims, now time.Time) (*Principal, time.Time, *Error) {
 	refuse := func(cause Cause, detail string) (*Principal, time.Time, *Error) {
 		return nil, time.Time{}, &Error{Cause: cause, Method: i.Method, Detail: detail}
 	}
-	if claims.Expiry == nil {
-		return refuse(Malformed, "the token has no exp")
-	}
-	if !i.issues(claims.Issuer) {
-		return refuse(WrongIssuer, cut(claims.Issuer))
-	}
-	if len(i.Audiences) == 0 && i.Method != CloudRun { // which has compared it with the addresses of the service
-		return refuse(WrongAudience, "no audience is configured")
-	}
-	switch err := claims.ValidateWithLeeway(jwt.Expected{Time: now, AnyAudience: i.Audiences}, skew); {
-	case errors.Is(err, jwt.ErrExpired):
-		return refuse(Expired, "at "+claims.Expiry.Time().UTC().Format(time.RFC3339))
-	case errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
-		return refuse(NotYetValid, "")
-	case errors.Is(err, jwt.ErrInvalidAudience):
-		return refuse(WrongAudience, "aud "+cut(strings.Join(claims.Audience, " ")))
-	case err != nil:
+	life, err := claims.life()
+	if err != nil {
 		return refuse(Malformed, err.Error())
 	}
-	tenant, subject, err := i.Name(claims)
-	if err = cmp.Or(err, checkTenant(tenant), checkSubject(subject)); err != nil {
+	for _, name := range []string{"iss", "sub"} {
+		if v, ok := claims[name]; ok && v != claims.text(name) {
+			return refuse(Malformed, name+" is not text")
+		}
+	}
+	audiences, err := claims.texts("aud")
+	if err != nil {
+		return refuse(Malformed, err.Error())
+	}
+	switch iss := claims.text("iss"); {
+	case !i.issues(iss):
+		return refuse(WrongIssuer, cut(iss))
+	case len(i.audiences) == 0 && i.Method != CloudRun: // which has compared it with the addresses of the service
+		return refuse(WrongAudience, "no audience is configured")
+	case now.After(life.expires.Add(skew)):
+		return refuse(Expired, "at "+life.expires.UTC().Format(time.RFC3339))
+	case now.Add(skew).Before(life.begins), now.Add(skew).Before(life.issued):
+		return refuse(NotYetValid, "")
+	case len(i.audiences) > 0 && !slices.ContainsFunc(audiences, func(a string) bool { return i.audiences[normalURI(a)] }):
+		return refuse(WrongAudience, "aud "+cut(strings.Join(audiences, " ")))
+	}
+	name, subject, err := i.Name(claims)
+	tenant := i.tenants.Tenant(i.authority(), name)
+	if i.Only {
+		tenant = i.tenants.only(&i.Issuer, name)
+	}
+	if err = cmp.Or(err, CheckTenant(name), CheckTenant(tenant)); err != nil {
+		return nil, time.Time{}, &Error{Cause: Unnamed, Method: i.Method, Detail: err.Error(),
+			Hint: "the credentials are valid, and name no tenant that can be used: " + err.Error()}
+	}
+	if i.Admits != nil {
+		if err := i.Admits(claims); err != nil {
+			return nil, time.Time{}, &Error{Cause: Unnamed, Method: i.Method, Detail: err.Error(), Hint: "the credentials are valid, but " + err.Error()}
+		}
+	}
+	if err := checkSubject(subject); err != nil {
 		return refuse(Unnamed, err.Error())
 	}
 	return newPrincipal(Principal{
-		Tenant: tenant, Subject: subject, Issuer: i.URL, Method: i.Method, Scopes: claims.scopes(), Claims: claims.All,
-	}), claims.Expiry.Time().Add(skew), nil
+		Tenant: tenant, Subject: subject, Issuer: i.URL, Method: i.Method, Scopes: claims.scopes(), Claims: claims,
+	}), life.expires.Add(skew), nil
 }
 
 // accessType tells whether the type of a token is one that tells who calls (RFC 9068), and not one made for another use.

@@ -1,7 +1,11 @@
 package mcp
 
 import (
+	"cmp"
+	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +21,26 @@ type InputRequest struct {
 	Capability string          // what the client must have declared: elicitation, elicitation.url, sampling or roots
 	// Accept takes the client's result. An error from Malformed asks again, another one goes to the handler.
 	Accept func(result json.RawMessage) error
+
+	reason string // why the answer before can't be used
+}
+
+// put returns the params, in whose message the reason comes first why the person is asked again.
+func (q *InputRequest) put() json.RawMessage {
+	if q.reason == "" {
+		return q.Params
+	}
+	var params map[string]json.RawMessage
+	var message string
+	if json.Unmarshal(q.Params, &params) != nil || json.Unmarshal(params["message"], &message) != nil {
+		return q.Params // it has no words
+	}
+	params["message"] = appendString(nil, clip(q.reason, mostSaid)+". "+message)
+	again, err := json.Marshal(params)
+	if err != nil {
+		return q.Params
+	}
+	return again
 }
 
 // ErrNoPerson is the answer to a question on a request of a legacy revision, which cannot carry one.
@@ -29,33 +53,61 @@ type malformed struct{ err error }
 
 func (m malformed) Error() string { return m.err.Error() }
 
-// Malformed marks an answer that can't be used; the question is put again.
+// Malformed marks an answer that can't be used; the question is put again, after the error's words.
 func Malformed(err error) error { return malformed{err} }
 
+// ErrAnswered is the answer to a call whose answers have been used by another.
+var ErrAnswered = errors.New("an answer counts once, and this one has been used: repeat the call without requestState to be asked again")
+
+// Answers tell whether an answer counts.
+type Answers interface {
+	// First tells whether this is the first time, over all instances, that an id is seen that is of no use after so long. Where that can't
+	// be found out it may say what it can see alone, unless it must be certain.
+	First(ctx context.Context, id string, validity time.Duration, certain bool) (bool, error)
+}
+
 // Ask returns nil once every question is answered. Otherwise the handler must return the error as it is: the client
-// puts the questions and repeats the call, and the handler runs again from its start with the answers at hand.
-func (c *Call) Ask(questions ...InputRequest) error {
+// puts the questions and repeats the call, and the handler runs again from its start with the answers at hand. An answer counts once, and
+// only to the question that was put, which the sealed state proves.
+func (c *Call) Ask(ctx context.Context, questions ...InputRequest) error {
+	err := c.ask(ctx, questions)
+	if err == nil || err == errInputRequired {
+		return err
+	}
+	return cmp.Or(c.use(ctx), err) // what a handler does after a no is done once, too
+}
+
+func (c *Call) ask(ctx context.Context, questions []InputRequest) error {
 	if !c.Modern {
 		return ErrNoPerson
 	}
 	var open []InputRequest
+	accepted := false
 	for _, q := range questions {
-		answer, ok := c.answers[q.Key]
-		if !ok || len(answer) == 0 || answer[0] != '{' {
+		raw := c.answer(&q)
+		if raw == nil {
 			open = append(open, q)
 			continue
 		}
 		var bad malformed
-		if err := q.Accept(answer); errors.As(err, &bad) {
+		if err := q.Accept(raw); errors.As(err, &bad) {
+			q.reason = bad.Error()
 			open = append(open, q)
 			continue
 		} else if err != nil {
+			c.declined = err
 			return err
 		}
 		if c.accepted == nil {
-			c.accepted = map[string]json.RawMessage{}
+			c.accepted = map[string]answer{}
 		}
-		c.accepted[q.Key] = answer
+		c.accepted[q.Key] = answer{q.hash(), raw}
+		accepted = true
+	}
+	if accepted {
+		if err := c.use(ctx); err != nil {
+			return err
+		}
 	}
 	if len(open) == 0 {
 		return nil
@@ -67,21 +119,42 @@ func (c *Call) Ask(questions ...InputRequest) error {
 	return errInputRequired
 }
 
-// Demand makes a question the condition of the call: it is put before the handler runs. An answer counts only to a question
-// that was put, which the sealed state proves.
+// answer returns the answer to a question that was put, of this round or of an earlier one, or nil.
+func (c *Call) answer(q *InputRequest) json.RawMessage {
+	if raw := c.responses[q.Key]; len(raw) > 0 && raw[0] == '{' && c.state.Asked[q.Key] == q.hash() {
+		return raw
+	}
+	if a, ok := c.state.Answers[q.Key]; ok && a.Question == q.hash() {
+		return a.Raw
+	}
+	return nil
+}
+
+// use makes the answers that came with the call count for it, and for no other.
+func (c *Call) use(ctx context.Context) error {
+	if c.stateID == "" || c.server.opts.Answers == nil {
+		return c.unused
+	}
+	id := c.stateID
+	c.stateID = ""
+	switch first, err := c.server.opts.Answers.First(ctx, id, stateTTL, c.strict); {
+	case err != nil:
+		c.unused = fmt.Errorf("it can't be found out at the moment whether the answer has been used, so the call was not made; try again later: %w", err)
+	case !first:
+		c.unused = ErrAnswered
+	}
+	return c.unused
+}
+
+// Demand makes a question the condition of the call: it is put before the handler runs.
 func (c *Call) Demand(q InputRequest) { c.demands = append(c.demands, q) }
 
-// meet puts the questions that the gate demands.
-func (c *Call) meet() error {
+// meet puts the questions that the gate demands. A no ends the call, and uses nothing up.
+func (c *Call) meet(ctx context.Context) error {
 	if len(c.demands) == 0 {
 		return nil
 	}
-	if !c.resumed {
-		for _, q := range c.demands {
-			delete(c.answers, q.Key)
-		}
-	}
-	return c.Ask(c.demands...)
+	return c.ask(ctx, c.demands)
 }
 
 // demand checks that the client declared what the questions need.
@@ -119,34 +192,57 @@ const (
 	maxState     = 64 << 10
 )
 
-// resume reads what the client sent back: the sealed answers of earlier rounds, and those of this one.
+// sealedState is what travels through the client between two rounds. Of another format nothing counts, and the questions are put again.
+type sealedState struct {
+	Format  int               `json:"format"`
+	Asked   map[string]string `json:"asked,omitempty"`   // the questions of the last round, by their keys
+	Answers map[string]answer `json:"answers,omitempty"` // of the rounds before
+}
+
+const stateFormat = 2
+
+type answer struct {
+	Question string          `json:"question"` // its hash
+	Raw      json.RawMessage `json:"raw"`
+}
+
+// hash is unlike that of any other question.
+func (q *InputRequest) hash() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q ", q.Key, q.Method)
+	h.Write(q.Params)
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18])
+}
+
+// resume reads what the client sent back: the sealed questions and answers of earlier rounds, and the answers of this one. Without a state
+// no question was put, and what is answered to it counts for nothing.
 func (c *Call) resume(p *params) *Error {
 	if p.requestState.set {
 		text, err := c.server.opts.Keys.Open(statePurpose, c.binding(), p.requestState.value, c.server.opts.Now())
+		var state sealedState
+		if err == nil {
+			err = json.Unmarshal(text, &state)
+		}
 		if err != nil {
 			return invalidParams("requestState was refused (%v): repeat the call without it", err)
 		}
-		if err := json.Unmarshal(text, &c.answers); err != nil {
-			return invalidParams("requestState was refused (%v): repeat the call without it", err)
+		if state.Format == stateFormat {
+			sum := sha256.Sum256([]byte(p.requestState.value))
+			c.state, c.stateID = state, hex.EncodeToString(sum[:18])
 		}
-		c.resumed = true
 	}
 	if p.inputResponses == nil {
 		return nil
 	}
-	if c.answers == nil {
-		c.answers = map[string]json.RawMessage{}
-	}
+	c.responses = map[string]json.RawMessage{}
 	s := scanner{buf: p.inputResponses}
-	seen := map[string]bool{}
 	err := s.object(func(name []byte) error {
 		key := string(name)
-		if seen[key] {
+		if _, dup := c.responses[key]; dup {
 			return fmt.Errorf("duplicate member %q", key)
 		}
-		seen[key] = true
 		raw, err := s.raw(2)
-		c.answers[key] = raw
+		c.responses[key] = raw
 		return err
 	})
 	if err != nil {
@@ -157,11 +253,11 @@ func (c *Call) resume(p *params) *Error {
 
 // appendInputRequired appends the result that asks the pending questions.
 func (c *Call) appendInputRequired(b []byte) ([]byte, error) {
-	answers := c.accepted
-	if answers == nil {
-		answers = map[string]json.RawMessage{}
+	next := sealedState{Format: stateFormat, Asked: map[string]string{}, Answers: c.accepted}
+	for _, q := range c.pending {
+		next.Asked[q.Key] = q.hash()
 	}
-	state, err := json.Marshal(answers)
+	state, err := json.Marshal(next)
 	if err != nil {
 		return b, err
 	}
@@ -174,7 +270,7 @@ func (c *Call) appendInputRequired(b []byte) ([]byte, error) {
 		b = append(b, `:{"method":`...)
 		b = appendString(b, q.Method)
 		b = append(b, `,"params":`...)
-		b = append(b, q.Params...)
+		b = append(b, q.put()...)
 		b = append(b, "},"...)
 	}
 	b[len(b)-1] = '}'

@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,13 +14,14 @@ import (
 type Call struct {
 	Head      *Head
 	Method    string
-	Name      string // of the tool or prompt, or the resource's URI
-	Modern    bool   // 2026-07-28 or later
-	Version   string // protocol revision
-	Arguments map[string]any
+	Name      string          // of the tool or prompt, the resource's URI in normal form, or the URI of the template whose variable is completed
+	Modern    bool            // 2026-07-28 or later
+	Version   string          // protocol revision
+	Arguments map[string]any  // or those that are known while one of them is completed
 	Raw       json.RawMessage // the arguments as they came
 	Client    json.RawMessage // clientInfo, or nil
 	Trace     Trace
+	Believed  bool // see [Ticket]
 
 	server        *Server
 	exchange      Exchange
@@ -27,18 +29,31 @@ type Call struct {
 	progressToken []byte
 	logLevel      int // least severity that the client wants, or noLog
 	capabilities  []byte
-	answers       map[string]json.RawMessage
-	accepted      map[string]json.RawMessage
+	completion    *completion
+	state         sealedState
+	stateID       string // until its answers are used
+	unused        error  // why they could not be
+	strict        bool   // nothing may be guessed
+	responses     map[string]json.RawMessage
+	accepted      map[string]answer
 	pending       []InputRequest
 	demands       []InputRequest // of the gate
+	concealed     *Refusal       // of which the caller sees that there is no such thing
 	handled       time.Duration
-	resumed       bool // with state that this server sealed
+	entered       bool  // the handler was
+	declined      error // what a person's answer comes to, other than an answer
 
 	mu       sync.Mutex
 	over     bool
 	progress float64
 	started  bool // progress was sent
 }
+
+// Conceal says why the gate hides what the call is about: the caller is told that there is no such thing, and operators the refusal.
+func (c *Call) Conceal(r *Refusal) { c.concealed = r }
+
+// Concealed is what [Call.Conceal] was given, or nil.
+func (c *Call) Concealed() *Refusal { return c.concealed }
 
 type contextKey struct{}
 
@@ -147,14 +162,36 @@ func (c *Call) Wants(capability string) bool {
 	return mode == "" || modes[mode] != nil
 }
 
+// HTTPClient is what the call reaches the outside with, or nil.
+func (c *Call) HTTPClient() *http.Client { return c.server.opts.Client }
+
 // Caller is the caller's stable name.
 func (c *Call) Caller() string { return c.caller }
 
-// Read reads a resource of the catalog for a handler, within the handler's own time.
+// Read reads a resource of the catalog for a handler, within the handler's own time, where the caller may read it.
 func (c *Call) Read(ctx context.Context, uri string) (*ReadResult, error) {
-	r, vars := c.server.opts.Catalog.Resource(ctx, uri)
-	if r == nil {
+	uri, err := NormalURI(uri)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.server.opts.Gate.MayRead(ctx, c, uri); err != nil {
+		return nil, err
+	}
+	return c.ReadAny(ctx, uri)
+}
+
+// ReadAny reads what the caller sees by the context, or all where that says nothing of it, and asks no gate.
+func (c *Call) ReadAny(ctx context.Context, uri string) (*ReadResult, error) {
+	uri, err := NormalURI(uri)
+	if err != nil {
+		return nil, err
+	}
+	r, vars, err := c.server.opts.Catalog.Resource(ctx, uri)
+	switch {
+	case r == nil:
 		return nil, ErrUnknown
+	case err != nil:
+		return nil, err
 	}
 	return r.Read(ctx, c, uri, vars)
 }

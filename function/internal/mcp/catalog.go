@@ -23,12 +23,17 @@ type Catalog interface {
 	Has(Kind) bool
 	// List returns the entries that the caller sees, in the order of their keys.
 	List(context.Context, Kind) Listing
+	// Named returns the name of a tool that is called by one that it had.
+	Named(tool string) string
+	// Unset takes the nulls that stand for what is not set out of a tool's arguments, and tells whether there were any.
+	Unset(tool string, arguments map[string]any) bool
 	// Tool returns nil for a name that the caller can't see, and so do the others.
 	Tool(ctx context.Context, name string) *Tool
 	Prompt(ctx context.Context, name string) *Prompt
-	// Resource finds a resource by its URI, or a template that the URI matches, with the template's variables.
-	Resource(ctx context.Context, uri string) (*Resource, map[string]string)
-	// Completer returns the completion of an argument's values: of the prompt name or the resource template uri.
+	// Resource finds a resource by its URI in normal form, or a template that the URI matches, with the template's variables decoded.
+	// The error says why they may not be used.
+	Resource(ctx context.Context, uri string) (*Resource, map[string]string, error)
+	// Completer returns how arguments are completed: of the prompt name or the resource template uri. It is nil where there is no such.
 	Completer(ctx context.Context, kind Kind, name string) *Completer
 	// Completes tells whether anything can be completed.
 	Completes() bool
@@ -53,6 +58,7 @@ type Tool struct {
 	Headers []HeaderParam              // x-mcp-header bindings
 	Check   func(map[string]any) error // the arguments against the input schema; nil for no check
 	Timeout time.Duration              // 0 for the server's default
+	Strict  bool                       // it is not called on a guess
 	Call    func(context.Context, *Call) (*Result, error)
 }
 
@@ -71,6 +77,8 @@ type Resource struct {
 
 // A Completer proposes values for an argument whose text so far is value; known are the other arguments.
 type Completer struct {
+	Arguments []string // that there are
+	// Complete is nil where nothing is proposed.
 	Complete func(ctx context.Context, argument, value string, known map[string]string) ([]string, error)
 }
 

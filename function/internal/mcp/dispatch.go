@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -62,7 +63,7 @@ func (s *Server) dispatch(ctx context.Context, c *Call, m *message, b []byte) ([
 	case methodTemplatesList:
 		b, e = s.list(ctx, c, m, b, Templates, "resourceTemplates")
 	case methodComplete:
-		return s.complete(ctx, c, m, b)
+		return s.complete(ctx, c, b)
 	default:
 		if c.Modern {
 			b, e = s.dispatchModern(c, m, b)
@@ -81,7 +82,7 @@ func (s *Server) dispatchModern(c *Call, m *message, b []byte) ([]byte, *Error) 
 		return b, errMethod
 	}
 	b = s.open(c, b)
-	b = append(b, `"supportedVersions":["`+Version20260728+`"],"capabilities":`...)
+	b = append(b, `"supportedVersions":["`+strings.Join(supported, `","`)+`"],"capabilities":`...)
 	b = append(append(b, s.capabilities...), ',')
 	b = appendMember(b, "instructions", s.opts.Info.Instructions)
 	b = appendCacheHints(b, time.Hour, false)
@@ -126,10 +127,11 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 	}
 	if t.Check != nil {
 		if err := t.Check(c.Arguments); err != nil {
-			text := fmt.Sprintf("The arguments do not fit the input schema of %s: %v", c.Name, err)
+			text := clip(fmt.Sprintf("The arguments do not fit the input schema of %s: %v", c.Name, err), mostSaid)
 			return s.appendResult(c, b, &Result{Content: []Content{Text(text)}, IsError: true}), ToolFailed, nil
 		}
 	}
+	c.strict = t.Strict
 	var result *Result
 	outcome, err := s.guard(ctx, c, t.Timeout, func(ctx context.Context) (err error) {
 		result, err = t.Call(ctx, c)
@@ -197,7 +199,7 @@ func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outc
 		return s.inputRequired(c, b)
 	}
 	if outcome != Completed {
-		return b, outcome, protocolError(err)
+		return b, outcome, c.complaint(outcome, err, len(args) > 0)
 	}
 	b = s.open(c, b)
 	b = appendMember(b, "description", result.Description)
@@ -216,12 +218,14 @@ func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outc
 }
 
 func (s *Server) readResource(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {
-	r, vars := s.opts.Catalog.Resource(ctx, c.Name)
-	if r == nil {
-		if !s.opts.Catalog.Has(Resources) && !s.opts.Catalog.Has(Templates) {
-			return b, Failed, errMethod
-		}
+	r, vars, err := s.opts.Catalog.Resource(ctx, c.Name)
+	switch {
+	case r == nil && !s.opts.Catalog.Has(Resources) && !s.opts.Catalog.Has(Templates):
+		return b, Failed, errMethod
+	case r == nil:
 		return b, Failed, resourceNotFound(c)
+	case err != nil:
+		return b, Failed, invalidParams("params.uri: %v", err)
 	}
 	var result *ReadResult
 	outcome, err := s.guard(ctx, c, r.Timeout, func(ctx context.Context) (err error) {
@@ -234,7 +238,7 @@ func (s *Server) readResource(ctx context.Context, c *Call, b []byte) ([]byte, O
 	case errors.Is(err, ErrUnknown):
 		return b, Failed, resourceNotFound(c)
 	case outcome != Completed:
-		return b, outcome, protocolError(err)
+		return b, outcome, c.complaint(outcome, err, len(vars) > 0)
 	}
 	b = s.open(c, b)
 	b = append(b, `"contents":[`...)
@@ -256,7 +260,7 @@ func (s *Server) readResource(ctx context.Context, c *Call, b []byte) ([]byte, O
 }
 
 func resourceNotFound(c *Call) *Error {
-	data := append(appendMember([]byte("{"), "uri", c.Name), '}')
+	data := append(appendMember([]byte("{"), "uri", clip(c.Name, mostQuoted)), '}')
 	data = closeObject(data[:len(data)-1])
 	code := CodeInvalidParams
 	if !c.Modern {
@@ -272,6 +276,21 @@ func (s *Server) unknown(kind Kind, what, name string) *Error {
 		return errMethod
 	}
 	return invalidParams("unknown %s: %s", what, quote(name))
+}
+
+// complaint is the error of a prompt or resource. What one that was given arguments says is about these, but for what a person answered,
+// and for what it calls that is away.
+func (c *Call) complaint(o Outcome, err error, arguments bool) *Error {
+	var e *Error
+	if o != Failed || !arguments || errors.As(err, &e) {
+		return protocolError(err)
+	}
+	for _, other := range []error{ErrUnavailable, ErrNoPerson, context.DeadlineExceeded, context.Canceled, c.declined} {
+		if other != nil && errors.Is(err, other) {
+			return protocolError(err)
+		}
+	}
+	return invalidParams("%v", err)
 }
 
 func protocolError(err error) *Error {
@@ -310,10 +329,14 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 			"request_id", c.Head.RequestID, "panic", PanicText(v), "stack_trace", string(debug.Stack()))
 		outcome, err = Panicked, &Error{Code: CodeInternal, Message: "internal error; the operator finds it in the log under request " + c.Head.RequestID}
 	}()
-	if err = c.meet(); err == nil {
+	if err = c.meet(limited); err == nil {
 		began := time.Now()
 		defer func() { c.handled = time.Since(began) }()
-		err = handle(limited)
+		c.entered = true
+		if err = handle(limited); err != nil {
+			var misfit *Misfit
+			c.entered = !errors.As(err, &misfit)
+		}
 	}
 	switch {
 	case err == nil:
@@ -349,10 +372,13 @@ func (c *Call) signOfLife() {
 	}
 }
 
-// texts demands that every value of an object is a string.
+// texts demands that every value of an object is a string; null is none.
 func texts(what string, object map[string]any) (map[string]string, *Error) {
 	out := make(map[string]string, len(object))
 	for name, v := range object {
+		if v == nil {
+			continue
+		}
 		text, ok := v.(string)
 		if !ok {
 			return nil, invalidParams("%s: %q must be a string", what, name)

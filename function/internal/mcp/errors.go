@@ -30,7 +30,7 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 func invalidParams(format string, args ...any) *Error {
-	return &Error{Code: CodeInvalidParams, Message: fmt.Sprintf(format, args...)}
+	return &Error{Code: CodeInvalidParams, Message: clip(fmt.Sprintf(format, args...), mostSaid)}
 }
 
 // status is the HTTP status of an error on a modern request.
@@ -47,11 +47,20 @@ func (e *Error) status() int {
 // ErrUnknown is what a [Catalog] answers for a name that the caller can't see.
 var ErrUnknown = errors.New("unknown")
 
-// Quote shortens caller-given text for a message.
-func quote(s string) string {
-	const most = 120
+const (
+	// mostQuoted is how many bytes of a name that a caller wrote an answer repeats, mostSaid how long a message is that may hold several:
+	// an answer is not to be larger than its question.
+	mostQuoted = 120
+	mostSaid   = 600
+)
+
+// quote shortens caller-given text for a message.
+func quote(s string) string { return fmt.Sprintf("%q", clip(s, mostQuoted)) }
+
+// clip keeps the begin of a text, of so many bytes at most.
+func clip(s string, most int) string {
 	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
+		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
-	return fmt.Sprintf("%q", s)
+	return s
 }

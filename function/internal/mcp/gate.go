@@ -10,12 +10,20 @@ import (
 // before the request is dispatched.
 type Gate interface {
 	// Head decides from the headers alone. Every HTTP request passes it once; of a legacy one method and name are
-	// empty, and Begin decides each of its messages. The ticket goes to Begin; with a refusal it is of no use but to say
+	// empty, and Begin decides each of its messages; a large body is counted before it is read. The ticket goes to Begin; with a refusal it is of no use but to say
 	// who called, and nil where that is not known.
 	Head(context.Context, *Head) (Ticket, *Refusal)
 	// Begin decides one decoded request. The context that it returns carries what handlers may know of the caller,
 	// and the function takes the ending and gives back what Begin and Head took. It is called exactly once.
 	Begin(context.Context, Ticket, *Call) (context.Context, func(Ending), *Refusal)
+	// MayRead decides whether the caller of a running call may also read what is at a URI in normal form. The context is the call's. The
+	// error is ErrUnknown for what the caller does not see.
+	MayRead(ctx context.Context, c *Call, uri string) error
+	// Yield gives back what the call of a ticket holds while its body is long in coming. Begin decides it anew then.
+	Yield(Ticket)
+	// Charge counts a request that is no call: its body turned out to be something else. It does nothing for a ticket that was
+	// counted before.
+	Charge(context.Context, Ticket) *Refusal
 	// Drop gives back a ticket that reaches no Begin: the body was malformed or unlike its headers.
 	Drop(Ticket)
 }
@@ -26,6 +34,8 @@ type Ticket interface {
 	Caller() string
 	// Tenant is whose the caller is.
 	Tenant() string
+	// Believed tells whether what the request says of its trace counts: it is known who calls, or the call is admitted.
+	Believed() bool
 }
 
 // Outcome is how a request ended.
@@ -52,6 +62,7 @@ func (o Outcome) String() string {
 // An Ending is how an admitted request ended, and what is answered.
 type Ending struct {
 	Outcome Outcome
+	Entered bool   // the handler was, and its arguments fitted
 	Error   *Error // instead of a result
 	Result  []byte // as JSON; valid only while the ending is told
 }
@@ -59,11 +70,18 @@ type Ending struct {
 // ErrUnavailable is wrapped by the error of a handler when what it calls did not answer or failed.
 var ErrUnavailable = errors.New("unavailable")
 
+// A Misfit is why arguments do not fit a handler, which was not called.
+type Misfit struct{ Err error }
+
+func (m *Misfit) Error() string { return "the arguments do not fit: " + m.Err.Error() }
+
+func (m *Misfit) Unwrap() error { return m.Err }
+
 // A Reason says why a request was refused.
 type Reason struct {
 	Name   string
 	Code   int // JSON-RPC error code
-	Status int // HTTP status on a modern request
+	Status int // HTTP status, where the client does not read more than that
 }
 
 // The reasons for refusals.
@@ -94,12 +112,29 @@ type Refusal struct {
 	RateLimit, RateLimitPolicy string
 	// Challenge is the header WWW-Authenticate (RFC 6750), which tells a client how to be let in.
 	Challenge string
+	Note      string // of the operator's, for the receipt
 	Receipt   string // id of the receipt
+	Unread    bool   // the body was not read to its end
 }
 
 // Err renders the refusal as a JSON-RPC error.
 func (r *Refusal) Err() *Error {
-	b := append(make([]byte, 0, 160), '{')
+	return &Error{Code: r.Reason.Code, Message: r.Message, Data: r.appendData(append(make([]byte, 0, 160), '{'))}
+}
+
+// metaRefusal is where in _meta of a result programs find what is refused: the code and the data that the error would have.
+const metaRefusal = `"erlmcp/refusal":`
+
+// text is the refusal for a model, and for the person who asks the operator about it.
+func (r *Refusal) text() string {
+	if r.Receipt == "" {
+		return r.Message
+	}
+	return r.Message + " (receipt " + r.Receipt + ")"
+}
+
+// appendData appends the members of the data, and closes the object.
+func (r *Refusal) appendData(b []byte) []byte {
 	b = appendMember(b, "reason", r.Reason.Name)
 	b = appendMember(b, "scope", r.Scope)
 	b = appendMember(b, "limit", r.Limit)
@@ -108,6 +143,5 @@ func (r *Refusal) Err() *Error {
 		b = appendInt(b, int64(r.RetryAfter+time.Millisecond-1)/int64(time.Millisecond))
 		b = append(b, ',')
 	}
-	b = appendMember(b, "receipt", r.Receipt)
-	return &Error{Code: r.Reason.Code, Message: r.Message, Data: closeObject(b)}
+	return closeObject(appendMember(b, "receipt", r.Receipt))
 }

@@ -2,8 +2,8 @@ package mcp
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -20,9 +20,11 @@ type Head struct {
 	Name       string // Mcp-Name, decoded
 	Header     http.Header
 	RemoteAddr string
+	Size       int64     // of the body in bytes, as it is announced; -1 where it is not
 	Began      time.Time // when the request arrived
 
 	fault string // a header that can't be read
+	whole string // Mcp-Name as it came, where Name is one of the copies that it may be made of
 }
 
 // The headers as net/http keys them.
@@ -37,14 +39,14 @@ const (
 func ReadHead(h http.Header, requestID, remoteAddr string, began time.Time) *Head {
 	head := &Head{RequestID: requestID, Header: h, RemoteAddr: remoteAddr, Began: began}
 	var err error
-	if head.Version, _, err = headerValue(h, headerVersion); err != nil {
+	if head.Version, _, _, err = headerText(h, headerVersion, headerValue); err != nil {
 		head.fault = err.Error()
 		head.Version = "unreadable" // no known version, and so held to the rules of the modern ones
 	}
-	if head.Method, _, err = headerValue(h, headerMethod); err != nil {
+	if head.Method, _, _, err = headerText(h, headerMethod, headerValue); err != nil {
 		head.fault = err.Error()
 	}
-	if head.Name, _, err = headerText(h, headerName); err != nil {
+	if head.Name, head.whole, _, err = headerText(h, headerName, decoded); err != nil {
 		head.fault = err.Error()
 	}
 	return head
@@ -54,22 +56,62 @@ func ReadHead(h http.Header, requestID, remoteAddr string, began time.Time) *Hea
 // that is known.
 func (h *Head) Modern() bool { return h.Version != "" && !legacyVersion(h.Version) }
 
-// headerValue returns the one value of a header and whether it is there.
-func headerValue(h http.Header, key string) (string, bool, error) {
-	values := h[key]
-	if len(values) == 0 {
-		return "", false, nil
+// headerText returns the text of a header and whether it is there. Some clients send a header twice, on two lines or, as RFC 9110
+// section 5.3 lets anyone on the way do, joined by a comma: copies that agree are one. A text may itself be what such copies look like;
+// whole is that text then, and else it is text.
+func headerText(h http.Header, key string, read func(string) (string, error)) (text, whole string, there bool, _ error) {
+	lines := h[key]
+	for i, line := range lines {
+		one, err := read(oneCopy(line))
+		if err != nil {
+			return "", "", true, fmt.Errorf("header %s %w", key, err)
+		}
+		if i > 0 && one != text {
+			return "", "", true, fmt.Errorf("header %s is given %d times, and not each time with the same value", key, len(lines))
+		}
+		all, err := read(line)
+		if err != nil || i > 0 && all != whole {
+			all = one
+		}
+		text, whole = one, all
 	}
-	if len(values) > 1 {
-		return "", true, fmt.Errorf("header %s is given %d times", key, len(values))
-	}
-	v := values[0]
-	for i := range len(v) {
-		if c := v[i]; c != '\t' && (c < ' ' || c > '~') {
-			return "", true, fmt.Errorf("header %s has a character that must be base64-encoded", key)
+	return text, whole, len(lines) > 0, nil
+}
+
+// mostCommas is in how many places a list is looked for to begin again.
+const mostCommas = 64
+
+// oneCopy returns the element of a list of equal elements, and any other text as it is. An element may have commas.
+func oneCopy(list string) string {
+	for i, tried := 0, 0; i < len(list) && tried < mostCommas; i++ {
+		if list[i] != ',' {
+			continue
+		}
+		tried++
+		element := strings.Trim(list[:i], " \t")
+		rest := list[i:]
+		for element != "" && strings.HasPrefix(rest, ",") {
+			next, ok := strings.CutPrefix(strings.TrimLeft(rest[1:], " \t"), element)
+			if !ok {
+				break
+			}
+			rest = strings.TrimLeft(next, " \t")
+		}
+		if rest == "" {
+			return element
 		}
 	}
-	return v, true, nil
+	return list
+}
+
+// headerValue reads the value of a header that is never encoded.
+func headerValue(v string) (string, error) {
+	for i := range len(v) {
+		if c := v[i]; c != '\t' && (c < ' ' || c > '~') {
+			return "", errors.New("has a character that must be base64-encoded")
+		}
+	}
+	return v, nil
 }
 
 const (
@@ -79,17 +121,17 @@ const (
 
 var strictBase64 = base64.StdEncoding.Strict()
 
-// headerText is headerValue with the base64 sentinel of SEP-2243 resolved.
-func headerText(h http.Header, key string) (string, bool, error) {
-	v, ok, err := headerValue(h, key)
+// decoded is headerValue with the base64 sentinel of SEP-2243 resolved.
+func decoded(v string) (string, error) {
+	v, err := headerValue(v)
 	if err != nil || !strings.HasPrefix(v, sentinelStart) || !strings.HasSuffix(v, sentinelEnd) || len(v) < len(sentinelStart)+len(sentinelEnd) {
-		return v, ok, err
+		return v, err
 	}
 	b, err := strictBase64.DecodeString(v[len(sentinelStart) : len(v)-len(sentinelEnd)])
 	if err != nil || !utf8.Valid(b) {
-		return "", true, fmt.Errorf("header %s is not valid base64 of UTF-8 text", key)
+		return "", errors.New("is not valid base64 of UTF-8 text")
 	}
-	return string(b), true, nil
+	return string(b), nil
 }
 
 // A HeaderParam binds a property of a tool's input to the header Mcp-Param-X that mirrors it (x-mcp-header).
@@ -118,7 +160,7 @@ func (p HeaderParam) check(h http.Header, args map[string]any) error {
 	if value == nil {
 		return nil
 	}
-	got, ok, err := headerText(h, p.Key)
+	got, whole, ok, err := headerText(h, p.Key, decoded)
 	if err != nil {
 		return err
 	}
@@ -129,12 +171,13 @@ func (p HeaderParam) check(h http.Header, args map[string]any) error {
 	same := false
 	switch v := value.(type) {
 	case string:
-		same = got == v
+		same = got == v || whole == v
 	case bool:
 		same = got == strconv.FormatBool(v)
-	case float64:
-		f, err := strconv.ParseFloat(got, 64)
-		same = err == nil && f == v && math.Abs(v) <= maxSafeInteger
+	case int64:
+		number, err := Decode([]byte(got))
+		same = err == nil && number == value && -maxSafeInteger <= v && v <= maxSafeInteger
+	case uint64, float64: // beyond what a header may mirror
 	default:
 		return nil
 	}

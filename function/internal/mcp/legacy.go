@@ -3,9 +3,12 @@ package mcp
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 const mostInBatch = 100
+
+var errBatch = fmt.Errorf("a batch has 1 to %d messages", mostInBatch)
 
 func (s *Server) serveLegacy(ctx context.Context, head *Head, t *taken, x Exchange, m *message) {
 	if m.id == nil || m.response {
@@ -17,7 +20,10 @@ func (s *Server) serveLegacy(ctx context.Context, head *Head, t *taken, x Exchan
 
 func (s *Server) legacyCall(head *Head, x Exchange, m *message) *Call {
 	version := head.Version
-	if version == "" {
+	switch {
+	case m.method == methodInitialize:
+		version = negotiated(m)
+	case version == "":
 		version = Version20250326
 	}
 	return &Call{
@@ -32,6 +38,9 @@ func (s *Server) legacyCall(head *Head, x Exchange, m *message) *Call {
 func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchange, sc *scanner) {
 	invalid := func(what string) {
 		s.invalid(ctx, t, x, nil, &Error{Code: CodeInvalidRequest, Message: what})
+	}
+	if s.charge(ctx, t, x, nil) {
+		return
 	}
 	if v := head.Version; v != "" && v != Version20250326 && v != Version20241105 {
 		// Validate first: what is not JSON at all should be called so.
@@ -48,6 +57,9 @@ func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchang
 	}
 	var elements []element
 	err := sc.array(func() error {
+		if len(elements) == mostInBatch {
+			return errBatch
+		}
 		m, err := sc.message()
 		var bad *invalidError
 		if err != nil && !errors.As(err, &bad) {
@@ -59,12 +71,12 @@ func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchang
 	if err == nil {
 		err = sc.end()
 	}
-	if err != nil {
-		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+	if err == errBatch || err == nil && len(elements) == 0 {
+		invalid(errBatch.Error())
 		return
 	}
-	if n := len(elements); n == 0 || n > mostInBatch {
-		invalid("a batch has 1 to 100 messages")
+	if err != nil {
+		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
 		return
 	}
 	p := getBuffer()
@@ -97,21 +109,21 @@ func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchang
 		return
 	}
 	b[len(b)-1] = ']'
-	x.Reply(200, b)
+	s.reply(x, asked{}, head, b)
 }
 
 func (s *Server) serveElement(ctx context.Context, c *Call, t *taken, x Exchange, m *message, b []byte, mark int) []byte {
-	c.caller = t.ticket.Caller()
+	c.caller, c.Believed = t.ticket.Caller(), t.ticket.Believed()
 	wrong := c.read(m)
 	ctx = s.opts.Begin(ctx, c)
 	told := t.message(Panicked)
 	told.Began = s.opts.Now()
 	defer func() { x.Tell(ctx, told.of(c)) }()
 	b, outcome, e, refusal := s.run(ctx, c, t, m, appendEnvelope(b, m.id), wrong)
-	told.Outcome, told.Error, told.Refusal = outcome, e, refusal
+	told.ended(c, outcome, e, refusal)
 	c.end()
 	if refusal != nil {
-		e = refusal.Err()
+		return s.appendRefusal(b[:mark], asked{id: m.id, method: m.method}, refusal)
 	}
 	if e != nil {
 		return AppendError(b[:mark], m.id, e)
@@ -119,15 +131,19 @@ func (s *Server) serveElement(ctx context.Context, c *Call, t *taken, x Exchange
 	return append(b, '}')
 }
 
+// negotiated is the version that initialize agrees on: the one that is asked for, if it has that method.
+func negotiated(m *message) string {
+	if v := m.params.version.value; legacyVersion(v) {
+		return v
+	}
+	return Version20251125
+}
+
 func (s *Server) dispatchLegacy(ctx context.Context, c *Call, m *message, b []byte) ([]byte, *Error) {
 	switch m.method {
 	case methodInitialize:
-		version := m.params.version.value
-		if !legacyVersion(version) {
-			version = Version20251125
-		}
 		b = append(b, `{"protocolVersion":"`...)
-		b = append(b, version...)
+		b = append(b, negotiated(m)...)
 		b = append(b, `","capabilities":`...)
 		b = append(b, s.capabilities...)
 		b = append(b, `,"serverInfo":`...)
@@ -141,11 +157,16 @@ func (s *Server) dispatchLegacy(ctx context.Context, c *Call, m *message, b []by
 		}
 		return append(b, "{}"...), nil
 	case methodSubscribe, methodUnsubscribe:
+		if !m.params.uri.set {
+			return b, invalidParams("params.uri is missing")
+		}
 		// The catalog is fixed while the process lives, so no update is ever owed: the capability is not advertised, and
 		// a client that asks all the same is not broken by it.
-		if r, _ := s.opts.Catalog.Resource(ctx, m.params.uri.value); r == nil {
-			c.Name = m.params.uri.value
+		switch r, _, err := s.opts.Catalog.Resource(ctx, c.Name); {
+		case r == nil:
 			return b, resourceNotFound(c)
+		case err != nil:
+			return b, invalidParams("params.uri: %v", err)
 		}
 		return append(b, "{}"...), nil
 	}

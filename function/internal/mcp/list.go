@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -65,10 +66,15 @@ func (s *Server) list(ctx context.Context, c *Call, m *message, b []byte, kind K
 // mostCompletions is the protocol's limit for one answer.
 const mostCompletions = 100
 
-func (s *Server) complete(ctx context.Context, c *Call, m *message, b []byte) ([]byte, Outcome, *Error) {
-	if !s.opts.Catalog.Completes() {
-		return b, Failed, errMethod
-	}
+// A completion is what completion/complete asks for: values of an argument of the entry that the call names.
+type completion struct {
+	kind            Kind // Prompts or Templates
+	argument, value string
+	known           map[string]string // the other arguments
+}
+
+// readCompletion decodes the params of completion/complete.
+func (c *Call) readCompletion(p *params) *Error {
 	fields := func(what string, raw []byte) (map[string]any, *Error) {
 		object, err := decodeObject(raw)
 		if err != nil {
@@ -76,51 +82,67 @@ func (s *Server) complete(ctx context.Context, c *Call, m *message, b []byte) ([
 		}
 		return object, nil
 	}
-	ref, e := fields("ref", m.params.ref)
+	ref, e := fields("ref", p.ref)
 	if e != nil {
-		return b, Failed, e
+		return e
 	}
-	argument, e := fields("argument", m.params.argument)
+	argument, e := fields("argument", p.argument)
 	if e != nil {
-		return b, Failed, e
+		return e
 	}
-	given, e := fields("context", m.params.context)
+	given, e := fields("context", p.context)
 	if e != nil {
-		return b, Failed, e
+		return e
 	}
-	known := map[string]string{}
+	q := &completion{known: map[string]string{}}
+	c.completion, c.Arguments = q, map[string]any{}
 	if args, ok := given["arguments"].(map[string]any); ok {
-		if known, e = texts("params.context.arguments", args); e != nil {
-			return b, Failed, e
+		if q.known, e = texts("params.context.arguments", args); e != nil {
+			return e
 		}
+		maps.Copy(c.Arguments, args)
+		maps.DeleteFunc(c.Arguments, isNull)
 	}
-	name, okName := argument["name"].(string)
-	value, okValue := argument["value"].(string)
+	var okName, okValue bool
+	q.argument, okName = argument["name"].(string)
+	q.value, okValue = argument["value"].(string)
 	if !okName || !okValue {
-		return b, Failed, invalidParams("params.argument must have the strings name and value")
+		return invalidParams("params.argument must have the strings name and value")
 	}
-	var completer *Completer
+	c.Arguments[q.argument] = q.value
 	switch ref["type"] {
 	case "ref/prompt":
-		target, _ := ref["name"].(string)
-		if s.opts.Catalog.Prompt(ctx, target) == nil {
-			return b, Failed, invalidParams("unknown prompt: %s", quote(target))
-		}
-		completer = s.opts.Catalog.Completer(ctx, Prompts, target)
+		q.kind = Prompts
+		c.Name, _ = ref["name"].(string)
 	case "ref/resource":
-		target, _ := ref["uri"].(string)
-		known := func(i Item) bool { return i.Key == target }
-		if !slices.ContainsFunc(s.opts.Catalog.List(ctx, Templates).Items, known) {
-			return b, Failed, invalidParams("unknown resource template: %s", quote(target))
-		}
-		completer = s.opts.Catalog.Completer(ctx, Templates, target)
+		q.kind = Templates
+		c.Name, _ = ref["uri"].(string)
 	default:
-		return b, Failed, invalidParams("params.ref.type must be ref/prompt or ref/resource")
+		return invalidParams("params.ref.type must be ref/prompt or ref/resource")
+	}
+	return nil
+}
+
+func (s *Server) complete(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {
+	q := c.completion
+	if q == nil {
+		return b, Failed, errMethod
+	}
+	if q.kind == Prompts && s.opts.Catalog.Prompt(ctx, c.Name) == nil {
+		return b, Failed, invalidParams("unknown prompt: %s", quote(c.Name))
+	}
+	isNamed := func(i Item) bool { return i.Key == c.Name }
+	if q.kind == Templates && !slices.ContainsFunc(s.opts.Catalog.List(ctx, Templates).Items, isNamed) {
+		return b, Failed, invalidParams("unknown resource template: %s", quote(c.Name))
+	}
+	completer := s.opts.Catalog.Completer(ctx, q.kind, c.Name)
+	if completer == nil || !slices.Contains(completer.Arguments, q.argument) {
+		return b, Failed, invalidParams("params.argument.name: there is no argument %s", quote(q.argument))
 	}
 	var values []string
-	if completer != nil {
+	if completer.Complete != nil {
 		outcome, err := s.guard(ctx, c, 0, func(ctx context.Context) (err error) {
-			values, err = completer.Complete(ctx, name, value, known)
+			values, err = completer.Complete(ctx, q.argument, q.value, q.known)
 			return err
 		})
 		if outcome != Completed {

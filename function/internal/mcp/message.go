@@ -1,8 +1,9 @@
 package mcp
 
 import (
+	"bytes"
 	"errors"
-	"strconv"
+	"strings"
 )
 
 // Protocol revisions that this server speaks.
@@ -14,7 +15,7 @@ const (
 	Version20241105 = "2024-11-05"
 )
 
-var supportedModern = []string{Version20260728}
+var supported = []string{Version20260728, Version20251125, Version20250618, Version20250326, Version20241105}
 
 func legacyVersion(v string) bool {
 	switch v {
@@ -99,6 +100,17 @@ const (
 	memBaggage
 )
 
+// name is what the header Mcp-Name mirrors.
+func (m *message) name() optional {
+	switch m.method {
+	case methodToolsCall, methodPromptsGet:
+		return m.params.name
+	case methodResourcesRead:
+		return m.params.uri
+	}
+	return optional{}
+}
+
 // An invalidError is JSON that is not a JSON-RPC message; the id is known where it could be read.
 type invalidError struct {
 	what string
@@ -110,6 +122,8 @@ func (e *invalidError) Error() string { return e.what }
 // message decodes the message ahead.
 func (s *scanner) message() (*message, error) {
 	m := &message{}
+	const badID = "id must be a string or a number, of at most 512 bytes"
+	noID, named := false, false // there is an id and it is null; there is a method
 	if s.peek() != '{' {
 		_, err := s.raw(0)
 		if err == nil {
@@ -132,9 +146,9 @@ func (s *scanner) message() (*message, error) {
 		case "id":
 			bit = memID
 			if m.id, err = s.raw(1); err == nil && !validID(m.id) {
-				m.id = nil
-				if invalid == "" {
-					invalid = "id must be a string or a number, of at most 512 bytes"
+				noID = string(m.id) == "null"
+				if m.id = nil; !noID && invalid == "" {
+					invalid = badID
 				}
 			}
 		case "method":
@@ -144,15 +158,18 @@ func (s *scanner) message() (*message, error) {
 			if o, err = s.optional("method", &wrong); err == nil && wrong != "" && invalid == "" {
 				invalid = wrong
 			}
-			m.method = o.value
+			m.method, named = o.value, named || o.set || wrong != ""
 		case "params":
 			bit = memParams
-			if s.peek() != '{' {
+			switch s.peek() {
+			case '{':
+				err = s.params(&m.params)
+			case 'n':
+				err = s.skip(1)
+			default:
 				if _, err = s.raw(1); err == nil && invalid == "" {
 					invalid = "params must be an object"
 				}
-			} else {
-				err = s.params(&m.params)
 			}
 		case "result":
 			bit = memResult
@@ -164,7 +181,7 @@ func (s *scanner) message() (*message, error) {
 			err = s.skip(1)
 		}
 		if err == nil && bit != 0 && seen&bit != 0 {
-			invalid = "duplicate member " + strconv.Quote(string(name))
+			invalid = "duplicate member " + quote(string(name))
 		}
 		seen |= bit
 		return err
@@ -172,13 +189,15 @@ func (s *scanner) message() (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.response = seen&memMethod == 0 && seen&(memResult|memError) != 0
+	m.response = !named && seen&(memResult|memError) != 0
 	switch {
 	case invalid != "":
 	case seen&memJSONRPC == 0:
 		invalid = `jsonrpc must be "2.0"`
 	case m.method == "" && !m.response:
 		invalid = "method is missing"
+	case noID && !m.response && !strings.HasPrefix(m.method, "notifications/"):
+		invalid = badID // who asks waits for an answer, which nothing would tie to the question
 	}
 	if invalid != "" {
 		return nil, &invalidError{invalid, m.id}
@@ -194,11 +213,14 @@ func (s *scanner) params(p *params) error {
 		switch string(name) {
 		case "_meta":
 			bit = memMeta
-			if s.peek() != '{' {
+			switch s.peek() {
+			case '{':
+				err = s.meta(p)
+			case 'n':
+				err = s.skip(2)
+			default:
 				p.flag("params._meta must be an object")
 				err = s.skip(2)
-			} else {
-				err = s.meta(p)
 			}
 		case "name":
 			bit = memName
@@ -209,6 +231,7 @@ func (s *scanner) params(p *params) error {
 		case "cursor":
 			bit = memCursor
 			p.cursor, err = s.optional("params.cursor", &p.wrong)
+			p.cursor.set = p.cursor.value != "" // none is empty
 		case "level":
 			bit = memLevel
 			p.level, err = s.optional("params.level", &p.wrong)
@@ -238,7 +261,11 @@ func (s *scanner) params(p *params) error {
 			err = s.skip(2)
 		case "clientInfo":
 			bit = memClientInfo
-			p.meta.clientInfo, err = s.raw(2)
+			if s.peek() != 'n' {
+				p.meta.clientInfo, err = s.raw(2)
+			} else {
+				err = s.skip(2)
+			}
 		default:
 			err = s.skip(2)
 		}
@@ -260,8 +287,9 @@ func (s *scanner) meta(p *params) error {
 		switch string(name) {
 		case metaPrefix + "protocolVersion":
 			bit = memVersion
+			there := s.peek() != 'n'
 			m.version, err = s.optional("params._meta protocolVersion", &p.wrong)
-			m.version.set = true // even with an unknown or malformed value, the key marks a modern request
+			m.version.set = there // even with an unknown or malformed value, the key marks a modern request
 		case metaPrefix + "clientCapabilities":
 			bit = memCapabilities
 			m.capabilities, err = s.member("params._meta clientCapabilities", &p.wrong)
@@ -273,8 +301,11 @@ func (s *scanner) meta(p *params) error {
 			m.logLevel, err = s.optional("params._meta logLevel", &p.wrong)
 		case "progressToken":
 			bit = memProgress
+			none := s.peek() == 'n'
 			if m.progressToken, err = s.raw(3); err == nil && !validID(m.progressToken) {
-				m.progressToken = nil
+				if m.progressToken = nil; none {
+					break
+				}
 				p.flag("params._meta.progressToken must be a string or a number")
 			}
 		case "traceparent":
@@ -303,10 +334,12 @@ func (p *params) flag(what string) {
 	}
 }
 
+// Programs write null for what is not set: null reads as absent.
+
 // optional reads a string; another type is said in wrong and reads as absent.
 func (s *scanner) optional(what string, wrong *string) (optional, error) {
-	if s.peek() != '"' {
-		if *wrong == "" {
+	if c := s.peek(); c != '"' {
+		if *wrong == "" && c != 'n' {
 			*wrong = what + " must be a string"
 		}
 		return optional{}, s.skip(2)
@@ -317,8 +350,8 @@ func (s *scanner) optional(what string, wrong *string) (optional, error) {
 
 // member reads an object; another type is said in wrong and reads as absent.
 func (s *scanner) member(what string, wrong *string) ([]byte, error) {
-	if s.peek() != '{' {
-		if *wrong == "" {
+	if c := s.peek(); c != '{' {
+		if *wrong == "" && c != 'n' {
 			*wrong = what + " must be an object"
 		}
 		return nil, s.skip(2)
@@ -333,6 +366,15 @@ func (s *scanner) loose() (string, error) {
 	}
 	b, err := s.text()
 	return string(b), err
+}
+
+// wholeID tells whether a valid id is one of 2026-07-28, where numbers are whole.
+func wholeID(raw []byte) bool {
+	if raw[0] == '"' {
+		return true
+	}
+	_, whole := wholeDigits(raw)
+	return whole
 }
 
 func validID(raw []byte) bool {
@@ -352,23 +394,30 @@ func intern(b []byte) string {
 	return string(b)
 }
 
-// ScanID finds the id of the request in body without decoding the rest, for an answer that is given from the headers
-// alone. It is nil where the body is not one request with a usable id.
-func ScanID(body []byte) (id []byte) {
-	s := scanner{buf: body}
+// glance finds the id and the method of the request in what was read of a body, for an answer that is given without the rest. The id
+// is nil where there is no usable one.
+func glance(body []byte) (id []byte, method string) {
+	s := scanner{buf: bytes.TrimPrefix(body, byteOrderMark)}
 	errFound := errors.New("found")
-	err := s.object(func(name []byte) error {
-		if string(name) != "id" {
-			return s.skip(1)
+	s.object(func(name []byte) (err error) {
+		switch string(name) {
+		case "id":
+			var raw []byte
+			if raw, err = s.raw(1); err == nil && validID(raw) {
+				id = raw
+			}
+		case "method":
+			var o optional
+			var wrong string
+			o, err = s.optional("method", &wrong)
+			method = o.value
+		default:
+			err = s.skip(1)
 		}
-		raw, err := s.raw(1)
-		if err == nil && validID(raw) {
-			id, err = raw, errFound
+		if err == nil && id != nil && method != "" {
+			err = errFound
 		}
 		return err
 	})
-	if err != nil && err != errFound {
-		return nil
-	}
-	return id
+	return id, method
 }

@@ -21,6 +21,14 @@ type Message struct {
 	Handled      time.Duration // in the handler
 }
 
+// ended fills in how a call ended. Of what was hidden from its caller that is the refusal, not the answer.
+func (m *Message) ended(c *Call, outcome Outcome, e *Error, r *Refusal) {
+	m.Outcome, m.Error, m.Refusal = outcome, e, r
+	if c.concealed != nil && r == nil {
+		m.Outcome, m.Error, m.Refusal = Refused, nil, c.concealed
+	}
+}
+
 // of fills in what a call says of itself.
 func (m *Message) of(c *Call) *Message {
 	m.Call, m.Method, m.Name, m.Modern, m.Version, m.Client, m.Handled = c, c.Method, c.Name, c.Modern, c.Version, c.Client, c.handled

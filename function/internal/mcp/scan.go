@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -159,7 +158,8 @@ func (s *scanner) skip(depth int) error {
 	return err
 }
 
-// value decodes the value ahead as encoding/json decodes into any: map[string]any, []any, string, float64, bool, nil.
+// value decodes the value ahead as encoding/json decodes into any, but for numbers: map[string]any, []any, string, int64, uint64, float64,
+// bool, nil.
 func (s *scanner) value(depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, errDepth
@@ -170,7 +170,7 @@ func (s *scanner) value(depth int) (any, error) {
 		err := s.object(func(name []byte) error {
 			key := string(name)
 			if _, dup := m[key]; dup {
-				return s.fail("duplicate member " + strconv.Quote(key))
+				return s.fail("duplicate member " + quote(key))
 			}
 			v, err := s.value(depth + 1)
 			m[key] = v
@@ -203,11 +203,11 @@ func (s *scanner) value(depth int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := strconv.ParseFloat(string(num), 64)
-	if err != nil {
-		return nil, s.fail("number out of range")
+	v, wrong := number(num)
+	if wrong != "" {
+		return nil, s.fail(wrong)
 	}
-	return f, nil
+	return v, nil
 }
 
 func (s *scanner) literal(word string) error {
@@ -370,8 +370,8 @@ func hex4(b []byte) rune {
 	return r
 }
 
-// decodeValue decodes one JSON text that may be followed by white space only.
-func decodeValue(b []byte) (any, error) {
+// Decode decodes one JSON text, which white space may follow, as arguments are decoded. Names that are given twice are refused.
+func Decode(b []byte) (any, error) {
 	s := scanner{buf: b}
 	v, err := s.value(0)
 	if err != nil {
@@ -387,7 +387,7 @@ func decodeObject(b []byte) (map[string]any, error) {
 	if len(b) == 0 {
 		return map[string]any{}, nil
 	}
-	v, err := decodeValue(b)
+	v, err := Decode(b)
 	if err != nil {
 		return nil, err
 	}

@@ -9,11 +9,15 @@
 package mcp
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/http"
+	"sync"
 	"time"
 
 	"example.com/erlmcp/function/internal/seal"
@@ -22,39 +26,64 @@ import (
 // An Exchange is one HTTP request and its answer. The engine calls exactly one of Reply, Accept and Refuse, once, last;
 // Stream may be called before Reply, from any goroutine but not at the same time.
 type Exchange interface {
-	// Body reads the whole body. With an error it returns what was read before.
-	Body() ([]byte, error)
+	// Body reads the whole body, into memory of the owner's share. With an error it returns what was read before; the error is a
+	// [*BodyError] where there may be no such body. If the body is long in coming, it says so, once and from another goroutine.
+	Body(owner string, late Late) ([]byte, error)
 	// Glance reads no more of the body than an answer without it needs, to find the request's id.
 	Glance() []byte
-	// Reply sends the JSON-RPC answer, as the last event where streaming began. It does not keep the body.
-	Reply(status int, body []byte)
+	// Reply sends the JSON-RPC answer, as the last event where streaming began. It does not keep the body. With a
+	// [*BodyError] it has not: there may be no such answer, and Refuse is to be called.
+	Reply(status int, body []byte) error
 	// Accept acknowledges what has no answer.
 	Accept()
-	// Refuse sends a refusal; status is that of the HTTP answer, body the JSON-RPC error.
+	// Refuse sends a refusal; status is that of the HTTP answer, body the JSON-RPC answer.
 	Refuse(r *Refusal, status int, body []byte)
-	// Stream sends a notification as a server-sent event. Where the client takes no events, it is dropped.
+	// Stream sends a notification as a server-sent event, and does not wait for that. Where the client takes no events, or does
+	// not read them, it is dropped.
 	Stream(event []byte)
 	// Tell tells what became of a message, once for each, after the answer to one that has an exchange to itself. The
 	// context is the call's.
 	Tell(context.Context, *Message)
 }
 
-// ErrTooLarge is the error of [Exchange.Body] for a body over the limit.
-var ErrTooLarge = errors.New("request body is too large")
+// Late is told that a body is long in coming.
+type Late interface{ Late() }
+
+// A BodyError is why [Exchange.Body] does not read a body.
+type BodyError struct {
+	Reason                Reason
+	Message, Scope, Limit string // as a [Refusal] has them
+}
+
+func (e *BodyError) Error() string { return e.Message + ": the limit is " + e.Limit }
+
+func (e *BodyError) refusal(message string, head *Head) *Refusal {
+	r := &Refusal{Reason: e.Reason, Message: message, Scope: e.Scope, Limit: e.Limit, Receipt: head.RequestID}
+	if e.Reason != TooLarge {
+		r.RetryAfter = time.Second
+	}
+	return r
+}
 
 // Options configure a [Server]. The zero value of each field is a default, but for Catalog, Gate and Keys, which must be
 // there.
 type Options struct {
-	Catalog  Catalog
-	Gate     Gate
-	Keys     *seal.Ring
-	Info     Info
-	Logger   *slog.Logger     // default: discards
-	Now      func() time.Time // default: time.Now
-	PageSize int              // entries on one page of a list; default 100
-	Timeout  time.Duration    // of a call whose entry names none; default 60 s
+	Catalog Catalog
+	Gate    Gate
+	Keys    *seal.Ring
+	Info    Info
+	Logger  *slog.Logger     // default: discards
+	Now     func() time.Time // default: time.Now
+	// RefusalErrors has all refusals be JSON-RPC errors with a status of HTTP. Else those of tools/call are results, which reach the model.
+	RefusalErrors bool
+	PageSize      int           // entries on one page of a list; default 100
+	Timeout       time.Duration // of a call whose entry names none; default 60 s
 	// Stop ends the calls of legacy clients, which outlive their connection, when the server must go. Default: never.
 	Stop context.Context
+	// Client is what handlers reach the outside with. Default: none.
+	Client *http.Client
+	// Answers tell whether an answer of the person at the client counts. Default: each does, again and again.
+	Answers Answers
 	// Begin is told of each decoded request before it is admitted; the gate and the handler get the context that it returns,
 	// in which a span may be. Default: none.
 	Begin func(context.Context, *Call) context.Context
@@ -63,7 +92,8 @@ type Options struct {
 // A Server is the engine. It is safe for concurrent use.
 type Server struct {
 	opts         Options
-	resultMeta   []byte // `"_meta":{…}` of every modern result
+	serverInfo   []byte // a member of _meta of every modern result
+	resultMeta   []byte // `"_meta":{…}` of them
 	capabilities []byte
 }
 
@@ -88,7 +118,8 @@ func NewServer(opts Options) *Server {
 		opts.Begin = func(ctx context.Context, _ *Call) context.Context { return ctx }
 	}
 	s := &Server{opts: opts}
-	s.resultMeta = fmt.Appendf(nil, `"_meta":{"%sserverInfo":%s}`, metaPrefix, opts.Info.json())
+	s.serverInfo = fmt.Appendf(nil, `"%sserverInfo":%s`, metaPrefix, opts.Info.json())
+	s.resultMeta = fmt.Appendf(nil, `"_meta":{%s}`, s.serverInfo)
 
 	capabilities := map[string]struct{}{"logging": {}}
 	for kind, name := range []string{Tools: "tools", Prompts: "prompts", Resources: "resources", Templates: "resources"} {
@@ -108,11 +139,16 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 	known := *head
 	if !head.Modern() {
 		known.Method, known.Name = "", "" // headers that nothing will hold against the body decide nothing
+	} else {
+		if known.Name = known.entry(); known.Method == methodToolsCall {
+			known.Name = s.opts.Catalog.Named(known.Name)
+		}
 	}
 	ticket, refusal := s.opts.Gate.Head(ctx, &known)
 	t := &taken{gate: s.opts.Gate, ticket: ticket, head: head}
 	if refusal != nil {
-		s.refuse(x, head.Modern(), ScanID(x.Glance()), refusal)
+		id, method := glance(x.Glance())
+		s.refuse(x, asked{modern: head.Modern(), id: id, method: method, stranger: ticket == nil}, refusal)
 		m := t.message(Refused)
 		m.Method, m.Name, m.Modern, m.Version, m.Refusal = known.Method, known.Name, head.Modern(), head.Version, refusal
 		x.Tell(ctx, m)
@@ -120,10 +156,14 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 	}
 	defer t.drop()
 
-	body, err := x.Body()
-	if errors.Is(err, ErrTooLarge) {
-		refusal := &Refusal{Reason: TooLarge, Message: "the request's body is too large", Limit: err.Error(), Receipt: head.RequestID}
-		s.refuse(x, head.Modern(), ScanID(body), refusal)
+	body, err := x.Body(ticket.Caller(), t)
+	t.arrived()
+	var unread *BodyError
+	if errors.As(err, &unread) {
+		refusal := unread.refusal("refused: "+unread.Message, head)
+		refusal.Unread = true
+		id, method := glance(body)
+		s.refuse(x, asked{modern: head.Modern(), id: id, method: method}, refusal)
 		m := t.message(Refused)
 		m.Method, m.Name, m.Modern, m.Version, m.Refusal = known.Method, known.Name, head.Modern(), head.Version, refusal
 		x.Tell(ctx, m)
@@ -133,7 +173,7 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "the request's body could not be read: " + err.Error()})
 		return
 	}
-	sc := &scanner{buf: body}
+	sc := &scanner{buf: bytes.TrimPrefix(body, byteOrderMark)}
 	if sc.peek() == '[' {
 		s.serveBatch(ctx, head, t, x, sc)
 		return
@@ -148,11 +188,43 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 		s.invalid(ctx, t, x, invalid.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + invalid.what})
 	case err != nil:
 		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+	case negotiates(m):
+		if head.Modern() && head.Method != methodInitialize {
+			s.opts.Gate.Yield(ticket) // what was decided was another message
+		}
+		s.serveLegacy(ctx, head, t, x, m)
 	case head.Modern() || m.params.meta.version.set:
 		s.serveModern(ctx, head, t, x, m)
 	default:
 		s.serveLegacy(ctx, head, t, x, m)
 	}
+}
+
+// byteOrderMark is what some programs on Windows begin a text with; RFC 8259, section 8.1, lets it be ignored.
+var byteOrderMark = []byte("\ufeff")
+
+var null = []byte("null")
+
+// negotiates tells whether a message is initialize of a legacy client, which is what agrees on a version, whatever its header says.
+func negotiates(m *message) bool {
+	return m.method == methodInitialize && m.id != nil && !m.params.meta.version.set
+}
+
+// Identify finds out who sends a request that is no message, and refuses it where nobody may that it knows. Clients that are not signed
+// in learn so by whatever they ask first.
+func (s *Server) Identify(ctx context.Context, head *Head, x Exchange) (known bool) {
+	who := *head
+	who.Method, who.Name, who.Size = "", "", 0
+	ticket, refusal := s.opts.Gate.Head(ctx, &who)
+	if refusal == nil {
+		s.opts.Gate.Drop(ticket)
+		return true
+	}
+	s.refuse(x, asked{modern: true, stranger: true}, refusal)
+	m := (&taken{ticket: ticket, head: head}).message(Refused)
+	m.Refusal = refusal
+	x.Tell(ctx, m)
+	return false
 }
 
 // taken is a ticket until it reaches Begin.
@@ -161,6 +233,9 @@ type taken struct {
 	ticket Ticket // nil for who was not let in
 	head   *Head
 	used   bool
+
+	mu   sync.Mutex
+	here bool // the body is
 }
 
 // message is the beginning of what is told of a message.
@@ -172,14 +247,45 @@ func (t *taken) message(o Outcome) *Message {
 	return m
 }
 
+// Late gives back what was taken for a call whose body does not come.
+func (t *taken) Late() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.here {
+		t.gate.Yield(t.ticket)
+	}
+}
+
+func (t *taken) arrived() {
+	t.mu.Lock()
+	t.here = true
+	t.mu.Unlock()
+}
+
 func (t *taken) drop() {
 	if !t.used {
 		t.gate.Drop(t.ticket)
 	}
 }
 
+// charge counts what is no call, and refuses it over the limits.
+func (s *Server) charge(ctx context.Context, t *taken, x Exchange, id []byte) (refused bool) {
+	refusal := s.opts.Gate.Charge(ctx, t.ticket)
+	if refusal == nil {
+		return false
+	}
+	s.refuse(x, asked{modern: t.head.Modern(), id: id}, refusal)
+	m := t.message(Refused)
+	m.Modern, m.Version, m.Refusal = t.head.Modern(), t.head.Version, refusal
+	x.Tell(ctx, m)
+	return true
+}
+
 // invalid answers a body that is no message.
 func (s *Server) invalid(ctx context.Context, t *taken, x Exchange, id []byte, e *Error) {
+	if s.charge(ctx, t, x, id) {
+		return
+	}
 	s.fail(x, 400, id, e)
 	m := t.message(Invalid)
 	m.Error = e
@@ -193,18 +299,65 @@ func (s *Server) fail(x Exchange, status int, id []byte, e *Error) {
 	putBuffer(p)
 }
 
-// refuse renders a refusal. A legacy client gets it with HTTP 200, since its transport would drop the body otherwise;
-// what can't be tied to a request keeps the HTTP status, and so does a challenge, which clients know by it.
-func (s *Server) refuse(x Exchange, modern bool, id []byte, r *Refusal) {
-	status := r.Reason.Status
-	if !modern && id != nil && r.Challenge == "" {
-		status = 200
+// asked is what a refusal answers, as far as it was read.
+type asked struct {
+	modern bool
+	id     []byte
+	method string // "" where that was not read
+	// stranger: it is not known who asks. Clients learn by the status that they are to sign in.
+	stranger bool
+}
+
+// refuse answers a refusal, with HTTP 200, since the transports of clients drop the body otherwise. What can't be tied to a request has
+// the status of its reason, and so has a challenge, which clients know by it.
+func (s *Server) refuse(x Exchange, to asked, r *Refusal) {
+	status := 200
+	if to.id == nil || r.Challenge != "" || to.stranger || to.modern && s.opts.RefusalErrors {
+		status = r.Reason.Status
 	}
-	x.Refuse(r, status, AppendError(nil, id, r.Err()))
+	x.Refuse(r, status, s.appendRefusal(nil, to, r))
+}
+
+// appendRefusal appends a whole response: a result for the model, where a tool was called, and else an error. Of an error most agents
+// tell their model only that there was one, and some end.
+func (s *Server) appendRefusal(b []byte, to asked, r *Refusal) []byte {
+	if to.method != methodToolsCall || to.id == nil || to.stranger || r.Challenge != "" || s.opts.RefusalErrors {
+		return AppendError(b, to.id, r.Err())
+	}
+	b = append(appendEnvelope(b, to.id), `"result":{`...)
+	if to.modern {
+		b = append(b, `"resultType":"complete",`...)
+	}
+	b = append(b, `"content":`...)
+	b = appendContents(b, []Content{Text(r.text())})
+	b = append(b, `,"isError":true,"_meta":{`...)
+	if to.modern {
+		b = append(append(b, s.serverInfo...), ',')
+	}
+	b = append(b, metaRefusal+`{"code":`...)
+	b = append(appendInt(b, int64(r.Reason.Code)), ',')
+	return append(r.appendData(b), "}}}"...)
+}
+
+// reply sends an answer, or says that it is lost.
+func (s *Server) reply(x Exchange, to asked, head *Head, body []byte) {
+	var lost *BodyError
+	if errors.As(x.Reply(200, body), &lost) {
+		r := lost.refusal("the call ran, and its answer is lost: "+lost.Message, head)
+		r.Reason = Backpressure
+		s.refuse(x, to, r)
+	}
 }
 
 func (s *Server) serveModern(ctx context.Context, head *Head, t *taken, x Exchange, m *message) {
+	if m.id != nil && !wholeID(m.id) {
+		s.invalid(ctx, t, x, nil, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: id must be a string or an integer"})
+		return
+	}
 	if e := checkModern(head, m); e != nil {
+		if s.charge(ctx, t, x, m.id) {
+			return
+		}
 		s.fail(x, e.status(), m.id, e)
 		told := t.message(Failed)
 		told.Method, told.Modern, told.Version, told.Error = m.method, true, head.Version, e
@@ -214,6 +367,9 @@ func (s *Server) serveModern(ctx context.Context, head *Head, t *taken, x Exchan
 	if m.id == nil {
 		s.accept(ctx, t, x, m, true)
 		return
+	}
+	if name := m.name(); name.set && name.value != head.Name {
+		s.opts.Gate.Yield(t.ticket) // a name that looks like copies of the one that was decided
 	}
 	c := &Call{
 		Head: head, Method: m.method, Modern: true, Version: Version20260728, Client: m.params.meta.clientInfo,
@@ -228,6 +384,9 @@ func (s *Server) serveModern(ctx context.Context, head *Head, t *taken, x Exchan
 
 // accept acknowledges what has no answer.
 func (s *Server) accept(ctx context.Context, t *taken, x Exchange, m *message, modern bool) {
+	if s.charge(ctx, t, x, nil) {
+		return
+	}
 	x.Accept()
 	told := t.message(Completed)
 	told.Method, told.Modern, told.Version = m.method, modern, t.head.Version
@@ -239,7 +398,7 @@ func (s *Server) accept(ctx context.Context, t *taken, x Exchange, m *message, m
 func checkModern(head *Head, m *message) *Error {
 	p := &m.params
 	mismatch := func(format string, args ...any) *Error {
-		return &Error{Code: CodeHeaderMismatch, Message: "header mismatch: " + fmt.Sprintf(format, args...)}
+		return &Error{Code: CodeHeaderMismatch, Message: clip("header mismatch: "+fmt.Sprintf(format, args...), mostSaid)}
 	}
 	if head.fault != "" {
 		return mismatch("%s", head.fault)
@@ -254,7 +413,7 @@ func checkModern(head *Head, m *message) *Error {
 		return mismatch("MCP-Protocol-Version is %s, _meta says %s", quote(head.Version), quote(p.meta.version.value))
 	}
 	if head.Version != Version20260728 {
-		data, _ := json.Marshal(map[string]any{"supported": supportedModern, "requested": head.Version})
+		data, _ := json.Marshal(map[string]any{"supported": supported, "requested": clip(head.Version, mostQuoted)})
 		return &Error{CodeUnsupportedVersion, "unsupported protocol version", data}
 	}
 	if m.id == nil {
@@ -266,14 +425,7 @@ func checkModern(head *Head, m *message) *Error {
 	if head.Method != m.method {
 		return mismatch("Mcp-Method is %s, the body says %s", quote(head.Method), quote(m.method))
 	}
-	var name optional
-	switch m.method {
-	case methodToolsCall, methodPromptsGet:
-		name = p.name
-	case methodResourcesRead:
-		name = p.uri
-	}
-	if name.set && name.value != head.Name {
+	if name := m.name(); name.set && name.value != head.Name && name.value != head.whole {
 		if _, there := head.Header[headerName]; !there {
 			return mismatch("Mcp-Name is missing")
 		}
@@ -286,6 +438,8 @@ func checkModern(head *Head, m *message) *Error {
 		return invalidParams("params._meta must have %sprotocolVersion", metaPrefix)
 	case p.meta.capabilities == nil:
 		return invalidParams("params._meta must have %sclientCapabilities", metaPrefix)
+	case p.meta.progressToken != nil && !wholeID(p.meta.progressToken):
+		return invalidParams("params._meta.progressToken must be a string or an integer")
 	case p.meta.logLevel.set && severity(p.meta.logLevel.value) < 0:
 		return invalidParams("unknown log level %s: use one of %v", quote(p.meta.logLevel.value), levels)
 	}
@@ -296,18 +450,18 @@ func checkModern(head *Head, m *message) *Error {
 func (s *Server) serveRequest(ctx context.Context, c *Call, t *taken, x Exchange, m *message) {
 	p := getBuffer()
 	defer putBuffer(p)
-	c.caller = t.ticket.Caller()
+	c.caller, c.Believed = t.ticket.Caller(), t.ticket.Believed()
 	wrong := c.read(m)
 	ctx = s.opts.Begin(ctx, c)
 	told := t.message(Panicked)
 	defer func() { x.Tell(ctx, told.of(c)) }()
 	b, outcome, e, refusal := s.run(ctx, c, t, m, appendEnvelope(*p, m.id), wrong)
-	told.Outcome, told.Error, told.Refusal = outcome, e, refusal
+	told.ended(c, outcome, e, refusal)
 	*p = b
 	c.end()
 	switch {
 	case refusal != nil:
-		s.refuse(x, c.Modern, m.id, refusal)
+		s.refuse(x, asked{modern: c.Modern, id: m.id, method: m.method}, refusal)
 	case e != nil:
 		status := 200
 		if c.Modern {
@@ -317,7 +471,7 @@ func (s *Server) serveRequest(ctx context.Context, c *Call, t *taken, x Exchange
 		x.Reply(status, *p)
 	default:
 		*p = append(b, '}')
-		x.Reply(200, *p)
+		s.reply(x, asked{modern: c.Modern, id: m.id, method: m.method}, c.Head, *p)
 	}
 }
 
@@ -340,7 +494,10 @@ func (s *Server) run(ctx context.Context, c *Call, t *taken, m *message, b []byt
 		return b, Refused, nil, refusal
 	}
 	end := Ending{Outcome: Panicked}
-	defer func() { done(end) }()
+	defer func() {
+		end.Entered = c.entered
+		done(end)
+	}()
 	b = append(b, `"result":`...)
 	from := len(b)
 	b, outcome, e := s.dispatch(NewContext(ctx, c), c, m, b)
@@ -350,7 +507,22 @@ func (s *Server) run(ctx context.Context, c *Call, t *taken, m *message, b []byt
 	return b, outcome, e, nil
 }
 
-// read decodes what the method's params hold, so that the gate sees it.
+// entry is the name of what a modern request is about, as far as its headers say so: that of a method whose body is not held against the
+// header is worth nothing.
+func (h *Head) entry() string {
+	switch h.Method {
+	case methodToolsCall, methodPromptsGet:
+		return h.Name
+	case methodResourcesRead:
+		if uri, err := NormalURI(h.Name); err == nil {
+			return uri
+		}
+		return h.Name // the body's, which is the same, is refused
+	}
+	return ""
+}
+
+// read decodes what the method's params hold, so that the gate sees what the request is about.
 func (c *Call) read(m *message) *Error {
 	p := &m.params
 	if p.wrong != "" {
@@ -362,11 +534,23 @@ func (c *Call) read(m *message) *Error {
 		if !p.name.set {
 			return invalidParams("params.name is missing")
 		}
-	case methodResourcesRead:
-		c.Name = p.uri.value
-		if !p.uri.set {
-			return invalidParams("params.uri is missing")
+		if m.method == methodToolsCall {
+			c.Name = c.server.opts.Catalog.Named(c.Name)
 		}
+	case methodResourcesRead:
+		if e := c.readURI(p); e != nil {
+			return e
+		}
+	case methodSubscribe, methodUnsubscribe:
+		if c.Modern {
+			return nil // which has no such methods
+		}
+		return c.readURI(p)
+	case methodComplete:
+		if !c.server.opts.Catalog.Completes() {
+			return nil
+		}
+		return c.readCompletion(p)
 	default:
 		return nil
 	}
@@ -375,8 +559,30 @@ func (c *Call) read(m *message) *Error {
 	if c.Arguments, err = decodeObject(p.arguments); err != nil {
 		return invalidParams("params.arguments: %v", err)
 	}
+	if m.method == methodToolsCall && bytes.Contains(c.Raw, null) && c.server.opts.Catalog.Unset(c.Name, c.Arguments) {
+		if c.Raw, err = json.Marshal(c.Arguments); err != nil { // so that rules, the schema and the tool see the same
+			return invalidParams("params.arguments: %v", err)
+		}
+	}
+	if m.method == methodPromptsGet {
+		maps.DeleteFunc(c.Arguments, isNull) // as the prompt sees them
+	}
 	if c.Modern {
 		return c.resume(p)
+	}
+	return nil
+}
+
+// isNull tells what is as if it were not there.
+func isNull(_ string, value any) bool { return value == nil }
+
+func (c *Call) readURI(p *params) *Error {
+	if !p.uri.set {
+		return invalidParams("params.uri is missing")
+	}
+	var err error
+	if c.Name, err = NormalURI(p.uri.value); err != nil {
+		return invalidParams("params.uri: %v", err)
 	}
 	return nil
 }

@@ -22,11 +22,14 @@ type memory struct {
 	told    []string // outcomes
 }
 
-func (m *memory) Body() ([]byte, error)         { return []byte(m.body), nil }
-func (m *memory) Glance() []byte                { return []byte(m.body) }
-func (m *memory) Reply(status int, body []byte) { m.status, m.reply = status, string(body) }
-func (m *memory) Accept()                       { m.status = 202 }
-func (m *memory) Stream(event []byte)           { m.events = append(m.events, string(event)) }
+func (m *memory) Body(string, Late) ([]byte, error) { return []byte(m.body), nil }
+func (m *memory) Glance() []byte                    { return []byte(m.body) }
+func (m *memory) Reply(status int, body []byte) error {
+	m.status, m.reply = status, string(body)
+	return nil
+}
+func (m *memory) Accept()             { m.status = 202 }
+func (m *memory) Stream(event []byte) { m.events = append(m.events, string(event)) }
 func (m *memory) Tell(_ context.Context, told *Message) {
 	m.told = append(m.told, told.Outcome.String())
 }
@@ -41,12 +44,15 @@ type counter struct {
 	begun    []string
 	outcomes []Outcome
 	dropped  int
+	charged  int
+	yielded  int
 }
 
 type name string
 
 func (n name) Caller() string { return string(n) }
 func (n name) Tenant() string { return "" }
+func (n name) Believed() bool { return true }
 
 func (g *counter) Head(_ context.Context, h *Head) (Ticket, *Refusal) {
 	g.heads = append(g.heads, *h)
@@ -64,21 +70,28 @@ func (g *counter) Begin(ctx context.Context, _ Ticket, c *Call) (context.Context
 	return ctx, func(e Ending) { g.outcomes = append(g.outcomes, e.Outcome) }, nil
 }
 
-func (g *counter) Drop(Ticket) { g.dropped++ }
+func (g *counter) Drop(Ticket)                                  { g.dropped++ }
+func (g *counter) Yield(Ticket)                                 { g.yielded++ }
+func (g *counter) MayRead(context.Context, *Call, string) error { return nil }
+func (g *counter) Charge(context.Context, Ticket) *Refusal      { g.charged++; return nil }
 
 // one is a catalog of one tool, which asks.
 type one struct{ Catalog }
 
-func (one) Has(k Kind) bool                                                 { return k == Tools }
-func (one) Completes() bool                                                 { return false }
-func (one) List(context.Context, Kind) Listing                              { return Listing{} }
-func (one) Prompt(context.Context, string) *Prompt                          { return nil }
-func (one) Resource(context.Context, string) (*Resource, map[string]string) { return nil, nil }
+func (one) Has(k Kind) bool                        { return k == Tools }
+func (one) Named(name string) string               { return name }
+func (one) Unset(string, map[string]any) bool      { return false }
+func (one) Completes() bool                        { return false }
+func (one) List(context.Context, Kind) Listing     { return Listing{} }
+func (one) Prompt(context.Context, string) *Prompt { return nil }
+func (one) Resource(context.Context, string) (*Resource, map[string]string, error) {
+	return nil, nil, nil
+}
 func (one) Tool(_ context.Context, name string) *Tool {
 	return map[string]*Tool{
-		"ask": {Call: func(_ context.Context, c *Call) (*Result, error) {
+		"ask": {Call: func(ctx context.Context, c *Call) (*Result, error) {
 			q := InputRequest{Key: "q", Method: "elicitation/create", Capability: "elicitation", Params: json.RawMessage(`{}`), Accept: func(json.RawMessage) error { return nil }}
-			return &Result{}, c.Ask(q)
+			return &Result{}, c.Ask(ctx, q)
 		}},
 		"panic": {Call: func(context.Context, *Call) (*Result, error) { panic("x") }},
 	}[name]
@@ -130,6 +143,14 @@ func TestGateIsBalanced(t *testing.T) {
 	panicBody := strings.ReplaceAll(askBody(""), `"ask"`, `"panic"`)
 	panicHeader := header.Clone()
 	panicHeader.Set("Mcp-Name", "panic")
+	keys := seal.RandomRing()
+	var asked struct{ Result struct{ RequestState string } }
+	asking := &memory{body: askBody("")}
+	NewServer(Options{Catalog: one{}, Gate: &counter{}, Keys: keys}).Serve(t.Context(), ReadHead(header, "", "", time.Now()), asking)
+	if err := json.Unmarshal([]byte(asking.reply), &asked); err != nil {
+		t.Fatal(err)
+	}
+	answeredState := `,"inputResponses":{"q":{}},"requestState":"` + asked.Result.RequestState + `"`
 	for _, c := range []struct {
 		name           string
 		gate           counter
@@ -143,21 +164,22 @@ func TestGateIsBalanced(t *testing.T) {
 		told           string
 	}{
 		{"asked", counter{}, header, askBody(""), 1, 1, 0, 1, InputRequired, 200, "input_required", "input_required"},
-		{"completed", counter{}, header, askBody(`,"inputResponses":{"q":{}}`), 1, 1, 0, 1, Completed, 200, "complete", "completed"},
+		{"answered and not asked", counter{}, header, askBody(`,"inputResponses":{"q":{}}`), 1, 1, 0, 1, InputRequired, 200, "input_required", "input_required"},
+		{"completed", counter{}, header, askBody(answeredState), 1, 1, 0, 1, Completed, 200, "complete", "completed"},
 		{"panicked", counter{}, panicHeader, panicBody, 1, 1, 0, 1, Panicked, 200, "-32603", "panicked"},
 		{"headers unlike the body", counter{}, panicHeader, askBody(""), 1, 0, 1, 0, 0, 400, "-32020", "failed"},
 		{"not JSON", counter{}, header, `{`, 1, 0, 1, 0, 0, 400, "-32700", "invalid"},
 		{"notification", counter{}, header, `{"jsonrpc":"2.0","method":"x"}`, 1, 0, 1, 0, 0, 202, "", "completed"},
 		{"bad state", counter{}, header, askBody(`,"requestState":"x"`), 1, 0, 1, 0, 0, 400, "-32602", "failed"},
 		{"refused from the headers", counter{refuse: limit}, header, `{"id":"a","rest is never decoded`, 1, 0, 0, 0, 0, 429, `"id":"a","error":{"code":1056`, "refused"},
-		{"refused at begin", counter{refuseAt: 1}, header, askBody(""), 1, 1, 0, 0, 0, 429, `"data":{"reason":"rate","scope":"tool:ask","limit":"1/s","retryAfterMs":1500,"receipt":"r1"}`, "refused"},
-		{"legacy refused at begin", counter{refuseAt: 1}, http.Header{}, legacyBody, 1, 1, 0, 0, 0, 200, `"code":1056`, "refused"},
-		{"batch, its second element refused", counter{refuseAt: 2}, http.Header{}, "[" + legacyBody + "," + legacyBody + "," + legacyBody + "]", 1, 3, 0, 2, ToolFailed, 200, `{"jsonrpc":"2.0","id":1,"error":{"code":1056`, "tool_failed refused tool_failed"},
+		{"refused at begin", counter{refuseAt: 1}, header, askBody(""), 1, 1, 0, 0, 0, 200, `"text":"too fast (receipt r1)"}],"isError":true,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"","version":""},"erlmcp/refusal":{"code":1056,"reason":"rate","scope":"tool:ask","limit":"1/s","retryAfterMs":1500,"receipt":"r1"}}}`, "refused"},
+		{"legacy refused at begin", counter{refuseAt: 1}, http.Header{}, legacyBody, 1, 1, 0, 0, 0, 200, `"isError":true,"_meta":{"erlmcp/refusal":{"code":1056,`, "refused"},
+		{"batch, its second element refused", counter{refuseAt: 2}, http.Header{}, "[" + legacyBody + "," + legacyBody + "," + legacyBody + "]", 1, 3, 0, 2, ToolFailed, 200, `"isError":true,"_meta":{"erlmcp/refusal":{"code":1056,"reason":"rate","scope":"tool:ask","limit":"1/s","retryAfterMs":1500,"receipt":"r1"}}}},{"jsonrpc"`, "tool_failed refused tool_failed"},
 		{"batch of nothing to do", counter{}, http.Header{}, `[{"jsonrpc":"2.0","method":"x"}]`, 1, 0, 1, 0, 0, 202, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := c.gate
-			s := NewServer(Options{Catalog: one{}, Gate: &g, Keys: seal.RandomRing()})
+			s := NewServer(Options{Catalog: one{}, Gate: &g, Keys: keys})
 			x := &memory{body: c.body}
 			s.Serve(t.Context(), ReadHead(c.header, "", "", time.Now()), x)
 			if len(g.heads) != c.heads || len(g.begun) != c.begun || g.dropped != c.dropped || len(g.outcomes) != c.ended {
@@ -215,7 +237,7 @@ func FuzzMessage(f *testing.F) {
 			if m.method != want.Method || !bytes.Equal(m.id, want.ID) {
 				t.Fatalf("%q: id %s method %q, want %s %q", body, m.id, m.method, want.ID, want.Method)
 			}
-			if id := ScanID(body); m.id != nil && !bytes.Equal(id, m.id) {
+			if id, _ := glance(body); m.id != nil && !bytes.Equal(id, m.id) {
 				t.Fatalf("%q: ScanID found %s, want %s", body, id, m.id)
 			}
 		}
@@ -238,7 +260,7 @@ func FuzzHeader(f *testing.F) {
 	f.Add("42.0", "42")
 	f.Add("=?base64?=", "") // the two marks overlap: plain text
 	f.Fuzz(func(t *testing.T, value, text string) {
-		got, _, err := headerText(http.Header{headerName: {value}}, headerName)
+		got, err := decoded(value)
 		if err == nil && strings.HasPrefix(value, sentinelStart) && strings.HasSuffix(value, sentinelEnd) && len(value) >= len(sentinelStart)+len(sentinelEnd) {
 			// One text has one encoding: a second spelling could slip past whoever compares the encoded form.
 			if again := sentinelStart + strictBase64.EncodeToString([]byte(got)) + sentinelEnd; again != value {
@@ -248,7 +270,7 @@ func FuzzHeader(f *testing.F) {
 		encoded := sentinelStart + strictBase64.EncodeToString([]byte(text)) + sentinelEnd
 		p := NewHeaderParam("X", []string{"a"})
 		if json.Valid([]byte(text)) {
-			if v, err := decodeValue([]byte(text)); err == nil {
+			if v, err := Decode([]byte(text)); err == nil {
 				p.check(http.Header{p.Key: {value}}, map[string]any{"a": v})
 			}
 		}

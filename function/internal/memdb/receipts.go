@@ -49,8 +49,8 @@ func (r *Receipts) PutSegment(ctx context.Context, s *receipt.Segment) error {
 		return fmt.Errorf("segment %d of chain %s: %w", s.Number, s.Chain, receipt.ErrConflict)
 	}
 	kept := *s
-	kept.Certificate, kept.Header, kept.Receipts = bytes.Clone(s.Certificate), bytes.Clone(s.Header), bytes.Clone(s.Receipts)
-	kept.Tenants, kept.Calls = slices.Clone(s.Tenants), slices.Clone(s.Calls)
+	kept.Certificate, kept.Header, kept.Receipts = copied(s.Certificate), copied(s.Header), copied(s.Receipts)
+	kept.Tenants, kept.Calls = copied(s.Tenants), copied(s.Calls)
 	r.segments[at] = &kept
 	i, _ := slices.BinarySearchFunc(r.ordered, &kept, order)
 	r.ordered = slices.Insert(r.ordered, i, &kept)
@@ -63,6 +63,9 @@ func (r *Receipts) PutSegment(ctx context.Context, s *receipt.Segment) error {
 	}
 	return nil
 }
+
+// copied returns a copy of a list, which is nil where there is nothing in it.
+func copied[T any](list []T) []T { return append([]T(nil), list...) }
 
 func size(s *receipt.Segment) int64 {
 	return int64(len(s.Certificate) + len(s.Header) + len(s.Receipts))
@@ -147,7 +150,7 @@ func (r *Receipts) PutRoot(ctx context.Context, root *receipt.Root) error {
 		}
 		return fmt.Errorf("root %d: %w", root.Number, receipt.ErrConflict)
 	}
-	r.roots = slices.Insert(r.roots, i, &receipt.Root{Number: root.Number, Time: root.Time, Text: bytes.Clone(root.Text)})
+	r.roots = slices.Insert(r.roots, i, &receipt.Root{Number: root.Number, Time: root.Time, Text: copied(root.Text)})
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package memdb
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"sync"
@@ -30,13 +29,13 @@ func (r *Replays) Claim(ctx context.Context, key string, mine control.Replay, no
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if held, ok := r.kept[key]; ok && now.Before(held.Expires) {
-		held.Answer = bytes.Clone(held.Answer)
+		held.Answer = copied(held.Answer)
 		return &held, nil
 	}
 	if len(r.kept) >= mostReplays {
 		maps.DeleteFunc(r.kept, func(_ string, old control.Replay) bool { return !now.Before(old.Expires) })
 	}
-	mine.Answer = bytes.Clone(mine.Answer)
+	mine.Answer = copied(mine.Answer)
 	r.kept[key] = mine
 	return nil, nil
 }
@@ -51,7 +50,7 @@ func (r *Replays) Settle(ctx context.Context, key string, mine control.Replay) e
 	if held, ok := r.kept[key]; !ok || held.Claim != mine.Claim {
 		return control.ErrNotMine
 	}
-	mine.Answer = bytes.Clone(mine.Answer)
+	mine.Answer = copied(mine.Answer)
 	r.kept[key] = mine
 	return nil
 }

@@ -78,7 +78,7 @@ func (s *Store) Change(_ context.Context, change func(*governor.Orders) error) (
 }
 
 func clone(o governor.Orders) governor.Orders {
-	o.Kills, o.Limits = slices.Clone(o.Kills), slices.Clone(o.Limits)
+	o.Kills, o.Limits, o.Gone = slices.Clone(o.Kills), slices.Clone(o.Limits), slices.Clone(o.Gone)
 	return o
 }
 

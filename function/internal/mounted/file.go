@@ -80,8 +80,19 @@ func (f *File[T]) start() (done <-chan struct{}) {
 	return f.looking
 }
 
-// Fault is what is wrong with the file as it is now, or nil.
+// Fault is what is wrong with the file as it is now, or nil: who asks may have just changed it.
 func (f *File[T]) Fault() error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-f.start():
+	case <-timer.C:
+	}
+	return f.known()
+}
+
+// known is the fault that was found last.
+func (f *File[T]) known() error {
 	if err := f.fault.Load(); err != nil {
 		return *err
 	}
@@ -99,7 +110,7 @@ func (f *File[T]) look() {
 		}
 		return
 	}
-	if known := f.Fault(); known == nil || known.Error() != err.Error() {
+	if known := f.known(); known == nil || known.Error() != err.Error() {
 		f.log.Error("a file can't be read, and what it said before stays in force", "error", err)
 	}
 	f.fault.Store(&err)

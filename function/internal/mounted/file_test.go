@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -18,82 +19,98 @@ func parse(b []byte) (string, error) {
 	return string(b), nil
 }
 
+func logTo(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
 func TestFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		write := func(text string) {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Open(path, parse, time.Now, logTo(t)); err == nil {
+			t.Error("a file that is not there opens")
+		}
+		write("bad")
+		if _, err := Open(path, parse, time.Now, logTo(t)); err == nil || err.Error() != path+": it is bad" {
+			t.Errorf("a bad one: %v", err)
+		}
+		write("one")
+		f, err := Open(path, parse, time.Now, logTo(t))
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := Open(path, parse, time.Now, slog.Default()); err == nil {
-		t.Error("a file that is not there opens")
-	}
-	write("bad")
-	if _, err := Open(path, parse, time.Now, slog.Default()); err == nil || err.Error() != path+": it is bad" {
-		t.Errorf("a bad one: %v", err)
-	}
-	write("one")
-	var clock atomic.Int64
-	now := func() time.Time { return time.Unix(1e9+clock.Load(), 0) }
-	f, err := Open(path, parse, now, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write("two")
-	if v := f.Value(); v != "one" {
-		t.Errorf("at once: %q", v)
-	}
-	clock.Add(10) // frozen for a while: the first use sees the change
-	if v := f.Value(); v != "two" || f.Fault() != nil {
-		t.Errorf("after a while: %q, %v", v, f.Fault())
-	}
-	for text, want := range map[string]string{"bad 1": "it is bad", "": "no such file"} {
-		if write(text); text == "" {
-			os.Remove(path)
+		write("two")
+		if v := f.Value(); v != "one" {
+			t.Errorf("at once: %q", v)
 		}
-		clock.Add(10)
-		if v := f.Value(); v != "two" || f.Fault() == nil || !strings.Contains(f.Fault().Error(), want) {
-			t.Errorf("%q: %q, %v", text, v, f.Fault())
+		time.Sleep(10 * time.Second) // frozen for a while: the first use sees the change
+		if v := f.Value(); v != "two" || f.Fault() != nil {
+			t.Errorf("after a while: %q, %v", v, f.Fault())
 		}
-	}
-	write("three")
-	clock.Add(10)
-	if v := f.Value(); v != "three" || f.Fault() != nil {
-		t.Errorf("mended: %q, %v", v, f.Fault())
-	}
-	write("four")
-	clock.Add(3) // in use: beside it
-	for end := time.Now().Add(5 * time.Second); f.Value() != "four"; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the change is never seen")
+		// Who asks what is wrong sees it at once, used or not, and that it is mended.
+		for _, text := range []string{"bad", "two", "bad again", "bad", "two"} {
+			write(text)
+			if err := f.Fault(); (err != nil) != strings.HasPrefix(text, "bad") {
+				t.Errorf("%q: %v", text, err)
+			}
 		}
-	}
+		for text, want := range map[string]string{"bad 1": "it is bad", "": "no such file"} {
+			if write(text); text == "" {
+				os.Remove(path)
+			}
+			time.Sleep(10 * time.Second)
+			if v := f.Value(); v != "two" || f.Fault() == nil || !strings.Contains(f.Fault().Error(), want) {
+				t.Errorf("%q: %q, %v", text, v, f.Fault())
+			}
+		}
+		write("three")
+		time.Sleep(10 * time.Second)
+		if v := f.Value(); v != "three" || f.Fault() != nil {
+			t.Errorf("mended: %q, %v", v, f.Fault())
+		}
+		write("four")
+		time.Sleep(3 * time.Second) // in use: beside it
+		f.Value()
+		synctest.Wait()
+		if v := f.Value(); v != "four" {
+			t.Errorf("in use: %q", v)
+		}
+	})
 }
 
 // TestHangingMount: a mount that does not answer holds no one up for long.
 func TestHangingMount(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var clock atomic.Int64
-	hang := make(chan struct{})
-	var hanging atomic.Bool
-	f, err := Open(path, func(b []byte) (string, error) {
-		if hanging.Load() {
-			<-hang
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		return parse(b)
-	}, func() time.Time { return time.Unix(1e9+clock.Load(), 0) }, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hanging.Store(true)
-	os.WriteFile(path, []byte("two"), 0o600)
-	clock.Add(10)
-	begin := time.Now()
-	if v := f.Value(); v != "one" || time.Since(begin) > 3*time.Second {
-		t.Errorf("%q after %v", v, time.Since(begin))
-	}
-	close(hang)
+		hang := make(chan struct{})
+		var hanging atomic.Bool
+		f, err := Open(path, func(b []byte) (string, error) {
+			if hanging.Load() {
+				<-hang
+			}
+			return parse(b)
+		}, time.Now, logTo(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hanging.Store(true)
+		os.WriteFile(path, []byte("two"), 0o600)
+		time.Sleep(10 * time.Second)
+		for _, most := range []time.Duration{patience, 0} { // the next one need not wait as well
+			begin := time.Now()
+			if v := f.Value(); v != "one" || time.Since(begin) != most {
+				t.Errorf("%q after %v, want %v", v, time.Since(begin), most)
+			}
+		}
+		close(hang)
+		synctest.Wait()
+		if v := f.Value(); v != "two" {
+			t.Errorf("%q of a mount that answers again", v)
+		}
+	})
 }

@@ -24,6 +24,8 @@ type Options struct {
 	Resolver Resolver      // default: the system's
 	Timeout  time.Duration // of a request with its redirects; default 10 s
 	TLS      *tls.Config   // roots; certificates are verified whatever it says
+	// Dial connects to an address that was checked; default: a [net.Dialer], which checks it once more.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // A Resolver finds the addresses of a name, as [net.Resolver] does.
@@ -102,6 +104,9 @@ func NewClient(o Options) *Client {
 	return c
 }
 
+// Close ends the connections that are idle.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // HTTP returns a client for requests of other forms, which shares the connections of this one.
 func (c *Client) HTTP() *http.Client {
 	h := c.http
@@ -142,6 +147,9 @@ type guard struct {
 	client *Client
 	next   *http.Transport
 }
+
+// CloseIdleConnections is what [http.Client.CloseIdleConnections] looks for.
+func (g guard) CloseIdleConnections() { g.next.CloseIdleConnections() }
 
 func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := g.client.checkURL(req.URL); err != nil {
@@ -252,9 +260,13 @@ func (c *Client) dial(ctx context.Context, network, target string) (net.Conn, er
 		}
 		return nil
 	}}
+	connect := dialer.DialContext
+	if c.opts.Dial != nil {
+		connect = c.opts.Dial
+	}
 	var faults []error
 	for _, addr := range addrs {
-		conn, err := dialer.DialContext(ctx, network, net.JoinHostPort(addr.Unmap().WithZone("").String(), port))
+		conn, err := connect(ctx, network, net.JoinHostPort(addr.Unmap().WithZone("").String(), port))
 		if err == nil {
 			return conn, nil
 		}

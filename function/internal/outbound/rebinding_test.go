@@ -14,7 +14,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/memnet"
 )
 
 // server is one that counts its connections, each of which serves one request.
@@ -27,6 +30,11 @@ func server(t *testing.T, address string, h http.HandlerFunc) (s *httptest.Serve
 		}
 		t.Fatal(err)
 	}
+	return serve(t, ln, h)
+}
+
+func serve(t *testing.T, ln net.Listener, h http.HandlerFunc) (s *httptest.Server, roots *x509.CertPool, hits *atomic.Int64) {
+	t.Helper()
 	hits = new(atomic.Int64)
 	s = httptest.NewUnstartedServer(h)
 	s.Listener.Close()
@@ -107,38 +115,44 @@ func TestRedirects(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	s, roots, _ := server(t, "127.0.0.1:0", func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/headers" {
-			w.Header().Set("X-Long", strings.Repeat("x", 100<<10))
-			return
-		}
-		for { // a body without end
-			fmt.Fprint(w, " ")
-			w.(http.Flusher).Flush()
-			select {
-			case <-r.Context().Done():
-				panic(http.ErrAbortHandler) // to return would end the body, which may reach a client that is still closing
-			case <-time.After(20 * time.Millisecond):
+	synctest.Test(t, func(t *testing.T) {
+		var network memnet.Network
+		s, roots, _ := serve(t, network.Listen(), func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/headers" {
+				w.Header().Set("X-Long", strings.Repeat("x", 100<<10))
+				return
 			}
+			for { // a body without end
+				fmt.Fprint(w, " ")
+				w.(http.Flusher).Flush()
+				select {
+				case <-r.Context().Done():
+					panic(http.ErrAbortHandler) // to return would end the body, which may reach a client that is still closing
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		})
+		c := NewClient(Options{Allow: allow(t, "127.0.0.1"), TLS: &tls.Config{RootCAs: roots}, Timeout: 300 * time.Millisecond, Dial: network.Dial})
+		defer c.Close()
+		if _, _, err := c.Get(t.Context(), s.URL+"/headers", 10); err == nil || !strings.Contains(err.Error(), "headers exceeded") {
+			t.Errorf("long headers: %v", err)
+		}
+		start := time.Now()
+		if _, _, err := c.Get(t.Context(), s.URL, 1<<20); err == nil || time.Since(start) != 300*time.Millisecond {
+			t.Errorf("a body without end: %v after %v", err, time.Since(start))
+		}
+
+		old := httptest.NewUnstartedServer(http.NotFoundHandler())
+		old.Listener.Close()
+		old.Listener = network.Listen()
+		old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+		old.StartTLS()
+		defer old.Close()
+		lax := NewClient(Options{Allow: allow(t, "127.0.0.1"), TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10}, Dial: network.Dial})
+		if _, _, err := lax.Get(t.Context(), old.URL, 10); err == nil || !strings.Contains(err.Error(), "version") {
+			t.Errorf("TLS 1.1: %v", err)
 		}
 	})
-	c := NewClient(Options{Allow: allow(t, "127.0.0.1"), TLS: &tls.Config{RootCAs: roots}, Timeout: 300 * time.Millisecond})
-	if _, _, err := c.Get(t.Context(), s.URL+"/headers", 10); err == nil || !strings.Contains(err.Error(), "headers exceeded") {
-		t.Errorf("long headers: %v", err)
-	}
-	start := time.Now()
-	if _, _, err := c.Get(t.Context(), s.URL, 1<<20); err == nil || time.Since(start) > 3*time.Second {
-		t.Errorf("a body without end: %v after %v", err, time.Since(start))
-	}
-
-	old := httptest.NewUnstartedServer(http.NotFoundHandler())
-	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-	old.StartTLS()
-	defer old.Close()
-	lax := NewClient(Options{Allow: allow(t, "127.0.0.1"), TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10}})
-	if _, _, err := lax.Get(t.Context(), old.URL, 10); err == nil || !strings.Contains(err.Error(), "version") {
-		t.Errorf("TLS 1.1: %v", err)
-	}
 }
 
 // net/http reads the environment's proxy once a process, so the test is a process of its own.

@@ -7,11 +7,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 
@@ -62,6 +66,7 @@ type compiled struct {
 	Rule
 	program cel.Program // nil always holds
 	partial cel.Program // for arguments that are not known yet; nil where the rule has none
+	members []string    // of args that the condition names
 }
 
 // An Object is what rules are about: an entry of the catalog.
@@ -174,6 +179,11 @@ func (r *compiled) holds(q *Question) (holds, maybe bool, err error) {
 	}
 	value, _, err := program.Eval(vars)
 	if err != nil {
+		if missing := missingKey.FindStringSubmatch(err.Error()); missing != nil {
+			err = &Missing{Member: missing[1]}
+		} else if text := err.Error(); len(text) > mostFault { // it may repeat what the caller wrote
+			err = errors.New(strings.ToValidUTF8(text[:mostFault], "") + "…")
+		}
 		return false, false, fmt.Errorf("%s: %w", r.place, err)
 	}
 	if types.IsUnknown(value) {
@@ -181,10 +191,23 @@ func (r *compiled) holds(q *Question) (holds, maybe bool, err error) {
 	}
 	holds, ok := value.Value().(bool)
 	if !ok {
-		return false, false, fmt.Errorf("%s: the condition is no bool", r.place)
+		return false, false, fmt.Errorf("%s: the condition is a %s, and no bool", r.place, value.Type().TypeName())
 	}
 	return holds, false, nil
 }
+
+// Missing is the fault of a rule about a member that is not there.
+type Missing struct{ Member string }
+
+func (m *Missing) Error() string {
+	return fmt.Sprintf("there is no member %q, and has(args.%[1]s) asks for that", m.Member)
+}
+
+// mostFault is how many bytes of an error are kept.
+const mostFault = 300
+
+// missingKey finds the member in an error of CEL, which has no type for it. A longer one is a value of the caller's, used as a key.
+var missingKey = regexp.MustCompile(`^no such key: (\S{1,100})$`)
 
 var argumentsUnknown = cel.AttributePattern("args")
 
@@ -208,7 +231,7 @@ var Variables = []struct {
 	{"tool.idempotent", "calling it twice is as once", cel.BoolType, func(q *Question) any { return q.Object.Idempotent }},
 	{"tool.openWorld", "it reaches beyond the server", cel.BoolType, func(q *Question) any { return q.Object.OpenWorld }},
 	{"now", "the time", cel.TimestampType, func(q *Question) any { return q.Now }},
-	{"args", "the arguments of the call", cel.MapType(cel.StringType, cel.DynType), func(q *Question) any { return object(q.Arguments) }},
+	{"args", "the arguments of the call, whole numbers as int, or as uint beyond that", cel.MapType(cel.StringType, cel.DynType), func(q *Question) any { return object(q.Arguments) }},
 }
 
 func object(m map[string]any) map[string]any {
@@ -286,7 +309,7 @@ func Compile(rules []Rule, otherwise Effect) (*Set, error) {
 }
 
 func (r *compiled) compile(env *cel.Env) error {
-	ast, issues := env.Compile(r.When)
+	tree, issues := env.Compile(r.When)
 	if err := issues.Err(); err != nil {
 		var names []string
 		for _, v := range Variables {
@@ -294,27 +317,83 @@ func (r *compiled) compile(env *cel.Env) error {
 		}
 		return fmt.Errorf("%w\nthere are the variables %s", err, strings.Join(names, ", "))
 	}
-	if ast.OutputType() != cel.BoolType {
-		return fmt.Errorf("%q is of type %s, and a condition is a bool, such as tool.name == \"search\"", r.When, ast.OutputType())
+	// A member of args or of a token's claims is of any type: whether it is a bool is seen when it is there.
+	if kind := tree.OutputType(); kind != cel.BoolType && kind != cel.DynType {
+		return fmt.Errorf("%q is of type %s, and a condition is a bool, such as tool.name == \"search\"", r.When, tree.OutputType())
 	}
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
-	if usesArguments(ast) {
+	if usesArguments(tree) {
+		r.members = membersOf(tree)
+		if d, found := largeDouble(tree); found {
+			return fmt.Errorf("whole numbers in args can't be compared exactly with the double %.1f: write it as an int, without a point and an exponent", d)
+		}
 		options = append(options, cel.CostLimit(mostCost))
 		var err error
-		if r.partial, err = env.Program(ast, cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval)); err != nil {
+		if r.partial, err = env.Program(tree, cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval)); err != nil {
 			return err
 		}
 	}
 	var err error
-	r.program, err = env.Program(ast, options...)
+	r.program, err = env.Program(tree, options...)
 	return err
 }
 
-func usesArguments(ast *cel.Ast) bool {
-	for _, ref := range ast.NativeRep().ReferenceMap() {
+// Members are the members of args that the rules name, each with a rule that names it.
+func (s *Set) Members() map[string]string {
+	named := map[string]string{}
+	for i := range s.rules {
+		for _, m := range s.rules[i].members {
+			if named[m] == "" {
+				named[m] = s.rules[i].Name
+			}
+		}
+	}
+	return named
+}
+
+// selecting are the functions that take a member by its name.
+var selecting = []string{operators.Index, operators.OptIndex, operators.OptSelect}
+
+// membersOf finds args.name and args["name"], also below has.
+func membersOf(tree *cel.Ast) (names []string) {
+	args := func(e ast.Expr) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == "args" }
+	ast.PostOrderVisit(tree.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.SelectKind:
+			if s := e.AsSelect(); args(s.Operand()) {
+				names = append(names, s.FieldName())
+			}
+		case ast.CallKind:
+			call := e.AsCall()
+			if !slices.Contains(selecting, call.FunctionName()) || len(call.Args()) != 2 || !args(call.Args()[0]) || call.Args()[1].Kind() != ast.LiteralKind {
+				return
+			}
+			if name, ok := call.Args()[1].AsLiteral().Value().(string); ok {
+				names = append(names, name)
+			}
+		}
+	}))
+	return names
+}
+
+func usesArguments(tree *cel.Ast) bool {
+	for _, ref := range tree.NativeRep().ReferenceMap() {
 		if ref.Name == "args" {
 			return true
 		}
 	}
 	return false
+}
+
+// largeDouble finds a literal double beyond 2^53, beside which CEL makes doubles of whole numbers.
+func largeDouble(tree *cel.Ast) (large float64, found bool) {
+	ast.PostOrderVisit(tree.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.LiteralKind {
+			return
+		}
+		if d, ok := e.AsLiteral().(types.Double); ok && math.Abs(float64(d)) >= 1<<53 && math.Abs(float64(d)) <= 1<<64 {
+			large, found = float64(d), true
+		}
+	}))
+	return large, found
 }

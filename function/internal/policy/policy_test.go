@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"errors"
 	"flag"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +45,21 @@ func TestDecide(t *testing.T) {
 		{"scopes that are not", `{rules: [{name: a, then: scopes, scopes: [read, write]}]}`, look, nil, Scopes, Scopes, "a"},
 		{"shadow", `{rules: [{name: a, then: deny, shadow: true}]}`, look, nil, Allow, Allow, ""},
 		{"a fault denies", `{rules: [{name: a, when: 'args.missing > 3', then: allow}]}`, look, map[string]any{}, Allow, Deny, "a"},
+		{"an exact number", `{otherwise: deny, rules: [{name: a, when: 'args.id == 9007199254741000', then: allow}]}`, look, map[string]any{"id": int64(9007199254741000)}, Allow, Allow, "a"},
+		{"its neighbour", `{otherwise: deny, rules: [{name: a, when: 'args.id == 9007199254741000', then: allow}]}`, look, map[string]any{"id": int64(9007199254741001)}, Allow, Deny, ""},
+		{"beyond an int", `{rules: [{name: a, when: 'args.id > 18446744073709551614u', then: deny}]}`, look, map[string]any{"id": uint64(18446744073709551615)}, Allow, Deny, "a"},
+		{"an int beside a uint", `{rules: [{name: a, when: 'args.id > 9223372036854775807', then: deny}]}`, look, map[string]any{"id": uint64(9223372036854775808)}, Allow, Deny, "a"},
+		{"an int beside a double", `{rules: [{name: a, when: 'args.rows > 0.5 && args.rows * 2 == 6', then: deny}]}`, look, map[string]any{"rows": int64(3)}, Allow, Deny, "a"},
+		{"an argument that is true", `{rules: [{name: a, when: args.force, then: deny}]}`, wipe, map[string]any{"force": true}, Allow, Deny, "a"},
+		{"an argument that is false", `{rules: [{name: a, when: args.force, then: deny}]}`, wipe, map[string]any{"force": false}, Allow, Allow, ""},
+		{"an argument by its name", `{rules: [{name: a, when: 'args["force"]', then: deny}]}`, wipe, map[string]any{"force": true}, Allow, Deny, "a"},
+		{"its opposite", `{rules: [{name: a, when: '!args.force', then: deny}]}`, wipe, map[string]any{"force": false}, Allow, Deny, "a"},
+		{"an argument and more", `{rules: [{name: a, when: 'tool.destructive && args.force', then: deny}]}`, wipe, map[string]any{"force": true}, Allow, Deny, "a"},
+		{"a nested argument", `{rules: [{name: a, when: args.how.force, then: deny}]}`, wipe, map[string]any{"how": map[string]any{"force": true}}, Allow, Deny, "a"},
+		{"an argument of a choice", `{rules: [{name: a, when: 'has(args.force) ? args.force : false', then: deny}]}`, wipe, map[string]any{}, Allow, Allow, ""},
+		{"a fault: no bool", `{rules: [{name: a, when: args.force, then: allow}]}`, wipe, map[string]any{"force": "yes"}, Allow, Deny, "a"},
+		{"a fault: not there", `{rules: [{name: a, when: args.force, then: allow}]}`, wipe, map[string]any{"forced": true}, Allow, Deny, "a"},
+		{"a fault: not there, within", `{rules: [{name: a, when: 'args.how.force == 1', then: allow}]}`, wipe, map[string]any{"how": map[string]any{}}, Allow, Deny, "a"},
 		{"optional argument", `{rules: [{name: a, when: 'args.?missing.orValue(0) > 3', then: deny}]}`, look, map[string]any{}, Allow, Allow, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -58,8 +76,12 @@ func TestDecide(t *testing.T) {
 			if d.Effect != c.late || d.Rule != c.rule {
 				t.Errorf("at the call: %+v, want %s by %q", d, c.late, c.rule)
 			}
-			if (len(d.Shadow) > 0) != (c.name == "shadow") || (d.Fault != nil) != (c.name == "a fault denies") {
+			if (len(d.Shadow) > 0) != (c.name == "shadow") || (d.Fault != nil) != strings.HasPrefix(c.name, "a fault") {
 				t.Errorf("shadow or fault: %+v", d)
+			}
+			var missing *Missing
+			if errors.As(d.Fault, &missing) != (strings.Contains(c.name, "not there") || c.name == "a fault denies") {
+				t.Errorf("fault: %v", d.Fault)
 			}
 		})
 	}
@@ -77,6 +99,8 @@ func TestFaults(t *testing.T) {
 		{"effect", "rules:\n- {name: a, then: refuse}", `then: "refuse" is not one of allow, deny, confirm, scopes`},
 		{"scopes", "rules:\n- {name: a, then: scopes}", "name the scopes"},
 		{"name twice", "rules:\n- {name: a, then: deny}\n- {name: a, then: deny}", "line 3 (a): there is another rule of this name"},
+		{"a large double", "rules:\n- {name: a, when: 'args.n <= 9007199254740992.0', then: allow}", "write it as an int"},
+		{"another", "rules:\n- {name: a, when: 'args.list.all(n, n < -1e16)', then: allow}", "write it as an int"},
 		{"otherwise", "otherwise: maybe", `otherwise: "maybe" is not one of allow, deny`},
 	} {
 		if _, err := Parse([]byte(c.file)); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -94,10 +118,9 @@ func TestDearConditionDenies(t *testing.T) {
 	for i := range list {
 		list[i] = float64(i)
 	}
-	start := time.Now()
 	d := set.Decide(&Question{Principal: ada, Object: look, Now: night, Arguments: map[string]any{"list": list}})
-	if d.Effect != Deny || d.Fault == nil || time.Since(start) > 5*time.Second {
-		t.Errorf("%+v after %v", d, time.Since(start))
+	if d.Effect != Deny || d.Fault == nil || !strings.Contains(d.Fault.Error(), "cost limit exceeded") {
+		t.Errorf("%+v", d)
 	}
 }
 
@@ -148,6 +171,34 @@ func TestCost(t *testing.T) {
 		}
 		if best > limit {
 			t.Errorf("%v, wanted are %v", best, limit)
+		}
+	}
+}
+
+func TestMembers(t *testing.T) {
+	for when, want := range map[string]string{
+		"args.a":                                     "a",
+		"args.a.b == 1":                              "a",
+		`args["a b"] == 1 && args.c > 2`:             "a b,c",
+		"has(args.a) && has(args.b.c)":               "a,b",
+		"args.?a.orValue(0) > 1":                     "a",
+		`args[?"a"].orValue(0) > 1`:                  "a",
+		"args.list.exists(x, x.args == 1)":           "list",
+		"args.all(name, name != 'x')":                "",
+		"args[principal.subject] == 1":               "",
+		"principal.claims.args == 1":                 "",
+		"size(args) > 2 || tool.name == 'args.b'":    "",
+		"args.a == args.b + args.a":                  "a,b",
+		"(args.a ? args.b : args.c) || [args.d][0]":  "a,b,c,d",
+		"{'k': args.e}.k == 1 && !(args.f in [1,2])": "e,f",
+	} {
+		set, err := Compile([]Rule{{When: when, Then: Deny}}, Allow)
+		if err != nil {
+			t.Errorf("%s: %v", when, err)
+			continue
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(set.Members())), ","); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
 		}
 	}
 }

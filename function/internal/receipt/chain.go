@@ -26,6 +26,7 @@ type chain struct {
 	key         ed25519.PrivateKey
 	genesis     Hash
 	name        string
+	hashes      string // id of the secret of hashes, "" for none
 
 	number, seq int64
 	head        Hash
@@ -84,7 +85,7 @@ func (c *chain) open(ctx context.Context, operator Signer) error {
 func (c *chain) seal(receipts *queue, closing *Receipt) (s *Segment, taken int) {
 	s, h := &c.segment, &c.header
 	*s = Segment{Chain: c.name, Certificate: c.opened, Receipts: s.Receipts[:0], Header: s.Header[:0], Tenants: s.Tenants[:0], Calls: s.Calls[:0]}
-	*h = Header{Chain: c.name, Format: format, Number: c.number + 1, First: c.seq + 1, Previous: c.head, Since: c.to, Tenants: h.Tenants[:0]}
+	*h = Header{Chain: c.name, Format: formatOf(c.hashes != ""), Hashes: c.hashes, Number: c.number + 1, First: c.seq + 1, Previous: c.head, Since: c.to, Tenants: h.Tenants[:0]}
 	c.digest.Reset()
 	c.room = mostSegment
 	for r := range receipts.all() {

@@ -113,7 +113,7 @@ type slow struct {
 }
 
 func (s slow) PutSegment(ctx context.Context, segment *receipt.Segment) error {
-	time.Sleep(s.latency)
+	time.Sleep(s.latency) // real time: it is measured
 	return s.Store.PutSegment(ctx, segment)
 }
 

@@ -22,6 +22,7 @@ type ExportOptions struct {
 	Tenant    string    // whose receipts; "" is everyone's
 	Signer    Signer    // the operator's; without it nobody vouches for the export's end
 	Announced []Head    // the last heads that instances announced
+	Hasher    *Hasher   // hands over the keys of the tenant's hashes, if there is a tenant
 	Now       time.Time // default time.Now
 }
 
@@ -37,6 +38,7 @@ type Exported struct {
 type opening struct {
 	Format int64     `json:"format"`
 	From   time.Time `json:"from"`
+	Hashes []HashKey `json:"hashes,omitempty"` // the tenant's, in format 2
 	Made   time.Time `json:"made"`
 	Tenant string    `json:"tenant,omitempty"`
 	To     time.Time `json:"to"`
@@ -46,6 +48,7 @@ func (o *opening) append(b []byte, _ bool) []byte {
 	start := len(b)
 	b = appendInt(b, `,"format":`, o.Format)
 	b = appendTime(append(b, `,"from":`...), o.From)
+	b = appendKeys(b, `,"hashes":`, o.Hashes)
 	b = appendTime(append(b, `,"made":`...), o.Made)
 	b = appendText(b, `,"tenant":`, o.Tenant)
 	b = appendTime(append(b, `,"to":`...), o.To)
@@ -99,7 +102,11 @@ func Export(ctx context.Context, store Store, w io.Writer, o ExportOptions) (Exp
 		o.To = micro(o.Now).Add(skew)
 	}
 	x := &exporter{w: bufio.NewWriterSize(w, 1<<16), digest: sha256.New(), written: map[string]bool{}, tenant: o.Tenant}
-	x.line(lineOpening, (&opening{format, micro(o.From), micro(o.Now), o.Tenant, micro(o.To)}).append(nil, true))
+	begin := &opening{Format: format, From: micro(o.From), Made: micro(o.Now), Tenant: o.Tenant, To: micro(o.To)}
+	if o.Tenant != "" && o.Hasher != nil {
+		begin.Format, begin.Hashes = formatKeyed, o.Hasher.Keys(o.Tenant)
+	}
+	x.line(lineOpening, begin.append(nil, true))
 	for r, err := range store.Roots(ctx, o.From, o.To) {
 		if err != nil {
 			return x.Exported, fmt.Errorf("roots can't be read: %w", err)
@@ -257,6 +264,9 @@ func (x *importer) start(o *opening) {
 		o = &opening{}
 	}
 	x.opts.From, x.opts.To = o.From, o.To
+	if now := x.opts.Now; !o.Made.IsZero() && (now.IsZero() || o.Made.Before(now)) {
+		x.opts.Now = o.Made // what was on its way then is not missing
+	}
 	x.verifier = newVerifier(x.opts)
 	x.tenant = o.Tenant
 	x.expect(x.opts.Announced, "announced")
@@ -322,9 +332,11 @@ func (x *importer) taker(begin string) func([]byte) {
 
 func (x *importer) opening(text []byte) {
 	o := &opening{}
-	switch err := read(text, o, &o.Format); {
+	switch err := read(text, o, &o.Format, formatKeyed); {
 	case err != nil:
 		x.bad(Altered, "what the export says it is %v", err)
+	case o.Format != formatOf(len(o.Hashes) > 0):
+		x.bad(Altered, "what the export says it is %v", errStatement)
 	case x.number > 1:
 		x.bad(Foreign, "another export begins in the middle of this one")
 	default:
@@ -340,7 +352,7 @@ func (x *importer) rootLine(text []byte) {
 func (x *importer) announcement(text []byte) {
 	a := &announcement{}
 	var version int64
-	if err := read(text, a, &version); err != nil {
+	if err := read(text, a, &version, format); err != nil {
 		x.bad(Altered, "the announced head %v", err)
 		return
 	}
@@ -379,7 +391,7 @@ func (x *importer) ending(text []byte) {
 	x.start(nil)
 	x.ended = true
 	e := &ending{}
-	if err := read(text, e, &e.Format); err != nil {
+	if err := read(text, e, &e.Format, format); err != nil {
 		x.bad(Altered, "the end of the export %v", err)
 		return
 	}

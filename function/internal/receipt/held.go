@@ -14,7 +14,13 @@ type held struct {
 // A refusal is what must be the same for refusals to be counted as one.
 type refusal struct{ tenant, principal, reason, limit string }
 
-func refusalOf(r *Receipt) refusal { return refusal{r.Tenant, r.Principal, r.Reason, r.Limit} }
+// refusalOf is the same for all whose callers are not known: strangers fill no store, whatever they call.
+func refusalOf(r *Receipt) refusal {
+	if r.Stranger() {
+		return refusal{}
+	}
+	return refusal{r.Tenant, r.Principal, r.Reason, r.Limit}
+}
 
 // count counts a refusal in an earlier one, if there is one like it.
 func (h *held) count(r *Receipt) bool {

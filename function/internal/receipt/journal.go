@@ -15,6 +15,7 @@ type Options struct {
 	Tag       uint32 // with which the instance's ids are made; a random one where it is 0
 	Store     Store
 	Signer    Signer     // the operator's; nil leaves the chain unsigned
+	Hasher    *Hasher    // of arguments and results; nil hashes without a key
 	Most      int        // receipts that may wait for the store; default 20 000
 	MostBytes int64      // memory that they may take; default 32 MiB
 	Announce  func(Head) // is told how far the chain has come, four times a second at most beside each write; must not block
@@ -143,6 +144,7 @@ func (j *Journal) begin() error {
 	if err != nil {
 		return err
 	}
+	c.hashes = j.opts.Hasher.id()
 	j.chain = c
 	j.head = Head{Chain: c.name, Instance: j.opts.Instance, Hash: c.genesis, To: c.to}
 	return nil
@@ -150,6 +152,9 @@ func (j *Journal) begin() error {
 
 // NewID makes the id of a request: the id of its receipts.
 func (j *Journal) NewID() string { return NewID(j.opts.Tag, j.opts.Now()) }
+
+// Hash hashes arguments or a result of a tenant, as they were on the wire, for a receipt of this journal.
+func (j *Journal) Hash(tenant string, raw []byte) Hash { return j.opts.Hasher.Hash(tenant, raw) }
 
 // Append records a receipt. Of refusals the first of each tenant, principal, reason and limit is kept until the next write that
 // time brings about, at most for a second, and the others are counted in it. If there is no room, the receipt is lost, and the

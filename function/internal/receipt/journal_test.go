@@ -100,7 +100,7 @@ func (f *faulty) PutSegment(ctx context.Context, s *receipt.Segment) error {
 	f.mu.Unlock()
 	if delay > 0 {
 		select {
-		case <-time.After(delay):
+		case <-time.After(delay): // in a bubble
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -162,66 +162,64 @@ func TestWrites(t *testing.T) {
 
 // TestNothingRecorded wants no trace of an instance that decided nothing.
 func TestNothingRecorded(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	j := open(t, store, nil)
-	shut(t, j)
-	if n := len(stored(t, store)); n != 0 || j.Head().Appended != 0 {
-		t.Errorf("%d receipts", n)
-	}
-	j.Append(call(j, receipt.Admitted))
-	if err := j.Commit(t.Context(), call(j, receipt.Admitted)); !errors.Is(err, receipt.ErrClosed) {
-		t.Error(err)
-	}
-	if s := j.Stats(); s.Late != 1 || !j.Full() {
-		t.Errorf("%+v", s)
-	}
-	shut(t, j)
+	synctest.Test(t, func(t *testing.T) {
+		store := memdb.NewReceipts(0)
+		j := open(t, store, nil)
+		shut(t, j)
+		if n := len(stored(t, store)); n != 0 || j.Head().Appended != 0 {
+			t.Errorf("%d receipts", n)
+		}
+		j.Append(call(j, receipt.Admitted))
+		if err := j.Commit(t.Context(), call(j, receipt.Admitted)); !errors.Is(err, receipt.ErrClosed) {
+			t.Error(err)
+		}
+		if s := j.Stats(); s.Late != 1 || !j.Full() {
+			t.Errorf("%+v", s)
+		}
+		shut(t, j)
+	})
 }
 
 // TestFrozen stops all timers by a clock that jumps: the next receipt writes what waits.
 func TestFrozen(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	var jumped atomic.Int64
-	start := time.Now()
-	j := open(t, store, func(o *receipt.Options) {
-		o.Now = func() time.Time { return start.Add(time.Duration(jumped.Load())) }
-	})
-	j.Append(call(j, receipt.Admitted))
-	jumped.Store(int64(time.Hour))
-	j.Append(call(j, receipt.Completed))
-	for begin := time.Now(); len(stored(t, store)) < 2; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > 900*time.Millisecond { // before the timer could
-			t.Fatal("the receipt after the thaw does not write")
+	synctest.Test(t, func(t *testing.T) {
+		const apart = 25 * time.Millisecond // at least, two writes are
+		store := memdb.NewReceipts(0)
+		var jumped atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(jumped.Load())) }
+		j := open(t, store, func(o *receipt.Options) { o.Now = now })
+		j.Append(call(j, receipt.Admitted))
+		jumped.Store(int64(time.Hour))
+		j.Append(call(j, receipt.Completed))
+		time.Sleep(apart) // what is an hour apart is in two segments; the timer would be a second
+		if synctest.Wait(); len(stored(t, store)) < 2 {
+			t.Errorf("the receipt after the thaw does not write: %+v", j.Stats())
 		}
-	}
-	// Frozen while the writer waits to try again.
-	f := &faulty{Store: store, err: errors.New("away")}
-	j2 := open(t, f, func(o *receipt.Options) {
-		o.Now = func() time.Time { return start.Add(time.Duration(jumped.Load())) }
-	})
-	jumped.Add(int64(time.Hour))
-	for range 500 {
-		j2.Append(call(j2, receipt.Admitted))
-	}
-	for j2.Stats().Failures < 5 { // the next try is 1.6 s away
-		time.Sleep(time.Millisecond)
-	}
-	f.set(func(f *faulty) { f.err = nil })
-	jumped.Add(int64(time.Hour))
-	begin := time.Now()
-	for j2.Stats().Stored < 500 {
-		j2.Append(call(j2, receipt.Admitted))
-		time.Sleep(time.Millisecond)
-		if time.Since(begin) > time.Second {
-			t.Fatal("the writer sleeps on after the thaw")
+		// Frozen while the writer waits to try again.
+		f := &faulty{Store: store, err: errors.New("away")}
+		j2 := open(t, f, func(o *receipt.Options) { o.Now = now })
+		jumped.Add(int64(time.Hour))
+		for range 500 {
+			j2.Append(call(j2, receipt.Admitted))
 		}
-	}
-	shut(t, j)
-	shut(t, j2)
-	o := receipt.VerifyOptions{Keys: keys, Now: start.Add(4 * time.Hour)}
-	if r, err := receipt.Verify(t.Context(), store, o); err != nil || !r.OK() {
-		t.Errorf("%v %v", r, err)
-	}
+		for j2.Stats().Failures < 5 { // the next try is more than a second away
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+		}
+		f.set(func(f *faulty) { f.err = nil })
+		jumped.Add(int64(time.Hour))
+		j2.Append(call(j2, receipt.Admitted))
+		time.Sleep(apart)
+		if synctest.Wait(); j2.Stats().Stored < 500 {
+			t.Error("the writer sleeps on after the thaw")
+		}
+		shut(t, j)
+		shut(t, j2)
+		// Nobody had the time to make roots, which a key is for.
+		if r, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Now: now()}); err != nil || !r.OK() {
+			t.Errorf("%v %v", r, err)
+		}
+	})
 }
 
 func TestRefusalsAreCounted(t *testing.T) {
@@ -487,7 +485,7 @@ func TestClose(t *testing.T) {
 		{"at once", func(*faulty) {}, 8 * time.Second, true, "", 0},
 		{"a store that is back in a moment", func(f *faulty) {
 			f.err = errors.New("away")
-			time.AfterFunc(2*time.Second, func() { f.set(func(f *faulty) { f.err = nil }) })
+			time.AfterFunc(2*time.Second, func() { f.set(func(f *faulty) { f.err = nil }) }) // in a bubble
 		}, 8 * time.Second, true, "", 0},
 		{"a slow store", func(f *faulty) { f.delay = 2 * time.Second }, 8 * time.Second, true, "given up, and the chain says so", 4000},
 		{"no store", func(f *faulty) { f.err = errors.New("away") }, 8 * time.Second, false, "away", 0},
@@ -515,8 +513,11 @@ func TestClose(t *testing.T) {
 				if took := time.Since(begin); took > c.wait+time.Second {
 					t.Errorf("took %v", took)
 				}
-				time.Sleep(time.Minute) // the announcements age
 				announced := heads[len(heads)-1]
+				if _, err := receipt.Anchor(t.Context(), store, operator, []receipt.Head{announced}, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute) // the announcements age
 				r, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys, Announced: []receipt.Head{announced}})
 				if err != nil {
 					t.Fatal(err)
@@ -538,57 +539,61 @@ func TestClose(t *testing.T) {
 
 // TestMany has receipts come from many sides, under the race detector.
 func TestMany(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	var announced atomic.Int64
-	j := open(t, store, func(o *receipt.Options) { o.Announce = func(h receipt.Head) { announced.Store(h.Appended) } })
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			for n := range 1000 {
-				r := call(j, receipt.Admitted)
-				r.Tenant = fmt.Sprint("tenant", n%5)
-				switch {
-				case i == 0 && n%100 == 0:
-					if err := j.Commit(t.Context(), r); err != nil {
-						t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		store := memdb.NewReceipts(0)
+		var announced atomic.Int64
+		j := open(t, store, func(o *receipt.Options) { o.Announce = func(h receipt.Head) { announced.Store(h.Appended) } })
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for n := range 1000 {
+					r := call(j, receipt.Admitted)
+					r.Tenant = fmt.Sprint("tenant", n%5)
+					switch {
+					case i == 0 && n%100 == 0:
+						if err := j.Commit(t.Context(), r); err != nil {
+							t.Error(err)
+						}
+					case n%10 == 0:
+						r.Kind, r.Principal = receipt.Refused, fmt.Sprint(i, n)
+						j.Append(r)
+					default:
+						j.Append(r)
 					}
-				case n%10 == 0:
-					r.Kind, r.Principal = receipt.Refused, fmt.Sprint(i, n)
-					j.Append(r)
-				default:
-					j.Append(r)
+					if n%50 == 0 {
+						j.Stats()
+						j.Head()
+					}
 				}
-				if n%50 == 0 {
-					j.Stats()
-					j.Head()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	shut(t, j)
-	if r := sound(t, store, j.Head()); r.Receipts != 8001 {
-		t.Errorf("%v", r)
-	}
-	if announced.Load() != 8001 {
-		t.Errorf("announced %d", announced.Load())
-	}
+			})
+		}
+		wg.Wait()
+		shut(t, j)
+		if r := sound(t, store, j.Head()); r.Receipts != 8001 {
+			t.Errorf("%v", r)
+		}
+		if announced.Load() != 8001 {
+			t.Errorf("announced %d", announced.Load())
+		}
+	})
 }
 
 // TestUnsigned is a chain without an operator's key.
 func TestUnsigned(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	j := open(t, store, func(o *receipt.Options) { o.Signer = nil })
-	j.Append(call(j, receipt.Admitted))
-	shut(t, j)
-	r, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{})
-	if err != nil || !r.OK() || r.Unsigned != 1 || !strings.Contains(r.String(), "unsigned: integrity only") {
-		t.Errorf("without keys: %v %v", r, err)
-	}
-	r, err = receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
-	if err != nil || len(r.Faults) != 1 || r.Faults[0].Kind != receipt.Unsigned {
-		t.Errorf("with keys: %v %v", r, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store := memdb.NewReceipts(0)
+		j := open(t, store, func(o *receipt.Options) { o.Signer = nil })
+		j.Append(call(j, receipt.Admitted))
+		shut(t, j)
+		r, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{})
+		if err != nil || !r.OK() || r.Unsigned != 1 || !strings.Contains(r.String(), "unsigned: integrity only") {
+			t.Errorf("without keys: %v %v", r, err)
+		}
+		r, err = receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
+		if err != nil || len(r.Faults) != 1 || r.Faults[0].Kind != receipt.Unsigned {
+			t.Errorf("with keys: %v %v", r, err)
+		}
+	})
 }
 
 // TestKeyAway is an operator's key that can't be had for a while.

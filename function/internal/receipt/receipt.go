@@ -29,12 +29,12 @@ type Receipt struct {
 	Limit     string
 	Era       string        // protocol version or family
 	Duration  time.Duration // to the microsecond; of what was lost, between the first and the last
-	Arguments Hash
+	Arguments Hash          // by [Journal.Hash], as the result
 	Result    Hash
 	Catalog   string // version of it
 	Policy    string // version of it
 	Trace     string // W3C trace id
-	Detail    string // of a change: what was ordered, by whom
+	Detail    string // of a change: what was ordered, by whom; of a call that a kill switch refused: the operator's reason
 	// More is how many further refusals are counted in this one; of [Lost], how many receipts were lost; of [Closed], how many
 	// were not flushed.
 	More int64
@@ -45,6 +45,12 @@ type Receipt struct {
 	Previous Hash  // of the receipt before in the chain; of the first, the hash of the chain's certificate
 	Hash     Hash  // SHA-256 over the canonical form without the member hash
 }
+
+// Stranger tells whether it is a refusal whose caller is not known. Of these a journal counts all of a second in the first.
+func (r *Receipt) Stranger() bool { return r.Kind == Refused && r.Tenant == "" && r.Principal == "" }
+
+// From is the detail of a refusal whose caller is not known: where it called from, hashed.
+func From(address Hash) string { return `{"address":"` + address.String()[:16] + `"}` }
 
 // A Kind says what is recorded.
 type Kind string
@@ -77,7 +83,7 @@ const (
 // A Hash is a SHA-256. Its zero value is none.
 type Hash [sha256.Size]byte
 
-// HashOf hashes arguments or a result as they were on the wire.
+// HashOf hashes without a key.
 func HashOf(raw []byte) Hash { return sha256.Sum256(raw) }
 
 // IsZero tells whether there is no hash.

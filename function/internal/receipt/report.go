@@ -15,6 +15,7 @@ type Report struct {
 	Chains   int64
 	Unsigned int64 // chains that no operator's key vouches for: their integrity alone is proved
 	Roots    int64
+	LastRoot Witness   // of the range; zero without any
 	Lost     int64     // receipts that the chains themselves say were lost
 	From, To time.Time // of the first and the last receipt
 	Faults   []Fault   // by chain and place, at most 1000
@@ -101,7 +102,10 @@ func (r *Report) String() string {
 	if r.Lost > 0 {
 		fmt.Fprintf(&b, "note: the chains say themselves that %d receipts were lost\n", r.Lost)
 	}
-	verdict := "nothing is altered, missing or added"
+	if r.LastRoot.Number > 0 {
+		fmt.Fprintf(&b, "note: the last root is %s: kept elsewhere, it shows a later verification (-root) that no root up to it was removed\n", r.LastRoot)
+	}
+	verdict := "nothing is altered or added, and nothing is missing that these or announcements name"
 	switch n := int64(len(r.Faults)) + r.More; n {
 	case 0:
 	case 1:

@@ -53,7 +53,7 @@ func (h *Heads) hash() Hash { return sha256.Sum256(h.append(nil, false)) }
 
 func readHeads(text []byte) (*Heads, error) {
 	h := &Heads{}
-	if err := read(text, h, &h.Format); err != nil {
+	if err := read(text, h, &h.Format, format); err != nil {
 		return nil, err
 	}
 	if h.Number < 1 {

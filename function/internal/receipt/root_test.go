@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/erlmcp/function/internal/memdb"
@@ -166,49 +166,51 @@ func follow(t *testing.T, all []*receipt.Root) {
 
 // TestAnchorUnannounced has no one announce anything: the heads are read from the store.
 func TestAnchorUnannounced(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	var since atomic.Int64 // dawn
-	now := func() time.Time { return at(time.Duration(since.Load())) }
-	j := open(t, store, func(o *receipt.Options) { o.Now = now })
-	chain := j.Head().Chain
-	record := func(n int) {
-		t.Helper()
-		for range n {
-			if err := j.Commit(t.Context(), call(j, receipt.Completed)); err != nil {
-				t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		until := func(d time.Duration) { time.Sleep(time.Until(at(d))) }
+		until(0)
+		store := memdb.NewReceipts(0)
+		j := open(t, store, nil)
+		chain := j.Head().Chain
+		record := func(n int) {
+			t.Helper()
+			for range n {
+				if err := j.Commit(t.Context(), call(j, receipt.Completed)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-	}
-	anchored := func(want string) *receipt.Heads {
-		t.Helper()
-		h, err := receipt.Anchor(t.Context(), store, operator, nil, now())
-		if err != nil {
-			t.Fatal(err)
+		anchored := func(want string) *receipt.Heads {
+			t.Helper()
+			h, err := receipt.Anchor(t.Context(), store, operator, nil, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := brief(h); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+			return h
 		}
-		if got := brief(h); got != want {
-			t.Errorf("%s, want %s", got, want)
+		record(2)
+		h := anchored("1: " + chain + " 2")
+		if x := h.Heads[0]; x.Hash != j.Head().Hash || x.Instance != "node-1" || x.Stored != 2 || x.Appended != 2 {
+			t.Errorf("%+v", x)
 		}
-		return h
-	}
-	record(2)
-	h := anchored("1: " + chain + " 2")
-	if x := h.Heads[0]; x.Hash != j.Head().Hash || x.Instance != "node-1" || x.Stored != 2 || x.Appended != 2 {
-		t.Errorf("%+v", x)
-	}
-	since.Store(int64(time.Minute))
-	anchored("1: " + chain + " 2")
-	record(1)
-	anchored("2: " + chain + " 3")
-	since.Store(int64(20 * time.Minute)) // its first segment is not looked for any more
-	record(1)
-	anchored("3: " + chain + " 4")
-	since.Store(int64(21 * time.Minute))
-	shut(t, j)
-	anchored("4: " + chain + " 5 ended")
-	since.Store(int64(22 * time.Minute))
-	anchored("4: " + chain + " 5 ended")
-	follow(t, roots(t, store))
-	sound(t, store)
+		until(time.Minute)
+		anchored("1: " + chain + " 2")
+		record(1)
+		anchored("2: " + chain + " 3")
+		until(20 * time.Minute) // its first segment is not looked for any more
+		record(1)
+		anchored("3: " + chain + " 4")
+		until(21 * time.Minute)
+		shut(t, j)
+		anchored("4: " + chain + " 5 ended")
+		until(22 * time.Minute)
+		anchored("4: " + chain + " 5 ended")
+		follow(t, roots(t, store))
+		sound(t, store)
+	})
 }
 
 // TestAnchorTogether has all instances make the next root at once, none so often that others can come first ten times.

@@ -12,8 +12,12 @@ import (
 	"time"
 )
 
-// format is the version of what is written: chains, segments, roots and exports. What has a newer one is not guessed at.
-const format = 1
+// What is written has the version of its form: certificates, roots and exports, and segments and exports whose hashes of arguments
+// and results have a key. What has a newer one is not guessed at.
+const (
+	format      = 1
+	formatKeyed = 2
+)
 
 // A Segment is a run of a chain's receipts as it is stored: written once, never changed.
 type Segment struct {
@@ -75,11 +79,12 @@ type Header struct {
 	Digest    Hash      `json:"digest"`           // SHA-256 over the hashes of the receipts, one after another
 	First     int64     `json:"first"`            // seq of the first receipt
 	Format    int64     `json:"format"`
-	From      time.Time `json:"from"`     // of the earliest receipt
-	Head      Hash      `json:"head"`     // of the last receipt
-	Last      int64     `json:"last"`     // seq of the last receipt
-	Number    int64     `json:"number"`   // of the segment
-	Previous  Hash      `json:"previous"` // of the receipt before the first, or of the certificate
+	From      time.Time `json:"from"`             // of the earliest receipt
+	Hashes    string    `json:"hashes,omitempty"` // id of the secret under which arguments and results are hashed, in format 2; else they are without a key
+	Head      Hash      `json:"head"`             // of the last receipt
+	Last      int64     `json:"last"`             // seq of the last receipt
+	Number    int64     `json:"number"`           // of the segment
+	Previous  Hash      `json:"previous"`         // of the receipt before the first, or of the certificate
 	Signature Bytes     `json:"signature"`
 	Since     time.Time `json:"since"`   // To of the segment before; of the first, when the chain was opened
 	Tenants   []Visit   `json:"tenants"` // in the order of their first receipts
@@ -105,6 +110,7 @@ func (h *Header) append(b []byte, signed bool) []byte {
 	b = appendInt(b, `,"first":`, h.First)
 	b = appendInt(b, `,"format":`, h.Format)
 	b = appendTime(append(b, `,"from":`...), h.From)
+	b = appendText(b, `,"hashes":`, h.Hashes)
 	b = appendHash(b, `,"head":`, &h.Head)
 	b = appendInt(b, `,"last":`, h.Last)
 	b = appendInt(b, `,"number":`, h.Number)
@@ -206,19 +212,19 @@ type statement interface {
 
 var errStatement = errors.New("is not in canonical form")
 
-// read reads a statement from its canonical form and from no other.
-func read[S statement](line []byte, s S, format *int64) error {
+// read reads a statement from its canonical form and from no other, up to a format that is known.
+func read[S statement](line []byte, s S, format *int64, known int64) error {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
 	if err := d.Decode(s); err != nil {
 		var newer struct{ Format int64 }
-		if json.Unmarshal(line, &newer) == nil && newer.Format > formatKnown {
-			return badFormat(newer.Format)
+		if json.Unmarshal(line, &newer) == nil && newer.Format > known {
+			return badFormat(newer.Format, known)
 		}
 		return errStatement
 	}
-	if *format > formatKnown {
-		return badFormat(*format)
+	if *format > known {
+		return badFormat(*format, known)
 	}
 	if !bytes.Equal(s.append(nil, true), line) {
 		return errStatement
@@ -226,16 +232,14 @@ func read[S statement](line []byte, s S, format *int64) error {
 	return nil
 }
 
-const formatKnown = int64(format)
-
-func badFormat(version int64) error {
-	return fmt.Errorf("has format %d, and this version knows up to %d: verify with the newer version", version, format)
+func badFormat(version, known int64) error {
+	return fmt.Errorf("has format %d, and this version knows up to %d: verify with the newer version", version, known)
 }
 
 // readCertificate reads the certificate of a chain; the key in it is one.
 func readCertificate(line []byte) (*Certificate, error) {
 	c := &Certificate{}
-	if err := read(line, c, &c.Format); err != nil {
+	if err := read(line, c, &c.Format, format); err != nil {
 		return nil, err
 	}
 	if len(c.Key) != ed25519.PublicKeySize {
@@ -246,11 +250,19 @@ func readCertificate(line []byte) (*Certificate, error) {
 
 func readHeader(line []byte) (*Header, error) {
 	h := &Header{}
-	if err := read(line, h, &h.Format); err != nil {
+	if err := read(line, h, &h.Format, formatKeyed); err != nil {
 		return nil, err
 	}
-	if h.Number < 1 || h.First < 1 || h.Last < h.First {
+	if h.Number < 1 || h.First < 1 || h.Last < h.First || h.Format != formatOf(h.Hashes != "") {
 		return nil, errStatement
 	}
 	return h, nil
+}
+
+// formatOf is that of a segment or an export.
+func formatOf(keyed bool) int64 {
+	if keyed {
+		return formatKeyed
+	}
+	return format
 }

@@ -11,7 +11,8 @@ import (
 // keep it. The sequences end with the first error.
 type Store interface {
 	// PutSegment stores a segment unless there is one of the same chain and number. To store the same one again is no error,
-	// since the answer may have been lost; another one is [ErrConflict]. The store does not hold on to the segment.
+	// since the answer may have been lost; another one is [ErrConflict]. The store does not hold on to the segment. Lists and texts
+	// of it that are empty are nil when it is read.
 	PutSegment(context.Context, *Segment) error
 	// OfChain yields the segments of a chain from a number on, by number.
 	OfChain(ctx context.Context, chain string, from int64) iter.Seq2[*Segment, error]

@@ -79,18 +79,19 @@ func TestTamperedTenant(t *testing.T) {
 
 // TestEveryByte flips a bit of every byte of an export.
 func TestEveryByte(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	j := open(t, store, nil)
-	j.Append(call(j, receipt.Admitted))
-	j.Append(call(j, receipt.Completed))
-	shut(t, j)
-	if _, err := receipt.Anchor(t.Context(), store, operator, []receipt.Head{j.Head()}, time.Now()); err != nil {
-		t.Fatal(err)
-	}
 	var out bytes.Buffer
-	if _, err := receipt.Export(t.Context(), store, &out, receipt.ExportOptions{Signer: operator, Announced: []receipt.Head{j.Head()}}); err != nil {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store := memdb.NewReceipts(0)
+		j := open(t, store, nil)
+		j.Append(call(j, receipt.Admitted))
+		shut(t, j) // which adds the receipt of the end
+		if _, err := receipt.Anchor(t.Context(), store, operator, []receipt.Head{j.Head()}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := receipt.Export(t.Context(), store, &out, receipt.ExportOptions{Signer: operator, Announced: []receipt.Head{j.Head()}}); err != nil {
+			t.Fatal(err)
+		}
+	})
 	o := receipt.VerifyOptions{Keys: keys}
 	if r, err := receipt.VerifyExport(t.Context(), bytes.NewReader(out.Bytes()), o); err != nil || !r.OK() || len(r.Notes) > 0 {
 		t.Fatalf("%v %v", r, err)
@@ -294,28 +295,30 @@ func TestClock(t *testing.T) {
 		{"back by a second", -time.Second, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			store := memdb.NewReceipts(0)
-			start := time.Now().Add(-time.Minute)
-			var moved atomic.Int64
-			j := open(t, store, func(o *receipt.Options) {
-				o.Now = func() time.Time { return start.Add(time.Duration(moved.Load())) }
+			synctest.Test(t, func(t *testing.T) {
+				store := memdb.NewReceipts(0)
+				start := time.Now().Add(-time.Minute)
+				var moved atomic.Int64
+				j := open(t, store, func(o *receipt.Options) {
+					o.Now = func() time.Time { return start.Add(time.Duration(moved.Load())) }
+				})
+				for i := range 3 {
+					if i == 1 {
+						moved.Store(int64(c.moved))
+					}
+					if err := j.Commit(t.Context(), call(j, receipt.Admitted)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				shut(t, j)
+				r, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
+				if err != nil || r.OK() != (c.words == "") {
+					t.Fatalf("%v %v", r, err)
+				}
+				if c.words != "" {
+					named(t, r, receipt.Clock, "segment 2", "(2)", c.words)
+				}
 			})
-			for i := range 3 {
-				if i == 1 {
-					moved.Store(int64(c.moved))
-				}
-				if err := j.Commit(t.Context(), call(j, receipt.Admitted)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			shut(t, j)
-			r, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
-			if err != nil || r.OK() != (c.words == "") {
-				t.Fatalf("%v %v", r, err)
-			}
-			if c.words != "" {
-				named(t, r, receipt.Clock, "segment 2", "(2)", c.words)
-			}
 		})
 	}
 }
@@ -394,30 +397,32 @@ func (brokenReader) Write([]byte) (int, error) { return 0, errors.New("no disk")
 
 // TestManyTenants is an export for one of more tenants than a chain remembers.
 func TestManyTenants(t *testing.T) {
-	store := memdb.NewReceipts(0)
-	j := open(t, store, func(o *receipt.Options) { o.Most = 1 << 20; o.MostBytes = 1 << 30 })
-	for n := range 3 {
-		for i := range 6000 {
+	synctest.Test(t, func(t *testing.T) {
+		store := memdb.NewReceipts(0)
+		j := open(t, store, func(o *receipt.Options) { o.Most = 1 << 20; o.MostBytes = 1 << 30 })
+		for n := range 3 {
+			for i := range 6000 {
+				r := call(j, receipt.Admitted)
+				r.Tenant = fmt.Sprintf("tenant %d-%d", n%2, i)
+				j.Append(r)
+			}
 			r := call(j, receipt.Admitted)
-			r.Tenant = fmt.Sprintf("tenant %d-%d", n%2, i)
-			j.Append(r)
+			if err := j.Commit(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
 		}
-		r := call(j, receipt.Admitted)
-		if err := j.Commit(t.Context(), r); err != nil {
-			t.Fatal(err)
+		shut(t, j)
+		sound(t, store, j.Head())
+		for _, tenant := range []string{"acme", "tenant 0-5"} {
+			var out bytes.Buffer
+			x, err := receipt.Export(t.Context(), store, &out, receipt.ExportOptions{Signer: operator, Tenant: tenant})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := receipt.VerifyExport(t.Context(), &out, receipt.VerifyOptions{Keys: keys})
+			if err != nil || !r.OK() || r.Receipts != x.Receipts || r.Receipts < 2 || !strings.Contains(r.String(), "too many tenants") {
+				t.Errorf("%v %v", r, err)
+			}
 		}
-	}
-	shut(t, j)
-	sound(t, store, j.Head())
-	for _, tenant := range []string{"acme", "tenant 0-5"} {
-		var out bytes.Buffer
-		x, err := receipt.Export(t.Context(), store, &out, receipt.ExportOptions{Signer: operator, Tenant: tenant})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := receipt.VerifyExport(t.Context(), &out, receipt.VerifyOptions{Keys: keys})
-		if err != nil || !r.OK() || r.Receipts != x.Receipts || r.Receipts < 2 || !strings.Contains(r.String(), "too many tenants") {
-			t.Errorf("%v %v", r, err)
-		}
-	}
+	})
 }

@@ -16,6 +16,7 @@ import (
 type VerifyOptions struct {
 	Keys      []ed25519.PublicKey // the operator's, those of before too; without any, who signed is not verified
 	Announced []Head              // the last heads that instances announced
+	Witnesses []Witness           // roots that were noted where whoever writes to the store can't reach
 	// The range of the segments' ends, and of roots; zero is no bound. From must not be before what the store has forgotten.
 	From, To time.Time
 	Now      time.Time // default time.Now
@@ -41,6 +42,9 @@ func Verify(ctx context.Context, store Store, o VerifyOptions) (*Report, error) 
 			v.report.fault(Fault{Kind: Misfiled, Words: fmt.Sprintf("root %d of %s is filed as root %d of %s", h.Number, formatTime(h.Time), r.Number, formatTime(r.Time))})
 		}
 	}
+	if err := v.latestRoot(ctx, store); err != nil {
+		return nil, err
+	}
 	v.expect(o.Announced, "announced")
 	for s, err := range store.Between(ctx, v.from, v.to) {
 		if err != nil {
@@ -51,6 +55,11 @@ func Verify(ctx context.Context, store Store, o VerifyOptions) (*Report, error) 
 	if !o.To.IsZero() {
 		for _, t := range v.trails {
 			if err := v.follow(ctx, store, t); err != nil {
+				return nil, err
+			}
+		}
+		for _, h := range o.Announced {
+			if err := v.absent(ctx, store, h); err != nil {
 				return nil, err
 			}
 		}
@@ -74,6 +83,25 @@ func (v *verifier) follow(ctx context.Context, store Store, t *trail) error {
 	return nil
 }
 
+// absent finds out whether a chain of which the range has nothing, and which was announced after it, lacks segments from its begin on.
+func (v *verifier) absent(ctx context.Context, store Store, h Head) error {
+	if v.trails[h.Chain] != nil || h.Stored == 0 || !h.To.After(v.to) {
+		return nil // what the range should have of it is looked for without this
+	}
+	p := &place{v: v, t: &trail{chain: h.Chain, instance: h.Instance}}
+	for s, err := range store.OfChain(ctx, h.Chain, 1) {
+		if err != nil {
+			return fmt.Errorf("segments can't be read: %w", err)
+		}
+		if s.Number > 1 {
+			p.fault(Missing, 0, 0, "", "%s missing", span("segment", 1, s.Number-1)+are(s.Number-1))
+		}
+		return nil
+	}
+	p.fault(Tail, 1, h.Stored, "", "%s missing: they were there at %s (announced), and nothing of the chain is stored", span("receipt", 1, h.Stored)+are(h.Stored), formatTime(h.Time))
+	return nil
+}
+
 // A verifier goes through roots and segments, in the order of each chain.
 type verifier struct {
 	opts     VerifyOptions
@@ -87,7 +115,9 @@ type verifier struct {
 	expected    map[string][]expectation
 	alive       map[string]Head
 	lastRoot    *Heads
+	lastHash    Hash // of it
 	rootLost    bool // the last one could not be read
+	anchored    anchored
 
 	// of the segment at hand
 	parser  parser
@@ -127,6 +157,7 @@ type trail struct {
 	expected        []expectation // by seq
 	tenants         map[string]*visits
 	tallied         int64 // number of the segment that tenants were last counted in
+	bare            stretch
 }
 
 // A gap is a run of segments that are missing, and their receipts.
@@ -177,10 +208,12 @@ func (v *verifier) root(text []byte, line int64) {
 		if !v.rootLost || h.Number > last.Number+2 {
 			fault(Missing, "%s missing", span("root", last.Number+1, h.Number-1)+are(h.Number-last.Number-1))
 		}
-	case h.Previous != last.hash():
+	case h.Previous != v.lastHash:
 		fault(Replaced, "root %d does not follow root %d as it is: one of the two was replaced", h.Number, last.Number)
 	}
-	v.lastRoot, v.rootLost = h, false
+	v.lastRoot, v.lastHash, v.rootLost = h, h.hash(), false
+	v.witness(h, fault)
+	v.anchored.root(h)
 	v.expect(h.Heads, fmt.Sprintf("root %d", h.Number))
 }
 
@@ -289,6 +322,7 @@ func (v *verifier) segment(in *piece) {
 	}
 	v.link(p, a, h)
 	v.compare(p, h)
+	v.anchored.segment(t, h.To)
 	if !v.faulty && (len(t.missing) == 0 || v.tenant != "") {
 		v.tallies(p, a, h, in.stored)
 	}
@@ -439,6 +473,8 @@ func (v *verifier) finish() *Report {
 			}
 		}
 	}
+	v.rootless()
+	v.unwitnessed()
 	if v.tenant == "" {
 		for _, chain := range slices.Sorted(maps.Keys(v.expected)) {
 			v.tail(chain)

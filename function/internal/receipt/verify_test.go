@@ -335,7 +335,7 @@ func TestTamperedExport(t *testing.T) {
 		}, receipt.Forged, []string{"segment 3"}},
 		{"a header that can't be read", func(l lines) lines { return l.replace(l.header(one, 3), `"digest"`, `"digset"`) }, receipt.Altered, []string{"line ", "header"}},
 		{"a header dropped", func(l lines) lines { i := l.header(one, 3); return l.drop(i, i+1) }, receipt.Missing, []string{"segment 3 is missing, with receipts 41–60"}},
-		{"a header of a later format", func(l lines) lines { return l.replace(l.header(one, 3), `"format":1`, `"format":2`) }, receipt.Altered, []string{"format 2", "newer version"}},
+		{"a header of a later format", func(l lines) lines { return l.replace(l.header(one, 3), `"format":1`, `"format":3`) }, receipt.Altered, []string{"format 3", "newer version"}},
 		{"an instance renamed in its certificate", func(l lines) lines { return l.replace(l.at(0, `{"certificate":`, "node-1"), "node-1", "node-9") }, receipt.Forged, []string{"certificate", "node-9"}},
 		{"a certificate dropped", func(l lines) lines { i := l.at(0, `{"certificate":`, "node-1"); return l.drop(i, i+1) }, receipt.Missing, []string{"certificate of chain " + one}},
 		{"the signature of a certificate dropped", func(l lines) lines {

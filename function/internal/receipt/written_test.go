@@ -13,14 +13,20 @@ import (
 	"example.com/erlmcp/function/internal/receipt"
 )
 
-var update = flag.Bool("update", false, "write testdata/export.jsonl anew, because the format has another version")
+var update = flag.Bool("update", false, "write testdata/keyed.jsonl anew, because the format has another version")
 
-const writtenFile = "testdata/export.jsonl"
+// writtenFile has bare hashes of arguments, as all exports had, and keyedFile those with a key, which it hands over.
+const (
+	writtenFile = "testdata/export.jsonl"
+	keyedFile   = "testdata/keyed.jsonl"
+)
 
 // written is an export as a version before this one wrote it, with the operator's key of these tests.
-func written(t testing.TB) []byte {
+func written(t testing.TB) []byte { return writtenIn(t, writtenFile) }
+
+func writtenIn(t testing.TB, file string) []byte {
 	t.Helper()
-	text, err := os.ReadFile(writtenFile)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +38,12 @@ func TestWritten(t *testing.T) {
 	if *update {
 		synctest.Test(t, func(t *testing.T) { writeExport(t) })
 	}
-	r, err := receipt.VerifyExport(t.Context(), bytes.NewReader(written(t)), receipt.VerifyOptions{Keys: keys})
+	keyed := writtenIn(t, keyedFile)
+	r, err := receipt.VerifyExport(t.Context(), bytes.NewReader(keyed), receipt.VerifyOptions{Keys: keys})
+	if err != nil || !r.OK() || r.Receipts != 3 || r.Withheld != 1 || r.Roots != 2 || len(handedOver(t, keyed)) != 1 {
+		t.Errorf("%v %v", err, r)
+	}
+	r, err = receipt.VerifyExport(t.Context(), bytes.NewReader(written(t)), receipt.VerifyOptions{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,14 +55,15 @@ func TestWritten(t *testing.T) {
 // writeExport writes the export of two instances that end.
 func writeExport(t *testing.T) {
 	store := memdb.NewReceipts(0)
-	one := open(t, store, nil)
-	two := open(t, store, func(o *receipt.Options) { o.Instance, o.Tag = "node-2", 8 })
+	hasher := receipt.NewHasher([]byte("the fleet's secret, 32 bytes long"))
+	one := open(t, store, func(o *receipt.Options) { o.Hasher = hasher })
+	two := open(t, store, func(o *receipt.Options) { o.Instance, o.Tag, o.Hasher = "node-2", 8, hasher })
 	one.Append(call(one, receipt.Admitted))
 	refused := call(two, receipt.Refused)
 	refused.Decision, refused.Reason, refused.Limit, refused.Tenant = receipt.Refuse, "rate", "tool:search 5/s", "blue"
 	two.Append(refused)
 	two.Append(refused)
-	time.Sleep(1100 * time.Millisecond)
+	time.Sleep(1100 * time.Millisecond) // in a bubble
 	anchor := func() []receipt.Head {
 		heads := []receipt.Head{one.Head(), two.Head()}
 		if _, err := receipt.Anchor(t.Context(), store, operator, heads, time.Now()); err != nil {
@@ -70,10 +82,10 @@ func writeExport(t *testing.T) {
 	shut(t, two)
 	heads := anchor()
 	var out bytes.Buffer
-	if _, err := receipt.Export(t.Context(), store, &out, receipt.ExportOptions{Signer: operator, Announced: heads}); err != nil {
+	if _, err := receipt.Export(t.Context(), store, &out, receipt.ExportOptions{Tenant: "acme", Signer: operator, Announced: heads, Hasher: hasher}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(writtenFile, out.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(keyedFile, out.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -178,7 +178,7 @@ func perDecision(t *testing.T, clients, callers, rate int, make func(*testing.T,
 					if release := decide(ctx, rand.IntN(clients)); release != nil {
 						release()
 					} else {
-						time.Sleep(time.Millisecond)
+						time.Sleep(time.Millisecond) // real time: it is measured
 					}
 				}
 			})
@@ -254,12 +254,12 @@ func steady(t *testing.T, clients int) steadyResult {
 				mu.Unlock()
 				if d.Admitted() {
 					admitted.Add(1)
-					time.Sleep(2 * time.Millisecond)
+					time.Sleep(2 * time.Millisecond) // real time: it is measured
 					l.Release()
 				}
 			})
 		}
-		time.Sleep(250 * time.Microsecond)
+		time.Sleep(250 * time.Microsecond) // real time: it is measured
 	}
 	wg.Wait()
 	scripts := evals(t, client) - before

@@ -1,6 +1,6 @@
 -- One message of an instance to the ledger: the same as Ledger.Draw in package governor, which says why.
 -- KEYS[1] prefix, with the hash tag that keeps all keys on one shard
--- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, slack, cap, least, most}…}…, 'full' or ''
+-- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, hold, cap, least, most}…}…, 'full' or ''
 -- Answers {status, epoch, instances, news, 1 for read or 2 for lapsed, {refused, wait, learns}… or {-1, 0, amount…, left…}…}.
 -- Everything is checked before anything is written, so that a write that is refused for want of memory leaves the ledger as
 -- it was. Times are microseconds of Redis's clock.
@@ -10,6 +10,7 @@ local FORMAT = 1
 local TOKENS, FORGETTABLE = '0', 't:'
 local FORGET = 600000000
 local READ_EVERY = 1000000
+local MAX_HOLD = 300000
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -17,10 +18,11 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local at = 0
 local function text() at = at + 1; return ARGV[at] end
 local function number() return tonumber(text()) end
-local max, min, floor, format = math.max, math.min, math.floor, string.format
+local max, min, floor, ceil = math.max, math.min, math.floor, math.ceil
+local format, find, sub = string.format, string.find, string.sub
 local function whole(n) return format('%.0f', n) end
 
-local head = redis.call('HMGET', prefix .. 'epoch', 'epoch', 'opened', 'first', 'learn', 'news', 'read', 'format')
+local head = redis.call('HMGET', prefix .. 'epoch', 'epoch', 'opened', 'first', 'learn', 'news', 'read', 'format', 'drawn')
 if not head[1] then return {CLOSED, 0, 0, 0, 0} end
 if tonumber(head[7] or FORMAT) > FORMAT then return {NEWER, 0, 0, 0, 0} end
 local opened, first, learn = tonumber(head[2]), head[3] == '1', tonumber(head[4])
@@ -30,11 +32,13 @@ local instance, seq, epoch, lease = text(), number(), text(), number()
 -- Number 0 asks whether messages are taken: a ledger that can be read and not written takes none.
 if seq == 0 then redis.call('SET', prefix .. 'probe', '', 'PX', 1000) end
 
+local unheard = false
 local presence = {} -- instance: {ends, seq}
 local function present(name)
   local p = presence[name]
   if not p then
     local raw = redis.call('HGET', prefix .. 'instances', name)
+    unheard = unheard or not raw and name == ARGV[1]
     local ends, last = string.match(raw or '0 0', '^(%d+) (%d+)$')
     p = {tonumber(ends), tonumber(last)}
     presence[name] = p
@@ -48,18 +52,41 @@ if present(instance)[2] > 0 and present(instance)[1] <= now and ARGV[#ARGV] ~= '
 end
 presence[instance] = {now + lease, seq}
 
+-- Redis may have thrown away a part of the ledger. Who is present is never empty once a message was taken: without it nothing counts
+-- as held, until all have been heard of.
+local relearn = unheard and head[8] and redis.call('EXISTS', prefix .. 'instances') == 0
+if relearn then learn = max(learn, now + lease) end
+
+-- The epoch has the time when a key of slots was last seen with holders. Instances declare all that they hold twice a lease, so that a
+-- key that is missing less than a lease later was thrown away: for a lease slots are only declared. That is noted in the key, under a
+-- name that no instance has.
+local LEARNS = ''
 local slots = {}   -- key: {instance: slots}
 local changed = {} -- key: {instance: true}
+local some = {}    -- key: whether it had holders
+local learns = {}  -- key: until when slots of it are only declared
 local function holders(key)
   local h = slots[key]
   if not h then
     h = {}
     local raw = redis.call('HGETALL', prefix .. key)
-    for i = 1, #raw, 2 do h[raw[i]] = tonumber(raw[i + 1]) end
+    for i = 1, #raw, 2 do
+      if raw[i] ~= LEARNS then h[raw[i]] = tonumber(raw[i + 1]); some[key] = true end
+      if raw[i] == LEARNS then learns[key] = tonumber(raw[i + 1]) end
+    end
     slots[key] = h
     changed[key] = {}
+    if #raw == 0 then
+      local seen = tonumber(redis.call('HGET', prefix .. 'epoch', 'seen:' .. key) or '')
+      if seen and now - seen < lease then learns[key] = now + lease end
+    end
+    if learns[key] then changed[key][LEARNS] = true end
   end
   return h
+end
+local function learning(key)
+  holders(key)
+  return max(learn, learns[key] or 0)
 end
 local function hold(key, n)
   holders(key)[instance] = n > 0 and n or nil
@@ -81,13 +108,17 @@ for _ = 1, number() do
   hold(key, number())
 end
 
--- A need lies in ARGV from its key on: key, kind, period, slack, cap, least, most.
-local KIND, PERIOD, SLACK, CAP, LEAST, MOST, NEED = 1, 2, 3, 4, 5, 6, 7
+-- A need lies in ARGV from its key on: key, kind, period, hold, cap, least, most.
+local KIND, PERIOD, HOLD, CAP, LEAST, MOST, NEED = 1, 2, 3, 4, 5, 6, 7
 local groups = number()
 local begin = at + 1
 
--- Of all rates in one go.
-local arrivals, moved = {}, {} -- of rates that this message knows; of those that it changes, with slack + period
+-- Of all rates in one go, as rate.go says: the arrival, and behind a point where they are kept, ends, of 16 digits, and used. To
+-- the version before, which does not know them, that is a fraction of a microsecond.
+local arrivals, ends, used = {}, {}, {} -- of rates that this message knows
+local moved = {}                        -- those that it changes
+local fresh = {}                        -- rates that there were none of
+local UNKNOWN = 2 ^ 53                  -- an arrival later than any: the rate counts as used up
 local keys, names = {}, {}
 local i = begin
 for _ = 1, groups do
@@ -105,28 +136,69 @@ for _ = 1, groups do
 end
 if #keys > 0 then
   local values = redis.call('MGET', unpack(keys))
-  for n, key in ipairs(names) do arrivals[key] = tonumber(values[n] or '') end
+  for n, key in ipairs(names) do
+    local value = values[n]
+    local t = value and floor(tonumber(value))
+    if not value and sub(key, 1, 2) ~= FORGETTABLE then -- it has no end: it is new, or was thrown away
+      if redis.call('HGET', prefix .. 'epoch', 'seen:' .. key) then t = UNKNOWN else fresh[key] = true end
+    end
+    arrivals[key] = t
+    if value and #value > 20 and t + 100000 > now then -- or there is no debt
+      local point = find(value, '.', 1, true)
+      ends[key], used[key] = tonumber(sub(value, point + 1, point + 16)), tonumber(sub(value, point + 17))
+    end
+  end
 end
 
-local function arrival(key, most)
-  local t = arrivals[key] or (first and 0 or opened + most)
-  if t > now + most then -- the clock was set back
-    t = now + most
-    arrivals[key], moved[key] = t, most
+-- Of the tokens of a group, by the place of the need: what was worked out on the way.
+local times, lags, lates, debts = {}, {}, {}, {}
+
+local function tokens(i, k)
+  local key, period, cap = ARGV[i], tonumber(ARGV[i + PERIOD]), tonumber(ARGV[i + CAP])
+  local lag = 0
+  if period * 0.03 < 1500 then lag = floor(min((cap - 1000) * period / 2000, 100000)) end
+  local t = arrivals[key]
+  if not t then t = first and 0 or opened + ceil(cap * (period + 1) / 1000) + MAX_HOLD - lag end
+  local late, debt = t + lag - now, 0
+  if late > 0 then
+    local most = now + ceil(cap * (period + 1) / 1000) + MAX_HOLD - lag
+    if t > most then -- it is not known, or the clock was set back, or the limit was another
+      t = t == UNKNOWN and most or most - MAX_HOLD
+      late = t + lag - now
+      arrivals[key], moved[key], ends[key] = t, true, nil
+    end
+    debt = late * 1000 / period
+    if ends[key] then debt = max(min(debt, used[key] - max(now - ends[key], 0) * 1000 / period), 0) end
   end
-  return t
+  times[k], lags[k], lates[k], debts[k] = t, lag, late, debt
+  local amount, least = floor((cap - debt) / 1000), tonumber(ARGV[i + LEAST])
+  amount = max(min(tonumber(ARGV[i + MOST]), amount), 0)
+  if amount >= least then return amount, 0 end
+  local over = (least * 1000 - cap) * period / 1000
+  local at = t + lag + over
+  if ends[key] then at = min(at, ends[key] + used[key] * period / 1000 + over) end
+  return amount, max(floor(at) - now, 0) + 1
 end
 
-local function available(i)
-  if ARGV[i + KIND] ~= TOKENS then
-    if now < learn then return 0, learn - now end
-    return max(0, min(tonumber(ARGV[i + MOST]), tonumber(ARGV[i + CAP]) - held(ARGV[i]))), 50000
+local function grant(i, k, amount)
+  local key, period, hold, lag = ARGV[i], tonumber(ARGV[i + PERIOD]), ARGV[i + HOLD], lags[k]
+  local t, e = max(times[k], now + hold - lag) + ceil(amount * period), ends[key]
+  arrivals[key], moved[key] = t, true
+  if e or lates[k] <= 0 then
+    local spent = ceil(debts[k]) + amount * 1000
+    if spent * period < (t + lag - now) * 1000 then
+      ends[key], used[key] = max(e or 0, now + hold), spent
+    else
+      ends[key] = nil
+    end
   end
-  local period, slack = tonumber(ARGV[i + PERIOD]), tonumber(ARGV[i + SLACK])
-  local ahead = max(arrival(ARGV[i], slack + period) - now, 0)
-  local amount, room = 0, slack - ahead
-  if room >= 0 then amount = min(tonumber(ARGV[i + MOST]), floor(room / period) + 1) end
-  return amount, ahead + (ARGV[i + LEAST] - 1) * period - slack
+end
+
+local function available(i, k)
+  if ARGV[i + KIND] == TOKENS then return tokens(i, k) end
+  local ends = learning(ARGV[i])
+  if now < ends then return 0, ends - now end
+  return max(0, min(tonumber(ARGV[i + MOST]), tonumber(ARGV[i + CAP]) - held(ARGV[i]))), 50000
 end
 
 local read = tonumber(head[6] or 0)
@@ -139,9 +211,9 @@ for _ = 1, groups do
   local reply = {-1, 0}
   for k = 0, n - 1 do
     local need = i + k * NEED
-    local amount, wait = available(need)
+    local amount, wait = available(need, k)
     if amount < tonumber(ARGV[need + LEAST]) then
-      reply = {k, wait, ARGV[need + KIND] ~= TOKENS and now < learn and 1 or 0}
+      reply = {k, wait, ARGV[need + KIND] ~= TOKENS and now < learning(ARGV[need]) and 1 or 0}
       break
     end
     reply[3 + k] = amount
@@ -151,10 +223,7 @@ for _ = 1, groups do
       local need, amount = i + k * NEED, reply[3 + k]
       local key, left = ARGV[need], 0
       if ARGV[need + KIND] == TOKENS then
-        local period = tonumber(ARGV[need + PERIOD])
-        local most = ARGV[need + SLACK] + period
-        arrivals[key] = max(arrival(key, most), now) + amount * period
-        moved[key] = most
+        if amount > 0 then grant(need, k, amount) end
       else
         left = ARGV[need + CAP] - held(key) - amount
         hold(key, (holders(key)[instance] or 0) + amount)
@@ -181,19 +250,29 @@ if groups == 0 or seq % 16 == 1 then
 end
 
 if reads then redis.call('HSET', prefix .. 'epoch', 'read', whole(now)) end
+if not head[8] then redis.call('HSET', prefix .. 'epoch', 'drawn', 1) end
+if relearn then redis.call('HSET', prefix .. 'epoch', 'learn', whole(learn)) end
 redis.call('HSET', prefix .. 'instances', instance, whole(now + lease) .. ' ' .. whole(seq))
-for key, most in pairs(moved) do
-  local t = arrivals[key]
-  if string.sub(key, 1, 2) == FORGETTABLE then -- it ends long after it says no more than none would
-    redis.call('SET', prefix .. key, format('%.0f', t), 'PX', format('%.0f', (max(t, opened + most, now) - now + FORGET) / 1000))
+for key in pairs(moved) do
+  local t, value = arrivals[key]
+  if ends[key] then value = format('%.0f.%016.0f%.0f', t, ends[key], used[key]) else value = format('%.0f', t) end
+  if sub(key, 1, 2) == FORGETTABLE then -- it ends long after it says no more than none would
+    redis.call('SET', prefix .. key, value, 'PX', format('%.0f', (max(t - now, 0) + FORGET) / 1000))
   else
-    redis.call('SET', prefix .. key, format('%.0f', t))
+    redis.call('SET', prefix .. key, value)
+    if fresh[key] then redis.call('HSET', prefix .. 'epoch', 'seen:' .. key, 1) end
   end
 end
 for key, names in pairs(changed) do
   for name in pairs(names) do
     local n = slots[key][name]
+    if name == LEARNS and learns[key] > now then n = learns[key] end
     if n then redis.call('HSET', prefix .. key, name, whole(n)) else redis.call('HDEL', prefix .. key, name) end
+  end
+  if next(slots[key]) then
+    if not some[key] or ARGV[#ARGV] == 'full' then redis.call('HSET', prefix .. 'epoch', 'seen:' .. key, whole(now)) end
+  elseif some[key] then
+    redis.call('HDEL', prefix .. 'epoch', 'seen:' .. key)
   end
 end
 for _, name in ipairs(forgotten) do redis.call('HDEL', prefix .. 'instances', name) end

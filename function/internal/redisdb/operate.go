@@ -2,48 +2,14 @@ package redisdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"example.com/erlmcp/function/internal/governor"
 )
-
-// Orders keep the orders in the counters alone, for a fleet without a store: they are lost with Redis. They implement
-// [governor.OrderStore].
-type Orders struct {
-	Counters *Counters
-	Now      func() time.Time
-}
-
-// Orders implements [governor.OrderStore].
-func (o Orders) Orders(ctx context.Context) (governor.Orders, error) {
-	b, err := o.Counters.Bulletin(ctx)
-	return b.Orders, err
-}
-
-// Change implements [governor.OrderStore].
-func (o Orders) Change(ctx context.Context, change func(*governor.Orders) error) (governor.Orders, error) {
-	for range 10 {
-		orders, err := o.Orders(ctx)
-		if err != nil {
-			return governor.Orders{}, err
-		}
-		before := orders.Version
-		if err := change(&orders); err != nil {
-			return governor.Orders{}, err
-		}
-		orders.Version = governor.NextVersion(before, o.Now())
-		if posted, err := o.Counters.postAfter(ctx, before, orders); err != nil || posted {
-			return orders, err
-		}
-	}
-	return governor.Orders{}, errors.New("others changed the orders at the same time, ten times in a row: try again")
-}
 
 // Usage returns how many slots of each limit are held, by the keys of the limits, and by how many instances.
 func (c *Counters) Usage(ctx context.Context, limits []*governor.Limit) (slots map[string]int64, instances int, err error) {
@@ -82,8 +48,9 @@ type Board string
 
 // The boards.
 const (
-	Heads     Board = "heads" // how far chains of receipts have come, by chain
-	Instances Board = "fleet" // how instances are, by instance
+	Heads     Board = "heads"    // how far chains of receipts have come, by chain
+	Instances Board = "fleet"    // how instances are, by instance
+	Catalogs  Board = "catalogs" // what instances serve, by its hash
 )
 
 // PutUp puts up a note in place of the one before.

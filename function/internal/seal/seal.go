@@ -148,6 +148,18 @@ func (r *Ring) Open(purpose string, binding []byte, sealed string, now time.Time
 	return nil, ErrForged
 }
 
+// Derive makes secrets for another purpose, one of each key, in their order. They say nothing of the keys.
+func (r *Ring) Derive(purpose string) (secrets [][]byte) {
+	for _, k := range r.keys {
+		secret, err := hkdf.Key(sha256.New, k.secret, nil, "erlmcp derived v1 "+purpose, KeySize)
+		if err != nil {
+			panic(err) // only for lengths beyond 255 hashes
+		}
+		secrets = append(secrets, secret)
+	}
+	return secrets
+}
+
 func (k key) derive(salt []byte, purpose string) (cipher.AEAD, []byte) {
 	material, err := hkdf.Key(sha256.New, k.secret, salt, "erlmcp seal v1 "+purpose, KeySize+12)
 	if err != nil {

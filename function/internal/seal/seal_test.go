@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -22,6 +23,18 @@ func ring(t *testing.T, keys ...[]byte) *Ring {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// TestDerive holds derived secrets against those of an HKDF by RFC 5869 in Python.
+func TestDerive(t *testing.T) {
+	const of1, of2 = "3a409fecead38afea119a0307131138e0aaad950d8c3173261352822b489f160", "5abb34bd59c88b045cc94cb7f4063829099a144855fcb3dc8f59b9cab874f2f0"
+	got := ring(t, newKey, oldKey).Derive("hashes")
+	if len(got) != 2 || hex.EncodeToString(got[0]) != of2 || hex.EncodeToString(got[1]) != of1 {
+		t.Errorf("%x", got)
+	}
+	if other := ring(t, newKey).Derive("others"); bytes.Equal(other[0], got[0]) {
+		t.Error("purposes share a secret")
+	}
 }
 
 func TestOpen(t *testing.T) {

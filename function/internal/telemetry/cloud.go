@@ -23,18 +23,19 @@ type apiSink struct {
 
 const mostBuffered = 16 << 20
 
-func newAPISink(ctx context.Context, o *Options, more ...option.ClientOption) (*apiSink, error) {
+func newAPISink(ctx context.Context, o *Options, forClient []option.ClientOption, forLogger ...logging.LoggerOption) (*apiSink, error) {
 	if o.Project == "" {
 		return nil, fault("LOG_OUTPUT", "api needs GOOGLE_CLOUD_PROJECT")
 	}
-	client, err := logging.NewClient(context.WithoutCancel(ctx), "projects/"+o.Project, more...)
+	client, err := logging.NewClient(context.WithoutCancel(ctx), "projects/"+o.Project, forClient...)
 	if err != nil {
 		return nil, fault("LOG_OUTPUT", "Cloud Logging's API can't be used: %w", err)
 	}
 	s := &apiSink{client: client, traces: "projects/" + o.Project + "/traces/"}
 	client.OnError = func(error) { s.failed.Add(1) }
-	s.logger = client.Logger(o.Service, logging.BufferedByteLimit(mostBuffered), logging.DelayThreshold(time.Second),
+	forLogger = append(forLogger, logging.BufferedByteLimit(mostBuffered), logging.DelayThreshold(time.Second),
 		logging.CommonLabels(map[string]string{"instance": o.Instance, "version": o.Version}))
+	s.logger = client.Logger(o.Service, forLogger...)
 	return s, nil
 }
 

@@ -6,12 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/DeRuina/timberjack"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -19,7 +17,7 @@ import (
 type log struct {
 	level    slog.LevelVar
 	sinks    []sink
-	file     *timberjack.Logger
+	file     *file
 	instance string
 	now      func() time.Time
 	reported atomic.Int64 // losses that a record has told of
@@ -43,12 +41,6 @@ type sink interface {
 	close(context.Context) error
 }
 
-// Rotation of LOG_FILE.
-const (
-	fileMegabytes = 10
-	filesKept     = 7
-)
-
 func newLog(ctx context.Context, o *Options) (*log, error) {
 	l := &log{instance: o.Instance, now: o.Now}
 	level, err := l.readLevel(o)
@@ -58,7 +50,7 @@ func newLog(ctx context.Context, o *Options) (*log, error) {
 	l.level.Set(level)
 	switch {
 	case o.LogAPI:
-		s, err := newAPISink(ctx, o)
+		s, err := newAPISink(ctx, o, nil)
 		if err != nil {
 			return l, err
 		}
@@ -69,17 +61,12 @@ func newLog(ctx context.Context, o *Options) (*log, error) {
 		l.sinks = append(l.sinks, &stream{queue: newQueue(o.Output), format: jsonFormat(o, "time")})
 	}
 	if o.File != "" {
-		// timberjack opens at the first write: a file that can't be written must stop the start.
-		if err := os.MkdirAll(filepath.Dir(o.File), 0o750); err != nil {
-			return l, fault("LOG_FILE", "%w", err)
-		}
-		f, err := os.OpenFile(o.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		f, err := openFile(o)
 		if err != nil {
-			return l, fault("LOG_FILE", "%w", err)
+			return l, err
 		}
-		f.Close()
-		l.file = &timberjack.Logger{Filename: o.File, MaxSize: fileMegabytes, MaxBackups: filesKept}
-		l.sinks = append(l.sinks, &stream{queue: newQueue(l.file), format: jsonFormat(o, "@timestamp"), file: l.file})
+		l.file = f
+		l.sinks = append(l.sinks, &stream{queue: newQueue(f), format: jsonFormat(o, "@timestamp"), file: f})
 	}
 	return l, nil
 }
@@ -128,7 +115,7 @@ func (l *log) readLevel(o *Options) (slog.Level, error) {
 
 func (l *log) reopen() {
 	if l.file != nil {
-		l.file.Close() // the next write opens it by its name
+		l.file.reopen()
 	}
 }
 
@@ -170,7 +157,7 @@ func (l *log) close(ctx context.Context) error {
 type stream struct {
 	queue  *queue
 	format func([]byte, *entry) []byte
-	file   *timberjack.Logger
+	file   *file
 }
 
 func (s *stream) put(e *entry) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type exporters struct {
 	resource  *resource.Resource
 	life      lifetime
 	end       func()
+	tell      *telling
 	processor sdktrace.SpanProcessor
 	reader    sdkmetric.Reader
 }
@@ -38,11 +40,20 @@ const (
 // OpenTelemetry's own bridge, so that both ways say the same.
 func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logger) (*exporters, error) {
 	base := strings.TrimSuffix(o.Endpoint, "/")
-	spans, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(base+"/v1/traces"), otlptracehttp.WithTimeout(exportTimeout), otlptracehttp.WithHeaders(o.Headers))
+	forSpans := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(base + "/v1/traces"), otlptracehttp.WithTimeout(exportTimeout), otlptracehttp.WithHeaders(o.Headers)}
+	forPoints := []otlpmetrichttp.Option{otlpmetrichttp.WithEndpointURL(base + "/v1/metrics"), otlpmetrichttp.WithTimeout(exportTimeout), otlpmetrichttp.WithHeaders(o.Headers)}
+	closeIdle := func() {}
+	if o.Dial != nil {
+		transport := &http.Transport{DialContext: o.Dial}
+		closeIdle = transport.CloseIdleConnections
+		client := &http.Client{Transport: transport, Timeout: exportTimeout}
+		forSpans, forPoints = append(forSpans, otlptracehttp.WithHTTPClient(client)), append(forPoints, otlpmetrichttp.WithHTTPClient(client))
+	}
+	spans, err := otlptracehttp.New(ctx, forSpans...)
 	if err != nil {
 		return nil, fault("OTEL_EXPORTER_OTLP_ENDPOINT", "%w", err)
 	}
-	points, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(base+"/v1/metrics"), otlpmetrichttp.WithTimeout(exportTimeout), otlpmetrichttp.WithHeaders(o.Headers))
+	points, err := otlpmetrichttp.New(ctx, forPoints...)
 	if err != nil {
 		return nil, fault("OTEL_EXPORTER_OTLP_ENDPOINT", "%w", err)
 	}
@@ -55,8 +66,8 @@ func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logg
 	tell := &telling{logger: logger, now: o.Now}
 	waiting := new(atomic.Int64)
 	lost := func(n int) { m.lostSpans.Add(int64(n)) }
-	life, end := context.WithCancel(context.Background())
-	e := &exporters{resource: about, life: lifetime{life}, end: end}
+	life, cancel := context.WithCancel(context.Background())
+	e := &exporters{resource: about, tell: tell, life: lifetime{life}, end: func() { cancel(); closeIdle() }}
 	e.processor = bounded{
 		SpanProcessor: sdktrace.NewBatchSpanProcessor(&spanExporter{spans, e.life, tell, waiting, lost},
 			sdktrace.WithMaxQueueSize(2*mostSpans), sdktrace.WithBatchTimeout(spanDelay), sdktrace.WithExportTimeout(3*exportTimeout)),
@@ -102,8 +113,8 @@ func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 	err := e.life.export(func(ctx context.Context) error { return e.SpanExporter.ExportSpans(ctx, spans) })
 	if err != nil {
 		e.lost(len(spans))
-		e.tell.failed("spans", err)
 	}
+	e.tell.went("spans", &e.tell.spans, err)
 	return nil // it is told already
 }
 
@@ -119,19 +130,24 @@ func (e *metricExporter) Export(ctx context.Context, data *metricdata.ResourceMe
 	err := e.life.export(func(ctx context.Context) error { return e.Exporter.Export(ctx, data) })
 	if err != nil {
 		e.lost()
-		e.tell.failed("metrics", err)
 	}
+	e.tell.went("metrics", &e.tell.metrics, err)
 	return nil
 }
 
-// telling says in the log what could not be exported, once a minute.
+// telling says in the log what could not be exported, once a minute, and knows how the last exports went.
 type telling struct {
-	logger *slog.Logger
-	now    func() time.Time
-	last   atomic.Int64
+	logger         *slog.Logger
+	now            func() time.Time
+	last           atomic.Int64
+	spans, metrics atomic.Bool // the last export failed
 }
 
-func (t *telling) failed(what string, err error) {
+func (t *telling) went(what string, failed *atomic.Bool, err error) {
+	failed.Store(err != nil)
+	if err == nil {
+		return
+	}
 	now, last := t.now().UnixMilli(), t.last.Load()
 	if now-last >= time.Minute.Milliseconds() && t.last.CompareAndSwap(last, now) {
 		t.logger.Warn("the collector did not take what was sent to it", "signal", what, "cause", errorType(err), "error", fmt.Sprintf("%T", err))

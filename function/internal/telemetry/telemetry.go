@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -23,6 +24,7 @@ type Options struct {
 	LogAPI                     bool              // sends the log to Cloud Logging's API instead
 	Project                    string            // of Google Cloud, "" for none
 	File                       string            // to which the log goes too; "" for none
+	FileMegabytes              int               // after which it is moved aside; default 10
 	Sample                     float64           // part of the records of successes that is kept; 0 is all
 	Endpoint                   string            // of an OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318; "" for none
 	Headers                    map[string]string // for it
@@ -31,6 +33,8 @@ type Options struct {
 	Interval                   time.Duration     // between two exports of metrics; default a minute
 	Logger                     *slog.Logger      // takes the place of the log
 	Now                        func() time.Time
+	// Dial connects to the collector; default: a [net.Dialer].
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Telemetry is the log, the metrics and the traces of one process.

@@ -26,6 +26,7 @@ type tracing struct {
 	roots  float64                  // part of the requests that begin a trace
 	meters *sdkmetric.MeterProvider
 	end    func() // of exports that are under way
+	tell   *telling
 }
 
 const scope = "example.com/erlmcp"
@@ -71,7 +72,7 @@ func newTracing(ctx context.Context, o *Options, m *metrics, logger *slog.Logger
 		sdktrace.WithResource(e.resource), sdktrace.WithSampler(sampling.sampler), sdktrace.WithSpanProcessor(e.processor),
 	)
 	t.tracer = t.spans.Tracer(scope, trace.WithInstrumentationVersion(o.Version))
-	t.end = e.end
+	t.end, t.tell = e.end, e.tell
 	t.meters = sdkmetric.NewMeterProvider(sdkmetric.WithResource(e.resource), sdkmetric.WithReader(e.reader))
 	return t, nil
 }
@@ -87,6 +88,21 @@ func (t *tracing) close(ctx context.Context) error {
 	return errors.Join(t.meters.Shutdown(ctx), <-done)
 }
 
+// Degraded says what the collector does not take.
+func (t *Telemetry) Degraded() (out []string) {
+	if tell := t.tracing.tell; tell != nil {
+		for _, signal := range []struct {
+			name   string
+			failed *atomic.Bool
+		}{{"traces", &tell.spans}, {"metrics", &tell.metrics}} {
+			if signal.failed.Load() {
+				out = append(out, "telemetry: the collector does not take "+signal.name+" (OTEL_EXPORTER_OTLP_ENDPOINT)")
+			}
+		}
+	}
+	return out
+}
+
 // Tracer is for the rooms.
 func (t *Telemetry) Tracer() trace.Tracer { return t.tracing.tracer }
 
@@ -100,20 +116,70 @@ func remote(ctx context.Context, parent, state string) context.Context {
 	return propagator.Extract(ctx, propagation.MapCarrier{"traceparent": parent, "tracestate": state})
 }
 
-// StartHTTP opens the span of an HTTP request, below that of the caller where the headers name one. Where nothing is traced the
-// context carries the caller's, for the log and for what tools call.
+// An arrival is an HTTP request with a trace of its caller's. Whether it is traced is for the caller to say once it is known who that
+// is: anyone can write the header, and a span costs more than a refusal.
+type arrival struct {
+	caller trace.SpanContext
+	method string
+	begun  time.Time
+	span   trace.Span // nil until the caller is believed
+}
+
+type arrivalKey struct{}
+
+// arrivalOf returns nil where the request brought no trace, or is traced whatever its caller says.
+func arrivalOf(ctx context.Context) *arrival {
+	a, _ := ctx.Value(arrivalKey{}).(*arrival)
+	return a
+}
+
+// unsampled leaves of a caller's trace its id, for the log.
+func unsampled(ctx context.Context) context.Context {
+	caller := trace.SpanContextFromContext(ctx)
+	return trace.ContextWithRemoteSpanContext(ctx, caller.WithTraceFlags(caller.TraceFlags().WithSampled(false)))
+}
+
+// StartHTTP opens the span of an HTTP request where it begins a trace, or is one of those that are traced in any case. A trace that the
+// headers name waits for [Telemetry.Believe]. The context carries its id, for the log and for what tools call.
 func (t *Telemetry) StartHTTP(ctx context.Context, method string, header http.Header, begun time.Time) context.Context {
 	if parent := header["Traceparent"]; len(parent) == 1 {
 		ctx = remote(ctx, parent[0], header.Get("Tracestate"))
 	}
-	if t.tracing.spans == nil || !trace.SpanContextFromContext(ctx).IsValid() && rand.Float64() >= t.tracing.roots {
+	if t.tracing.spans == nil {
 		return ctx
 	}
+	caller := trace.SpanContextFromContext(ctx)
+	switch traced := rand.Float64() < t.tracing.roots; {
+	case !caller.IsValid() && !traced:
+		return ctx
+	case caller.IsValid() && !traced:
+		return context.WithValue(unsampled(ctx), arrivalKey{}, &arrival{caller: caller, method: method, begun: begun})
+	}
+	ctx, _ = t.startHTTP(ctx, method, begun)
+	return ctx
+}
+
+func (t *Telemetry) startHTTP(ctx context.Context, method string, begun time.Time) (context.Context, trace.Span) {
 	ctx, span := t.tracing.tracer.Start(ctx, method, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(begun))
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("http.request.method", method))
 	}
-	return ctx
+	return ctx, span
+}
+
+// Believe has a request belong to the trace that its caller named: it is known who that is.
+func (t *Telemetry) Believe(ctx context.Context) context.Context {
+	if t.tracing.spans == nil {
+		return ctx
+	}
+	a := arrivalOf(ctx)
+	if a == nil {
+		return ctx
+	}
+	if a.span == nil {
+		_, a.span = t.startHTTP(trace.ContextWithRemoteSpanContext(ctx, a.caller), a.method, a.begun)
+	}
+	return trace.ContextWithSpan(ctx, a.span)
 }
 
 // EndHTTP ends the span of an HTTP request.
@@ -122,6 +188,9 @@ func (t *Telemetry) EndHTTP(ctx context.Context, route string, status int) {
 		return
 	}
 	span := trace.SpanFromContext(ctx)
+	if a := arrivalOf(ctx); a != nil && a.span != nil {
+		span = a.span
+	}
 	if span.IsRecording() {
 		if route != "" {
 			span.SetName(span.(sdktrace.ReadOnlySpan).Name() + " " + route)
@@ -139,12 +208,22 @@ func (t *Telemetry) EndHTTP(ctx context.Context, route string, status int) {
 type Operation struct {
 	Method, Kind, Name, Era string
 	Parent, State           string // traceparent and tracestate of _meta
+	Believed                bool   // it is known who the caller is, or the call is admitted
 	Begun                   time.Time
 }
 
 // StartOperation opens the span of a message: below what _meta names, with a link to that of the HTTP request, or else below
 // that of the HTTP request.
 func (t *Telemetry) StartOperation(ctx context.Context, o Operation) context.Context {
+	if t.tracing.spans != nil {
+		a := arrivalOf(ctx)
+		if a != nil && a.span != nil {
+			ctx = trace.ContextWithSpan(ctx, a.span)
+		}
+		if !o.Believed && !trace.SpanFromContext(ctx).IsRecording() && (a != nil || o.Parent != "") {
+			return unsampled(remote(ctx, o.Parent, o.State))
+		}
+	}
 	if outer := trace.SpanContextFromContext(ctx); t.tracing.spans == nil || o.Parent == "" && !outer.IsValid() {
 		return remote(ctx, o.Parent, o.State)
 	}
@@ -204,6 +283,13 @@ func (t *Telemetry) EndOperation(ctx context.Context, r *Request) {
 // A Transport makes HTTP requests that carry the trace of the call that they are made in, each a span below it. Of the URL it
 // records the host alone, since paths and queries are made of arguments.
 type Transport struct{ Base http.RoundTripper }
+
+// CloseIdleConnections is what [http.Client.CloseIdleConnections] looks for.
+func (t Transport) CloseIdleConnections() {
+	if c, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
 
 // RoundTrip implements [http.RoundTripper].
 func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -1,17 +1,17 @@
 package tenant
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // An Event is what a source says of a tenant. Events may come late, twice and in any order: the time at which the source
@@ -71,13 +71,8 @@ func hash(parts ...string) string {
 // ParseEvent decodes one. What it says is checked by [Event.Check].
 func ParseEvent(text []byte) (*Event, error) {
 	e := &Event{}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(e); err != nil {
+	if err := strictjson.Unmarshal(text, "the text", e, strictjson.Refuse); err != nil {
 		return nil, fmt.Errorf("not an event: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("not an event: there is more after it")
 	}
 	return e, nil
 }

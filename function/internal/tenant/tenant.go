@@ -36,12 +36,15 @@ type Source struct {
 	Suspense  string    `json:"suspense,omitempty"` // reason of the suspension
 }
 
-// Clone returns a copy that shares nothing with the tenant.
+// Clone returns a copy that shares nothing with the tenant. What is empty in it is nil, as in one that was stored and read.
 func (t *Tenant) Clone() *Tenant {
 	c := *t
-	c.Sources = maps.Clone(t.Sources)
+	c.Sources = nil
+	if len(t.Sources) > 0 {
+		c.Sources = maps.Clone(t.Sources)
+	}
 	for name, s := range c.Sources {
-		s.Packs, s.Limits = slices.Clone(s.Packs), s.Limits.clone()
+		s.Packs, s.Limits = append([]string(nil), s.Packs...), s.Limits.clone()
 		c.Sources[name] = s
 	}
 	return &c

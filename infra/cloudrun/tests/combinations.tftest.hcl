@@ -56,7 +56,7 @@ run "private_by_default" {
     error_message = "The cost table is empty."
   }
   assert {
-    condition     = length(module.observability.alerts) == 14
+    condition     = length(module.observability.alerts) == 15
     error_message = "Alerts are ${join(", ", module.observability.alerts)}."
   }
   assert {
@@ -80,6 +80,7 @@ run "operators_publishers_a_webhook_and_an_existing_connection" {
     taiea_authentication = "oauth,keys"
     taiea_settings       = { OAUTH_ISSUERS = "https://login.example.com" }
     publishers           = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
+    event_sources        = ["billing", "market"]
     webhook              = true
     receipt_key          = "kms"
     tenants              = "listed"
@@ -87,6 +88,10 @@ run "operators_publishers_a_webhook_and_an_existing_connection" {
   assert {
     condition     = length(setintersection(keys(module.secrets.ids), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 2
     error_message = "The webhook and the operators' keys have secrets: ${join(", ", keys(module.secrets.ids))}."
+  }
+  assert {
+    condition     = module.events.publisher == "billing=erlmcp-push@my-project.iam.gserviceaccount.com,market=erlmcp-push@my-project.iam.gserviceaccount.com"
+    error_message = "Publishers speak for their sources alone: ${module.events.publisher}."
   }
   assert {
     condition     = endswith(module.signing[0].version, "/cryptoKeyVersions/1")
@@ -219,6 +224,14 @@ run "without_telemetry" {
   }
 }
 
+run "authentication_is_of_a_list" {
+  command = plan
+  variables {
+    authentication = "none"
+  }
+  expect_failures = [var.authentication]
+}
+
 run "wrong_values_are_named" {
   command = plan
   variables {
@@ -247,9 +260,9 @@ run "wrong_values_are_named" {
     repository                = { url = "git@github.com:example/erlmcp" }
     settings                  = { REDIS_URL = "redis://elsewhere" }
     timeout                   = 7200
-    authentication            = "none"
     calls_per_instance_second = 0
     publishers                = ["allUsers"]
+    event_sources             = ["Billing"]
     taiea_operators           = { "alice@example.com" = "owner" }
     taiea_settings            = { WEBHOOK_SECRETS = "whsec_" }
     tenants                   = "some"
@@ -258,7 +271,7 @@ run "wrong_values_are_named" {
     var.project, var.project_number, var.environment, var.image, var.backup_days, var.bake, var.billing, var.billing_account,
     var.collector_image, var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.instances, var.invokers, var.memory,
     var.monthly_budget, var.policy, var.ranges, var.redis_memory_gb, var.region, var.repository, var.settings, var.timeout,
-    var.authentication, var.calls_per_instance_second, var.publishers, var.taiea_operators, var.taiea_settings, var.tenants,
+    var.calls_per_instance_second, var.publishers, var.event_sources, var.taiea_operators, var.taiea_settings, var.tenants,
   ]
 }
 

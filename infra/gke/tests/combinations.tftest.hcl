@@ -28,6 +28,7 @@ mock_provider "google" {
 mock_provider "random" {}
 
 variables {
+  settings       = { GOOGLE_DOMAINS = "example.com" } # for google, which is the default
   project        = "my-project"
   project_number = "123456789012"
   environment    = "production"
@@ -102,6 +103,7 @@ run "keys_and_policy" {
     taiea_url            = "https://taiea.example.com"
     webhook              = true
     publishers           = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
+    event_sources        = ["billing", "market"]
     tenants              = "listed"
     receipt_key          = "kms"
   }
@@ -112,6 +114,10 @@ run "keys_and_policy" {
   assert {
     condition     = module.events[0].topic == "erlmcp-staging-entitlements" && contains(yamldecode(output.kustomization).configMapGenerator[2].literals, "PUBSUB_AUDIENCE=https://taiea.example.com/v1/events/pubsub")
     error_message = "Events reach the control plane by its own address."
+  }
+  assert {
+    condition     = contains(yamldecode(output.kustomization).configMapGenerator[2].literals, "PUBSUB_SERVICE_ACCOUNT=billing=erlmcp-staging-push@my-project.iam.gserviceaccount.com,market=erlmcp-staging-push@my-project.iam.gserviceaccount.com")
+    error_message = "Publishers speak for their sources alone: ${join(" ", yamldecode(output.kustomization).configMapGenerator[2].literals)}."
   }
   assert {
     condition     = length([for l in yamldecode(output.kustomization).configMapGenerator[0].literals : l if startswith(l, "RECEIPT_KMS_KEY=")]) == 1
@@ -148,6 +154,7 @@ run "wrong_values_are_named" {
     zone            = "us-central1"
 
     publishers           = ["allUsers"]
+    event_sources        = ["operator"]
     taiea_authentication = "cloudrun"
     taiea_operators      = { "everyone" = "admin" }
     taiea_settings       = { OPERATORS = "admin=me" }
@@ -156,7 +163,7 @@ run "wrong_values_are_named" {
   }
   expect_failures = [
     var.collector_image, var.domain, var.authentication, var.nodes, var.operators, var.zone,
-    var.publishers, var.taiea_authentication, var.taiea_operators, var.taiea_settings, var.taiea_url, var.tenants,
+    var.publishers, var.event_sources, var.taiea_authentication, var.taiea_operators, var.taiea_settings, var.taiea_url, var.tenants,
   ]
 }
 

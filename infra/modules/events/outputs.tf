@@ -9,6 +9,12 @@ output "dead_letters" {
   value       = google_pubsub_subscription.dead.name
 }
 
+output "publisher" {
+  description = "PUBSUB_SERVICE_ACCOUNT of the control plane: the account, bound to its sources."
+  value       = join(",", [for s in coalescelist(var.sources, [""]) : "${s == "" ? "" : "${s}="}${var.name}-push@${var.project}.iam.gserviceaccount.com"])
+  depends_on  = [google_service_account.push]
+}
+
 output "topic" {
   description = "Name of the topic to which events are published."
   value       = google_pubsub_topic.this.name

@@ -27,3 +27,8 @@ variable "publishers" {
   description = "Members of IAM that may publish events."
   type        = list(string)
 }
+
+variable "sources" {
+  description = "Sources that they may speak for; empty for any."
+  type        = list(string)
+}

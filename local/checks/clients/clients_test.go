@@ -27,7 +27,7 @@ import (
 
 var tools = []string{"add", "countdown", "fail", "many", "rare", "remove", "shard", "wait", "waiting"}
 
-// refusedText is what must reach the person whose call was refused.
+// refusedText is what must reach the model whose call was refused.
 const refusedText = "the limit of 0.001 calls a second on tool:rare is reached"
 
 const cannotAsk = "from protocol revision 2026-07-28 on"
@@ -100,11 +100,27 @@ func server(t *testing.T) string {
 func TestGoSDK(t *testing.T) {
 	url := server(t)
 	for _, version := range []string{"2026-07-28", "2025-11-25", "2025-06-18"} {
-		t.Run(version, func(t *testing.T) { walkGoSDK(t, url, version) })
+		t.Run(version, func(t *testing.T) { walkGoSDK(t, &mcp.StreamableClientTransport{Endpoint: url}, version) })
 	}
 }
 
-func walkGoSDK(t *testing.T, url, version string) {
+// TestGoSDKStarts walks through the same server over standard input and output.
+func TestGoSDKStarts(t *testing.T) {
+	for _, version := range []string{"2026-07-28", "2025-11-25", "2025-06-18"} {
+		t.Run(version, func(t *testing.T) {
+			cmd := exec.Command(fixture, "stdio")
+			cmd.Env = append(os.Environ(), "TAIEA_TOOLS=none")
+			var log bytes.Buffer
+			cmd.Stderr = &log
+			walkGoSDK(t, &mcp.CommandTransport{Command: cmd}, version)
+			if t.Failed() {
+				t.Logf("log of the server:\n%s", &log)
+			}
+		})
+	}
+}
+
+func walkGoSDK(t *testing.T, transport mcp.Transport, version string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var mu sync.Mutex
@@ -122,7 +138,7 @@ func walkGoSDK(t *testing.T, url, version string) {
 			return answer, nil
 		},
 	})
-	s, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: url}, &mcp.ClientSessionOptions{ProtocolVersion: version})
+	s, err := client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,8 +216,8 @@ func walkGoSDK(t *testing.T, url, version string) {
 	}
 
 	call("rare", nil)
-	if _, err := call("rare", nil); err == nil || !strings.Contains(err.Error(), refusedText) {
-		t.Errorf("a refusal does not reach the person: %v", err)
+	if got, failed := text("rare", nil); !failed || !strings.Contains(got, refusedText) {
+		t.Errorf("a refusal does not reach the model: %q %t", got, failed)
 	}
 
 	got, failed := text("remove", map[string]any{"name": "x"})
@@ -269,21 +285,20 @@ func walkGoSDK(t *testing.T, url, version string) {
 	}
 }
 
-// modules installs what package.json names, once, and returns a Node that is new enough.
+// modules leads to what package.json names, installed once, and returns a Node that is new enough.
 func modules(t *testing.T) (node string) {
 	t.Helper()
-	manifest, err := os.ReadFile("node/package.json")
+	var fault bytes.Buffer
+	cmd := exec.Command("../built", "clients")
+	cmd.Stderr = &fault
+	dir, err := cmd.Output()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("built clients: %v\n%s", err, fault.Bytes())
 	}
-	const stamp = "node/node_modules/.installed"
-	if done, _ := os.ReadFile(stamp); !bytes.Equal(done, manifest) {
-		cmd := exec.Command("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--package-lock=false", "--loglevel=error")
-		cmd.Dir = "node"
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("npm install: %v\n%s", err, out)
-		}
-		if err := os.WriteFile(stamp, manifest, 0o644); err != nil {
+	const link = "node/node_modules"
+	target := strings.TrimSpace(string(dir)) + "/node_modules"
+	if was, _ := os.Readlink(link); was != target {
+		if err := errors.Join(os.RemoveAll(link), os.Symlink(target, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -364,7 +379,7 @@ func TestTypeScript(t *testing.T) {
 			check("unknown tool", got.Unknown.Code == -32602.0 && strings.Contains(got.Unknown.Message, `unknown tool: "nope"`), got.Unknown)
 			check("content", slices.Equal(got.Many, []string{"text look:", "image iVBORw==", "resource hello", "resource_link note://hello"}), got.Many)
 			check("x-mcp-header", got.Shard.Text == "shard größe", got.Shard)
-			check("refusal", strings.Contains(got.Refused.Message, refusedText), got.Refused)
+			check("refusal", got.Refused.IsError && strings.Contains(got.Refused.Text, refusedText), got.Refused)
 			check("progress", slices.Equal(got.Progress, []float64{1, 2, 3}) && got.Countdown.Text == "lift-off", got.Progress)
 			if c.modern {
 				check("question accepted", got.RemoveAccepted.Text == "x is removed", got.RemoveAccepted)

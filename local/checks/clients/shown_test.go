@@ -118,12 +118,14 @@ func TestShown(t *testing.T) {
 var (
 	duration = regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?s\b`)
 	volatile = regexp.MustCompile(`("(?:id|retryAfterMs|receipt)":)("[^"]*"|\d+)`)
+	receipt  = regexp.MustCompile(`\(receipt [0-9a-f-]{36}\)`)
 )
 
 // steady replaces what differs from run to run.
 func steady(text string) string {
 	text = strings.ReplaceAll(text, "\n", " ")
-	return volatile.ReplaceAllString(duration.ReplaceAllString(text, "…"), "$1…")
+	text = receipt.ReplaceAllString(duration.ReplaceAllString(text, "…"), "(receipt …)")
+	return volatile.ReplaceAllString(text, "$1…")
 }
 
 func failGoSDK(t *testing.T, url, version string) []shown {

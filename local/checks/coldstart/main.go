@@ -57,7 +57,7 @@ func measure(binary string, runs int, most time.Duration, size int64) error {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"time_in_zone","arguments":{"zone":"Europe/Zurich"},` +
+const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"taiea_health_check",` +
 	`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
 
 // start runs the binary once and returns how long the first call took to be answered.
@@ -90,7 +90,7 @@ func start(binary string) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		for name, v := range map[string]string{"Content-Type": "application/json", "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "time_in_zone"} {
+		for name, v := range map[string]string{"Content-Type": "application/json", "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "taiea_health_check"} {
 			req.Header.Set(name, v)
 		}
 		resp, err := http.DefaultClient.Do(req)
@@ -100,7 +100,7 @@ func start(binary string) (time.Duration, error) {
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
 		elapsed := time.Since(begin)
-		if err != nil || resp.StatusCode != 200 || !bytes.Contains(body, []byte(`"weekday"`)) {
+		if err != nil || resp.StatusCode != 200 || !bytes.Contains(body, []byte(`"structuredContent"`)) {
 			return 0, fmt.Errorf("%d %s %v", resp.StatusCode, body, err)
 		}
 		return elapsed, nil

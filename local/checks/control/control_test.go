@@ -44,6 +44,7 @@ func TestControl(t *testing.T) {
 		t.Run("Redis lost", func(t *testing.T) { t.Parallel(); redisLost(t, emulator) })
 	})
 	t.Run("events", func(t *testing.T) { events(t, emulator) })
+	t.Run("frozen", func(t *testing.T) { frozen(t, emulator) })
 	t.Run("store away", func(t *testing.T) { storeAway(t, emulator) })
 }
 

@@ -200,8 +200,12 @@ func TestFaults(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			p50, p99, p999 := half.touched()
 			fmt.Fprintf(out, "%s\t%v\t%v\t%v\t%d\t\t\t\t\t\n", c.name, p50, p99, p999, most)
-			if p999 > bound(25*time.Millisecond) && c.name != "an instance stopped beyond its lease" { // whoever calls that one waits
-				t.Errorf("%s: 99.9 %% of decisions took at most %v, want 25 ms", c.name, p999)
+			most999 := 25 * time.Millisecond
+			if c.outage { // a fleet without a store waits for Redis to tell what is ordered, and refuses then
+				most999 = 1100 * time.Millisecond
+			}
+			if p999 > bound(most999) && c.name != "an instance stopped beyond its lease" { // whoever calls that one waits
+				t.Errorf("%s: 99.9 %% of decisions took at most %v, want %v", c.name, p999, most999)
 			}
 			if most > atATime+allowed {
 				t.Errorf("%s: %d calls were live", c.name, most)
@@ -226,7 +230,7 @@ func (f *fleet) try(c fault, busy int) (allowed int, recovery time.Duration, ok 
 			case <-time.After(20 * time.Millisecond):
 				list, ok := f.node(2).degraded()
 				degraded = degraded || len(list) > 0
-				if !ok {
+				if !ok && !c.outage {
 					f.t.Errorf("%s: /ready does not answer 200", c.name)
 				}
 			}

@@ -112,18 +112,20 @@ func call(client *http.Client, url, tool string, ms int) (refused bool, err erro
 		return false, err
 	}
 	var a struct {
-		Error *struct {
-			Code int
-			Data struct{ RetryAfterMs int }
+		Error  *struct{}
+		Result struct {
+			Meta struct {
+				Refusal *struct{ Code, RetryAfterMs int } `json:"erlmcp/refusal"`
+			} `json:"_meta"`
 		}
 	}
 	if err := json.Unmarshal(b, &a); err != nil {
 		return false, fmt.Errorf("%s: %w", b, err)
 	}
-	switch {
-	case a.Error == nil:
+	switch r := a.Result.Meta.Refusal; {
+	case a.Error == nil && r == nil:
 		return false, nil
-	case (a.Error.Code == 1060 || a.Error.Code == 1056 || a.Error.Code == 1005) && a.Error.Data.RetryAfterMs > 0:
+	case r != nil && (r.Code == 1060 || r.Code == 1056 || r.Code == 1005) && r.RetryAfterMs > 0:
 		return true, nil
 	}
 	return false, fmt.Errorf("%s", b)

@@ -1,6 +1,6 @@
-// Package fork does what someone does who clones the repository to serve tools of their own: it copies what git knows, adds
-// three functions to function/tools.go, and calls them in the local run, in the container's main, and in the program that
-// the Functions Framework's buildpack makes of the source.
+// Package fork does what someone does who clones the repository to serve tools of their own: it copies what git knows, writes
+// README's tool and three more into function/tools, in place of the one that is there, runs the tests, and calls the tools in the
+// local run, in the container's main, and in the program that Google's buildpack makes of the source. Its module has a path of its own.
 package fork
 
 import (
@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -16,18 +17,31 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/erlmcp/local/checks/gocommand"
 )
 
-// registrations are the three lines that the author adds to the list in tools.go.
-const registrations = `		NewAction("remember", "Remembers a note.", remember),
-		NewTool("delete_file", "Deletes a file, after asking.", deleteFile, Timeout(time.Minute)),
-		NewTool("reindex", "Indexes everything; takes a while.", reindex),
+// registrations are the lines that the author adds to the catalog.
+const registrations = `			function.NewAction("remember", "Remembers a note.", remember),
+			function.NewTool("delete_file", "Deletes a file, after asking.", deleteFile, function.Timeout(time.Minute)),
+			function.NewTool("reindex", "Indexes everything; takes a while.", reindex),
 `
+
+// own are all tools of the fork.
+var own = []string{"weather", "remember", "delete_file", "reindex"}
+
+// TestMain has what is compiled not depend on where it lies: forks come to lie in another folder each time.
+func TestMain(m *testing.M) {
+	os.Setenv("GOFLAGS", "-trimpath -buildvcs=false")
+	os.Setenv("MAKEFLAGS", "")
+	os.Exit(m.Run())
+}
 
 func TestFork(t *testing.T) {
 	mine, err := os.ReadFile("testdata/mine.go")
@@ -40,16 +54,19 @@ func TestFork(t *testing.T) {
 		t.Errorf("%d added lines", n)
 	}
 	fork := clone(t)
-	write(t, filepath.Join(fork, "function", "mine.go"), mine)
-	tools, err := os.ReadFile(filepath.Join(fork, "function", "tools.go"))
-	if err != nil {
-		t.Fatal(err)
+	write(t, filepath.Join(fork, "function", "tools", "mine.go"), mine)
+	weather, named := fromReadme(t, fork)
+	write(t, filepath.Join(fork, "function", "tools", "weather.go"), []byte(weather))
+	edit(t, filepath.Join(fork, "function", "tools", "tools.go"), named)
+	run(t, fork, "make", "module", "NAME=github.com/acme/agents")
+	if left, _ := exec.Command("grep", "-rl", `"example.com/erlmcp`, fork, "--include=*.go").Output(); len(left) > 0 {
+		t.Errorf("make module leaves the old path in\n%s", left)
 	}
-	edited := strings.Replace(string(tools), "return []Tool{\n", "return []Tool{\n"+registrations, 1)
-	if edited == string(tools) {
-		t.Fatal("tools.go has no list to add to")
+	if text := run(t, fork, "gofmt", "-l", "."); text != "" {
+		t.Errorf("make module leaves imports out of order in\n%s", text)
 	}
-	write(t, filepath.Join(fork, "function", "tools.go"), []byte(edited))
+
+	t.Run("make test", func(t *testing.T) { makeTest(t, fork) })
 
 	builds := []struct {
 		name  string
@@ -66,13 +83,16 @@ func TestFork(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), "server")
 			b.build(binary)
 			s := start(t, binary, b.env...)
-			for _, name := range []string{"time_in_zone", "remember", "delete_file", "reindex"} {
+			for _, name := range own {
 				if !strings.Contains(s.call("tools/list", "", ""), `"name":"`+name+`"`) {
 					t.Errorf("%s is not listed", name)
 				}
 			}
 			if got := s.call("tools/call", "remember", `,"arguments":{"text":"milk"}`); !strings.Contains(got, `"text":"done"`) {
 				t.Errorf("remember: %s", got)
+			}
+			if got := s.call("tools/call", "weather", `,"arguments":{"city":"Lima"}`); !strings.Contains(got, "Sun in Lima") {
+				t.Errorf("weather: %s", got)
 			}
 			if got := s.call("tools/call", "reindex", ""); !strings.Contains(got, "indexed") {
 				t.Errorf("reindex: %s", got)
@@ -91,7 +111,7 @@ func TestFork(t *testing.T) {
 				t.Errorf("delete_file, confirmed: %s", got)
 			}
 			// The tools of the source are the same, whatever else a build brings along.
-			list := regexp.MustCompile(`"name":"(delete_file|reindex|remember|time_in_zone)","(title|description)":"[^"]*"`).FindAllString(s.call("tools/list", "", ""), -1)
+			list := regexp.MustCompile(`"name":"(delete_file|reindex|remember|weather)","(title|description)":"[^"]*"`).FindAllString(s.call("tools/list", "", ""), -1)
 			lists[b.name] = strings.Join(list, "\n")
 			if lists[b.name] != lists["local"] {
 				t.Errorf("the tools differ from those of the local run:\n%s\n%s", lists[b.name], lists["local"])
@@ -99,6 +119,73 @@ func TestFork(t *testing.T) {
 			s.stopsGracefully(t)
 		})
 	}
+}
+
+var strict = flag.Bool("strict", false, "run all tests of the fork, and not those alone that what its author writes could change")
+
+// makeTest runs make test. The packages that don't know of the author's tools are those of the checkout, whose own make test they
+// have passed.
+func makeTest(t *testing.T, fork string) {
+	t.Helper()
+	args := []string{"test"}
+	if !*strict {
+		module := strings.TrimSpace(run(t, fork, "go", "list", "-m"))
+		affected := []string{module + "/function/tools"}
+		for line := range strings.Lines(run(t, fork, "go", "list", "-test", "-f", "{{.ImportPath}} {{join .Deps \" \"}} ", "./...")) {
+			if name, deps, _ := strings.Cut(line, " "); strings.Contains(deps, module+"/function/tools ") && !strings.HasSuffix(name, ".test") {
+				affected = append(affected, name)
+			}
+		}
+		slices.Sort(affected)
+		if affected = slices.Compact(affected); len(affected) < 4 {
+			t.Fatalf("only %v serve the author's tools", affected)
+		}
+		args = append(args, "PACKAGES="+strings.Join(affected, " "))
+		run(t, fork, "go", "test", "-run", "TestImportRules|TestSourceDeployment", "./function")
+	}
+	cmd := gocommand.New(t.Context(), fork, "make", args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("make %s: %v\n%s", args, err, out)
+	}
+}
+
+var goBlocks = regexp.MustCompile("(?s)```go\n(.*?)```")
+
+// fromReadme returns the file of the tool that README shows, and the lines that name it in the catalog.
+func fromReadme(t *testing.T, fork string) (file, named string) {
+	t.Helper()
+	readme, err := os.ReadFile(filepath.Join(fork, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := goBlocks.FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) < 2 || !strings.HasPrefix(blocks[0][1], "package tools\n") || !strings.HasPrefix(blocks[1][1], "\t\tfunction.WithTools(\n") {
+		t.Fatalf("README.md begins with other Go than a file of a tool and the lines that name it: %q", blocks)
+	}
+	return blocks[0][1], blocks[1][1]
+}
+
+var (
+	shipped = regexp.MustCompile(`(?s)\t\tfunction\.WithTools\(\n.*?\n\t\t\),\n`)
+	unused  = regexp.MustCompile(`(?m)^\t"(context|fmt)"\n`)
+)
+
+// edit puts the author's tools into the catalog in place of those that came with it, and takes out what then is of no use.
+func edit(t *testing.T, file, named string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, _ := strings.Cut(string(b), "\ntype ")
+	edited := unused.ReplaceAllString(shipped.ReplaceAllLiteralString(text, strings.Replace(named, "(\n", "(\n"+registrations, 1)), "")
+	edited = strings.Replace(edited, `Name: "erlmcp", Title: "erlmcp",`, `Name: "mine", Title: "Mine", Version: "3.1.4",`, 1)
+	for _, want := range []string{registrations, `"weather"`, `"3.1.4"`} {
+		if !strings.Contains(edited, want) {
+			t.Fatalf("tools.go has no catalog to edit: it lacks %q then:\n%s", want, edited)
+		}
+	}
+	write(t, file, []byte(edited))
 }
 
 // clone copies what git tracks, as it is in the work tree.
@@ -134,8 +221,7 @@ func write(t *testing.T, name string, b []byte) {
 
 func run(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
+	cmd := gocommand.New(t.Context(), dir, name, args...)
 	var out, fault bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &fault
 	if err := cmd.Run(); err != nil {
@@ -144,12 +230,23 @@ func run(t *testing.T, dir, name string, args ...string) string {
 	return out.String()
 }
 
-// buildpack does what Google's Go buildpack does for --function: a module of its own around a generated main, with the
-// source in its place as a replacement.
+// buildpack does what Google's Go buildpack does for --function: it moves the source into a folder, puts a main that it generates
+// into another one below, tidies, and builds that (cmd/go/functions_framework in github.com/GoogleCloudPlatform/buildpacks).
 func buildpack(t *testing.T, source, binary string) {
 	t.Helper()
+	module := strings.TrimSpace(run(t, source, "go", "list", "-m"))
 	app := t.TempDir()
-	write(t, filepath.Join(app, "main.go"), []byte(`package main
+	if err := os.CopyFS(app, os.DirFS(source)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(app, generatedIn, "main.go"), fmt.Appendf(nil, generated, module))
+	run(t, app, "go", "mod", "tidy")
+	run(t, app, "go", "build", "-o", binary, "./"+generatedIn)
+}
+
+const (
+	generatedIn = "functions.local/app"
+	generated   = `package main
 
 import (
 	"log"
@@ -157,7 +254,7 @@ import (
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
 
-	_ "example.com/erlmcp"
+	_ "%s"
 )
 
 func main() {
@@ -165,12 +262,8 @@ func main() {
 		log.Fatal(err)
 	}
 }
-`))
-	run(t, app, "go", "mod", "init", "functions.local/app")
-	run(t, app, "go", "mod", "edit", "-require=example.com/erlmcp@v0.0.0", "-replace=example.com/erlmcp="+source)
-	run(t, app, "go", "mod", "tidy")
-	run(t, app, "go", "build", "-o", binary, ".")
-}
+`
+)
 
 type server struct {
 	t    *testing.T
@@ -181,6 +274,7 @@ type server struct {
 
 func start(t *testing.T, binary string, env ...string) *server {
 	t.Helper()
+	env = append([]string{"AUTHENTICATION=anonymous", "ANONYMOUS_RATE_LIMIT_PER_SECOND=0", "ANONYMOUS_MAX_CONCURRENT_CALLS=0"}, env...)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +283,7 @@ func start(t *testing.T, binary string, env ...string) *server {
 	port := ln.Addr().(*net.TCPAddr).Port
 	ln.Close()
 	cmd := exec.CommandContext(t.Context(), binary)
-	cmd.Env = append(append(os.Environ(), "LOG_OUTPUT=stderr", "PORT="+strconv.Itoa(port), "DRAIN_TIMEOUT=4s", "AUTHENTICATION=anonymous", "ANONYMOUS_RATE_LIMIT_PER_SECOND=0", "ANONYMOUS_MAX_CONCURRENT_CALLS=0"), env...)
+	cmd.Env = append(append(os.Environ(), "LOG_OUTPUT=stderr", "PORT="+strconv.Itoa(port), "DRAIN_TIMEOUT=4s"), env...)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+
+	"example.com/erlmcp/local/checks/world"
 )
 
 const file = root + "/local/compose.yaml"
@@ -163,14 +165,7 @@ func exists(path string) bool {
 
 func emulator(t *testing.T) (jar, home string) {
 	t.Helper()
-	sdk, err := exec.Command("gcloud", "info", "--format=value(installation.sdk_root)").Output()
-	if err != nil {
-		t.Skip("NOT TESTED: there is no Firestore emulator here (gcloud components install cloud-firestore-emulator)")
-	}
-	jar = strings.TrimSpace(string(sdk)) + "/platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
-	if _, err := os.Stat(jar); err != nil {
-		t.Skip("NOT TESTED: there is no Firestore emulator here (gcloud components install cloud-firestore-emulator)")
-	}
+	jar = world.EmulatorJar(t)
 	java, err := exec.LookPath("java")
 	if err != nil {
 		t.Fatal("the emulator needs Java")

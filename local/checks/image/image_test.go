@@ -87,7 +87,7 @@ func freePort(t *testing.T) string {
 // call calls a tool and returns what it says.
 func call(url string) (string, error) {
 	req, err := http.NewRequest(http.MethodPost, url+"/mcp", strings.NewReader(
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"time_in_zone","arguments":{"zone":"Europe/Berlin"}}}`))
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"taiea_health_check"}}`))
 	if err != nil {
 		return "", err
 	}
@@ -100,7 +100,7 @@ func call(url string) (string, error) {
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err == nil && (resp.StatusCode != http.StatusOK || !strings.Contains(string(b), `"weekday"`)) {
+	if err == nil && (resp.StatusCode != http.StatusOK || !strings.Contains(string(b), `"structuredContent"`)) {
 		err = fmt.Errorf("%s: %s", resp.Status, b)
 	}
 	return string(b), err

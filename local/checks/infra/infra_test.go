@@ -183,9 +183,9 @@ var sets = []struct {
 	public            bool
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 14), apart, signed,
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 15), apart, signed,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 14), apart, signed,
+	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 15), apart, signed,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "none"), false, false,
 		[]rule{scalesToZero, released, unseen, apart, operated()}},
@@ -193,10 +193,10 @@ var sets = []struct {
 		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), true, true, []rule{behindBalancer, apart, signedInKMS, operated("user:alice@example.com")}},
 	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
 		true, true, []rule{hooked, apart, signed}},
-	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 14), onCluster}},
+	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 15), onCluster}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
 		"authentication", "keys"), true, false, []rule{privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
-	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 14)}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 15)}},
 	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), false, false, []rule{privateNodes, seenNothing}},
 }
 
@@ -209,6 +209,7 @@ func gke(environment string) map[string]string {
 	return map[string]string{
 		"project": "my-project", "project_number": "123456789012", "environment": environment, "domain": "mcp.example.com",
 		"emails": `["oncall@example.com"]`, "billing_account": "012345-6789AB-CDEF01",
+		"settings": `{GOOGLE_DOMAINS="example.com"}`,
 	}
 }
 
@@ -296,9 +297,9 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"cloudbuild.yaml"`, `"other.yaml"`, released},
 		{`roles/run.developer`, `roles/run.admin`, released},
 		{`**Do**`, `**Panic**`, told},
-		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 14)},
-		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 14)},
-		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 14)},
+		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 15)},
+		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 15)},
+		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 15)},
 		{`"depends_on":["collector"]`, `"depends_on":[]`, collected},
 		{`"http://localhost:4318"`, `""`, collected},
 		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.editor"`, collected},

@@ -163,7 +163,7 @@ func TestStoreAway(t *testing.T) {
 	if said := w.Operate(0, "receipts", "show", first); strings.Count(said, "\n") != 2 || !strings.Contains(said, `"kind":"admitted"`) {
 		t.Errorf("a strict call: %s", said)
 	}
-	if said := w.Operate(0, "receipts", "list", "-tenant", "anonymous"); !strings.Contains(said, first) {
+	if said := w.Operate(0, "receipts", "list", "-tenant", "anonymous", "-limit", "100000"); !strings.Contains(said, first) {
 		t.Errorf("the list lacks a call:\n%.2000s", said)
 	}
 }

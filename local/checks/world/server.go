@@ -141,6 +141,12 @@ func (s *Server) Call(client *http.Client, key, tool string) (c Call) {
 			Code    int
 			Message string
 		}
+		Result struct {
+			Content []struct{ Text string }
+			Meta    struct {
+				Refusal *struct{ Code int } `json:"erlmcp/refusal"`
+			} `json:"_meta"`
+		}
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		c.Err = fmt.Errorf("%d %s: %w", resp.StatusCode, body, err)
@@ -149,6 +155,8 @@ func (s *Server) Call(client *http.Client, key, tool string) (c Call) {
 	c.ID = resp.Header.Get("X-Request-Id")
 	if answer.Error != nil {
 		c.Code, c.Said = answer.Error.Code, answer.Error.Message
+	} else if refusal := answer.Result.Meta.Refusal; refusal != nil && len(answer.Result.Content) > 0 {
+		c.Code, c.Said = refusal.Code, answer.Result.Content[0].Text
 	}
 	return c
 }

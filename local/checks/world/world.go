@@ -137,17 +137,27 @@ func listens(t *testing.T, port string) {
 	}
 }
 
-// StartEmulator starts Firestore's emulator, which comes with the gcloud SDK. Where that is missing the test is skipped.
-func StartEmulator(t *testing.T) *Daemon {
+// EmulatorJar is Firestore's emulator, which comes with the gcloud SDK. Where there is no gcloud the test is skipped.
+func EmulatorJar(t *testing.T) string {
 	t.Helper()
+	if _, err := exec.LookPath("gcloud"); err != nil {
+		t.Skip("NOT TESTED: there is no gcloud, whose SDK has the Firestore emulator")
+	}
 	sdk, err := exec.Command("gcloud", "info", "--format=value(installation.sdk_root)").Output()
 	jar := strings.TrimSpace(string(sdk)) + "/platform/cloud-firestore-emulator/cloud-firestore-emulator.jar"
 	if err == nil {
 		_, err = os.Stat(jar)
 	}
 	if err != nil {
-		t.Skip("NOT TESTED: there is no Firestore emulator here (gcloud components install cloud-firestore-emulator)")
+		t.Fatalf("gcloud has no Firestore emulator (gcloud components install cloud-firestore-emulator): %v", err)
 	}
+	return jar
+}
+
+// StartEmulator starts the emulator.
+func StartEmulator(t *testing.T) *Daemon {
+	t.Helper()
+	jar := EmulatorJar(t)
 	port := freePort(t)
 	e := daemon(t, port, "java", "-Xmx512m", "-Duser.language=en", "-cp", jar, "com.google.cloud.datastore.emulator.firestore.CloudFirestore",
 		"start", "--host=127.0.0.1", "--port="+port)

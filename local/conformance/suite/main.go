@@ -120,7 +120,10 @@ func start(ctx context.Context, binary, keys string) (*url.URL, func(), error) {
 	}
 	lines := json.NewDecoder(log)
 	var line struct{ URL string }
-	if err := lines.Decode(&line); err != nil || line.URL == "" {
+	for err == nil && line.URL == "" { // warnings come before
+		err = lines.Decode(&line)
+	}
+	if err != nil {
 		cmd.Process.Kill()
 		return nil, nil, fmt.Errorf("%s did not start: %v", binary, err)
 	}
@@ -151,7 +154,7 @@ type roundRobin struct {
 }
 
 func (r *roundRobin) handler() http.Handler {
-	return &httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1, // events go through as they come
 		Rewrite: func(p *httputil.ProxyRequest) {
 			r.mu.Lock()
@@ -168,6 +171,13 @@ func (r *roundRobin) handler() http.Handler {
 			IdleConnTimeout: 5 * time.Second, // well before the server's own, or a request may meet a connection that is being closed
 		},
 	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Without it an answer's begin closes the request's body, and where the proxy has not met the body's end by then, it drops the
+		// connection to the server in mid-answer: https://github.com/golang/go/issues/40747.
+		http.NewResponseController(w).EnableFullDuplex()
+		defer r.Body.Close() // or a failed round trip leaves it to two readers: https://github.com/golang/go/issues/68560
+		proxy.ServeHTTP(w, r)
+	})
 }
 
 type result struct {

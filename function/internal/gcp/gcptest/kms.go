@@ -1,5 +1,5 @@
-// Package gcptest stands in for Google Cloud's services on loopback: so far Cloud KMS with one Ed25519 key, as the reference of
-// its REST API describes it.
+// Package gcptest stands in for Google Cloud's services: so far Cloud KMS with one Ed25519 key, as the reference of its REST API
+// describes it.
 package gcptest
 
 import (
@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"hash/crc32"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,9 +21,8 @@ const (
 	Token = "token-of-the-instance"
 )
 
-// A KMS is a service with one enabled version of a key.
+// A KMS is a service with one enabled version of a key. It is a handler, for a test to serve.
 type KMS struct {
-	URL string
 	PEM []byte // the public key
 
 	key    ed25519.PrivateKey
@@ -37,7 +35,7 @@ type KMS struct {
 // publicKey or asymmetricSign.
 type Meddle func(operation string, w http.ResponseWriter, r *http.Request, answer map[string]any) (answered bool)
 
-// NewKMS starts a service, which ends with the test.
+// NewKMS returns a service with a key of its own.
 func NewKMS(t testing.TB) *KMS {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
@@ -48,11 +46,7 @@ func NewKMS(t testing.TB) *KMS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &KMS{key: private, PEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
-	srv := httptest.NewServer(k)
-	t.Cleanup(srv.Close)
-	k.URL = srv.URL
-	return k
+	return &KMS{key: private, PEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
 }
 
 // Meddle has answers meddled with from now on; nil ends it.

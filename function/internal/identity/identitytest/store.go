@@ -92,8 +92,19 @@ func testKeys(ctx context.Context, t *testing.T, s identity.KeyStore) {
 	if read, err := s.Key(ctx, "aaaaaaaa"); err != nil || !reflect.DeepEqual(read, want) {
 		t.Errorf("read %+v, %v, want %+v", read, err, want)
 	}
-	if k, err := s.AddKey(ctx, identity.Key{ID: "bbbbbbbb", Tenant: "acme", Subject: "ci", Hash: "sha256:00"}); err != nil || k.Scopes != nil || !k.Expires.IsZero() {
-		t.Errorf("a key of few words: %+v, %v", k, err)
+	few := identity.Key{ID: "bbbbbbbb", Tenant: "acme", Subject: "ci", Hash: "sha256:00"}
+	if k, err := s.AddKey(ctx, few); err != nil || !reflect.DeepEqual(k.Key, few) {
+		t.Errorf("a key of few words: %#v, %v", k, err)
+	}
+	for what, scopes := range map[string][]string{"none": nil, "an empty list": {}} {
+		changed, err := s.ChangeKey(ctx, "bbbbbbbb", func(k *identity.Key) error { k.Scopes = scopes; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := s.Key(ctx, "bbbbbbbb")
+		if err != nil || !reflect.DeepEqual(read, changed) || (read.Scopes == nil) != (scopes == nil) {
+			t.Errorf("%s for scopes: read %#v, %v, changed to %#v", what, read, err, changed)
+		}
 	}
 }
 

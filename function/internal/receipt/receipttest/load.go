@@ -45,7 +45,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 				for due := min(int(time.Since(begin).Seconds()*mine), mine*int(d/time.Second)); n < due; n++ {
 					j.Append(Call(j, i*mine+n))
 				}
-				time.Sleep(2 * time.Millisecond)
+				time.Sleep(2 * time.Millisecond) // real time: it is measured
 			}
 		})
 	}
@@ -56,7 +56,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 		select {
 		case <-done:
 			appending = false
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond): // real time: it is measured
 		}
 		runtime.ReadMemStats(&now)
 		s := j.Stats()

@@ -29,6 +29,7 @@ func TestStore(t *testing.T, s tenant.Store) {
 	t.Run("pages", func(t *testing.T) { testPages(ctx, t, s) })
 	t.Run("together", func(t *testing.T) { testTogether(ctx, t, s) })
 	t.Run("contexts", func(t *testing.T) { testContexts(ctx, t, s) })
+	t.Run("empty lists", func(t *testing.T) { testEmptyLists(ctx, t, s) })
 }
 
 func testEmpty(ctx context.Context, t *testing.T, s tenant.Store) {
@@ -130,6 +131,23 @@ func testTenants(ctx context.Context, t *testing.T, s tenant.Store) {
 	}
 }
 
+// testEmptyLists wants nil for what is empty, whether it comes from a change or is read.
+func testEmptyLists(ctx context.Context, t *testing.T, s tenant.Store) {
+	for name, sources := range map[string]map[string]tenant.Source{"empty1": nil, "empty2": {}, "empty3": {"market": {Packs: []string{}}}} {
+		bare, err := s.ChangeTenant(ctx, name, nil, func(x *tenant.Tenant) error { x.Sources = sources; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := s.Tenant(ctx, name)
+		if err != nil || !reflect.DeepEqual(read, bare) {
+			t.Errorf("%s: read %#v, %v, changed to %#v", name, read, err, bare)
+		}
+		if len(bare.Sources) == 0 && bare.Sources != nil || bare.Sources["market"].Packs != nil {
+			t.Errorf("%s: %#v", name, bare)
+		}
+	}
+}
+
 func testPlans(ctx context.Context, t *testing.T, s tenant.Store) {
 	fault := errors.New("no")
 	if _, err := s.ChangePlan(ctx, "gold", func(*tenant.Plan) error { return fault }); !errors.Is(err, fault) {
@@ -171,7 +189,7 @@ func testPlans(ctx context.Context, t *testing.T, s tenant.Store) {
 		p.Packs = nil
 		return nil
 	})
-	if err != nil || changed.Revision <= base.Revision {
+	if err != nil || changed.Revision <= base.Revision || changed.Packs != nil {
 		t.Errorf("changed to %+v, %v", changed, err)
 	}
 }

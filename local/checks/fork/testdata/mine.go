@@ -1,10 +1,12 @@
-package function
+package tools
 
 import (
 	"context"
 	"errors"
 	"log/slog"
 	"time"
+
+	"example.com/erlmcp/function"
 )
 
 // Three functions that someone else wrote, put beside tools.go.
@@ -24,7 +26,7 @@ type file struct {
 
 func deleteFile(ctx context.Context, in file) (string, error) {
 	var sure bool
-	if err := Ask(ctx, Confirm("sure", "Delete "+in.Name+" for good?", &sure)); err != nil {
+	if err := function.Ask(ctx, function.Confirm("sure", "Delete "+in.Name+" for good?", &sure)); err != nil {
 		return "", err
 	}
 	if !sure {
@@ -33,9 +35,9 @@ func deleteFile(ctx context.Context, in file) (string, error) {
 	return in.Name + " is deleted", nil
 }
 
-func reindex(ctx context.Context, _ None) (string, error) {
+func reindex(ctx context.Context, _ function.None) (string, error) {
 	for i := range 4 {
-		Progress(ctx, float64(i), 4, "indexing")
+		function.Progress(ctx, float64(i), 4, "indexing")
 		time.Sleep(30 * time.Millisecond)
 	}
 	return "indexed", nil

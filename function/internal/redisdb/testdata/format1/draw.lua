@@ -1,12 +1,15 @@
 -- One message of an instance to the ledger: the same as Ledger.Draw in package governor, which says why.
 -- KEYS[1] prefix, with the hash tag that keeps all keys on one shard
--- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, slack, cap, least, most}…}…
--- Answers {status, epoch, instances, {refused, wait, amount…, left…}…}. Everything is checked before anything is written,
--- so that a write that is refused for want of memory leaves the ledger as it was. Times are microseconds of Redis's clock.
+-- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, slack, cap, least, most}…}…, 'full' or ''
+-- Answers {status, epoch, instances, news, 1 for read or 2 for lapsed, {refused, wait, learns}… or {-1, 0, amount…, left…}…}.
+-- Everything is checked before anything is written, so that a write that is refused for want of memory leaves the ledger as
+-- it was. Times are microseconds of Redis's clock.
 local prefix = KEYS[1]
-local DONE, CLOSED, STALE = 0, 1, 2
-local TOKENS = '0'
+local DONE, CLOSED, STALE, NEWER = 0, 1, 2, 3
+local FORMAT = 1
+local TOKENS, FORGETTABLE = '0', 't:'
 local FORGET = 600000000
+local READ_EVERY = 1000000
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -14,13 +17,18 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local at = 0
 local function text() at = at + 1; return ARGV[at] end
 local function number() return tonumber(text()) end
-local function whole(n) return string.format('%.0f', n) end
+local max, min, floor, format = math.max, math.min, math.floor, string.format
+local function whole(n) return format('%.0f', n) end
 
-local head = redis.call('HMGET', prefix .. 'epoch', 'epoch', 'opened', 'first', 'learn')
-if not head[1] then return {CLOSED, 0, 0} end
+local head = redis.call('HMGET', prefix .. 'epoch', 'epoch', 'opened', 'first', 'learn', 'news', 'read', 'format')
+if not head[1] then return {CLOSED, 0, 0, 0, 0} end
+if tonumber(head[7] or FORMAT) > FORMAT then return {NEWER, 0, 0, 0, 0} end
 local opened, first, learn = tonumber(head[2]), head[3] == '1', tonumber(head[4])
 
 local instance, seq, epoch, lease = text(), number(), text(), number()
+
+-- Number 0 asks whether messages are taken: a ledger that can be read and not written takes none.
+if seq == 0 then redis.call('SET', prefix .. 'probe', '', 'PX', 1000) end
 
 local presence = {} -- instance: {ends, seq}
 local function present(name)
@@ -34,7 +42,10 @@ local function present(name)
   return p
 end
 
-if epoch ~= head[1] or seq <= present(instance)[2] then return {STALE, tonumber(head[1]), 0} end
+if epoch ~= head[1] or seq <= present(instance)[2] then return {STALE, tonumber(head[1]), 0, 0, 0} end
+if present(instance)[2] > 0 and present(instance)[1] <= now and ARGV[#ARGV] ~= 'full' then
+  return {STALE, tonumber(head[1]), 0, 0, 2}
+end
 presence[instance] = {now + lease, seq}
 
 local slots = {}   -- key: {instance: slots}
@@ -65,62 +76,94 @@ local function held(key)
   return sum
 end
 
-local arrivals, moved = {}, {} -- of rates that this message knows; of those that it changes
-local function arrival(need)
-  if not arrivals[need.key] then
-    arrivals[need.key] = tonumber(redis.call('GET', prefix .. need.key) or '')
-  end
-  return arrivals[need.key] or (first and 0 or opened + need.slack + need.period)
-end
-
 for _ = 1, number() do
   local key = text()
   hold(key, number())
 end
 
-local function available(need)
-  if need.kind ~= TOKENS then
-    if now < learn then return 0, learn - now end
-    return math.max(0, math.min(need.most, need.cap - held(need.key))), 50000
+-- A need lies in ARGV from its key on: key, kind, period, slack, cap, least, most.
+local KIND, PERIOD, SLACK, CAP, LEAST, MOST, NEED = 1, 2, 3, 4, 5, 6, 7
+local groups = number()
+local begin = at + 1
+
+-- Of all rates in one go.
+local arrivals, moved = {}, {} -- of rates that this message knows; of those that it changes, with slack + period
+local keys, names = {}, {}
+local i = begin
+for _ = 1, groups do
+  local n = tonumber(ARGV[i])
+  i = i + 1
+  for _ = 1, n do
+    local key = ARGV[i]
+    if ARGV[i + KIND] == TOKENS and not arrivals[key] then
+      arrivals[key] = true
+      names[#names + 1] = key
+      keys[#keys + 1] = prefix .. key
+    end
+    i = i + NEED
   end
-  local ahead = math.max(arrival(need) - now, 0)
-  local amount, room = 0, need.slack - ahead
-  if room >= 0 then amount = math.min(need.most, math.floor(room / need.period) + 1) end
-  return amount, ahead + (need.least - 1) * need.period - need.slack
+end
+if #keys > 0 then
+  local values = redis.call('MGET', unpack(keys))
+  for n, key in ipairs(names) do arrivals[key] = tonumber(values[n] or '') end
 end
 
-local answer = {DONE, tonumber(head[1]), 0}
-local groups = number()
-for _ = 1, groups do
-  local needs, amounts, refused, wait = {}, {}, -1, 0
-  for i = 1, number() do
-    needs[i] = {key = text(), kind = text(), period = number(), slack = number(), cap = number(), least = number(), most = number()}
+local function arrival(key, most)
+  local t = arrivals[key] or (first and 0 or opened + most)
+  if t > now + most then -- the clock was set back
+    t = now + most
+    arrivals[key], moved[key] = t, most
   end
-  for i, need in ipairs(needs) do
-    local amount, w = available(need)
-    if amount < need.least then
-      refused, wait = i - 1, w
+  return t
+end
+
+local function available(i)
+  if ARGV[i + KIND] ~= TOKENS then
+    if now < learn then return 0, learn - now end
+    return max(0, min(tonumber(ARGV[i + MOST]), tonumber(ARGV[i + CAP]) - held(ARGV[i]))), 50000
+  end
+  local period, slack = tonumber(ARGV[i + PERIOD]), tonumber(ARGV[i + SLACK])
+  local ahead = max(arrival(ARGV[i], slack + period) - now, 0)
+  local amount, room = 0, slack - ahead
+  if room >= 0 then amount = min(tonumber(ARGV[i + MOST]), floor(room / period) + 1) end
+  return amount, ahead + (ARGV[i + LEAST] - 1) * period - slack
+end
+
+local read = tonumber(head[6] or 0)
+local reads = now - read >= READ_EVERY or now < read
+local answer = {DONE, tonumber(head[1]), 0, tonumber(head[5] or 0), reads and 1 or 0}
+i = begin
+for _ = 1, groups do
+  local n = tonumber(ARGV[i])
+  i = i + 1
+  local reply = {-1, 0}
+  for k = 0, n - 1 do
+    local need = i + k * NEED
+    local amount, wait = available(need)
+    if amount < tonumber(ARGV[need + LEAST]) then
+      reply = {k, wait, ARGV[need + KIND] ~= TOKENS and now < learn and 1 or 0}
       break
     end
-    amounts[i] = amount
+    reply[3 + k] = amount
   end
-  local reply = {refused, wait}
-  if refused < 0 then
-    local left = {}
-    for i, need in ipairs(needs) do
-      if need.kind == TOKENS then
-        arrivals[need.key] = math.max(arrival(need), now) + amounts[i] * need.period
-        moved[need.key] = true
-        left[i] = 0
+  if reply[1] < 0 then
+    for k = 0, n - 1 do
+      local need, amount = i + k * NEED, reply[3 + k]
+      local key, left = ARGV[need], 0
+      if ARGV[need + KIND] == TOKENS then
+        local period = tonumber(ARGV[need + PERIOD])
+        local most = ARGV[need + SLACK] + period
+        arrivals[key] = max(arrival(key, most), now) + amount * period
+        moved[key] = most
       else
-        left[i] = need.cap - held(need.key) - amounts[i]
-        hold(need.key, (holders(need.key)[instance] or 0) + amounts[i])
+        left = ARGV[need + CAP] - held(key) - amount
+        hold(key, (holders(key)[instance] or 0) + amount)
       end
+      reply[3 + n + k] = left
     end
-    for _, n in ipairs(amounts) do reply[#reply + 1] = n end
-    for _, n in ipairs(left) do reply[#reply + 1] = n end
   end
   answer[#answer + 1] = reply
+  i = i + n * NEED
 end
 
 local forgotten = {}
@@ -137,8 +180,16 @@ if groups == 0 or seq % 16 == 1 then
   answer[3] = count
 end
 
+if reads then redis.call('HSET', prefix .. 'epoch', 'read', whole(now)) end
 redis.call('HSET', prefix .. 'instances', instance, whole(now + lease) .. ' ' .. whole(seq))
-for key in pairs(moved) do redis.call('SET', prefix .. key, whole(arrivals[key])) end
+for key, most in pairs(moved) do
+  local t = arrivals[key]
+  if string.sub(key, 1, 2) == FORGETTABLE then -- it ends long after it says no more than none would
+    redis.call('SET', prefix .. key, format('%.0f', t), 'PX', format('%.0f', (max(t, opened + most, now) - now + FORGET) / 1000))
+  else
+    redis.call('SET', prefix .. key, format('%.0f', t))
+  end
+end
 for key, names in pairs(changed) do
   for name in pairs(names) do
     local n = slots[key][name]

@@ -6,5 +6,5 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local learn = 0
 if ARGV[2] == '0' then learn = now + tonumber(ARGV[3]) end
-redis.call('HSET', prefix .. 'epoch', 'epoch', ARGV[1], 'opened', string.format('%.0f', now), 'first', ARGV[2], 'learn', string.format('%.0f', learn))
+redis.call('HSET', prefix .. 'epoch', 'format', 1, 'epoch', ARGV[1], 'opened', string.format('%.0f', now), 'first', ARGV[2], 'learn', string.format('%.0f', learn))
 return tonumber(ARGV[1])

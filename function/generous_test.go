@@ -1,0 +1,767 @@
+package function
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// These tests send what real clients send, and what can mean one thing only.
+
+// An exchange is a request and what is wanted of its answer.
+type exchange struct {
+	name   string
+	send   wire
+	status int
+	code   int    // of the JSON-RPC error; 0 for a result
+	want   string // in the body
+}
+
+func (e exchange) run(t *testing.T, url string) {
+	t.Helper()
+	t.Run(e.name, func(t *testing.T) {
+		t.Helper()
+		resp, got := e.send.send(t, url)
+		if resp.StatusCode != e.status || !strings.Contains(got, e.want) {
+			t.Errorf("%d %s, want %d with %s", resp.StatusCode, got, e.status, e.want)
+		}
+		if resp.StatusCode == 202 {
+			return
+		}
+		if a := parse(t, strings.TrimPrefix(strings.TrimSpace(got), "event: message\ndata: ")); a.code() != e.code {
+			t.Errorf("code %d, want %d: %s", a.code(), e.code, got)
+		}
+	})
+}
+
+func TestHeadersThatAreGivenTwice(t *testing.T) {
+	srv := newServer(t)
+	const version, method, name = "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"
+	call := modern("tools/call", "add", `"name":"add","arguments":{"a":1,"b":2}`)
+	old := legacy("2025-11-25", "tools/call", `"name":"add","arguments":{"a":1,"b":2}`)
+	b64 := func(s string) string { return "=?base64?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?=" }
+	read := func(uri, header string) wire {
+		return modern("resources/read", header, `"uri":"`+uri+`"`)
+	}
+	shard := func(header string) wire {
+		return modern("tools/call", "shard", `"name":"shard","arguments":{"shard":"a,a"}`).with("Mcp-Param-Shard", header)
+	}
+	for _, c := range []exchange{
+		{"version on two lines", call.and(version, "2026-07-28"), 200, 0, `{"a":3}`},
+		{"version on three lines", call.and(version, "2026-07-28", version, "2026-07-28"), 200, 0, `{"a":3}`},
+		{"version joined", call.with(version, "2026-07-28, 2026-07-28"), 200, 0, `{"a":3}`},
+		{"version joined without a space", call.with(version, "2026-07-28,2026-07-28,2026-07-28"), 200, 0, `{"a":3}`},
+		{"version joined with tabs", call.with(version, "2026-07-28\t,\t2026-07-28"), 200, 0, `{"a":3}`},
+		{"versions that differ", call.and(version, "2025-11-25"), 400, -32020, "not each time with the same value"},
+		{"versions that differ, joined", call.with(version, "2026-07-28, 2025-11-25"), 400, -32020, ""},
+		{"method on two lines", call.and(method, "tools/call"), 200, 0, `{"a":3}`},
+		{"method joined", call.with(method, "tools/call, tools/call"), 200, 0, `{"a":3}`},
+		{"methods that differ", call.and(method, "tools/list"), 400, -32020, "Mcp-Method"},
+		{"methods that differ, joined", call.with(method, "tools/call, tools/list"), 400, -32020, "Mcp-Method"},
+		{"methods that differ by case", call.and(method, "Tools/Call"), 400, -32020, "Mcp-Method"},
+		{"name on two lines", call.and(name, "add"), 200, 0, `{"a":3}`},
+		{"name joined", call.with(name, "add, add"), 200, 0, `{"a":3}`},
+		{"name in base64 on the second line", call.and(name, b64("add")), 200, 0, `{"a":3}`},
+		{"name in base64, joined", call.with(name, b64("add")+", "+b64("add")), 200, 0, `{"a":3}`},
+		{"names that differ", call.and(name, "fail"), 400, -32020, "Mcp-Name"},
+		{"names that differ, joined", call.with(name, "add, fail"), 400, -32020, "Mcp-Name"},
+		{"all three", call.and(version, "2026-07-28", method, "tools/call", name, "add"), 200, 0, `{"a":3}`},
+		{"a URI with a comma", read("note://by/a,b", "note://by/a,b"), 200, 0, "note://by/a,b"},
+		{"a URI with a comma, joined", read("note://by/a,b", "note://by/a,b, note://by/a,b"), 200, 0, "note://by/a,b"},
+		{"a URI that looks like copies", read("note://by/x,note://by/x", "note://by/x,note://by/x"), 400, -32602, `"uri":"note://by/x,note://by/x"`},
+		{"a mirrored argument that looks like copies", shard("a,a"), 200, 0, "shard a,a"},
+		{"a mirrored argument on two lines", shard("a,a").and("Mcp-Param-Shard", "a,a"), 200, 0, "shard a,a"},
+		{"mirrored arguments that differ", shard("a,a").and("Mcp-Param-Shard", "b"), 400, -32020, "Mcp-Param-Shard"},
+		{"legacy version on two lines", old.and(version, "2025-11-25"), 200, 0, `{"a":3}`},
+		{"legacy version joined", old.with(version, "2025-11-25, 2025-11-25"), 200, 0, `{"a":3}`},
+		{"oldest version joined", legacy("2024-11-05,2024-11-05", "ping", ""), 200, 0, `"result":{}`},
+		{"legacy versions that differ", old.and(version, "2025-06-18"), 400, -32020, ""},
+		{"legacy, with other headers that differ", old.and(method, "x", method, "y"), 200, 0, `{"a":3}`},
+	} {
+		c.run(t, srv.URL)
+	}
+}
+
+func TestInitializeIsNegotiated(t *testing.T) {
+	srv := newServer(t)
+	const version = "MCP-Protocol-Version"
+	hello := func(header, asked string) wire { return legacy(header, "initialize", asked) }
+	for _, c := range []exchange{
+		{"no header", hello("", `"protocolVersion":"2025-06-18"`), 200, 0, `"protocolVersion":"2025-06-18"`},
+		{"header of the modern version", hello("2026-07-28", `"protocolVersion":"2025-11-25"`), 200, 0, `"protocolVersion":"2025-11-25"`},
+		{"header and body of the modern version", hello("2026-07-28", `"protocolVersion":"2026-07-28"`), 200, 0, `"protocolVersion":"2025-11-25"`},
+		{"header of a version to come", hello("2030-01-01", `"protocolVersion":"2030-01-01"`), 200, 0, `"protocolVersion":"2025-11-25"`},
+		{"header of another legacy version", hello("2024-11-05", `"protocolVersion":"2025-03-26"`), 200, 0, `"protocolVersion":"2025-03-26"`},
+		{"header of no version", hello("latest", `"protocolVersion":"2025-06-18"`), 200, 0, `"protocolVersion":"2025-06-18"`},
+		{"headers that differ", hello("2025-11-25", `"protocolVersion":"2025-06-18"`).and(version, "2025-06-18"), 200, 0, `"protocolVersion":"2025-06-18"`},
+		{"headers of another message", hello("2026-07-28", `"protocolVersion":"2025-06-18"`).with("Mcp-Method", "tools/call", "Mcp-Name", "add"), 200, 0, `"protocolVersion":"2025-06-18"`},
+		{"headers of its own", hello("2026-07-28", `"protocolVersion":"2025-06-18"`).with("Mcp-Method", "initialize"), 200, 0, `"protocolVersion":"2025-06-18"`},
+		{"without a version at all", hello("2026-07-28", ``), 200, 0, `"protocolVersion":"2025-11-25"`},
+		{"a modern request", modern("initialize", "", ""), 404, -32601, ""},
+	} {
+		c.run(t, srv.URL)
+	}
+}
+
+func TestListsOfHTTP(t *testing.T) {
+	srv := newServer(t, WithTools(NewTool("steps", "Tells how far it is.", func(ctx context.Context, _ None) (string, error) {
+		Progress(ctx, 1, 2, "half")
+		return "there", nil
+	})))
+	const events = "event: message\ndata: "
+	eras := map[string]wire{
+		"modern": modern("tools/call", "add", `"name":"add","arguments":{"a":3}`),
+		"legacy": legacy("2025-06-18", "tools/call", `"name":"add","arguments":{"a":3}`),
+	}
+	for era, call := range eras {
+		for _, c := range []struct{ accept, begins string }{
+			{"application/json", "{"},
+			{"APPLICATION/JSON, TEXT/EVENT-STREAM", "{"},
+			{"application/json;q=0.1, text/event-stream;q=1", "{"},
+			{"application/json ; charset=utf-8,text/event-stream", "{"},
+			{"*/*", "{"},
+			{"*", "{"},
+			{"application/*", "{"},
+			{"text/html, */*;q=0.1", "{"},
+			{"text/html", "{"},
+			{"", "{"},
+			{", ,", "{"},
+			{"text/event-stream", events},
+			{"Text/Event-Stream", events},
+			{"text/*", events},
+			{"TEXT/*;q=0.5", events},
+			{"application/json;q=0, text/event-stream", events},
+			{"application/json;Q=0.000, */*", events},
+			{"application/json; q=0, text/event-stream; q=0.5", events},
+			{`text/event-stream;a="x, application/json;q=1"`, events},
+			{"text/event-stream;q=0, */*", "{"},
+			{"text/event-stream;q=0", "{"},
+			{"application/*;q=0, application/json", "{"},
+			{"*/*;q=0, text/event-stream", events},
+			{"x-application/json, text/event-stream", events},
+		} {
+			if _, got := call.with("Accept", c.accept).send(t, srv.URL); !strings.HasPrefix(got, c.begins) || !strings.Contains(got, `{"a":3}`) {
+				t.Errorf("%s: Accept: %s: %s", era, c.accept, got)
+			}
+		}
+		if _, got := call.with("Accept", "-").and("Accept", "text/html", "Accept", "text/event-stream").send(t, srv.URL); !strings.HasPrefix(got, events) {
+			t.Errorf("%s: Accept on two lines: %s", era, got)
+		}
+		for _, c := range []struct {
+			contentType, encoding string
+			status                int
+		}{
+			{"application/json", "-", 200},
+			{"Application/JSON", "-", 200},
+			{"application/json;charset=UTF-8", "-", 200},
+			{`application/json; charset="utf-8"`, "-", 200},
+			{"application/json; charset='utf-8'", "-", 200},
+			{"application/json; Charset=utf8", "-", 200},
+			{"application/json ;charset=utf_8", "-", 200},
+			{"application/json;charset=us-ascii", "-", 200},
+			{"application/json; charset=", "-", 200},
+			{"application/json;", "-", 200},
+			{"application/json; version=1; charset=utf-8", "-", 200},
+			{"application/json; odata", "-", 200},
+			{"application/json, application/json", "-", 200},
+			{"application/json; charset=utf-8, application/json", "-", 200},
+			{"application/json, text/plain", "-", 415},
+			{"application/json; charset=latin1", "-", 415},
+			{"application/json; charset=utf-16", "-", 415},
+			{`text/plain; a="application/json"`, "-", 415},
+			{"application/jsonl", "-", 415},
+			{"", "-", 415},
+			{"application/json", "identity", 200},
+			{"application/json", "IDENTITY", 200},
+			{"application/json", "identity, identity", 200},
+			{"application/json", "", 200},
+			{"application/json", " , ", 200},
+			{"application/json", "gzip", 415},
+			{"application/json", "identity, gzip", 415},
+		} {
+			if resp, got := call.with("Content-Type", c.contentType, "Content-Encoding", c.encoding).send(t, srv.URL); resp.StatusCode != c.status {
+				t.Errorf("%s: Content-Type: %s, Content-Encoding: %s: %d %s", era, c.contentType, c.encoding, resp.StatusCode, got)
+			}
+		}
+		if resp, got := call.and("Content-Encoding", "identity", "Content-Encoding", "gzip").send(t, srv.URL); resp.StatusCode != 415 {
+			t.Errorf("%s: Content-Encoding on two lines: %d %s", era, resp.StatusCode, got)
+		}
+		for prefix, status := range map[string]int{"\ufeff": 200, "\ufeff \r\n\t": 200, "\ufeff\ufeff": 400, " \ufeff": 400, "\xfe\xff": 400, "\ufeff\ufeffx": 400} {
+			w := call
+			w.body = prefix + call.body
+			if resp, got := w.send(t, srv.URL); resp.StatusCode != status {
+				t.Errorf("%s: a body that begins with %q: %d %s", era, prefix, resp.StatusCode, got)
+			}
+		}
+	}
+	w := legacy("2025-03-26", "", "")
+	w.body = "\ufeff[" + eras["legacy"].body + "]"
+	if resp, got := w.send(t, srv.URL); resp.StatusCode != 200 || !strings.HasPrefix(got, "[") {
+		t.Errorf("a batch with a byte order mark: %d %s", resp.StatusCode, got)
+	}
+	for accept, begins := range map[string]string{"application/json, text/*": events, "application/json, text/event-stream;q=0": "{", "Application/JSON, */*;q=0.1": events} {
+		w := modern("tools/call", "steps", `"name":"steps"`).with("Accept", accept)
+		w.body = strings.Replace(w.body, `"_meta":{`, `"_meta":{"progressToken":1,`, 1)
+		if _, got := w.send(t, srv.URL); !strings.HasPrefix(got, begins) || !strings.Contains(got, "there") {
+			t.Errorf("progress, with Accept: %s: %s", accept, got)
+		}
+	}
+}
+
+func TestPathsThatMeanTheSame(t *testing.T) {
+	srv := newServer(t)
+	at := func(path string, w wire) wire { w.path = path; return w }
+	for _, w := range []wire{modern("tools/call", "add", `"name":"add","arguments":{"a":3}`), legacy("2025-06-18", "tools/call", `"name":"add","arguments":{"a":3}`)} {
+		for _, path := range []string{"/mcp", "/mcp/", "/mcp//", "//mcp", "/mcp/?key=1", "/mcp?", "/%6dcp/"} {
+			exchange{path, at(path, w), 200, 0, `{"a":3}`}.run(t, srv.URL)
+		}
+		for _, path := range []string{"/", "/MCP", "/mcp/x", "/mc", "/sse", "/messages/", "/register", "/.well-known/oauth-authorization-server/mcp", "/token?x=y"} {
+			resp, got := at(path, w).with("Origin", "https://inspector.example").send(t, srv.URL)
+			var a struct{ Error string }
+			if err := json.Unmarshal([]byte(got), &a); err != nil || resp.StatusCode != 404 || !strings.Contains(a.Error, "the MCP endpoint is /mcp") ||
+				resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("%s: %d %v %s", path, resp.StatusCode, resp.Header, got)
+			}
+			before := wire{method: "OPTIONS", path: path}.with("Origin", "https://inspector.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "mcp-protocol-version")
+			if resp, _ := before.send(t, srv.URL); resp.StatusCode != 204 || resp.Header.Get("Access-Control-Allow-Origin") != "*" || resp.Header.Get("Access-Control-Allow-Headers") == "" {
+				t.Errorf("preflight of %s: %d %v", path, resp.StatusCode, resp.Header)
+			}
+		}
+	}
+}
+
+// TestWhoIsNotSignedIn wants each way in which clients begin to lead to where they sign in.
+func TestWhoIsNotSignedIn(t *testing.T) {
+	file, keys := keyFile(t, Key{Tenant: "acme", Subject: "ci"})
+	byKey := newServer(t, WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file)))
+	byToken := newServer(t, WithGetenv(env("AUTHENTICATION", "oauth", "OAUTH_ISSUERS", "https://login.example.com", "PUBLIC_URL", "https://mcp.example.com")))
+	for _, method := range []string{"GET", "DELETE", "PUT", "PATCH", "HEAD"} {
+		for name, c := range map[string]struct {
+			url, auth string
+			status    int
+		}{
+			"no key":      {byKey.URL, "-", 401},
+			"a wrong key": {byKey.URL, "Bearer erlmcp_wrong", 401},
+			"a key":       {byKey.URL, "Bearer " + keys[0], 405},
+			"no token":    {byToken.URL, "-", 401},
+		} {
+			resp, got := wire{method: method, header: map[string]string{"Accept": "text/event-stream", "Authorization": c.auth}}.send(t, c.url)
+			if resp.StatusCode != c.status || (c.status == 401) != strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), "Bearer ") {
+				t.Errorf("%s with %s: %d %v %s", method, name, resp.StatusCode, resp.Header, got)
+			}
+			if c.url == byToken.URL && !strings.Contains(resp.Header.Get("WWW-Authenticate"), `resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"`) {
+				t.Errorf("%s: %v", method, resp.Header)
+			}
+			if c.status == 405 && (resp.Header.Get("Allow") == "" || method != "HEAD" && !strings.Contains(got, "send the header Authorization: Bearer with an API key, which the server's operator gives out")) {
+				t.Errorf("%s: %v %s", method, resp.Header, got)
+			}
+		}
+	}
+	for _, path := range []string{"/register", "/authorize", "/token", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp/"} {
+		resp, got := wire{method: "GET", path: path}.send(t, byKey.URL)
+		var a struct {
+			Error       string
+			Description string `json:"error_description"`
+		}
+		if err := json.Unmarshal([]byte(got), &a); err != nil || resp.StatusCode != 404 || a.Error != a.Description || !strings.Contains(a.Error, "to sign in, send the header Authorization: Bearer with an API key") {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, got)
+		}
+	}
+	resp, got := wire{method: "POST", path: "/register", body: "{}"}.send(t, byToken.URL)
+	if resp.StatusCode != 404 || !strings.Contains(got, "an access token of https://login.example.com, as https://mcp.example.com/.well-known/oauth-protected-resource/mcp says") {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+	if resp, got := (wire{method: "GET"}).send(t, newServer(t).URL); resp.StatusCode != 405 || !strings.Contains(got, "no credentials are needed") {
+		t.Errorf("%d %s", resp.StatusCode, got)
+	}
+}
+
+type leaves struct {
+	City string `json:"city"`
+	Days *int   `json:"days,omitempty"`
+	Unit string `json:"unit,omitempty" enum:"metric,imperial"`
+	Ship *struct {
+		Zip  string   `json:"zip"`
+		Note string   `json:"note,omitempty"`
+		Tags []string `json:"tags,omitempty"`
+	} `json:"ship,omitempty"`
+	Lines []struct {
+		Name  string `json:"name"`
+		Count int    `json:"count,omitempty"`
+	} `json:"lines,omitempty"`
+}
+
+// TestNullIsAbsence: programs write null for what is not set.
+func TestNullIsAbsence(t *testing.T) {
+	const either = `{"type":"object","properties":{"a":{"type":["integer","null"]},"b":{"type":"string"},"c":{"enum":["x",null]},"d":{}},"required":["b"]}`
+	ran := func(_ context.Context, raw json.RawMessage) (string, error) { return "got " + string(raw), nil }
+	srv := newServer(t, WithTools(append(askingTools(),
+		NewTool("plan", "Plans.", func(_ context.Context, in leaves) (string, error) {
+			b, err := json.Marshal(in)
+			return string(b), err
+		}),
+		NewTool("raw", "Reads by itself.", ran, InputSchema(either)),
+		NewTool("few", "Has a rule.", func(_ context.Context, in leaves) (string, error) { return "allowed", nil }, AllowWhen("!has(args.days) || args.days < 3")),
+		NewTool("book", "Asks first.", func(context.Context, leaves) (string, error) { return "booked", nil }, ConfirmWhen("true", "Really?")),
+	)...))
+	const old = "2025-06-18"
+	body := func(w wire, body string) wire { w.body = body; return w }
+	for _, c := range []struct{ name, method, header, params, want string }{
+		{"arguments", "tools/call", "list", `"name":"list","arguments":null`, "[1,2]"},
+		{"arguments of a prompt that needs one", "prompts/get", "greet", `"name":"greet","arguments":null`, `needs the argument`},
+		{"an argument of a prompt that needs it", "prompts/get", "greet", `"name":"greet","arguments":{"who":null}`, `needs the argument`},
+		{"another argument of a prompt", "prompts/get", "greet", `"name":"greet","arguments":{"who":"Ada","tone":null}`, `Hello, Ada`},
+		{"cursor", "tools/list", "", `"cursor":null`, `"name":"add"`},
+		{"an empty cursor", "tools/list", "", `"cursor":""`, `"name":"add"`},
+		{"cursor of prompts", "prompts/list", "", `"cursor":null`, `"name":"greet"`},
+		{"cursor of resources", "resources/list", "", `"cursor":null`, `note://`},
+		{"cursor of templates", "resources/templates/list", "", `"cursor":""`, `note://`},
+		{"context", "completion/complete", "", `"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"who","value":"a"},"context":null`, `"Ada"`},
+		{"arguments of a context", "completion/complete", "", `"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"who","value":"a"},"context":{"arguments":null}`, `"Ada"`},
+		{"an argument of a context", "completion/complete", "", `"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"who","value":"a"},"context":{"arguments":{"x":null}}`, `"Ada"`},
+		{"answers and state", "tools/call", "list", `"name":"list","inputResponses":null,"requestState":null`, "[1,2]"},
+		{"what is not known", "tools/call", "list", `"name":"list","task":null,"other":null`, "[1,2]"},
+		{"name, which is wanted", "tools/call", "list", `"name":null`, "params.name is missing"},
+		{"uri, which is wanted", "resources/read", "", `"uri":null`, "params.uri is missing"},
+		{"optional arguments of a tool", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","days":null,"unit":null,"ship":null,"lines":null}`, `{\"city\":\"Oslo\"}`},
+		{"optional members within", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","ship":{"zip":"1","note":null,"tags":null},"lines":[{"name":"a","count":null}]}`, `{\"zip\":\"1\"},\"lines\":[{\"name\":\"a\"}]`},
+		{"an argument that is wanted", "tools/call", "plan", `"name":"plan","arguments":{"city":null}`, `"isError":true`},
+		{"a member that is wanted within", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","ship":{"zip":null}}`, `"isError":true`},
+		{"an argument that is not known", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","other":null}`, `"isError":true`},
+		{"an element", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","lines":[null]}`, `"isError":true`},
+		{"a value that the schema knows", "tools/call", "raw", `"name":"raw","arguments":{"a":null,"b":"null","c":null,"d":null}`, `got {\"a\":null,\"b\":\"null\",\"c\":null,\"d\":null}`},
+		{"what a rule looks for", "tools/call", "few", `"name":"few","arguments":{"city":"Oslo","days":null}`, "allowed"},
+		{"twice", "tools/list", "", `"cursor":null,"cursor":null`, "duplicate member"},
+		{"beside a value", "tools/call", "list", `"name":null,"name":"list"`, "duplicate member"},
+		{"half a null", "tools/list", "", `"cursor":nul`, "-32700"},
+	} {
+		for _, w := range []wire{modern(c.method, c.header, c.params), legacy(old, c.method, c.params)} {
+			if _, got := w.send(t, srv.URL); !strings.Contains(got, c.want) {
+				t.Errorf("%s: %s: %s, want %s", c.name, w.body, got, c.want)
+			}
+		}
+	}
+	listing := modern("tools/call", "list", `"name":"list"`)
+	meta := func(members string) wire {
+		w := listing
+		w.body = strings.Replace(w.body, `"_meta":{`, `"_meta":{`+members, 1)
+		return w
+	}
+	for _, c := range []exchange{
+		{"params of a list", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}`), 200, 0, `"tools":[`},
+		{"params of ping", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":1,"method":"ping","params":null,"result":null,"error":null}`), 200, 0, `{}`},
+		{"params of initialize", body(legacy("", "", ""), `{"jsonrpc":"2.0","id":1,"method":"initialize","params":null}`), 200, 0, `"protocolVersion":"2025-11-25"`},
+		{"members of initialize", legacy("", "initialize", `"protocolVersion":null,"capabilities":null,"clientInfo":null,"_meta":null`), 200, 0, `"protocolVersion":"2025-11-25"`},
+		{"params of a notification", body(legacy(old, "", ""), `{"jsonrpc":"2.0","method":"notifications/initialized","params":null}`), 202, 0, ""},
+		{"id of a notification", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":null,"method":"notifications/initialized","params":null}`), 202, 0, ""},
+		{"id of a request", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":null,"method":"tools/list"}`), 400, -32600, "id must be"},
+		{"params and id of a modern notification", body(listing, `{"jsonrpc":"2.0","id":null,"method":"notifications/cancelled","params":null}`), 202, 0, ""},
+		{"method of a response", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":1,"method":null,"result":{}}`), 202, 0, ""},
+		{"id and result of an error", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":null,"result":null,"error":{"code":1,"message":"x"}}`), 202, 0, ""},
+		{"_meta of a legacy call", legacy(old, "tools/call", `"name":"list","_meta":null`), 200, 0, "[1,2]"},
+		{"progress token of a legacy call", legacy(old, "tools/call", `"name":"list","_meta":{"progressToken":null}`), 200, 0, "[1,2]"},
+		{"version in _meta of a legacy call", legacy(old, "tools/call", `"name":"list","_meta":{"io.modelcontextprotocol/protocolVersion":null}`), 200, 0, "[1,2]"},
+		{"level, which is wanted", legacy(old, "logging/setLevel", `"level":null`), 200, -32602, "unknown log level"},
+		{"params of a modern call", body(listing, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}`).with("Mcp-Method", "tools/list"), 400, -32602, "_meta"},
+		{"_meta of a modern call", body(listing, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":null}}`).with("Mcp-Method", "tools/list"), 400, -32602, "_meta"},
+		{"progress token of a modern call", meta(`"progressToken":null,`), 200, 0, "[1,2]"},
+		{"log level and client of a modern call", meta(`"io.modelcontextprotocol/logLevel":null,"io.modelcontextprotocol/clientInfo":null,`), 200, 0, "[1,2]"},
+		{"traces of a modern call", meta(`"traceparent":null,"tracestate":null,"baggage":null,`), 200, 0, "[1,2]"},
+	} {
+		c.run(t, srv.URL)
+	}
+	// A question's answer holds for the call with and without what is not set.
+	for _, args := range []string{`{"city":"Oslo","days":null}`, `{"city":"Oslo"}`, `{"unit":null,"city":"Oslo"}`} {
+		state := call(t, srv, "book", `{"city":"Oslo","days":null}`, `,"inputResponses":null`).round(t).RequestState
+		r := call(t, srv, "book", args, `,"inputResponses":{"erlmcp.confirm.book-1":`+accepted+`},"requestState":"`+state+`"`).round(t)
+		if len(r.Content) != 1 || r.Content[0].Text != "booked" {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+}
+
+// TestOriginsThatCanBeNamed names each origin that a 403 asks to have named, and is let in.
+func TestOriginsThatCanBeNamed(t *testing.T) {
+	const named = "name it in ALLOWED_ORIGINS"
+	post := modern("tools/call", "list", `"name":"list"`)
+	preflight := wire{method: "OPTIONS"}
+	closed := newServer(t)
+	for _, c := range []struct{ origin, setting, other string }{
+		{"https://app.example.com", "", "https://app.example.com:8443"},
+		{"https://app.example.com:8443", "", "https://app.example.com"},
+		{"https://app.example.com", "HTTPS://App.Example.com:443/", "http://app.example.com"},
+		{"http://app.example.com", "http://app.example.com:80", "https://app.example.com"},
+		{"https://xn--mnchen-3ya.example", "", "https://munchen.example"},
+		{"http://[2001:db8::1]:3000", "", "http://[2001:db8::2]:3000"},
+		{"chrome-extension://abcdefghijklmnopabcdefghijklmnop", "", "chrome-extension://other"},
+		{"moz-extension://2f3c9a4e-0000-4000-8000-123456789abc", "", "null"},
+		{"safari-web-extension://2F3C9A4E-0000-4000-8000-123456789ABC", "", "null"},
+		{"vscode-webview://1l2qd1e7a8q6b1q9k0t2", "", "vscode-webview://2"},
+		{"vscode-file://vscode-app", "", "vscode-file://other"},
+		{"capacitor://localhost", "", "ionic://localhost"},
+		{"tauri://localhost", "", "https://localhost"},
+		{"app://.", "", "app://-"},
+		{"file://", "file:///", "null"},
+		{"null", "", "https://app.example.com"},
+		{"NULL", "null", "file://"},
+		{"https://b.example", "https://a.example, https://b.example", "https://c.example"},
+		{"https://any.example", "*", ""},
+	} {
+		open := newServer(t, WithGetenv(env("ALLOWED_ORIGINS", cmp.Or(c.setting, c.origin))))
+		for _, w := range []wire{post, legacy("2025-06-18", "ping", ""), preflight} {
+			if resp, got := w.with("Origin", c.origin).send(t, closed.URL); resp.StatusCode != 403 || !strings.Contains(got, named) {
+				t.Errorf("%s: %d %s", c.origin, resp.StatusCode, got)
+			}
+			if resp, got := w.with("Origin", c.origin).send(t, open.URL); resp.StatusCode >= 300 || resp.Header.Get("Access-Control-Allow-Origin") != c.origin {
+				t.Errorf("%s: %d %v %s", c.origin, resp.StatusCode, resp.Header, got)
+			}
+			if c.other != "" {
+				if resp, got := w.with("Origin", c.other).send(t, open.URL); resp.StatusCode != 403 {
+					t.Errorf("%s, where %s is named: %d %s", c.other, c.origin, resp.StatusCode, got)
+				}
+			}
+		}
+	}
+	for _, origin := range []string{"https://a.example/x", "https://a,b", "a.example", "https://*.example", "https://", "https://:443", "https://a b", "javascript:x", "https://münchen.example", "https://u@a.example", "https://a.example:x", "https://a.example?x"} {
+		if resp, got := post.with("Origin", origin).send(t, closed.URL); resp.StatusCode != 403 || strings.Contains(got, named) {
+			t.Errorf("%s is asked to be named: %d %s", origin, resp.StatusCode, got)
+		}
+		if _, err := New(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env("ALLOWED_ORIGINS", origin))); err == nil || !strings.Contains(err.Error(), "is not an origin") {
+			t.Errorf("ALLOWED_ORIGINS=%s: %v", origin, err)
+		}
+	}
+}
+
+func TestWhatIsNotThere(t *testing.T) {
+	srv := newServer(t, WithGetenv(env("POLICY_FILE", writeFile(t, "", `rules: [{name: hidden, when: 'tool.name == "note://secret"', then: deny}]`))),
+		WithResources(NewResource("note://secret", "secret", func(context.Context, string, map[string]string) ([]ResourceContents, error) { return nil, nil }, ResourceOptions{})),
+		WithPrompts(NewPrompt("plain", "Has no completion.", func(context.Context, map[string]string) ([]Message, error) { return nil, nil }, PromptOptions{Arguments: []Argument{{Name: "one"}}})))
+	prompt := func(name, argument string) string {
+		return `"ref":{"type":"ref/prompt","name":"` + name + `"},"argument":{"name":"` + argument + `","value":""}`
+	}
+	template := func(argument string) string {
+		return `"ref":{"type":"ref/resource","uri":"note://by/{name}"},"argument":{"name":"` + argument + `","value":""}`
+	}
+	for _, c := range []struct {
+		params string
+		code   int
+	}{
+		{prompt("greet", "who"), 0},
+		{prompt("plain", "one"), 0},
+		{template("name"), 0},
+		{prompt("greet", "Who"), -32602},
+		{prompt("greet", ""), -32602},
+		{prompt("greet", "name"), -32602},
+		{prompt("plain", "two"), -32602},
+		{template("who"), -32602},
+		{template("{name}"), -32602},
+		{prompt("nope", "who"), -32602},
+	} {
+		for _, w := range []wire{modern("completion/complete", "", c.params), legacy("2025-06-18", "completion/complete", c.params)} {
+			if _, got := w.send(t, srv.URL); parse(t, got).code() != c.code {
+				t.Errorf("%s: %s", c.params, got)
+			}
+		}
+	}
+	for id, status := range map[string]int{`"one"`: 200, `""`: 200, `1`: 200, `-7`: 200, `0`: 200, `5.0`: 200, `1e2`: 200, `1.5e1`: 200, `9007199254740993`: 200, `1.5`: 400, `-0.1`: 400, `1e-1`: 400, `15e-2`: 400, `true`: 400, `[]`: 400, `null`: 400} {
+		w := modern("tools/list", "", "")
+		w.body = strings.Replace(w.body, `"one"`, id, 1)
+		resp, got := w.send(t, srv.URL)
+		if a := parse(t, got); resp.StatusCode != status || status == 200 && string(a.ID) != id || status == 400 && (a.code() != -32600 || a.ID != nil) {
+			t.Errorf("id %s: %d %s", id, resp.StatusCode, got)
+		}
+	}
+	for _, method := range []string{"resources/subscribe", "resources/unsubscribe"} {
+		for params, code := range map[string]int{
+			`"uri":"note://größe"`: 0, `"uri":"note://by/ada"`: 0, `"uri":"note://secret"`: -32002, `"uri":"note://nothing"`: -32002, `"uri":"nothing"`: -32002, `"uri":""`: -32002, ``: -32602, `"uri":null`: -32602, `"uri":7`: -32602,
+		} {
+			if _, got := legacy("2025-06-18", method, params).send(t, srv.URL); parse(t, got).code() != code {
+				t.Errorf("%s %s: %s", method, params, got)
+			}
+		}
+	}
+}
+
+// TestURIsThatMeanTheSame reads resources by what clients write of their URIs.
+func TestURIsThatMeanTheSame(t *testing.T) {
+	read := func(_ context.Context, _ string, vars map[string]string) ([]ResourceContents, error) {
+		b, err := json.Marshal(vars)
+		return []ResourceContents{{URI: "x:y", Text: string(b)}}, err
+	}
+	names := []string{"New York", "a,b", "O'Brien (x)!*", "São Paulo", "50%", "a:b@c", "1+1=2", "a&b;c"}
+	srv := newServer(t, WithResources(
+		NewResource("docs://über/uns", "fixed", read, ResourceOptions{}),
+		NewTemplate("city:{name}", "city", read, ResourceOptions{Complete: CompleteFrom(names...)}),
+		NewTemplate("search:all{?q,lang,page}", "search", read, ResourceOptions{}),
+	))
+	for _, c := range []struct{ uri, want string }{
+		{"docs://über/uns", "null"},
+		{"docs://%C3%BCber/uns", "null"},
+		{"docs://%c3%bcber/uns", "null"},
+		{"DOCS://%C3%BCber/un%73", "null"},
+		{"docs://%C3%BCber/./x/../uns", "null"},
+		{"docs://uber/uns", ""},
+		{"docs://%FCber/uns", ""},
+		{"search:all", `{}`},
+		{"search:all?q=a", `{"q":"a"}`},
+		{"search:all?page=2&q=a%20b&lang=de", `{"lang":"de","page":"2","q":"a b"}`},
+		{"search:all?lang=de&q=a,b", `{"lang":"de","q":"a,b"}`},
+		{"search:all?q=wie geht's?", `{"q":"wie geht's?"}`},
+		{"search:all?other=1", ""},
+		{"search:all?q=1&q=2", ""},
+	} {
+		for _, version := range []string{"", "2025-06-18", "2024-11-05"} {
+			_, got := reading(version, c.uri).send(t, srv.URL)
+			var r struct{ Contents []struct{ Text string } }
+			if a := parse(t, got); c.want == "" && a.code() == 0 || c.want != "" && (json.Unmarshal(a.Result, &r) != nil || len(r.Contents) != 1 || r.Contents[0].Text != c.want) {
+				t.Errorf("%s (%s): %s, want %s", c.uri, version, got, c.want)
+			}
+		}
+	}
+	// What completion offers is found, by clients that encode all, what the RFC says, and nothing.
+	_, got := modern("completion/complete", "", `"ref":{"type":"ref/resource","uri":"city:{name}"},"argument":{"name":"name","value":""}`).send(t, srv.URL)
+	var offered struct{ Completion struct{ Values []string } }
+	if err := json.Unmarshal(parse(t, got).Result, &offered); err != nil || len(offered.Completion.Values) != len(names) {
+		t.Fatal(got)
+	}
+	component := strings.NewReplacer("+", "%20", "%27", "'", "%28", "(", "%29", ")", "%2A", "*", "%21", "!")
+	for _, name := range offered.Completion.Values {
+		want, _ := json.Marshal(map[string]string{"name": name})
+		for _, written := range []string{strings.ReplaceAll(url.QueryEscape(name), "+", "%20"), component.Replace(url.QueryEscape(name)), strings.ReplaceAll(name, "%", "%25")} {
+			for _, version := range []string{"", "2025-11-25"} {
+				_, got := reading(version, "city:"+written).send(t, srv.URL)
+				var r struct{ Contents []struct{ Text string } }
+				if json.Unmarshal(parse(t, got).Result, &r) != nil || len(r.Contents) != 1 || r.Contents[0].Text != string(want) {
+					t.Errorf("city:%s (%s): %s, want %s", written, version, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestConnectingIsNoCall lets no rate of calls, whosever it is, keep a client from connecting, pinging and listing.
+func TestConnectingIsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		redis := network.Redis(t)
+		file, keys := keyFile(t, Key{Tenant: "acme", Subject: "ann"}, Key{Tenant: "acme", Subject: "bob"})
+		getenv := env("REDIS_URL", redis.URL, "AUTHENTICATION", "keys,anonymous", "API_KEYS_FILE", file,
+			"RATE_LIMIT_PER_SECOND", "1", "TENANT_RATE_LIMIT_PER_SECOND", "1", "CLIENT_RATE_LIMIT_PER_SECOND", "1", "ANONYMOUS_RATE_LIMIT_PER_SECOND", "1")
+		servers := []string{newServer(t, WithGetenv(getenv)).URL, newServer(t, WithGetenv(getenv)).URL}
+		time.Sleep(4 * time.Second) // a new Redis gives out nothing at first
+		for i, auth := range []string{"Bearer " + keys[0], "Bearer " + keys[1], "-"} {
+			as := func(w wire) wire { return w.with("Authorization", auth) }
+			url := servers[i%2]
+			call := as(modern("tools/call", "add", `"name":"add","arguments":{"a":1}`))
+			for range 3 {
+				call.send(t, url)
+			}
+			note := as(legacy("2025-06-18", "", ""))
+			note.body = `{"jsonrpc":"2.0","method":"notifications/initialized"}`
+			for _, c := range []struct {
+				name string
+				send wire
+				is   bool // a call
+			}{
+				{"initialize", as(legacy("", "initialize", `"protocolVersion":"2025-06-18"`)), false},
+				{"initialized", note, false},
+				{"ping", as(legacy("2025-06-18", "ping", "")), false},
+				{"discover", as(modern("server/discover", "", "")), false},
+				{"tools/list", as(modern("tools/list", "", "")), false},
+				{"legacy tools/list", as(legacy("2025-06-18", "tools/list", "")), false},
+				{"prompts/list", as(modern("prompts/list", "", "")), false},
+				{"resources/list", as(legacy("2025-06-18", "resources/list", "")), false},
+				{"resources/templates/list", as(modern("resources/templates/list", "", "")), false},
+				{"logging/setLevel", as(legacy("2025-06-18", "logging/setLevel", `"level":"info"`)), false},
+				{"an unknown tool", as(modern("tools/call", "nope", `"name":"nope"`)), false},
+				{"tools/call", call, true},
+				{"legacy tools/call", as(legacy("2025-06-18", "tools/call", `"name":"add","arguments":{"a":1}`)), true},
+				{"resources/read", as(modern("resources/read", "note://by/ada", `"uri":"note://by/ada"`)), true},
+				{"prompts/get", as(modern("prompts/get", "greet", `"name":"greet","arguments":{"who":"Ada"}`)), true},
+				{"completion/complete", as(modern("completion/complete", "", `"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"who","value":""}`)), true},
+			} {
+				resp, got := c.send.send(t, url)
+				if resp.StatusCode != 202 && (parse(t, got).code() == 1056) != c.is || resp.StatusCode == 202 && c.is {
+					t.Errorf("%s of client %d: %s", c.name, i, got)
+				}
+			}
+		}
+		// An agent that lists at each turn, and one that does nothing else: the first is not held up by the second.
+		list, other := modern("tools/list", "", "").with("Authorization", "Bearer "+keys[0]), modern("tools/list", "", "").with("Authorization", "Bearer "+keys[1])
+		refused := 0
+		for range 100 {
+			if _, got := other.send(t, servers[1]); parse(t, got).code() == 1056 {
+				refused++
+			}
+		}
+		if refused < 50 {
+			t.Errorf("%d of 100 lists at once are refused", refused)
+		}
+		time.Sleep(3 * time.Second)
+		for i := range 10 {
+			if _, got := list.send(t, servers[0]); parse(t, got).code() != 0 {
+				t.Errorf("list %d: %s", i, got)
+			}
+		}
+		time.Sleep(3 * time.Second)
+		if _, got := modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).with("Authorization", "Bearer "+keys[0]).send(t, servers[0]); parse(t, got).code() != 0 {
+			t.Errorf("a call after lists: %s", got)
+		}
+	})
+}
+
+// TestAskedAgain wants to read first why an answer can't be used.
+func TestAskedAgain(t *testing.T) {
+	const schema = `{"type":"object","properties":{"response":{"type":"string","minLength":2,"maxLength":9,"pattern":"^[a-z]*$"},"size":{"type":"string","enum":["S","M"]},"count":{"type":"integer","minimum":1,"maximum":3},"sure":{"type":"boolean"}},"required":["response"]}`
+	srv := newServer(t, WithTools(append(askingTools(), NewTool("form", "Asks.", func(ctx context.Context, _ None) (string, error) {
+		var got string
+		err := Ask(ctx, FormSchema("q", "What do you say?", schema, func(content json.RawMessage) error {
+			if got = string(content); strings.Contains(got, "nonsense") {
+				return errors.New("response: that is nonsense")
+			}
+			return nil
+		}))
+		return got, err
+	}), NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "paid", nil }, ConfirmWhen("true", "Really?")))...))
+	for _, c := range []struct{ tool, key, answer, want string }{
+		{"form", "q", `{"action":"accept"}`, "response is missing. What do you say?"},
+		{"form", "q", `{"action":"accept","content":null}`, "response is missing. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{}}`, "response is missing. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{"response":null}}`, "response is missing. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{"response":7}}`, "response: 7 is not text. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{"response":"ok","size":"XL"}}`, `size: "XL" is not one of S, M. What do you say?`},
+		{"form", "q", `{"action":"accept","content":{"size":"XL","count":9}}`, `response is missing; count: 9 is more than 3; size: "XL" is not one of S, M. What do you say?`},
+		{"form", "q", `{"action":"accept","content":{"response":"ok","count":0}}`, "count: 0 is less than 1. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{"response":"ok","count":1.5}}`, "count: 1.5 is not a whole number. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{"response":"ok","sure":"yes"}}`, `sure: "yes" is not true or false. What do you say?`},
+		{"form", "q", `{"action":"accept","content":{"response":"x"}}`, "response has fewer than 2 characters. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{"response":"OK"}}`, `response: "OK" does not match ^[a-z]*$. What do you say?`},
+		{"form", "q", `{"action":"accept","content":{"Response":"ok","response":"ok"}}`, "Response is not known: it is spelled response. What do you say?"},
+		{"form", "q", `{"action":"accept","content":{"response":"nonsense"}}`, "response: that is nonsense. What do you say?"},
+		{"form", "q", `{"action":"perhaps"}`, `unknown action "perhaps". What do you say?`},
+		{"form", "q", `{"action":"accept","content":{"response":"ok"}}`, ""},
+		{"pay", "erlmcp.confirm.pay-1", `{"action":"accept","content":{}}`, "confirm is missing. Really?"},
+		{"pay", "erlmcp.confirm.pay-1", `{"action":"accept","content":{"confirm":true}}`, ""},
+		{"visit", "page", `{"action":"later"}`, `unknown action "later". Sign in`},
+	} {
+		message := func(r round) string {
+			var p struct{ Message string }
+			json.Unmarshal(r.InputRequests[c.key].Params, &p)
+			return p.Message
+		}
+		caps := func(w wire) wire {
+			w.body = strings.Replace(w.body, `"elicitation":{}`, `"elicitation":{"form":{},"url":{}}`, 1)
+			return w
+		}
+		send := func(more string) round {
+			_, got := caps(modern("tools/call", c.tool, `"name":"`+c.tool+`","arguments":{}`+more)).send(t, srv.URL)
+			return parse(t, got).round(t)
+		}
+		r := send("")
+		for again := range 2 { // the words do not pile up
+			r = send(`,"inputResponses":{"` + c.key + `":` + c.answer + `},"requestState":"` + r.RequestState + `"`)
+			if got := message(r); !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
+				t.Errorf("%s, %s, time %d: %q, want %q", c.tool, c.answer, again+1, got, c.want)
+			}
+			if c.want == "" {
+				break
+			}
+		}
+	}
+}
+
+// TestComplaintsAboutArguments are -32602, and other faults of prompts and resources are not.
+func TestComplaintsAboutArguments(t *testing.T) {
+	fail := func(what string) error {
+		switch what {
+		case "away":
+			return fmt.Errorf("the shop: %w", ErrUnavailable)
+		case "late":
+			return fmt.Errorf("the shop: %w", context.DeadlineExceeded)
+		case "bad":
+			return BadArgument("bad is no good")
+		case "nothing":
+			return ErrNotFound
+		case "panic":
+			panic("x")
+		}
+		return fmt.Errorf("there is no city %q", what)
+	}
+	get := func(_ context.Context, args map[string]string) ([]Message, error) { return nil, fail(args["city"]) }
+	read := func(_ context.Context, _ string, vars map[string]string) ([]ResourceContents, error) {
+		return nil, fail(vars["city"])
+	}
+	srv := newServer(t, WithPrompts(NewPrompt("plan", "Plans.", get, PromptOptions{Arguments: []Argument{{Name: "city"}}})),
+		WithResources(NewResource("shop:fixed", "fixed", read, ResourceOptions{}), NewTemplate("shop:in/{city}{?street}", "in", read, ResourceOptions{})))
+	for _, c := range []struct {
+		city     string
+		prompt   int
+		resource int
+	}{{"Atlantis", -32602, -32602}, {"New York", -32602, -32602}, {"bad", -32602, -32602}, {"away", -32603, -32603}, {"late", -32603, -32603}, {"panic", -32603, -32603}} {
+		prompt, uri := `"name":"plan","arguments":{"city":"`+c.city+`"}`, "shop:in/"+strings.ReplaceAll(c.city, " ", "%20")
+		for _, w := range []wire{modern("prompts/get", "plan", prompt), legacy("2025-06-18", "prompts/get", prompt)} {
+			if resp, got := w.send(t, srv.URL); parse(t, got).code() != c.prompt || w.header["Mcp-Method"] != "" && c.prompt == -32602 && resp.StatusCode != 400 {
+				t.Errorf("a prompt of %s: %d %s", c.city, resp.StatusCode, got)
+			}
+		}
+		for _, w := range []wire{modern("resources/read", uri, `"uri":"`+uri+`"`), legacy("2025-06-18", "resources/read", `"uri":"`+uri+`"`)} {
+			if _, got := w.send(t, srv.URL); parse(t, got).code() != c.resource {
+				t.Errorf("a resource of %s: %s", c.city, got)
+			}
+		}
+	}
+	for _, w := range []wire{modern("prompts/get", "plan", `"name":"plan"`), modern("resources/read", "shop:fixed", `"uri":"shop:fixed"`)} {
+		if _, got := w.send(t, srv.URL); parse(t, got).code() != -32603 {
+			t.Errorf("a fault without arguments: %s", got)
+		}
+	}
+	if _, got := modern("resources/read", "shop:in/nothing", `"uri":"shop:in/nothing"`).send(t, srv.URL); !strings.Contains(got, "resource not found") {
+		t.Error(got)
+	}
+}
+
+// TestNamesThatModelsTake: providers take ^[a-zA-Z0-9_-]{1,64}$, and tools of the governor have had dots in their names.
+func TestNamesThatModelsTake(t *testing.T) {
+	var log bytes.Buffer
+	srv := newServer(t, WithMemory(NewMemory()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))), WithTools(NewTool("dotted.name", "Has a dot.", func(context.Context, None) (string, error) { return "dotted", nil })),
+		WithGetenv(env("TAIEA_TOOLS", "health.check,support_model,receipts.verify_chain", "POLICY_FILE", writeFile(t, "", `rules: [{name: hidden, when: 'tool.name == "taiea_support_model"', then: deny}]`))))
+	for _, w := range []wire{modern("tools/list", "", ""), legacy("2025-06-18", "tools/list", "")} {
+		_, got := w.send(t, srv.URL)
+		for _, name := range []string{`"taiea_health_check"`, `"taiea_receipts_verify_chain"`, `"dotted.name"`} {
+			if strings.Count(got, `"name":`+name) != 1 {
+				t.Errorf("%s is not there once: %s", name, got)
+			}
+		}
+		if strings.Contains(got, "taiea.") || strings.Contains(got, "support") {
+			t.Error(got)
+		}
+	}
+	for name, want := range map[string]string{
+		"taiea_health_check": `"status":"`, "taiea.health.check": `"status":"`, "taiea_receipts_verify_chain": `"whole":`, "taiea.receipts.verify_chain": `"whole":`, "dotted.name": "dotted",
+		"taiea.support.model": "unknown tool", "taiea_support_model": "unknown tool", "taiea.health_check": "unknown tool", "taiea_health.check": "unknown tool", "Taiea.health.check": "unknown tool", "dotted_name": "unknown tool",
+	} {
+		for _, w := range []wire{modern("tools/call", name, `"name":"`+name+`"`), legacy("2025-06-18", "tools/call", `"name":"`+name+`"`)} {
+			if _, got := w.send(t, srv.URL); !strings.Contains(got, want) {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+	}
+	srv.Close()
+	if said := log.String(); !strings.Contains(said, "tool dotted.name: its name has other characters") || strings.Contains(said, "tool taiea") {
+		t.Error(said)
+	}
+	for _, tools := range [][]Tool{wireTools(), askingTools()} {
+		if findings, err := Lint(WithTools(tools...)); err != nil || len(findings) > 0 {
+			t.Errorf("%q %v", findings, err)
+		}
+	}
+}

@@ -1,0 +1,449 @@
+package governor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A place keeps orders for the tests: it is a store and a board. It can be out of reach, or do what it is asked and lose the answer.
+type place struct {
+	orders Orders
+	news   int64
+	now    func() time.Time
+	down   bool
+	mute   bool
+	before func() // is called before each write: what others do meanwhile
+}
+
+var errAway = errors.New("away")
+
+func (p *place) Orders(context.Context) (Orders, error) {
+	if p.down {
+		return Orders{}, errAway
+	}
+	return p.copied(), nil
+}
+
+func (p *place) copied() Orders {
+	o := p.orders
+	o.Kills, o.Limits, o.Gone = slices.Clone(o.Kills), slices.Clone(o.Limits), slices.Clone(o.Gone)
+	return o
+}
+
+func (p *place) meanwhile() {
+	if do := p.before; do != nil {
+		p.before = nil
+		do()
+	}
+}
+
+func (p *place) Change(_ context.Context, change func(*Orders) error) (Orders, error) {
+	if p.meanwhile(); p.down {
+		return Orders{}, errAway
+	}
+	o := p.copied()
+	if err := change(&o); err != nil {
+		return Orders{}, err
+	}
+	o.Version = NextVersion(p.orders.Version, p.now())
+	p.orders = o
+	if p.mute {
+		return Orders{}, errAway
+	}
+	return p.copied(), nil
+}
+
+func (p *place) Bulletin(ctx context.Context) (Bulletin, error) {
+	o, err := p.Orders(ctx)
+	return Bulletin{News: p.news, Orders: o}, err
+}
+
+func (p *place) Post(_ context.Context, before int64, o Orders) (bool, error) {
+	if p.meanwhile(); p.down {
+		return false, errAway
+	}
+	if p.orders.Version != before || o.Version <= before {
+		return false, nil
+	}
+	p.orders = o
+	p.orders = p.copied()
+	p.news++
+	if p.mute {
+		return false, errAway
+	}
+	return true, nil
+}
+
+// A world has a store, a board, two writers, and instances, which know what they have read.
+type world struct {
+	t         *testing.T
+	rng       *rand.Rand
+	at        time.Time
+	store     *place
+	board     *place
+	writers   []*Writer
+	instances []Orders
+	names     int
+	accepted  map[string]ordered // by their names
+	gone      map[string]bool
+	doubtful  map[string]bool // nobody knows whether they are in force
+}
+
+type ordered struct {
+	scope string
+	at    time.Time
+	until time.Time
+	limit bool
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{
+		t: t, rng: rand.New(rand.NewPCG(seed, 14)), at: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), instances: make([]Orders, 3),
+		accepted: map[string]ordered{}, gone: map[string]bool{}, doubtful: map[string]bool{},
+	}
+	now := func() time.Time { return w.at }
+	w.store, w.board = &place{now: now}, &place{now: now}
+	w.writers = []*Writer{{Store: w.store, Board: w.board, Now: now}, {Board: w.board, Now: now}, {Store: w.store, Now: now}}
+	return w
+}
+
+// named are the orders on a scope, by their names.
+func named(o *Orders, scope string, limit bool) (names []string) {
+	for _, k := range o.Kills {
+		if k.Scope == scope && !limit {
+			names = append(names, k.Reason)
+		}
+	}
+	for _, v := range o.Limits {
+		if v.Scope == scope && limit {
+			names = append(names, fmt.Sprint("limit", *v.PerDay))
+		}
+	}
+	return names
+}
+
+// order has a writer give an order, or lift those on a scope.
+func (w *world) order() {
+	w.names++
+	w.at = w.at.Add(time.Microsecond)
+	scope, limit, lifts := fmt.Sprint("tool:", w.rng.IntN(4)), w.rng.IntN(3) == 0, w.rng.IntN(3) == 0
+	number, at := int64(w.names), w.at
+	kill := Kill{Scope: scope, Reason: fmt.Sprint("kill", number), At: w.at}
+	if w.rng.IntN(3) == 0 {
+		kill.Until = w.at.Add(time.Duration(w.rng.IntN(7200)+1) * time.Second)
+	}
+	var seen [][]string // of each attempt
+	mute := w.store.mute || w.board.mute
+	_, err := w.writers[w.rng.IntN(len(w.writers))].Change(w.t.Context(), func(o *Orders) error {
+		seen = append(seen, named(o, scope, limit))
+		switch {
+		case limit && lifts:
+			return o.Reset(scope)
+		case limit:
+			err := o.Override(Override{Scope: scope, PerDay: &number, At: kill.At})
+			at = o.OverrideOn(scope).At // later than that of what it has seen
+			return err
+		case lifts:
+			return o.Lift(scope)
+		}
+		return o.Kill(kill)
+	})
+	mute = mute || w.store.mute || w.board.mute
+	made := err == nil || errors.As(err, new(*Apart))
+	for i, names := range seen {
+		for _, name := range names {
+			if made && i == len(seen)-1 {
+				w.gone[name] = true
+			} else if made || mute {
+				w.doubtful[name] = true
+			}
+		}
+	}
+	if name := kill.Reason; !lifts {
+		if limit {
+			name = fmt.Sprint("limit", number)
+		}
+		if w.accepted[name] = (ordered{scope, at, kill.Until, limit}); limit {
+			w.accepted[name] = ordered{scope: scope, at: at, limit: true}
+		}
+		if !made && mute {
+			w.doubtful[name] = true
+		} else if !made {
+			w.gone[name] = true // it never came
+		}
+	}
+}
+
+// meet has an instance read what it can reach, and bring what one place lacks to the other.
+func (w *world) meet(i int) {
+	writer := w.writers[0]
+	b, err := w.board.Bulletin(w.t.Context())
+	if err == nil {
+		w.instances[i] = Merge(w.instances[i], b.Orders, w.at)
+	}
+	if w.rng.IntN(2) == 0 {
+		if stored, err := w.store.Orders(w.t.Context()); err == nil {
+			w.instances[i] = Merge(w.instances[i], stored, w.at)
+			writer.save(w.t.Context(), stored, w.instances[i])
+		}
+	}
+	if w.rng.IntN(2) == 0 {
+		writer.post(w.t.Context(), b, w.instances[i])
+	}
+}
+
+func (w *world) step() {
+	w.at = w.at.Add(time.Duration(w.rng.IntN(60_000_000)) * time.Microsecond)
+	switch w.rng.IntN(12) {
+	case 0:
+		w.store.down = w.rng.IntN(3) == 0
+	case 1:
+		w.board.down = w.rng.IntN(3) == 0
+	case 2:
+		w.store.mute = w.rng.IntN(5) == 0
+	case 3:
+		w.board.mute = w.rng.IntN(5) == 0
+	case 4: // one is lost, where nobody would miss anything
+		if w.board.orders.Beyond(&w.store.orders) == nil {
+			w.board.orders = Orders{}
+		}
+	case 5:
+		w.instances[w.rng.IntN(len(w.instances))] = Orders{} // it starts anew
+	case 6:
+		w.at = w.at.Add(time.Duration(w.rng.IntN(7200)) * time.Second)
+	case 7, 8, 9:
+		w.meet(w.rng.IntN(len(w.instances)))
+	default:
+		if w.rng.IntN(4) == 0 { // another comes in between
+			side := []*place{w.store, w.board}[w.rng.IntN(2)]
+			side.before = w.order
+		}
+		w.order()
+	}
+}
+
+// agree brings everything back, and has all instances meet.
+func (w *world) agree() {
+	for _, p := range []*place{w.store, w.board} {
+		p.down, p.mute, p.before = false, false, nil
+	}
+	for range 2 {
+		for i := range w.instances {
+			b, _ := w.board.Bulletin(w.t.Context())
+			all := Merge(w.instances[i], b.Orders, w.at)
+			stored, err := w.writers[0].save(w.t.Context(), w.store.copied(), all)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if w.instances[i], err = w.writers[0].post(w.t.Context(), b, Merge(all, stored, w.at)); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// check wants of orders what was ordered and not lifted, and nothing else.
+func (w *world) check(where string, o *Orders) {
+	w.t.Helper()
+	there := map[string]bool{}
+	for i := range 4 {
+		scope := fmt.Sprint("tool:", i)
+		for _, k := range o.Kills {
+			if k.Scope == scope && !k.ended(w.at) {
+				there[k.Reason] = true
+			}
+		}
+		if v := o.OverrideOn(scope); v != nil {
+			there[fmt.Sprint("limit", *v.PerDay)] = true
+		}
+	}
+	latest := map[string]string{} // of overrides, by scope
+	for name, a := range w.accepted {
+		if a.limit && !w.gone[name] && !w.doubtful[name] && (latest[a.scope] == "" || a.at.After(w.accepted[latest[a.scope]].at)) {
+			latest[a.scope] = name
+		}
+	}
+	for name, a := range w.accepted {
+		ended := !a.until.IsZero() && !w.at.Before(a.until)
+		want := !w.gone[name] && !ended && (!a.limit || latest[a.scope] == name)
+		switch {
+		case w.doubtful[name]:
+		case a.limit && want && !there[name]:
+			if v := o.OverrideOn(a.scope); v == nil || !w.doubtful[fmt.Sprint("limit", *v.PerDay)] {
+				w.t.Errorf("%s: the override %s is lost", where, name)
+			}
+		case want && !there[name]:
+			w.t.Errorf("%s: %s is lost", where, name)
+		case !want && there[name]:
+			w.t.Errorf("%s: %s is revived", where, name)
+		}
+	}
+}
+
+// TestNoDirectiveIsLostOrRevived runs random schedules of orders, lifts, outages of either side, lost answers, restarts and writers that
+// come in between. In the end each order is in force everywhere that was not lifted by a lift which had seen it, and no other.
+func TestNoDirectiveIsLostOrRevived(t *testing.T) {
+	schedules := uint64(10000)
+	if testing.Short() {
+		schedules = 1000
+	}
+	orders, lifted, doubtful := 0, 0, 0
+	for seed := range schedules {
+		w := newWorld(t, seed)
+		for range 20 + w.rng.IntN(40) {
+			w.step()
+		}
+		w.agree()
+		w.check("the store", &w.store.orders)
+		w.check("the board", &w.board.orders)
+		for i := range w.instances {
+			w.check(fmt.Sprint("instance ", i), &w.instances[i])
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+		orders += len(w.accepted)
+		lifted += len(w.gone)
+		doubtful += len(w.doubtful)
+	}
+	t.Logf("%d orders, %d of them lifted, %d whose fate nobody knows", orders, lifted, doubtful)
+	if lifted*10 < orders || doubtful*4 > orders {
+		t.Error("too little was exercised")
+	}
+}
+
+// TestMerge holds that it does not matter who merges what first, or how often.
+func TestMerge(t *testing.T) {
+	for seed := range uint64(300) {
+		w := newWorld(t, seed)
+		var all []Orders
+		for range 30 {
+			w.step()
+			all = append(all, w.store.copied(), w.board.copied())
+		}
+		content := func(o Orders) Orders { o.Version = 0; return o }
+		in := func(list []Orders) (out Orders) {
+			for _, o := range list {
+				out = Merge(out, o, w.at)
+			}
+			return content(out)
+		}
+		want := in(all)
+		for range 5 {
+			w.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			if got := in(append(slices.Clone(all), all[:10]...)); !reflect.DeepEqual(got, want) {
+				t.Fatalf("seed %d: in another order they merge to\n%+v, want\n%+v", seed, got, want)
+			}
+		}
+	}
+}
+
+// TestWhatIsRemembered bounds what was lifted, by number and by age.
+func TestWhatIsRemembered(t *testing.T) {
+	w := newWorld(t, 1)
+	writer := w.writers[0]
+	for i := range mostGone - 10 {
+		w.store.orders.Gone = append(w.store.orders.Gone, Gone{Of: fmt.Sprint(i), At: w.at})
+	}
+	for i := range 50 {
+		w.at = w.at.Add(time.Minute)
+		for _, change := range []func(*Orders) error{
+			func(o *Orders) error { return o.Kill(Kill{Scope: "tool:x", Reason: fmt.Sprint(i), At: w.at}) },
+			func(o *Orders) error { return o.Lift("tool:x") },
+		} {
+			if _, err := writer.Change(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := len(w.store.orders.Gone); n != mostGone || !w.store.orders.Gone[0].At.Equal(w.at) {
+		t.Errorf("%d lifts are remembered, the last of %v, want %d and the last of %v", n, w.store.orders.Gone[0].At, mostGone, w.at)
+	}
+	w.at = w.at.Add(goneKept + time.Hour)
+	after, err := writer.Change(t.Context(), func(o *Orders) error { return o.Kill(Kill{Scope: "tool:y", Reason: "r", At: w.at}) })
+	if err != nil || len(after.Gone) != 0 || len(after.Kills) != 1 {
+		t.Errorf("after %v: %d lifts, %d kills, %v", goneKept, len(after.Gone), len(after.Kills), err)
+	}
+}
+
+// TestWhatIsInOnePlace wants an order to say where it is, and a reading too.
+func TestWhatIsInOnePlace(t *testing.T) {
+	kill := func(o *Orders) error { return o.Kill(Kill{Scope: "tool:x", Reason: "r", At: time.Now()}) }
+	lift := func(o *Orders) error { return o.Lift("tool:x") }
+	for _, c := range []struct {
+		name        string
+		store, down bool // what is away
+		writer      int
+		change      func(*Orders) error
+		made        bool
+		says        []string // of the change
+		reads       []string // later, when both answer
+	}{
+		{"both answer", false, false, 0, kill, true, nil, nil},
+		{"the store is away", true, false, 0, kill, true, []string{"the store can't be reached"}, []string{"in Redis alone: tool:x"}},
+		{"Redis is away", false, true, 0, kill, true, []string{"Redis can't be reached"}, []string{"in the store alone: tool:x"}},
+		{"both are away", true, true, 0, kill, false, nil, nil},
+		{"a writer that knows Redis alone", false, false, 1, kill, true, nil, []string{"in Redis alone: tool:x"}},
+		{"a writer that knows the store alone", false, false, 2, kill, true, nil, []string{"in the store alone: tool:x"}},
+		{"a lift of what there is not", false, false, 0, lift, false, nil, nil},
+		{"a lift where the store can't be asked", true, false, 0, lift, false, nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.store.down, w.board.down = c.store, c.down
+			says := func(err error) (out []string) {
+				if a := (*Apart)(nil); errors.As(err, &a) {
+					out = append(out, a.Warnings()...)
+				}
+				return out
+			}
+			matches := func(got, want []string) bool {
+				return slices.EqualFunc(got, want, func(text, begins string) bool { return len(text) >= len(begins) && text[:len(begins)] == begins })
+			}
+			after, err := w.writers[c.writer].Change(t.Context(), c.change)
+			if made := len(after.Kills) > 0; made != c.made || (err == nil) != (c.made && c.says == nil) || !matches(says(err), c.says) {
+				t.Errorf("made %t, %v", made, err)
+			}
+			if (c.store || c.down) && !c.made && !errors.Is(err, errAway) {
+				t.Errorf("it is not said what can't be asked: %v", err)
+			}
+			w.store.down, w.board.down = false, false
+			o, err := w.writers[0].Orders(t.Context())
+			if (len(o.Kills) > 0) != c.made || !matches(says(err), c.reads) {
+				t.Errorf("read %+v, %v", o, err)
+			}
+		})
+	}
+}
+
+// TestOrdersOfBefore reads what a version wrote that did not merge.
+func TestOrdersOfBefore(t *testing.T) {
+	w := newWorld(t, 1)
+	n := int64(5)
+	w.store.orders = Orders{Version: 7, Kills: []Kill{{Scope: "tool:x", Reason: "old", At: w.at}}, Limits: []Override{{Scope: "tool:y", PerDay: &n}}}
+	w.board.orders = w.store.copied()
+	m := int64(6)
+	for _, change := range []func(*Orders) error{
+		func(o *Orders) error { return o.Override(Override{Scope: "tool:y", PerDay: &m}) },
+		func(o *Orders) error { return o.Lift("tool:x") },
+	} {
+		if _, err := w.writers[0].Change(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, o := range map[string]*Orders{"store": &w.store.orders, "board": &w.board.orders} {
+		if v := o.OverrideOn("tool:y"); len(o.Kills) != 0 || len(o.Limits) != 1 || *v.PerDay != 6 {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	if maps.Equal(map[string]bool{}, w.store.orders.removed()) {
+		t.Error("what was lifted is not remembered")
+	}
+}

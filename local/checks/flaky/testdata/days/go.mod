@@ -1,0 +1,3 @@
+module example.com/days
+
+go 1.26.0

@@ -1,0 +1,2 @@
+// Package idle has no tests.
+package idle

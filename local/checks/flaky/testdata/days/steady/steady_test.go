@@ -1,0 +1,5 @@
+package steady
+
+import "testing"
+
+func TestSteady(t *testing.T) {}

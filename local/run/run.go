@@ -1,0 +1,157 @@
+// Package run serves a catalog on this machine, with everything that it needs inside one process: a Redis, a store, and the
+// control plane beside the function. A repository's local run is
+//
+//	func main() { run.Main(run.Program{Catalog: tools.Catalog(), Commands: "go run ./cmd/myshop"}) }
+//
+// It listens on loopback only, unless it is told otherwise and who may call.
+package run
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"example.com/erlmcp/function"
+	"example.com/erlmcp/local/embedded"
+)
+
+// A Program is what is run.
+type Program struct {
+	Catalog  []function.Option
+	Commands string  // how the operator's commands are run, such as "go run ./cmd/myshop"
+	Sample   *Sample // nil for none
+}
+
+// A Sample is a catalog to try the server with, beside its own.
+type Sample struct {
+	What    string // in a few words
+	Catalog []function.Option
+	Tool    string // one to show the operator's commands with
+	Tries   func(now time.Time) []Try
+}
+
+// Main runs the program until SIGTERM or SIGINT. It exits with 1 if that fails, and with 2 if the command line is wrong.
+func Main(p Program) {
+	switch err := p.run(os.Args[1:], os.Stdout); {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// errUsage is a fault in the command line that has been reported.
+var errUsage = errors.New("usage")
+
+func (p Program) run(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	withSample := new(bool)
+	if p.Sample != nil {
+		withSample = flags.Bool("sample", true, "serve "+p.Sample.What+" too; -sample=false leaves it out")
+	}
+	public := flags.Bool("public", false, "listen on all interfaces, and not on loopback alone; AUTHENTICATION must say who may call")
+	flags.Usage = func() { usage(flags) }
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return errUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(os.Stderr, "local takes no arguments, only flags: %q\n", flags.Args())
+		return errUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	redis, opts, stopRedis, err := embedded.Redis(os.Getenv)
+	if err != nil {
+		return err
+	}
+	defer stopRedis()
+	opts = append(opts, p.Catalog...)
+	if *withSample {
+		opts = append(opts, p.Sample.Catalog...)
+	} else {
+		p.Sample = nil
+	}
+	if os.Getenv("LOG_OUTPUT") == "" { // standard output is for what to try
+		opts = append(opts, function.WithLogOutput(os.Stderr))
+	}
+	if !*public { // others get in with credentials alone
+		opts = append(opts, function.WithLoopback())
+	}
+	s, err := function.New(ctx, opts...)
+	if err != nil && *withSample {
+		return fmt.Errorf("%w\n(go run ./local -sample=false starts without the sample)", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	g := greeting{Program: p, redis: redis, tools: s.Tools()}
+	if !*public && redis != "" && os.Getenv("FUNCTION_TARGET") == "" {
+		url, stop, err := controlPlane(ctx, opts)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		g.taiea = url
+	}
+	return s.Run(ctx, func(url string) { g.write(out, url, time.Now()) })
+}
+
+// controlPlane serves taiea beside the function, on the port after its own, with the same stores.
+func controlPlane(ctx context.Context, opts []function.Option) (url string, stop func(), err error) {
+	port := "8081"
+	if p, err := strconv.Atoi(os.Getenv("PORT")); err == nil && p > 0 {
+		port = strconv.Itoa(p + 1)
+	} else if err == nil {
+		port = "0"
+	}
+	own := map[string]string{"FUNCTION_TARGET": function.ControlTarget, "PORT": port}
+	s, err := function.New(ctx, append(slices.Clip(opts), function.Changing(func(name, value string) string {
+		if v, ok := own[name]; ok {
+			return v
+		}
+		return value
+	}))...)
+	if err != nil {
+		return "", nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	listening, ended := make(chan string, 1), make(chan error, 1)
+	go func() { ended <- s.Run(ctx, func(url string) { listening <- strings.TrimSuffix(url, "/mcp") }) }()
+	stop = func() { cancel(); <-ended; s.Close() }
+	select {
+	case url := <-listening:
+		return url, stop, nil
+	case err := <-ended:
+		cancel()
+		s.Close()
+		return "", nil, fmt.Errorf("the control plane listens on the port after PORT, %s here, and can't: %w", port, err)
+	}
+}
+
+func usage(flags *flag.FlagSet) {
+	w := flags.Output()
+	fmt.Fprintf(w, "local serves this repository's catalog on this machine, with everything that it needs inside (erlmcp %s).\n"+
+		"The control plane is on the port after PORT.\n\nUsage: go run ./local [flags]\n\n", function.Version)
+	flags.PrintDefaults()
+	fmt.Fprint(w, "\nSettings, from the environment:\n\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range function.Settings() {
+		fmt.Fprintf(t, "  %s\t%s\n\tdefault: %s\n", s.Name, s.Help, s.Default)
+	}
+	t.Flush()
+}

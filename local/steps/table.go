@@ -1,0 +1,31 @@
+package main
+
+// table is what CI checks, in the order in which the steps start as far as they may.
+var table = []step{
+	{name: "packages", use: waits},
+	{name: "test", use: computes},
+	{name: "tools", use: computes},
+	{name: "control", use: waits, after: []string{"packages"}},
+	{name: "receipts", use: waits, after: []string{"packages"}},
+	{name: "rollout", use: waits},
+	{name: "kubernetes", use: waits, after: []string{"packages"}},
+	{name: "stores", use: waits, after: []string{"packages"}},
+	{name: "conformance", use: waits, after: []string{"packages"}},
+	{name: "clients", use: waits, after: []string{"packages"}},
+	{name: "traces", use: waits, after: []string{"tools"}},
+	{name: "observability", use: waits, after: []string{"packages", "tools"}},
+	{name: "docs", use: waits},
+	{name: "lint", use: computes, after: []string{"tools"}},
+	{name: "race", use: computes, after: []string{"packages"}},
+	{name: "infra", use: computes, after: []string{"packages", "tools"}},
+	{name: "fork", use: computes},
+	{name: "fuzz", use: computes},
+	{name: "simulate", use: computes, long: true},
+	{name: "image", use: measures, after: []string{"packages", "tools"}},
+	{name: "hostile", use: measures},
+	{name: "faults", use: measures, after: []string{"packages"}},
+	{name: "coldstart", use: measures},
+	{name: "bench", use: measures, after: []string{"packages"}},
+	{name: "mutations", use: measures, long: true},
+	{name: "flaky", use: measures, long: true},
+}
