@@ -21,7 +21,7 @@ func (g *Governor) wait(ctx context.Context, claim *Claim) {
 	}
 	g.send()
 	patience := g.patience()
-	if patience > g.opts.Patience {
+	if patience > g.opts.Patience || g.opens {
 		patience = firstPatience // an epoch may have to be opened too
 	}
 	timer := time.NewTimer(patience)
@@ -81,6 +81,7 @@ func (g *Governor) deliver() {
 		// Alone, the lock is kept: the answer is a computation, and whoever waited for it with a time limit could lose to the
 		// scheduler alone.
 		g.late = g.now() + g.patience().Microseconds()
+		g.opens = g.book.Epoch() == 0
 		asker := context.Background()
 		if g.asker != nil {
 			asker, g.asker = context.WithoutCancel(g.asker), nil
@@ -92,6 +93,7 @@ func (g *Governor) deliver() {
 		if !g.opts.Alone {
 			g.mu.Lock()
 		}
+		g.opens = false
 		now := g.now()
 		if err == nil && (g.opts.Alone || g.opts.Embedded) {
 			now = at // an answer that was only computed is not late, however long the machine paused

@@ -313,6 +313,33 @@ func TestFleetThatStartsTogether(t *testing.T) {
 	}
 }
 
+// TestEpochKnownWhileOneIsOpened wants a call to wait for a message that is still about to open an epoch, though another message has
+// learned by then that someone else opened it.
+func TestEpochKnownWhileOneIsOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		epoch, first, err := f.Next(t.Context())
+		if err != nil || !first {
+			t.Fatal(epoch, first, err)
+		}
+		g := f.governor(t, "second")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if d := admit(t, g, search); !d.Admitted() {
+				t.Errorf("the first call is refused: %+v", d)
+			}
+		})
+		time.Sleep(30 * time.Millisecond)
+		if _, err := f.Open(t.Context(), epoch, first, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Warm(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+	})
+}
+
 // TestStoreAwayAtTheStart wants a late instance to learn from the counters that there are no orders.
 func TestStoreAwayAtTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

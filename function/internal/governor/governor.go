@@ -41,6 +41,7 @@ type Governor struct {
 	down     int64           // until then the counters are not asked
 	outage   error           // the last fault of the counters, nil while they answer
 	late     int64           // when the message that is under way is
+	opens    bool            // the message that is under way was sent without an epoch, and may have to open one
 	asker    context.Context // of the first call that waits for the next message, for its trace
 	shares   map[string]*share
 	beat     *time.Timer
