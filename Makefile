@@ -34,12 +34,14 @@ module: ## take NAME as the path of the module, in all files
 .PHONY: help run demo test module check check-long deploy destroy release packages tools lint race stores clients faults conformance traces receipts infra \
 	control fork kubernetes rollout hostile docs observability image fuzz coldstart bench simulate cover mutations flaky
 
+# Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
+STEPS ?=
 check: ## all that CI runs, and what each step of it took: local/steps has the table
 	@$(GO) build -o $(TOOLS)/steps ./local/steps
-	@$(TOOLS)/steps $(LONG)
+	@$(TOOLS)/steps $(STEPS)
 
 check-long: ## check with a minute for each fuzz target, figures to publish, and the tests held to account
-	@$(MAKE) --no-print-directory check LONG=-long FUZZTIME=60s STRICT=-strict COSTROUNDS=15 SEEDS=20000 TRIALS=3 ATTACK=60s \
+	@$(MAKE) --no-print-directory check STEPS=-long FUZZTIME=60s STRICT=-strict COSTROUNDS=15 SEEDS=20000 TRIALS=3 ATTACK=60s \
 		BENCHFLAGS="-rounds 15 -most 1.4 -together 1.7 -governed 1.15 -observed 1.15"
 
 # What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.

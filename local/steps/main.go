@@ -1,7 +1,7 @@
 // Command steps runs what CI checks, each step by its target of the Makefile, and says what each took. Steps that wait run beside one that
 // computes; a step that measures time has the machine for itself. What a step prints comes in one piece, once it has ended.
 //
-// When a step fails no other is started, and the exit status is 1 after those that run have ended.
+// When a step fails no other is started unless -keep-going is set, and the exit status is 1 after those that run have ended.
 package main
 
 import (
@@ -18,23 +18,24 @@ import (
 
 func main() {
 	long := flag.Bool("long", false, "also what only make check-long runs")
+	keep := flag.Bool("keep-going", false, "after a failure, run what does not need the step that failed")
 	logs := flag.String("logs", ".tools/logs", "folder for all that the steps print")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := check(ctx, *long, *logs); err != nil {
+	if err := check(ctx, chosen(table, *long), *keep, *logs); err != nil {
 		fmt.Fprintln(os.Stderr, "steps:", err)
 		os.Exit(1)
 	}
 }
 
-func check(ctx context.Context, long bool, logs string) error {
+func check(ctx context.Context, steps []step, keep bool, logs string) error {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return err
 	}
 	begin := time.Now()
 	say := reporter{out: os.Stdout, logs: logs}
-	outcomes := run(ctx, chosen(table, long), target{logs}.run, say.event)
+	outcomes := run(ctx, steps, keep, target{logs}.run, say.event)
 	return say.end(outcomes, time.Since(begin))
 }
 

@@ -45,8 +45,8 @@ type outcome struct {
 }
 
 // run runs steps in their order as far as they may run beside each other, and returns what came of each. It tells of each that starts, which
-// has no result yet, and of each that ended.
-func run(ctx context.Context, steps []step, do func(context.Context, step) outcome, tell func(outcome)) []outcome {
+// has no result yet, and of each that ended. The first failure stops the rest unless keep is set.
+func run(ctx context.Context, steps []step, keep bool, do func(context.Context, step) outcome, tell func(outcome)) []outcome {
 	outcomes := make([]outcome, len(steps))
 	for i, s := range steps {
 		outcomes[i] = outcome{step: s, result: notRun}
@@ -72,7 +72,7 @@ func run(ctx context.Context, steps []step, do func(context.Context, step) outco
 		if o.result == passed {
 			ready[o.name] = true
 		} else {
-			stopped = true
+			stopped = !keep
 		}
 	}
 }

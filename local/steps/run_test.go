@@ -19,20 +19,22 @@ func TestOrder(t *testing.T) {
 		steps []step
 		takes map[string]time.Duration // one second where nothing is said
 		fails string
+		keep  bool
 		stop  time.Duration // when all is stopped, if ever
 		want  string
 	}{
-		{"computing steps one at a time", []step{{name: "a"}, {name: "b"}}, nil, "", 0, "a at 0 ok, b at 1 ok"},
+		{"computing steps one at a time", []step{{name: "a"}, {name: "b"}}, nil, "", false, 0, "a at 0 ok, b at 1 ok"},
 		{"two that wait, beside", []step{{name: "a", use: waits}, {name: "b", use: waits}, {name: "c", use: waits}, {name: "d"}},
-			map[string]time.Duration{"a": 3 * time.Second}, "", 0, "a at 0 ok, b at 0 ok, c at 1 ok, d at 0 ok"},
+			map[string]time.Duration{"a": 3 * time.Second}, "", false, 0, "a at 0 ok, b at 0 ok, c at 1 ok, d at 0 ok"},
 		{"one that measures is alone", []step{{name: "a"}, {name: "b", use: measures}, {name: "c", use: waits}, {name: "d", use: measures}},
-			map[string]time.Duration{"c": 2 * time.Second}, "", 0, "a at 0 ok, b at 2 ok, c at 0 ok, d at 3 ok"},
-		{"one after another", []step{{name: "a", after: []string{"b"}}, {name: "b", use: waits}}, nil, "", 0, "a at 1 ok, b at 0 ok"},
+			map[string]time.Duration{"c": 2 * time.Second}, "", false, 0, "a at 0 ok, b at 2 ok, c at 0 ok, d at 3 ok"},
+		{"one after another", []step{{name: "a", after: []string{"b"}}, {name: "b", use: waits}}, nil, "", false, 0, "a at 1 ok, b at 0 ok"},
 		{"a failure ends it, those that run end first", []step{{name: "a"}, {name: "b", use: waits}, {name: "c"}, {name: "d", use: measures}},
-			map[string]time.Duration{"b": 5 * time.Second}, "a", 0, "a at 0 FAILED, b at 0 ok, c not run, d not run"},
-		{"what needs a failed step is not run", []step{{name: "a", use: waits}, {name: "b", after: []string{"a"}}}, nil, "a", 0, "a at 0 FAILED, b not run"},
-		{"stopped", []step{{name: "a"}, {name: "b"}, {name: "c"}}, nil, "", 1500 * time.Millisecond, "a at 0 ok, b at 1 FAILED, c not run"},
-		{"a need that is not there", []step{{name: "a", after: []string{"x"}}}, nil, "", 0, "a not run"},
+			map[string]time.Duration{"b": 5 * time.Second}, "a", false, 0, "a at 0 FAILED, b at 0 ok, c not run, d not run"},
+		{"what needs a failed step is not run", []step{{name: "a", use: waits}, {name: "b", after: []string{"a"}}}, nil, "a", false, 0, "a at 0 FAILED, b not run"},
+		{"a failure ends it not", []step{{name: "a"}, {name: "b", after: []string{"a"}}, {name: "c"}}, nil, "a", true, 0, "a at 0 FAILED, b not run, c at 1 ok"},
+		{"stopped", []step{{name: "a"}, {name: "b"}, {name: "c"}}, nil, "", false, 1500 * time.Millisecond, "a at 0 ok, b at 1 FAILED, c not run"},
+		{"a need that is not there", []step{{name: "a", after: []string{"x"}}}, nil, "", false, 0, "a not run"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -42,7 +44,7 @@ func TestOrder(t *testing.T) {
 					time.AfterFunc(c.stop, cancel)
 				}
 				begin, started := time.Now(), map[string]time.Duration{}
-				outcomes := run(ctx, c.steps, func(ctx context.Context, s step) outcome {
+				outcomes := run(ctx, c.steps, c.keep, func(ctx context.Context, s step) outcome {
 					o := outcome{step: s, result: passed}
 					takes := c.takes[s.name]
 					if takes == 0 {
@@ -112,7 +114,7 @@ func TestMake(t *testing.T) {
 	var out strings.Builder
 	say := reporter{&out, t.TempDir()}
 	steps := []step{{name: "good"}, {name: "bad", use: measures}, {name: "last", after: []string{"bad"}}}
-	err := say.end(run(t.Context(), steps, target{say.logs}.run, say.event), time.Minute)
+	err := say.end(run(t.Context(), steps, false, target{say.logs}.run, say.event), time.Minute)
 	if err == nil || err.Error() != "bad failed, 1 steps were not run" {
 		t.Error(err)
 	}
