@@ -144,7 +144,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 			a.Metadata = metadataURL(&cfg.Callers)
 		}
 		if cfg.Governed {
-			guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls, Workers: cfg.Workers})
+			guard = governor.NewGuard(governor.GuardOptions{Most: cfg.MaxCalls + governor.MostAsking, Workers: cfg.Workers})
 			a.Guard = guard
 		}
 		if written != nil {

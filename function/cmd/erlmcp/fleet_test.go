@@ -65,6 +65,7 @@ func TestOrdersThroughTaiea(t *testing.T) {
 		{"what is refused", with, []string{"kill", "tool:bad", "-reason", ""}, 1, "", "invalid; reason: is missing"},
 		{"a redirect", with, []string{"kill", "tool:moved", "-reason", "r"}, 1, `PUT /v1/kills/tool:moved  {"reason":"r"}`, "answers 307"},
 		{"limits", with, []string{"limits"}, 0, "GET /v1/limits?limit=100", "tool:a   5            1       8           1         4"},
+		{"limits that tenants share", with, []string{"limits"}, 0, "GET /v1/limits?limit=100", "To give each a limit of its own: erlmcp limits each-tenant -per-second N"},
 		{"an override beside another", with, []string{"limits", "tool:a", "-per-second", "7"}, 0, "GET /v1/limits/tool:a\nPUT /v1/limits/tool:a \"e1\" {\"perSecond\":7,\"perDay\":9}\nGET /v1/limits?limit=100", "overridden"},
 		{"a first override", with, []string{"limits", "tool:new", "-shadow=true", "--json"}, 0, "GET /v1/limits/tool:new\nPUT /v1/limits/tool:new  {\"shadow\":true}", `{"scope":"x"}`},
 		{"a reset", with, []string{"limits", "tool:a", "-reset", "-json"}, 0, "GET /v1/limits/tool:a\nDELETE /v1/limits/tool:a \"e1\"", `{"scope":"x"}`},

@@ -6,7 +6,9 @@ package admission
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -494,6 +496,10 @@ func (g *Gate) Degraded() []string {
 		return nil
 	}
 	out := g.opts.Governor.Degraded()
+	if scopes := g.opts.Governor.Competed(); len(scopes) > 0 && !g.callers.Load().rules.ofTenants() {
+		out = append(out, fmt.Sprintf("governor: several tenants asked for more than the limit on %s within the last minute, and took turns: "+
+			"give each a limit of its own, by TENANT_RATE_LIMIT_PER_SECOND or by erlmcp limits each-tenant -per-second N", strings.Join(scopes, ", ")))
+	}
 	if text := g.broken.Load(); text != nil {
 		out = append(out, *text)
 	}

@@ -58,7 +58,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	resolve := func(l governor.Limit) governor.Limit {
 		if err := weights.check(&l); err != nil {
 			faults = append(faults, fmt.Errorf("the limit on %s: %w", l.Scope, err))
-			return governor.Limit{Scope: l.Scope, Key: l.Key}
+			return governor.Limit{Scope: l.Scope, Key: l.Key, Common: l.Common}
 		}
 		if v, ok := overrides[l.Scope]; ok {
 			over := v.Over(l)
@@ -75,7 +75,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		return l
 	}
 	base := func(scope, key string, l Limit) governor.Limit {
-		return governor.Limit{Scope: scope, Key: key, PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay}
+		return governor.Limit{Scope: scope, Key: key, Common: key != "", PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay}
 	}
 	everything := resolve(base(governor.Everything, "all", o.Everything))
 	r.each[governor.EachTenant] = resolve(base(governor.EachTenant, "", o.EachTenant))
@@ -106,7 +106,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		scope := "tool:" + name
 		// Names of the catalog alone become keys: what a caller writes never does.
 		own := resolve(governor.Limit{
-			Scope: scope, Key: scope, PerSecond: terms.Limits.PerSecond, Burst: float64(terms.Limits.Burst),
+			Scope: scope, Key: scope, Common: true, PerSecond: terms.Limits.PerSecond, Burst: float64(terms.Limits.Burst),
 			Concurrency: int64(terms.Limits.Concurrency), PerDay: terms.Limits.PerDay, Shadow: terms.Limits.Shadow,
 		})
 		t := rule{upstream: terms.Upstream, call: governor.Call{Weight: units * int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
@@ -120,7 +120,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 			t.call.Scopes = append(t.call.Scopes, broken)
 			if _, ok := overrides[broken]; ok {
 				if upstreams[u] == nil {
-					upstreams[u] = inUnits(resolve(governor.Limit{Scope: broken, Key: broken}))
+					upstreams[u] = inUnits(resolve(governor.Limit{Scope: broken, Key: broken, Common: true}))
 				}
 				t.call.Limits = active(append(t.call.Limits, upstreams[u])...)
 			}
@@ -209,6 +209,7 @@ func (r *rules) of(p *identity.Principal, s *tenant.Standing, base *governor.Cal
 	each.Many, client.Many = true, true
 	client.Scope, client.Key = "client", "client:"+hashed(p.String())
 	c := *base
+	c.Tenant = hashed(p.Tenant)
 	c.Scopes = append(slices.Clip(c.Scopes), tenantScope)
 	if !isCall {
 		apart := r.apart
@@ -218,6 +219,12 @@ func (r *rules) of(p *identity.Principal, s *tenant.Standing, base *governor.Cal
 	}
 	c.Limits = slices.Concat(active(inUnits(client), inUnits(each)), c.Limits)
 	return &c
+}
+
+// ofTenants tells whether tenants have limits of their own.
+func (r *rules) ofTenants() bool {
+	l := r.each[governor.EachTenant]
+	return len(active(&l)) > 0
 }
 
 // anonymous is the limit of a tenant, where that of anonymous callers is not smaller.

@@ -271,9 +271,25 @@ func printLimits(out io.Writer, list []limit, instances *int64) {
 		}, "\t"))
 	}
 	t.Flush()
+	if shared, own := tenantsShare(list); shared && !own {
+		fmt.Fprintln(out, "\nTenants take turns where all of a limit is used up. To give each a limit of its own: erlmcp limits each-tenant -per-second N")
+	}
 	if instances != nil {
 		fmt.Fprintf(out, "\n%d instances\n", *instances)
 	}
+}
+
+// tenantsShare tells whether there is a limit that is common to all tenants, and one that each has for itself.
+func tenantsShare(list []limit) (shared, own bool) {
+	for i := range list {
+		switch scope := list[i].Scope; {
+		case scope == "each-tenant":
+			own = true
+		case scope != "each-client" && !strings.HasPrefix(scope, "tenant:"):
+			shared = true
+		}
+	}
+	return shared, own
 }
 
 func number(n float64) string {

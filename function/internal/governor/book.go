@@ -1,6 +1,7 @@
 package governor
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -28,11 +29,11 @@ type Book struct {
 type account struct {
 	key      string
 	kind     Kind
-	limit    *Limit // that was asked about last
-	barred   int64  // until then asking is in vain, or was asked so lately that it can wait
-	least    int64  // of tokens: how many that is about
-	wait     int64  // what callers were told, of slots
-	lots     []lot  // of tokens, the first to end first
+	limit    *Limit         // that was asked about last
+	bars     map[string]bar // of tenants that were refused, "" for all where it is given to whoever asks
+	scarce   int64          // until then at least one of them holds
+	several  int64          // until then tenants take turns
+	lots     []lot          // of tokens, the first to end first
 	taken    demand
 	held     int64 // slots
 	used     int64
@@ -42,6 +43,33 @@ type account struct {
 }
 
 const unknown = -1
+
+// A bar says that asking is in vain, or was done so lately that it can wait.
+type bar struct {
+	until int64
+	least int64 // of tokens: how many that is about
+	wait  int64 // what callers were told, of slots
+}
+
+// mostBars is from how many on bars that have ended are forgotten.
+const mostBars = 64
+
+func (a *account) bar(now int64, tenant string, b bar) {
+	if len(a.bars) >= mostBars {
+		maps.DeleteFunc(a.bars, func(_ string, b bar) bool { return b.until <= now })
+	}
+	if a.bars == nil {
+		a.bars = map[string]bar{}
+	}
+	a.bars[tenant] = b
+	a.scarce = max(a.scarce, b.until)
+}
+
+// unbar lets all ask.
+func (a *account) unbar() {
+	clear(a.bars)
+	a.scarce = 0
+}
 
 type lot struct{ tokens, until int64 }
 
@@ -81,10 +109,11 @@ type Claim struct {
 type part struct {
 	limit   *Limit
 	account *account
-	least   int64 // what the call needs
-	got     int64 // reserved of what is held already
-	until   int64 // when the first of the reserved tokens ends
-	over    bool  // of a limit in shadow mode: there is not enough, and the call goes on without
+	tenant  string // with which others share the limit, empty for none
+	least   int64  // what the call needs
+	got     int64  // reserved of what is held already
+	until   int64  // when the first of the reserved tokens ends
+	over    bool   // of a limit in shadow mode: there is not enough, and the call goes on without
 }
 
 func (p *part) settled() bool { return p.got == p.least || p.over }
@@ -104,6 +133,7 @@ type Verdict struct {
 	Wait     time.Duration
 	Lost     bool     // the counters did not answer: the limits' outage rules decide
 	Learns   bool     // the counters were lost, and learn what is held
+	Turn     bool     // the call's tenant has a turn when the wait is over
 	Shadow   []*Limit // that would have refused an admitted call
 }
 
@@ -130,28 +160,32 @@ func (b *Book) account(kind Kind, l *Limit) *account {
 	}
 	if before := a.limit; before != l {
 		if a.limit = l; before != nil && (before.PerSecond != l.PerSecond || before.Burst != l.Burst || before.Concurrency != l.Concurrency) {
-			a.barred = 0 // what barred it was another limit
+			a.unbar() // what barred it was another limit
 		}
 	}
 	return a
 }
 
-// Claim asks for a call of some weight under limits. It is decided at once where what is held suffices, or where asking is
+// Claim asks for a call. It is decided at once where what is held suffices, or where asking is
 // known to be in vain; otherwise when the counters have answered.
-func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
-	c := &Claim{parts: make([]part, 0, 2*len(limits))}
-	for _, l := range limits {
+func (b *Book) Claim(now int64, call *Call) *Claim {
+	c := &Claim{parts: make([]part, 0, 2*len(call.Limits))}
+	for _, l := range call.Limits {
+		tenant := call.Tenant
+		if !l.Common || l.Shadow {
+			tenant = ""
+		}
 		if l.PerSecond > 0 {
-			c.parts = append(c.parts, part{limit: l, account: b.account(Tokens, l), least: weight})
+			c.parts = append(c.parts, part{limit: l, account: b.account(Tokens, l), tenant: tenant, least: call.Weight})
 		}
 		if l.Concurrency > 0 {
-			c.parts = append(c.parts, part{limit: l, account: b.account(Slots, l), least: 1})
+			c.parts = append(c.parts, part{limit: l, account: b.account(Slots, l), tenant: tenant, least: 1})
 		}
 	}
 	for i := range c.parts {
 		p := &c.parts[i]
 		a := p.account
-		wait := p.barred() - now
+		barred, told := p.barred(now)
 		switch {
 		case a.kind == Tokens && float64(p.least) > p.limit.MaxBurst():
 			if !p.limit.Shadow {
@@ -159,11 +193,11 @@ func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
 				return c
 			}
 			p.over = true
-		case wait <= 0 || a.free(now) >= p.least:
+		case barred <= 0 || a.free(now) >= p.least:
 		case p.limit.Shadow:
 			p.over = true
 		default:
-			c.refuse(*p, max(wait, a.wait))
+			c.refuse(*p, max(barred, told))
 			return c
 		}
 	}
@@ -171,13 +205,17 @@ func (b *Book) Claim(now, weight int64, limits []*Limit) *Claim {
 	return c
 }
 
-// barred is until when asking is in vain: fewer tokens than were refused are there earlier.
-func (p *part) barred() int64 {
+// barred is for how long asking is in vain, and what callers are told: fewer tokens than were refused are there earlier.
+func (p *part) barred(now int64) (left, told int64) {
 	a := p.account
-	if a.kind == Tokens && p.least < a.least {
-		return a.barred - int64(float64(a.least-p.least)*second/p.limit.PerSecond)
+	if a.scarce <= now {
+		return 0, 0
 	}
-	return a.barred
+	b := a.bars[p.tenant]
+	if a.kind == Tokens && p.least < b.least {
+		b.until -= int64(float64(b.least-p.least) * second / p.limit.PerSecond)
+	}
+	return b.until - now, b.wait
 }
 
 // reserve takes what is held, and lets the claim wait where that is not enough.
@@ -298,7 +336,7 @@ func (b *Book) Release(c *Claim) (urgent bool) {
 			continue
 		}
 		a.used--
-		a.barred = 0 // one is free: it is worth asking
+		a.unbar() // one is free: it is worth asking
 		if a.held > a.used+a.keep {
 			a.held = a.used + a.keep // shrunk here before the counters hear of it
 			urgent = true
@@ -363,7 +401,7 @@ func (b *Book) Next(now int64) *Draw {
 			if p.settled() {
 				continue
 			}
-			need := Need{Key: p.account.key, Kind: p.account.kind, Least: p.least - p.got}
+			need := Need{Key: p.account.key, Tenant: p.tenant, Kind: p.account.kind, Least: p.least - p.got}
 			need.Most = need.Least
 			if p.limit.Shadow {
 				need.Least = 0
@@ -404,6 +442,9 @@ func boolOrder(less bool) int {
 
 // slice is how much to ask for beyond a claim's need: what is used while tokens are kept, and an instance's small share of slots.
 func (b *Book) slice(now int64, p part) int64 {
+	if now < p.account.several {
+		return 0 // what one tenant left over another would have
+	}
 	if p.account.kind == Slots {
 		return p.limit.Concurrency / (16 * max(b.instances, 1))
 	}
@@ -413,7 +454,7 @@ func (b *Book) slice(now int64, p part) int64 {
 	}
 	// What was taken in the period before: a burst that comes after a pause leaves all of it to whoever is called.
 	n := min(p.account.taken.lately(now, pace.keep), int64(pace.burst)/(4*max(b.instances, 1)))
-	if now-p.account.barred < 4*pace.keep && n < 4*p.least {
+	if now-p.account.scarce < 4*pace.keep && n < 4*p.least {
 		return 0 // where there is too little, none may be left over
 	}
 	return n - n%p.least // less than a whole call would only grow old
@@ -425,10 +466,10 @@ func (b *Book) returnIdle(now int64) {
 		if a.kind == Slots {
 			a.held = max(a.used, min(a.held, a.peak))
 			a.peak = a.used
-			if a.held == 0 && a.declared == 0 && a.barred <= now {
+			if a.held == 0 && a.declared == 0 && a.scarce <= now && a.several+competed <= now {
 				delete(b.accounts, key)
 			}
-		} else if a.free(now) == 0 && a.barred <= now && now-a.taken.since > b.lease {
+		} else if a.free(now) == 0 && a.scarce <= now && a.several+competed <= now && now-a.taken.since > b.lease {
 			delete(b.accounts, key)
 		}
 	}
@@ -483,28 +524,33 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 		}
 	}
 	if grant.Amounts == nil {
-		p := open[grant.Refused]
-		if a := p.account; a.kind == Tokens {
-			a.barred, a.least = now+max(grant.Wait, p.limit.pace().keep/16), p.least
+		p, wait := open[grant.Refused], grant.Wait
+		if p.account.kind == Tokens {
+			wait = max(wait, p.limit.pace().keep/16)
+			p.account.bar(now, p.tenant, bar{until: now + wait, least: p.least})
 		} else {
-			a.barred, a.wait = now+slotPause, grant.Wait
+			p.account.bar(now, p.tenant, bar{until: now + slotPause, wait: wait})
 		}
-		by, wait := *p, grant.Wait
-		if by.account.kind == Tokens {
-			wait = by.account.barred - now
+		if grant.Turn {
+			p.account.several = now + turnSeen
 		}
+		by := *p
 		c.giveBack()
 		c.refuse(by, wait)
-		c.Verdict.Learns = grant.Learns
+		c.Verdict.Learns, c.Verdict.Turn = grant.Learns, grant.Turn
 		return
 	}
 	for i, p := range open {
 		a, amount := p.account, grant.Amounts[i]
+		if grant.Several && p.tenant != "" {
+			a.several = now + turnSeen
+		}
 		if a.kind == Slots {
 			a.held += amount
 			a.declared += amount
 			if amount == 0 { // in shadow mode
-				p.over, a.barred = true, now+slotPause
+				p.over = true
+				a.bar(now, p.tenant, bar{until: now + slotPause})
 				continue
 			}
 			a.keep = min(b.slice(now, *p), max(grant.Left[i], 0)/(4*max(b.instances, 1)))
@@ -515,7 +561,8 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 		until := s.at + g[i].Hold
 		need := p.least - p.got
 		if amount < need { // in shadow mode
-			p.over, a.barred, a.least = true, now+p.limit.pace().keep/16, p.least
+			p.over = true
+			a.bar(now, p.tenant, bar{until: now + p.limit.pace().keep/16, least: p.least})
 			if amount > 0 {
 				a.lots = append(a.lots, lot{amount, until})
 			}

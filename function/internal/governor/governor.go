@@ -70,6 +70,7 @@ var ErrFenced = errors.New("the counters could not be reached to renew the call'
 
 // A Call is what is asked of the governor. It is not changed, and may be used for any number of calls.
 type Call struct {
+	Tenant   string   // hashed; those of several tenants take turns at limits that are common to them
 	Weight   int64    // what it costs against a rate
 	Scopes   []string // that a kill switch may name, beside everything
 	Limits   []*Limit
@@ -248,9 +249,34 @@ func (g *Governor) undo(l *Lease) {
 	}
 }
 
-// claim decides by rates and slots.
+// claim decides by rates and slots. A call whose tenant is given a turn waits for it.
 func (g *Governor) claim(ctx context.Context, now int64, l *Lease) Decision {
-	l.claim = g.book.Claim(now, l.call.Weight, l.call.Limits)
+	for last := now + turnPatience; ; now = g.now() {
+		d := g.decide(ctx, now, l)
+		v := l.claim.Verdict
+		if !v.Turn || g.now()+v.Wait.Microseconds() > last || !g.pause(ctx, v.Wait) {
+			return d
+		}
+	}
+}
+
+// pause lets time pass with the lock released. It tells whether it is over: the caller may go, or the governor end.
+func (g *Governor) pause(ctx context.Context, d time.Duration) bool {
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-g.life.Done():
+	}
+	return false
+}
+
+func (g *Governor) decide(ctx context.Context, now int64, l *Lease) Decision {
+	l.claim = g.book.Claim(now, l.call)
 	if !l.claim.Decided {
 		if g.away(now) {
 			g.book.Abandon(l.claim)

@@ -39,7 +39,7 @@ func (p *pair) carry(b *Book) {
 // admitted claims and carries, so many times, and returns how many were admitted.
 func (p *pair) admitted(b *Book, times int, limits ...*Limit) (n int) {
 	for range times {
-		c := b.Claim(p.now, 1, limits)
+		c := b.Claim(p.now, &Call{Weight: 1, Limits: limits})
 		p.carry(b)
 		if c.Verdict.Admitted {
 			n++
@@ -55,7 +55,7 @@ var few = &Limit{Scope: "few", Key: "few", Concurrency: 64}
 func (p *pair) withFreeSlots() {
 	var claims []*Claim
 	for range 5 {
-		claims = append(claims, p.a.Claim(p.now, 1, []*Limit{few}))
+		claims = append(claims, p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}}))
 		p.carry(p.a)
 	}
 	for _, c := range claims[1:] {
@@ -86,7 +86,7 @@ func TestReservedSlotEndsWithTheLease(t *testing.T) {
 		t.Fatal("not admitted")
 	}
 	rate := &Limit{Scope: "rate", Key: "rate", PerSecond: 1000}
-	c := p.a.Claim(p.now, 1, []*Limit{few, rate}) // has its slot, and waits for a token
+	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few, rate}}) // has its slot, and waits for a token
 	if c.Decided || c.parts[0].got != 1 {
 		t.Fatalf("%+v", c)
 	}
@@ -101,7 +101,7 @@ func TestReservedSlotEndsWithTheLease(t *testing.T) {
 
 func TestLateGrantIsNotUsed(t *testing.T) {
 	p := newPair(t)
-	c := p.a.Claim(p.now, 1, []*Limit{few})
+	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
 	d := p.a.Next(p.now)
 	reply := p.ledger.Draw(p.now, d)
 	p.now += 3_000_000
@@ -116,7 +116,7 @@ func TestLateGrantIsNotUsed(t *testing.T) {
 
 func TestLeaseCountsFromTheSending(t *testing.T) {
 	p := newPair(t)
-	c := p.a.Claim(p.now, 1, []*Limit{few})
+	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
 	d := p.a.Next(p.now)
 	reply := p.ledger.Draw(p.now, d)
 	p.now += 1_000_000
@@ -142,7 +142,7 @@ func TestRefusedCallGivesItsTokensBack(t *testing.T) {
 	}
 	p.admitted(p.a, 2, rate)
 	_, _, before := p.a.Holdings(p.now)
-	c := p.a.Claim(p.now, 1, []*Limit{rate, one})
+	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{rate, one}})
 	if before == 0 || c.Decided || c.parts[0].got != 1 {
 		t.Fatalf("%d tokens held before %+v", before, c)
 	}

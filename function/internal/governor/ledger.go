@@ -18,8 +18,9 @@ type Ledger struct {
 	rates     map[string]rate
 	slots     map[string]map[string]int64 // key, instance
 	instances map[string]presence
-	news      int64 // counts announcements
-	read      int64 // when an instance was last sent to read the store
+	turns     map[string]turns // key
+	news      int64            // counts announcements
+	read      int64            // when an instance was last sent to read the store
 }
 
 type presence struct {
@@ -29,7 +30,7 @@ type presence struct {
 
 // NewLedger returns an empty ledger without an epoch: see [Ledger.Open].
 func NewLedger() *Ledger {
-	return &Ledger{rates: map[string]rate{}, slots: map[string]map[string]int64{}, instances: map[string]presence{}}
+	return &Ledger{rates: map[string]rate{}, slots: map[string]map[string]int64{}, instances: map[string]presence{}, turns: map[string]turns{}}
 }
 
 // Forgettable begins the keys of rates that counters may forget once they are as if they had not been used.
@@ -47,6 +48,7 @@ const (
 // A Need is what one limit must grant.
 type Need struct {
 	Key    string
+	Tenant string // with which others share the limit: it is given in turns once it is used up; empty for none
 	Kind   Kind
 	Period float64 // of tokens: µs from one to the next
 	Cap    int64   // of tokens: thousandths of so many at once; of slots: so many at a time
@@ -104,6 +106,8 @@ type Grant struct {
 	Refused int     // which need refused
 	Wait    int64   // µs after which it is worth asking again
 	Learns  bool    // it is refused because the ledger was lost and learns what is held
+	Turn    bool    // it is refused, and its tenant has a turn when the wait is over
+	Several bool    // several tenants ask for more of one of the limits than there is
 }
 
 // Open begins an epoch unless one has begun, and returns the one in force. In the first one of all the full budget is there
@@ -151,6 +155,9 @@ func (l *Ledger) Draw(now int64, d *Draw) Reply {
 			}
 		}
 	}
+	if d.Seq%1024 == 0 {
+		maps.DeleteFunc(l.turns, func(_ string, q turns) bool { return q.live(now) == nil })
+	}
 	if len(l.rates) > mostRates && d.Seq%1024 == 0 {
 		maps.DeleteFunc(l.rates, l.forgotten(now))
 	}
@@ -175,11 +182,22 @@ func (l *Ledger) grant(now int64, instance string, g Group) Grant {
 		n := &g[i]
 		var wait int64
 		if amounts[i], wait = l.available(now, n); amounts[i] < n.Least {
-			return Grant{Refused: i, Wait: wait, Learns: n.Kind == Slots && now < l.learnEnds}
+			out := Grant{Refused: i, Wait: wait, Learns: n.Kind == Slots && now < l.learnEnds}
+			if n.Tenant != "" && !out.Learns {
+				l.turns[n.Key], out.Turn = l.turnsOf(now, n).refused(now, n, wait)
+			}
+			return out
 		}
 	}
+	several := false
 	for i := range g {
-		switch n := &g[i]; n.Kind {
+		n := &g[i]
+		if q := l.turnsOf(now, n); q != nil {
+			_, among := q.ahead(now, n.Tenant)
+			several = several || among
+			l.turns[n.Key] = q.served(now, n.Tenant)
+		}
+		switch n.Kind {
 		case Tokens:
 			if amounts[i] > 0 {
 				r := l.rate(now, n)
@@ -191,19 +209,20 @@ func (l *Ledger) grant(now int64, instance string, g Group) Grant {
 			l.hold(n.Key, instance, l.slots[n.Key][instance]+amounts[i])
 		}
 	}
-	return Grant{Amounts: amounts, Left: left, Refused: -1}
+	return Grant{Amounts: amounts, Left: left, Refused: -1, Several: several}
 }
 
 // available returns how much of the need can be granted, and where that is too little, when more can be.
 func (l *Ledger) available(now int64, n *Need) (amount, wait int64) {
+	ahead, _ := l.turnsOf(now, n).ahead(now, n.Tenant)
 	if n.Kind == Slots {
 		if now < l.learnEnds {
 			return 0, l.learnEnds - now
 		}
-		return max(0, min(n.Most, n.Cap-l.held(now, n.Key))), slotWait
+		return max(0, min(n.Most, n.Cap-l.held(now, n.Key)-ahead)), slotWait
 	}
 	r := l.rate(now, n)
-	return r.tokens(now, n)
+	return r.tokens(now, n, ahead)
 }
 
 // held sums the holdings of the instances whose lease has not ended, and forgets those of the others.

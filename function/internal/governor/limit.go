@@ -25,6 +25,7 @@ type Limit struct {
 	Burst       float64 // tokens at once; 0 for a tenth of a second's worth, at least 1
 	Concurrency int64   // calls at a time
 	PerDay      int64   // calls in a UTC day
+	Common      bool    // to several tenants: they take turns once it is used up
 	Many        bool    // one of many alike, for each of the callers: its counters may be forgotten when they are as if unused
 	Shadow      bool    // counted, and refuses no one: what it would have refused is said in the decision
 	RateOutage  Outage  // by default as the governor's options say

@@ -66,7 +66,7 @@ func (s *sim) wake(n *node) {
 
 // callFor is a call that takes some time.
 func (s *sim) callFor(n *node, limits []*Limit, weight, takes int64) {
-	c := n.book.Claim(n.local(s.now), weight, limits)
+	c := n.book.Claim(n.local(s.now), &Call{Weight: weight, Limits: limits})
 	n.waiting = append(n.waiting, &simCall{claim: c, limits: limits, weight: weight, takes: takes, client: s.rng.IntN(len(s.clients))})
 	if s.ideal != nil && s.ideal.offer(s.now) {
 		s.after(takes, func() { s.ideal.live-- })

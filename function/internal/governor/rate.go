@@ -74,12 +74,12 @@ func (r *rate) debt(now int64, n *Need) float64 {
 	return d
 }
 
-// tokens returns how many the need can have, and where those are too few, when there will be more.
-func (r *rate) tokens(now int64, n *Need) (amount, wait int64) {
-	if amount = min(n.Most, int64(math.Floor((float64(n.Cap)-r.debt(now, n))/milli))); amount >= n.Least {
+// tokens returns how many the need can have once others have had some, and where those are too few, when there will be more.
+func (r *rate) tokens(now int64, n *Need, ahead int64) (amount, wait int64) {
+	if amount = min(n.Most, int64(math.Floor((float64(n.Cap)-r.debt(now, n))/milli))-ahead); amount >= n.Least {
 		return max(amount, 0), 0
 	}
-	over := float64(n.Least*milli-n.Cap) * n.Period / milli // µs until so much of the debt has flowed back, with the need's
+	over := float64((n.Least+ahead)*milli-n.Cap) * n.Period / milli // µs until so much of the debt has flowed back, with the need's
 	at := float64(r.arrival+n.lag()) + over
 	if r.ends > 0 {
 		at = min(at, float64(r.ends)+float64(r.used)*n.Period/milli+over)

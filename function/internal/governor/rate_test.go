@@ -52,7 +52,7 @@ func (r *rig) call(weight int64, times ...int) (admitted int) {
 	}
 	for i, n := range times {
 		for range n {
-			open = append(open, r.books[i].Claim(r.now, weight, []*Limit{r.limit}))
+			open = append(open, r.books[i].Claim(r.now, &Call{Weight: weight, Limits: []*Limit{r.limit}}))
 		}
 	}
 	for enter(); len(open) > 0; enter() {
@@ -182,7 +182,7 @@ func (c rated) hold(rng *rand.Rand) error {
 			return fmt.Errorf("call %d, of weight %d, is refused after a pause for it", i, weight)
 		}
 	}
-	if v := r.books[0].Claim(r.now, burst+1, []*Limit{&c.limit}).Verdict; v.Admitted || !v.Heavy {
+	if v := r.books[0].Claim(r.now, &Call{Weight: burst + 1, Limits: []*Limit{&c.limit}}).Verdict; v.Admitted || !v.Heavy {
 		return fmt.Errorf("a call that is too heavy: %+v", v)
 	}
 	rest(burst)

@@ -68,6 +68,21 @@ func (g *Governor) Stats() Stats {
 	return s
 }
 
+// Competed lists the scopes of the limits that several tenants asked more of than there was within the last minute.
+func (g *Governor) Competed() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []string
+	now := g.now()
+	for _, a := range g.book.accounts {
+		if a.several > 0 && a.several+competed > now && !slices.Contains(out, a.limit.Scope) {
+			out = append(out, a.limit.Scope)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // A HeldLimit is what this instance has leased of a limit, or of all limits of one scope, as clients have.
 type HeldLimit struct {
 	Scope  string

@@ -82,7 +82,7 @@ func (c *Counters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, 
 }
 
 func arguments(d *governor.Draw) []any {
-	args := make([]any, 0, 7+2*len(d.Holdings)+8*len(d.Groups))
+	args := make([]any, 0, 7+2*len(d.Holdings)+9*len(d.Groups))
 	args = append(args, d.Instance, d.Seq, d.Epoch, d.Lease, len(d.Holdings))
 	for _, h := range d.Holdings {
 		args = append(args, h.Key, h.Slots)
@@ -91,7 +91,7 @@ func arguments(d *governor.Draw) []any {
 	for _, g := range d.Groups {
 		args = append(args, len(g))
 		for _, n := range g {
-			args = append(args, n.Key, int(n.Kind), n.Period, n.Hold, n.Cap, n.Least, n.Most)
+			args = append(args, n.Key, int(n.Kind), n.Period, n.Hold, n.Cap, n.Least, n.Most, n.Tenant)
 		}
 	}
 	if d.Full {
@@ -133,13 +133,18 @@ func read(raw []any, d *governor.Draw) (governor.Reply, error) {
 				return governor.Reply{}, fmt.Errorf("%w: %T", errAnswer, v)
 			}
 		}
-		grant := governor.Grant{Refused: int(numbers[0]), Wait: numbers[1]}
+		grant := governor.Grant{Refused: int(numbers[0])}
 		if grant.Refused >= 0 {
-			grant.Learns = len(numbers) > 2 && numbers[2] == 1
+			if len(numbers) != 4 {
+				return governor.Reply{}, errAnswer
+			}
+			grant.Wait = numbers[1]
+			grant.Learns, grant.Turn = numbers[2] == 1, numbers[3] == 1
 		} else {
 			if len(numbers) != 2+2*len(g) {
 				return governor.Reply{}, errAnswer
 			}
+			grant.Several = numbers[1] == 1
 			grant.Amounts, grant.Left = numbers[2:2+len(g)], numbers[2+len(g):]
 		}
 		r.Granted[i] = grant

@@ -1,7 +1,7 @@
 -- One message of an instance to the ledger: the same as Ledger.Draw in package governor, which says why.
 -- KEYS[1] prefix, with the hash tag that keeps all keys on one shard
--- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, hold, cap, least, most}…}…, 'full' or ''
--- Answers {status, epoch, instances, news, 1 for read or 2 for lapsed, {refused, wait, learns}… or {-1, 0, amount…, left…}…}.
+-- ARGV instance, seq, epoch, lease, holdings, {key, slots}…, groups, {needs, {key, kind, period, hold, cap, least, most, tenant}…}…, 'full' or ''
+-- Answers {status, epoch, instances, news, 1 for read or 2 for lapsed, {refused, wait, learns, turn}… or {-1, several, amount…, left…}…}.
 -- Everything is checked before anything is written, so that a write that is refused for want of memory leaves the ledger as
 -- it was. Times are microseconds of Redis's clock.
 local prefix = KEYS[1]
@@ -11,6 +11,7 @@ local TOKENS, FORGETTABLE = '0', 't:'
 local FORGET = 600000000
 local READ_EVERY = 1000000
 local MAX_HOLD = 300000
+local TURNS, TURN_PATIENCE, TURN_SEEN, TURN_GRACE, TURN_RETURN, FEW_TURNS, MOST_ASKING = 'f:', 1000000, 2000000, 250000, 1500000, 8, 64
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -108,8 +109,8 @@ for _ = 1, number() do
   hold(key, number())
 end
 
--- A need lies in ARGV from its key on: key, kind, period, hold, cap, least, most.
-local KIND, PERIOD, HOLD, CAP, LEAST, MOST, NEED = 1, 2, 3, 4, 5, 6, 7
+-- A need lies in ARGV from its key on: key, kind, period, hold, cap, least, most, tenant.
+local KIND, PERIOD, HOLD, CAP, LEAST, MOST, TENANT, NEED = 1, 2, 3, 4, 5, 6, 7, 8
 local groups = number()
 local begin = at + 1
 
@@ -120,6 +121,8 @@ local moved = {}                        -- those that it changes
 local fresh = {}                        -- rates that there were none of
 local UNKNOWN = 2 ^ 53                  -- an arrival later than any: the rate counts as used up
 local keys, names = {}, {}
+local shared = {} -- keys that tenants share
+local queues = {} -- key: its turns, each {tenant, seen, ends, units}, as turns.go says; false for none
 local i = begin
 for _ = 1, groups do
   local n = tonumber(ARGV[i])
@@ -131,9 +134,15 @@ for _ = 1, groups do
       names[#names + 1] = key
       keys[#keys + 1] = prefix .. key
     end
+    if ARGV[i + TENANT] ~= '' and queues[key] == nil then
+      queues[key] = false
+      shared[#shared + 1] = key
+    end
     i = i + NEED
   end
 end
+for n, key in ipairs(shared) do keys[#names + n] = prefix .. TURNS .. key end
+local function waits(a) return a[3] > now end
 if #keys > 0 then
   local values = redis.call('MGET', unpack(keys))
   for n, key in ipairs(names) do
@@ -148,6 +157,70 @@ if #keys > 0 then
       ends[key], used[key] = tonumber(sub(value, point + 1, point + 16)), tonumber(sub(value, point + 17))
     end
   end
+  for n, key in ipairs(shared) do
+    local live = {}
+    for tenant, seen, ends, units in string.gmatch(values[#names + n] or '', '(%S+) (%d+) (%d+) (%d+)\n') do
+      local a = {tenant, tonumber(seen), tonumber(ends), tonumber(units)}
+      if a[2] <= now and (waits(a) or a[2] + TURN_SEEN > now) then live[#live + 1] = a end
+    end
+    queues[key] = #live > 0 and live
+  end
+end
+
+local turned = {} -- keys whose turns this message changes
+
+local function ahead(key, tenant)
+  local units, several, behind = 0, false, false
+  if tenant == '' then return units, several end
+  for _, a in ipairs(queues[key] or {}) do
+    local w = waits(a)
+    if a[1] == tenant then
+      behind = w
+    elseif w then
+      several = true
+      if not behind then units = units + a[4] end
+    elseif a[2] + TURN_SEEN > now then
+      several = true
+    end
+  end
+  return units, several
+end
+
+-- Puts a tenant at the end of the turns.
+local function put(key, asking)
+  local others, first = {}, nil
+  for _, a in ipairs(queues[key] or {}) do
+    if a[1] ~= asking[1] then
+      others[#others + 1] = a
+      if not first and not waits(a) then first = #others end
+    end
+  end
+  if #others >= MOST_ASKING then table.remove(others, first or 1) end
+  others[#others + 1] = asking
+  queues[key], turned[key] = others, true
+end
+
+local function refused(i, wait)
+  local key, tenant, least = ARGV[i], ARGV[i + TENANT], tonumber(ARGV[i + LEAST])
+  local _, several = ahead(key, tenant)
+  local grace, given = TURN_GRACE, 0
+  if ARGV[i + KIND] ~= TOKENS or wait > TURN_PATIENCE then grace = TURN_RETURN end
+  for _, a in ipairs(queues[key] or {}) do
+    if waits(a) then
+      if a[1] == tenant then
+        a[2], a[3], a[4] = now, max(a[3], now + wait + grace), least
+        turned[key] = true
+        return 1
+      end
+      given = given + 1
+    end
+  end
+  if several and (wait <= TURN_PATIENCE or given < FEW_TURNS) then
+    put(key, {tenant, now, now + wait + grace, least})
+    return 1
+  end
+  put(key, {tenant, now, 0, 0})
+  return 0
 end
 
 -- Of the tokens of a group, by the place of the need: what was worked out on the way.
@@ -171,10 +244,11 @@ local function tokens(i, k)
     if ends[key] then debt = max(min(debt, used[key] - max(now - ends[key], 0) * 1000 / period), 0) end
   end
   times[k], lags[k], lates[k], debts[k] = t, lag, late, debt
-  local amount, least = floor((cap - debt) / 1000), tonumber(ARGV[i + LEAST])
+  local before = ahead(key, ARGV[i + TENANT])
+  local amount, least = floor((cap - debt) / 1000) - before, tonumber(ARGV[i + LEAST])
   amount = max(min(tonumber(ARGV[i + MOST]), amount), 0)
   if amount >= least then return amount, 0 end
-  local over = (least * 1000 - cap) * period / 1000
+  local over = ((least + before) * 1000 - cap) * period / 1000
   local at = t + lag + over
   if ends[key] then at = min(at, ends[key] + used[key] * period / 1000 + over) end
   return amount, max(floor(at) - now, 0) + 1
@@ -198,7 +272,8 @@ local function available(i, k)
   if ARGV[i + KIND] == TOKENS then return tokens(i, k) end
   local ends = learning(ARGV[i])
   if now < ends then return 0, ends - now end
-  return max(0, min(tonumber(ARGV[i + MOST]), tonumber(ARGV[i + CAP]) - held(ARGV[i]))), 50000
+  local before = ahead(ARGV[i], ARGV[i + TENANT])
+  return max(0, min(tonumber(ARGV[i + MOST]), tonumber(ARGV[i + CAP]) - held(ARGV[i]) - before)), 50000
 end
 
 local read = tonumber(head[6] or 0)
@@ -213,7 +288,8 @@ for _ = 1, groups do
     local need = i + k * NEED
     local amount, wait = available(need, k)
     if amount < tonumber(ARGV[need + LEAST]) then
-      reply = {k, wait, ARGV[need + KIND] ~= TOKENS and now < learning(ARGV[need]) and 1 or 0}
+      reply = {k, wait, ARGV[need + KIND] ~= TOKENS and now < learning(ARGV[need]) and 1 or 0, 0}
+      if ARGV[need + TENANT] ~= '' and reply[3] == 0 then reply[4] = refused(need, wait) end
       break
     end
     reply[3 + k] = amount
@@ -222,6 +298,11 @@ for _ = 1, groups do
     for k = 0, n - 1 do
       local need, amount = i + k * NEED, reply[3 + k]
       local key, left = ARGV[need], 0
+      if ARGV[need + TENANT] ~= '' and queues[key] then
+        local _, several = ahead(key, ARGV[need + TENANT])
+        if several then reply[2] = 1 end
+        put(key, {ARGV[need + TENANT], now, 0, 0})
+      end
       if ARGV[need + KIND] == TOKENS then
         if amount > 0 then grant(need, k, amount) end
       else
@@ -262,6 +343,14 @@ for key in pairs(moved) do
     redis.call('SET', prefix .. key, value)
     if fresh[key] then redis.call('HSET', prefix .. 'epoch', 'seen:' .. key, 1) end
   end
+end
+for key in pairs(turned) do
+  local parts, last = {}, now
+  for n, a in ipairs(queues[key]) do
+    parts[n] = format('%s %.0f %.0f %.0f\n', a[1], a[2], a[3], a[4])
+    last = max(last, a[3], a[2] + TURN_SEEN)
+  end
+  redis.call('SET', prefix .. TURNS .. key, table.concat(parts), 'PX', format('%.0f', (last - now) / 1000 + 1))
 end
 for key, names in pairs(changed) do
   for name in pairs(names) do

@@ -122,6 +122,7 @@ func randomDraw(rng *rand.Rand, seqs map[string]int64) *governor.Draw {
 				n.Key, n.Kind, n.Period, n.Cap = fmt.Sprint([]string{"r:k", governor.Forgettable}[rng.IntN(2)], i), governor.Tokens, 1+100_000*rng.Float64(), 3000+rng.Int64N(30_000)
 				n.Hold = rng.Int64N(2) * rng.Int64N(300_000)
 			}
+			n.Tenant = []string{"", "a", "b", "c"}[rng.IntN(4)]
 			g = append(g, n)
 		}
 		d.Groups = append(d.Groups, g)
