@@ -161,12 +161,21 @@ func end(loads []*world.Load) {
 	}
 }
 
-// follows waits until a change that was answered is long in force, and wants that the calls that began more than two seconds after the
-// answer were all decided by it, on every instance. Calls that were refused because the instance could not decide tell nothing. It prints
-// how long after the answer the last call began that was decided as before, on the slowest instance.
+// follows waits until a change that was answered is long in force, and until every instance has decided a call since: on a busy machine that
+// may take its time. It wants that the calls that began more than two seconds after the answer were all decided by the change, on every
+// instance. Calls that were refused because the instance could not decide tell nothing. It prints how long after the answer the last call
+// began that was decided as before, on the slowest instance.
 func follows(t *testing.T, what string, a *answer, loads []*world.Load, as func(c *world.Call) bool) {
 	t.Helper()
 	time.Sleep(time.Until(a.at.Add(inForce + 700*time.Millisecond)))
+	decided := func(l *world.Load) bool {
+		return slices.ContainsFunc(l.Calls(), func(c world.Call) bool { return c.Err == nil && c.Code != saturated && c.Began.Sub(a.at) > inForce })
+	}
+	for _, l := range loads {
+		for deadline := time.Now().Add(20 * time.Second); !decided(l) && time.Now().Before(deadline); {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
 	var slowest time.Duration
 	for _, l := range loads {
 		following := 0
