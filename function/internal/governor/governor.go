@@ -249,19 +249,21 @@ func (g *Governor) undo(l *Lease) {
 	}
 }
 
-// claim decides by rates and slots. A call whose tenant is given a turn waits for it.
+// claim decides by rates and slots. A call whose tenant is given a turn waits for it, and takes it though its caller may have gone: what
+// is kept for it no one else can use.
 func (g *Governor) claim(ctx context.Context, now int64, l *Lease) Decision {
 	for last := now + turnPatience; ; now = g.now() {
 		d := g.decide(ctx, now, l)
 		v := l.claim.Verdict
-		if !v.Turn || g.now()+v.Wait.Microseconds() > last || !g.pause(ctx, v.Wait) {
+		if !v.Turn || g.now()+v.Wait.Microseconds() > last || !g.pause(v.Wait) {
 			return d
 		}
+		ctx = context.WithoutCancel(ctx)
 	}
 }
 
-// pause lets time pass with the lock released. It tells whether it is over: the caller may go, or the governor end.
-func (g *Governor) pause(ctx context.Context, d time.Duration) bool {
+// pause lets time pass with the lock released, unless the governor ends.
+func (g *Governor) pause(d time.Duration) bool {
 	g.mu.Unlock()
 	defer g.mu.Lock()
 	timer := time.NewTimer(d)
@@ -269,10 +271,9 @@ func (g *Governor) pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-ctx.Done():
 	case <-g.life.Done():
+		return false
 	}
-	return false
 }
 
 func (g *Governor) decide(ctx context.Context, now int64, l *Lease) Decision {

@@ -1,11 +1,13 @@
 package governor_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +28,42 @@ func maxMin(capacity float64, asked []float64) []float64 {
 		capacity -= shares[i]
 	}
 	return shares
+}
+
+// TestTurnsOfCallersThatGo has a tenant give up each of its calls while it waits for its turn: what was kept for it is charged to it, and
+// the others have their share.
+func TestTurnsOfCallersThatGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		g := f.governor(t, "n")
+		limit := &governor.Limit{Scope: governor.Everything, Key: "all", PerSecond: 10, Common: true}
+		calls := [2]*governor.Call{{Tenant: "stays", Weight: 1, Limits: []*governor.Limit{limit}}, {Tenant: "goes", Weight: 1, Limits: []*governor.Limit{limit}}}
+		var admitted [2]atomic.Int64
+		var wg sync.WaitGroup
+		for n := range 1000 {
+			for i, call := range calls {
+				if i == 1 && n%30 > 0 {
+					continue
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				wg.Go(func() {
+					defer cancel()
+					if i == 1 {
+						time.AfterFunc(time.Millisecond, cancel)
+					}
+					if _, l, d := g.Admit(ctx, call); d.Admitted() {
+						admitted[i].Add(1)
+						l.Release()
+					}
+				})
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		wg.Wait()
+		if stays, goes := admitted[0].Load(), admitted[1].Load(); stays < 60 || goes < 30 {
+			t.Errorf("of 100 calls one had %d, and the one that asked for 34 and did not wait for its turns %d", stays, goes)
+		}
+	})
 }
 
 // TestTenantsTakeTurns has tenants that ask more or less often share one limit over a fleet. Each must have nine tenths of its max-min
