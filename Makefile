@@ -91,11 +91,11 @@ stores: redis-server emulator ## the suites of the stores, on a real Redis and t
 	ERLMCP_TEST_ON=redis $(GO) test $(REDISDB)
 	ERLMCP_TEST_ON="$(STORES)" $(GO) test -race ./function/internal/firestoredb
 
-SEEDS ?= 1000
+SEEDS ?= 300
 # Figures as they are published; without it a busy machine gets leeway.
 STRICT ?=
-simulate: ## the governor's protocol in SEEDS simulated fleets
-	$(GO) test -count=1 -run Simulation ./function/internal/governor -seeds $(SEEDS)
+simulate: ## the governor's protocol in SEEDS simulated fleets, and the merging of orders in 10 000 schedules
+	$(GO) test -count=1 -run "Simulation|Directive" ./function/internal/governor -seeds $(SEEDS) -schedules 10000
 
 cover: ## how much of each package its own tests run
 	$(GO) test -count=1 -cover ./function/... ./local

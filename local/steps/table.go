@@ -20,7 +20,7 @@ var table = []step{
 	{name: "infra", use: computes, after: []string{"packages", "tools"}},
 	{name: "fork", use: computes},
 	{name: "fuzz", use: computes},
-	{name: "simulate", use: computes, long: true},
+	{name: "simulate", use: computes},
 	{name: "image", use: measures, after: []string{"packages", "tools"}},
 	{name: "hostile", use: measures},
 	{name: "faults", use: measures, after: []string{"packages"}},

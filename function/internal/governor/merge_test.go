@@ -3,6 +3,7 @@ package governor
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -287,12 +288,14 @@ func (w *world) check(where string, o *Orders) {
 	}
 }
 
+var schedulesRun = flag.Int("schedules", 2000, "schedules of orders; make simulate runs 10000")
+
 // TestNoDirectiveIsLostOrRevived runs random schedules of orders, lifts, outages of either side, lost answers, restarts and writers that
 // come in between. In the end each order is in force everywhere that was not lifted by a lift which had seen it, and no other.
 func TestNoDirectiveIsLostOrRevived(t *testing.T) {
-	schedules := uint64(10000)
+	schedules := uint64(*schedulesRun)
 	if testing.Short() {
-		schedules = 1000
+		schedules /= 4
 	}
 	orders, lifted, doubtful := 0, 0, 0
 	for seed := range schedules {

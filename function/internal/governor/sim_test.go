@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("seeds", 200, "seeds of the simulation")
+	simSeeds = flag.Int("seeds", 80, "seeds of the simulation")
 	simSeed  = flag.Uint64("seed", 0, "replay this seed alone")
 )
 

@@ -88,7 +88,7 @@ func TestTenantsTakeTurns(t *testing.T) {
 		{governor.Limit{Concurrency: 4}, 200 * time.Millisecond, []float64{100, 2}, 3},
 		{governor.Limit{Concurrency: 1}, 100 * time.Millisecond, []float64{100, 2}, 2},
 		{governor.Limit{Concurrency: 4}, 2 * time.Second, []float64{20, 0.3}, 2},
-		{governor.Limit{Concurrency: 40}, 500 * time.Millisecond, []float64{300, 5, 2}, 4},
+		{governor.Limit{Concurrency: 20}, 500 * time.Millisecond, []float64{100, 5, 2}, 4},
 	} {
 		name := fmt.Sprintf("%v of %d at %v a second or %d of %v", c.asks, c.instances, c.limit.PerSecond, c.limit.Concurrency, c.takes)
 		t.Run(name, func(t *testing.T) {

@@ -138,8 +138,7 @@ func read(raw []any, d *governor.Draw) (governor.Reply, error) {
 			if len(numbers) != 4 {
 				return governor.Reply{}, errAnswer
 			}
-			grant.Wait = numbers[1]
-			grant.Learns, grant.Turn = numbers[2] == 1, numbers[3] == 1
+			grant.Wait, grant.Learns, grant.Turn = numbers[1], numbers[2] == 1, numbers[3] == 1
 		} else {
 			if len(numbers) != 2+2*len(g) {
 				return governor.Reply{}, errAnswer

@@ -40,6 +40,11 @@ func (p *previous) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, 
 	if err != nil {
 		return governor.Reply{}, err
 	}
+	for i, granted := range raw {
+		if g, ok := granted.([]any); ok && len(g) == 3 { // it knows no turns
+			raw[i] = append(g, int64(0))
+		}
+	}
 	return read(raw, d)
 }
 
