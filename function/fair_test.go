@@ -15,7 +15,10 @@ import (
 // TestNoTenantCrowdsOutAnother has a tenant ask for far more than there is, on a fleet of two, and another now and then: the one that asks
 // less than its share has what it asks for. Operators are told, and what they are told to do is accepted.
 func TestNoTenantCrowdsOutAnother(t *testing.T) {
-	wait := func(context.Context, None) (string, error) { time.Sleep(300 * time.Millisecond); return "here", nil }
+	wait := func(context.Context, None) (string, error) {
+		time.Sleep(300 * time.Millisecond) // in a bubble
+		return "here", nil
+	}
 	for _, c := range []struct {
 		name string
 		env  []string
