@@ -100,7 +100,7 @@ func (o *Operator) Change(ctx context.Context, change func(*Orders) error) (Orde
 	return o.writer.Change(ctx, func(orders *Orders) error {
 		kills, limits := slices.Clone(orders.Kills), slices.Clone(orders.Limits)
 		err := change(orders)
-		if err == nil && !slices.Equal(limits, orders.Limits) { // what each instance would leave out is refused here
+		if err == nil && !slices.Equal(limits, orders.Limits) { // what some tool's calls never fit is refused here
 			_, faults := o.gate(orders)
 			err = orders.Unfit(limits, faults)
 		}

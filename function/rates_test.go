@@ -3,6 +3,7 @@ package function
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -139,4 +140,187 @@ func TestOverridesThatNoCallFits(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOverridesThatToolsOutgrow wants an override in force as it was ordered where a later build has a tool that does not fit it: that tool
+// is refused in words, other calls are limited as before, and it is told before the first call.
+func TestOverridesThatToolsOutgrow(t *testing.T) {
+	number := func(f float64) *float64 { return &f }
+	for _, v := range []Override{
+		{Scope: "everything", PerSecond: number(0.1), Burst: number(2)},
+		{Scope: "each-tenant", PerSecond: number(0.1), Burst: number(2)},
+		{Scope: "each-client", PerSecond: number(0.1), Burst: number(2)},
+		{Scope: "tenant:anonymous", PerSecond: number(0.1), Burst: number(2)},
+		{Scope: "upstream:crm", PerSecond: number(0.1), Burst: number(2)},
+		{Scope: "tool:heavy", PerSecond: number(0.1), Burst: number(2)},
+	} {
+		t.Run(v.Scope, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				settings, memory := WithGetenv(env("REDIS_URL", network.Redis(t).URL)), WithMemory(NewMemory())
+				op, err := OpenOperator(t.Context(), settings, memory, onNetwork, WithTools(quick("heavy", Upstream("crm")), quick("light", Upstream("crm"))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer op.Close()
+				if _, err := op.Change(t.Context(), func(o *Orders) error { return o.Override(v) }); err != nil {
+					t.Fatal(err)
+				}
+				var log safeBuffer
+				s := start(t, settings, memory, WithLogger(slog.New(slog.NewTextHandler(&log, nil))), WithTools(quick("heavy", Upstream("crm"), Weight(3)), quick("light", Upstream("crm"))))
+				time.Sleep(time.Second)
+				status, ready := get(t, s.URL+"/ready")
+				if status != 200 || !strings.Contains(ready, "orders: the override on "+v.Scope+": a call of heavy costs 3, and no more than 2 may come at once") {
+					t.Errorf("/ready: %d %s", status, ready)
+				}
+				if !strings.Contains(log.String(), "the override on "+v.Scope+": a call of heavy costs 3") {
+					t.Errorf("the log: %s", log.String())
+				}
+				scope := v.Scope // as callers are told it
+				switch scope {
+				case "each-tenant":
+					scope = "tenant:anonymous"
+				case "each-client":
+					scope = "client"
+				}
+				_, got := modern("tools/call", "heavy", `"name":"heavy"`).send(t, s.URL)
+				if a := parse(t, got); a.code() != 1056 || !strings.Contains(a.Error.Message, "a call of this tool costs more than the 2 calls that may come at once under the limit on "+scope) {
+					t.Errorf("the heavy tool: %s", got)
+				}
+				var admitted int
+				for range 4 {
+					if _, got := modern("tools/call", "light", `"name":"light"`).send(t, s.URL); parse(t, got).code() == 0 {
+						admitted++
+					}
+				}
+				if want := map[bool]int{true: 4, false: 2}[v.Scope == "tool:heavy"]; admitted != want {
+					t.Errorf("%d calls of the other tool are admitted, want %d", admitted, want)
+				}
+			})
+		})
+	}
+}
+
+// remedies reads what an error says would do.
+func remedies(t *testing.T, err error) (burst, perSecond float64) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no fault")
+	}
+	_, allow, _ := strings.Cut(err.Error(), ": allow ")
+	for _, one := range strings.Split(allow, ", or ") {
+		if n, _ := fmt.Sscanf(one, "a burst of %g", &burst); n == 1 {
+			continue
+		}
+		if n, _ := fmt.Sscanf(one, "%g calls a second", &perSecond); n != 1 {
+			t.Fatalf("no remedy: %v", err)
+		}
+	}
+	return burst, perSecond
+}
+
+// TestRemediesOfLimits takes each remedy at its word: a server starts with it, and admits the call.
+func TestRemediesOfLimits(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		setting  string // "" is the tool's own limit
+		rate     float64
+		burst    int
+		remedies int
+	}{
+		{"of a burst", "", 100, 4, 1},
+		{"of a burst on a slow rate", "", 0.01, 4, 1},
+		{"of a rate", "", 40, 0, 2},
+		{"of all", "RATE_LIMIT_PER_SECOND", 40, 0, 1},
+		{"of each tenant", "TENANT_RATE_LIMIT_PER_SECOND", 40, 0, 1},
+		{"of each client", "CLIENT_RATE_LIMIT_PER_SECOND", 40, 0, 1},
+		{"of anonymous callers", "ANONYMOUS_RATE_LIMIT_PER_SECOND", 4, 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			with := func(rate float64, burst int) []Option {
+				if c.setting != "" {
+					return []Option{WithGetenv(env(c.setting, strconv.FormatFloat(rate, 'f', -1, 64))), WithTools(quick("heavy", Weight(5)))}
+				}
+				return []Option{WithTools(quick("heavy", Weight(5), PerSecond(rate, burst)))}
+			}
+			_, err := New(t.Context(), append([]Option{WithGetenv(env())}, with(c.rate, c.burst)...)...)
+			burst, perSecond := remedies(t, err)
+			tried := 0
+			try := func(rate, burst float64) {
+				tried++
+				synctest.Test(t, func(t *testing.T) {
+					s := start(t, with(rate, int(burst))...)
+					if _, got := modern("tools/call", "heavy", `"name":"heavy"`).send(t, s.URL); parse(t, got).code() != 0 {
+						t.Errorf("with %v calls a second and a burst of %v: %s", rate, burst, got)
+					}
+				})
+			}
+			if burst > 0 {
+				try(c.rate, burst)
+			}
+			if perSecond > 0 {
+				try(perSecond, float64(c.burst))
+			}
+			if tried != c.remedies {
+				t.Errorf("%d remedies: %v", tried, err)
+			}
+		})
+	}
+}
+
+// TestRemediesOfOverrides takes each remedy at its word: as another order on the same scope it is accepted, and the call is admitted.
+func TestRemediesOfOverrides(t *testing.T) {
+	number := func(f float64) *float64 { return &f }
+	for _, scope := range []string{"everything", "each-tenant", "each-client", "tenant:anonymous", "upstream:crm", "tool:heavy"} {
+		for name, v := range map[string]Override{
+			"a rate":             {PerSecond: number(40)},
+			"a rate and a burst": {PerSecond: number(400), Burst: number(4)},
+			"a burst":            {Burst: number(4)},
+		} {
+			t.Run(scope+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					opts := []Option{WithGetenv(env("REDIS_URL", network.Redis(t).URL, "TENANT_RATE_LIMIT_PER_SECOND", "1000", "CLIENT_RATE_LIMIT_PER_SECOND", "1000")), WithMemory(NewMemory()),
+						WithTools(quick("heavy", Weight(5), Upstream("crm"), PerSecond(100, 5)))}
+					op, err := OpenOperator(t.Context(), append(opts, onNetwork)...)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer op.Close()
+					order := func(more Override) error {
+						_, err := op.Change(t.Context(), func(o *Orders) error {
+							first := v
+							first.Scope, more.Scope = scope, scope
+							o.Override(first)
+							return o.Override(more)
+						})
+						return err
+					}
+					err = order(Override{})
+					if err == nil && scope == "upstream:crm" && name == "a burst" {
+						return // of no rate
+					}
+					burst, perSecond := remedies(t, err)
+					var remedies []Override
+					if burst > 0 {
+						remedies = append(remedies, Override{Burst: &burst})
+					}
+					if perSecond > 0 {
+						remedies = append(remedies, Override{PerSecond: &perSecond})
+					}
+					s := start(t, opts...)
+					for _, remedy := range remedies {
+						if err := order(remedy); err != nil {
+							t.Errorf("the remedy is refused: %v", err)
+						}
+						time.Sleep(3 * time.Second)
+						if _, got := modern("tools/call", "heavy", `"name":"heavy"`).send(t, s.URL); parse(t, got).code() != 0 {
+							t.Errorf("%s", got)
+						}
+						if _, err := op.Change(t.Context(), func(o *Orders) error { return o.Reset(scope) }); err != nil {
+							t.Fatal(err)
+						}
+					}
+				})
+			})
+		}
+	}
 }

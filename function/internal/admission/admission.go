@@ -496,6 +496,9 @@ func (g *Gate) Degraded() []string {
 		return nil
 	}
 	out := g.opts.Governor.Degraded()
+	if g.opts.Governor.Known() { // so that what is wrong with the orders is told before the first call
+		g.generation(g.opts.Governor.InForce(), g.callers.Load().directory)
+	}
 	if scopes := g.opts.Governor.Competed(); len(scopes) > 0 && !g.callers.Load().rules.ofTenants() {
 		out = append(out, fmt.Sprintf("governor: several tenants asked for more than the limit on %s within the last minute, and took turns: "+
 			"give each a limit of its own, by TENANT_RATE_LIMIT_PER_SECOND or by erlmcp limits each-tenant -per-second N", strings.Join(scopes, ", ")))

@@ -86,7 +86,7 @@ func (g *Gate) generation(orders *governor.Orders, directory *tenant.Directory) 
 	if r.orders != orders {
 		var err error
 		if r, err = makeRules(&g.opts, orders); err != nil {
-			g.opts.Logger.Error("not all of the operators' orders can be followed", "error", err)
+			g.opts.Logger.Error("orders of operators do not fit what is served: they stay in force, and calls that can't be admitted under them are refused", "error", err)
 			text := "orders: " + err.Error()
 			g.broken.Store(&text)
 		} else {

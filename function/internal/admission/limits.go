@@ -45,7 +45,8 @@ const (
 	leastApart = 20
 )
 
-// makeRules makes the rules. Limits that are wrong are faults; the rules leave them out then, or leave out the override.
+// makeRules makes the rules. Limits of the settings and the catalog that are wrong are faults, and left out. An override that the tools
+// have outgrown is a fault too, and stays in force as it was ordered: who deploys does not undo what operators decided.
 func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	var faults []error
 	overrides := map[string]governor.Override{}
@@ -54,19 +55,21 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	}
 	r := &rules{orders: orders, tools: map[string]rule{}, tenants: map[string]governor.Override{}, each: map[string]governor.Limit{}}
 	weights := weigh(o.Catalog)
+	override := func(v *governor.Override, l governor.Limit) governor.Limit {
+		over := v.Over(l)
+		if err := weights.check(over, burstOrRate); err != nil {
+			faults = append(faults, &governor.OverrideFault{Scope: v.Scope, Err: err})
+		}
+		return *over
+	}
 	// resolve puts the override of the scope in place, if there is one.
-	resolve := func(l governor.Limit) governor.Limit {
-		if err := weights.check(&l); err != nil {
+	resolve := func(l governor.Limit, remedy remedy) governor.Limit {
+		if err := weights.check(&l, remedy); err != nil {
 			faults = append(faults, fmt.Errorf("the limit on %s: %w", l.Scope, err))
 			return governor.Limit{Scope: l.Scope, Key: l.Key, Common: l.Common}
 		}
 		if v, ok := overrides[l.Scope]; ok {
-			over := v.Over(l)
-			if err := weights.check(over); err != nil {
-				faults = append(faults, &governor.OverrideFault{Scope: l.Scope, Err: err})
-			} else {
-				l = *over
-			}
+			l = override(&v, l)
 		}
 		if l.PerDay > 0 && !o.Quotas {
 			faults = append(faults, fmt.Errorf("the limit on %s: calls a day need a store: set GOOGLE_CLOUD_PROJECT", l.Scope))
@@ -77,12 +80,14 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 	base := func(scope, key string, l Limit) governor.Limit {
 		return governor.Limit{Scope: scope, Key: key, Common: key != "", PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay}
 	}
-	everything := resolve(base(governor.Everything, "all", o.Everything))
-	r.each[governor.EachTenant] = resolve(base(governor.EachTenant, "", o.EachTenant))
-	r.each[governor.EachClient] = resolve(base(governor.EachClient, "", o.EachClient))
-	r.anyone = anonymous(r.each[governor.EachTenant], o.Anonymous)
-	if err := weights.check(&r.anyone); err != nil && o.Anonymous.PerSecond > 0 {
-		faults = append(faults, fmt.Errorf("the limit on anonymous callers: %w", err))
+	everything := resolve(base(governor.Everything, "all", o.Everything), tenfold)
+	r.each[governor.EachTenant] = resolve(base(governor.EachTenant, "", o.EachTenant), tenfold)
+	r.each[governor.EachClient] = resolve(base(governor.EachClient, "", o.EachClient), tenfold)
+	var slower bool
+	if r.anyone, slower = anonymous(r.each[governor.EachTenant], o.Anonymous); slower {
+		if err := weights.check(&r.anyone, asMany); err != nil {
+			faults = append(faults, fmt.Errorf("the limit on anonymous callers: %w", err))
+		}
 	}
 	for scope, v := range overrides {
 		if !strings.HasPrefix(scope, "tenant:") {
@@ -90,10 +95,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		}
 		l := r.each[governor.EachTenant]
 		l.Scope = scope
-		if err := weights.check(v.Over(l)); err != nil {
-			faults = append(faults, &governor.OverrideFault{Scope: scope, Err: err})
-			continue
-		}
+		override(&v, l)
 		r.tenants[scope] = v
 	}
 	all := inUnits(everything)
@@ -108,7 +110,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		own := resolve(governor.Limit{
 			Scope: scope, Key: scope, Common: true, PerSecond: terms.Limits.PerSecond, Burst: float64(terms.Limits.Burst),
 			Concurrency: int64(terms.Limits.Concurrency), PerDay: terms.Limits.PerDay, Shadow: terms.Limits.Shadow,
-		})
+		}, burstOrRate)
 		t := rule{upstream: terms.Upstream, call: governor.Call{Weight: units * int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
 		if f := terms.Formerly; f != "" {
 			t.call.Scopes = append(t.call.Scopes, "tool:"+f) // orders may be older than the name
@@ -120,7 +122,7 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 			t.call.Scopes = append(t.call.Scopes, broken)
 			if _, ok := overrides[broken]; ok {
 				if upstreams[u] == nil {
-					upstreams[u] = inUnits(resolve(governor.Limit{Scope: broken, Key: broken, Common: true}))
+					upstreams[u] = inUnits(resolve(governor.Limit{Scope: broken, Key: broken, Common: true}, burstOrRate))
 				}
 				t.call.Limits = active(append(t.call.Limits, upstreams[u])...)
 			}
@@ -159,16 +161,35 @@ func weigh(c *catalog.Catalog) weights {
 	return w
 }
 
+// A remedy is what lets a call of some weight be admitted under a limit.
+type remedy func(l *governor.Limit, weight int) string
+
+// burstOrRate is for limits that can be given a burst: where they have one, more calls a second do nothing.
+func burstOrRate(l *governor.Limit, weight int) string {
+	if l.Burst > 0 {
+		return fmt.Sprintf("a burst of %d", weight)
+	}
+	return fmt.Sprintf("a burst of %d, or %d calls a second", weight, 10*weight)
+}
+
+// tenfold is for settings, which have a rate alone, and a burst of a tenth of it.
+func tenfold(_ *governor.Limit, weight int) string {
+	return fmt.Sprintf("%d calls a second", 10*weight)
+}
+
+// asMany is for anonymous callers: their burst is their rate.
+func asMany(_ *governor.Limit, weight int) string { return fmt.Sprintf("%d calls a second", weight) }
+
 // check returns what is wrong with a limit, in calls, under which tools of some weights are called.
-func (w weights) check(l *governor.Limit) error {
+func (w weights) check(l *governor.Limit, allow remedy) error {
 	scope := l.Scope
 	if !strings.HasPrefix(scope, "tool:") && !strings.HasPrefix(scope, "upstream:") {
 		scope = ""
 	}
 	err := l.Check()
 	if h := w[scope]; err == nil && l.PerSecond > 0 && float64(h.weight) > l.MaxBurst() {
-		err = fmt.Errorf("a call of %s costs %d, and no more than %s may come at once, so that it would never be admitted: allow a burst of %[2]d, or %[4]d calls a second",
-			h.tool, h.weight, trim(l.MaxBurst()), 10*h.weight)
+		err = fmt.Errorf("a call of %s costs %d, and no more than %s may come at once, so that it would never be admitted: allow %s",
+			h.tool, h.weight, trim(l.MaxBurst()), allow(l, h.weight))
 	}
 	return err
 }
@@ -227,15 +248,15 @@ func (r *rules) ofTenants() bool {
 	return len(active(&l)) > 0
 }
 
-// anonymous is the limit of a tenant, where that of anonymous callers is not smaller.
-func anonymous(tenant governor.Limit, own Limit) governor.Limit {
-	if own.PerSecond > 0 && (tenant.PerSecond == 0 || own.PerSecond < tenant.PerSecond) {
+// anonymous is the limit of a tenant, where that of anonymous callers is not smaller. Slower tells whether its rate is.
+func anonymous(tenant governor.Limit, own Limit) (_ governor.Limit, slower bool) {
+	if slower = own.PerSecond > 0 && (tenant.PerSecond == 0 || own.PerSecond < tenant.PerSecond); slower {
 		tenant.PerSecond, tenant.Burst = own.PerSecond, own.PerSecond // a client that starts sends several at once
 	}
 	if own.Concurrency > 0 && (tenant.Concurrency == 0 || own.Concurrency < tenant.Concurrency) {
 		tenant.Concurrency = own.Concurrency
 	}
-	return tenant
+	return tenant, slower
 }
 
 // hashed keeps who calls out of the counters and the store.

@@ -80,10 +80,10 @@ func (l *Limit) Check() error {
 	return errors.Join(faults...)
 }
 
-// MaxBurst is B: how many calls may come at once.
+// MaxBurst is B: how many calls may come at once. Of an override over a rate that it was not made for it is what the counters bear.
 func (l *Limit) MaxBurst() float64 {
 	if l.Burst > 0 {
-		return l.Burst
+		return min(l.Burst, longestBurst*l.PerSecond)
 	}
 	return max(1, l.PerSecond/10)
 }

@@ -144,8 +144,8 @@ func (o *Orders) Override(v Override) error {
 	return l.Over(Limit{Scope: v.Scope}).Check()
 }
 
-// An OverrideFault is why an override does not fit what it overrides. Such a one is refused, or left out where it is in force
-// already.
+// An OverrideFault is why an override does not fit what it overrides. Such a one is refused; one that is in force already, since what it
+// overrides has changed, stays.
 type OverrideFault struct {
 	Scope string
 	Err   error

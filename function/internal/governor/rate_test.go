@@ -224,3 +224,15 @@ func (c rated) notUnder(r *rig, rng *rand.Rand) error {
 	}
 	return r.fault
 }
+
+// TestBurstThatCountersBear wants a limit that the counters bear of an override over a rate that it was not made for.
+func TestBurstThatCountersBear(t *testing.T) {
+	burst := 1e6
+	over := (&Override{Burst: &burst}).Over(Limit{PerSecond: 1.0 / 86400})
+	if b := over.MaxBurst(); b != 3650 {
+		t.Errorf("a burst of %v", b)
+	}
+	if err := over.Check(); err == nil {
+		t.Error("and nothing is said of it")
+	}
+}
