@@ -210,8 +210,16 @@ func TestOperatorsOrders(t *testing.T) {
 		alone := open()
 		defer alone.Close()
 		give(alone, "PUT", "/v1/kills/tool:slots", "", `{"reason":"it lies"}`, 201, "")
-		if alone.Recorded() {
-			t.Error("without a store, it is said that orders are recorded")
+		if alone.Recorded() || alone.Stored() {
+			t.Error("without a store, it is said that orders are recorded, or stored")
+		}
+		quiet, err := OpenOperator(t.Context(), WithGetenv(env("REDIS_URL", redis.URL, "RECEIPTS", "false")), WithMemory(memory), onNetwork)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer quiet.Close()
+		if quiet.Recorded() || !quiet.Stored() {
+			t.Error("with a store and no receipts, it is said that orders are recorded, or not stored")
 		}
 	})
 }

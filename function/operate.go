@@ -263,7 +263,10 @@ func (o *Operator) plane() (http.Handler, error) {
 	return o.routes, o.fault
 }
 
-// Recorded tells whether orders leave receipts: not where there is no store.
+// Stored tells whether orders go to a store, which outlives Redis.
+func (o *Operator) Stored() bool { return o.parts.orders != nil }
+
+// Recorded tells whether orders leave receipts: not where there is no store, or where the settings want none.
 func (o *Operator) Recorded() bool { return o.parts.receipts != nil && o.config.Receipts != "false" }
 
 // unrecorded is a journal where there is no store to keep receipts in.

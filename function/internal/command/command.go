@@ -44,7 +44,8 @@ type Program struct {
 type Operator interface {
 	// Order asks one of the control plane's routes.
 	Order(ctx context.Context, method, path, etag string, body []byte) (status int, answer []byte, err error)
-	Recorded() bool // tells whether orders leave receipts
+	Stored() bool   // tells whether orders go to a store
+	Recorded() bool // tells whether they leave receipts
 	Close()
 }
 

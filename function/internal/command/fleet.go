@@ -98,8 +98,12 @@ func (f *fleet) order(ctx context.Context, method, path, etag string, order any)
 		return nil, f.refused(status, answer)
 	}
 	f.warn(answer)
-	if f.operator != nil && !f.operator.Recorded() {
+	switch {
+	case f.operator == nil:
+	case !f.operator.Stored():
 		fmt.Fprintln(f.program.errs, f.program.Name+": warning: the order is in Redis alone, until an instance has written it to a store, and has no receipt: GOOGLE_CLOUD_PROJECT is not set")
+	case !f.operator.Recorded():
+		fmt.Fprintln(f.program.errs, f.program.Name+": warning: the order has no receipt: RECEIPTS is false")
 	}
 	return answer, nil
 }
@@ -123,7 +127,7 @@ func (f *fleet) refused(status int, answer []byte) error {
 		return fmt.Errorf("the control plane answers %d", status)
 	}
 	text := strings.Join(append([]string{p.Detail}, p.Faults...), "; ")
-	if status == http.StatusServiceUnavailable && f.operator != nil && f.operator.Recorded() {
+	if status == http.StatusServiceUnavailable && f.operator != nil && f.operator.Stored() {
 		text += "; while Firestore is away, give the order through Redis alone: with REDIS_URL, and without GOOGLE_CLOUD_PROJECT"
 	}
 	return errors.New(text)
