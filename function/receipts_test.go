@@ -435,3 +435,75 @@ func TestAnchoredWithoutAnnouncements(t *testing.T) {
 		}
 	})
 }
+
+// TestInvalidRequestsCount wants a request with params that can't be used counted under the limits of what it is about, and recorded, in
+// either era and in a batch.
+func TestInvalidRequestsCount(t *testing.T) {
+	batch := func(element string) wire {
+		w := legacy("", "", "")
+		w.body = "[" + element + "]"
+		return w
+	}
+	request := func(method, params string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":{` + params + `}}`
+	}
+	type eras map[string]wire
+	of := func(method, name, params string) eras {
+		return eras{"2026-07-28": modern(method, name, params), "2025-11-25": legacy("2025-11-25", method, params), "none": legacy("", method, params), "batch": batch(request(method, params))}
+	}
+	for _, c := range []struct {
+		name         string
+		send         eras
+		method, tool string
+		code         int
+	}{
+		{"arguments of a tool", of("tools/call", "rare", `"name":"rare","arguments":[1]`), "tools/call", "rare", 1056},
+		{"another member", of("tools/call", "rare", `"name":"rare","_meta":{"traceparent":1},"requestState":1`), "tools/call", "rare", 1056},
+		{"a list", of("tools/list", "", `"cursor":1`), "tools/list", "", 1056},
+		{"no tool", of("tools/call", "", `"arguments":{}`), "tools/call", "", 1056},
+		{"no method of the protocol", of("tools/dance", "", `"name":1`), "", "", 1056},
+		{"initialize in a batch", eras{"batch": batch(request("initialize", ""))}, "initialize", "", 1056},
+		{"no request in a batch", eras{"batch": batch(`{"jsonrpc":"2.0","id":1}`)}, "-", "", 1056},
+	} {
+		for era, w := range c.send {
+			t.Run(c.name+", "+era, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					url, store, end := recorded(t, []Tool{NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))},
+						WithGetenv(env("RATE_LIMIT_PER_SECOND", "10")))
+					var first string
+					code, sent := 0, 0
+					for ; code != c.code && sent < 100; sent++ {
+						resp, got := w.send(t, url)
+						code = parse(t, strings.Trim(got, "[]\n")).code()
+						if first == "" {
+							first = resp.Header.Get("X-Request-Id")
+							if code > -32600 || code < -32700 {
+								t.Fatalf("it is not invalid: %s", got)
+							}
+						}
+					}
+					most := 50 // of what is no call, 40 come at once
+					if c.tool != "" {
+						most = 2
+					} else if era == "batch" {
+						most = 25 // itself, and its element
+					}
+					if sent > most {
+						t.Errorf("%d were sent, and the last got %d, want %d", sent, code, c.code)
+					}
+					end()
+					all := find(t, store, first)
+					if c.method == "-" {
+						if len(all) != 0 {
+							t.Errorf("%+v", all)
+						}
+						return
+					}
+					if len(all) != 1 || all[0].Kind != receipt.Failed || all[0].Reason != "invalid" || all[0].Method != c.method || all[0].Tool != c.tool || all[0].Tenant != "local" {
+						t.Errorf("receipts of the first: %+v", all)
+					}
+				})
+			})
+		}
+	}
+}

@@ -366,6 +366,23 @@ func (g *Gate) Charge(ctx context.Context, mt mcp.Ticket) *mcp.Refusal {
 	return nil
 }
 
+// Invalid decides a request that turned out invalid, where it was not admitted from its headers: a legacy one, or one of a batch.
+func (g *Gate) Invalid(ctx context.Context, mt mcp.Ticket, c *mcp.Call) *mcp.Refusal {
+	t := mt.(*ticket)
+	if t.admitted {
+		return nil
+	}
+	head := *c.Head
+	head.Method, head.Name = c.Method, c.Name
+	own := &ticket{gate: g, head: &head, principal: t.principal, known: t.known}
+	if refusal := own.decide(ctx, c.Method, c.Name); refusal != nil {
+		return g.refused(ctx, own.principal, c.Head, c.Method, own.verdict.object, c, refusal)
+	}
+	own.admitted = c.Method != ""
+	g.Drop(own)
+	return nil
+}
+
 // Yield gives back the slot of a request whose body is long in coming, and what it took of daily quotas; its token is spent.
 func (g *Gate) Yield(mt mcp.Ticket) {
 	t := mt.(*ticket)

@@ -24,6 +24,9 @@ type Gate interface {
 	// Charge counts a request that is no call: its body turned out to be something else. It does nothing for a ticket that was
 	// counted before.
 	Charge(context.Context, Ticket) *Refusal
+	// Invalid decides, counts and records a request that turned out invalid as what it is about, and gives back what it took; a ticket that
+	// was admitted from its headers Drop records. Of what is no request at all the method is empty: that is counted, and leaves no record.
+	Invalid(context.Context, Ticket, *Call) *Refusal
 	// Drop gives back a ticket that reaches no Begin: the body was malformed or unlike its headers.
 	Drop(Ticket)
 }

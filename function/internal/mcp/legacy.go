@@ -84,20 +84,25 @@ func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchang
 	b := append(*p, '[')
 	for _, el := range elements {
 		mark := len(b)
-		// failed answers an element that is not run.
-		failed := func(o Outcome, id []byte, e *Error) {
-			b = AppendError(b, id, e)
-			told := t.message(o)
-			told.Error = e
+		// invalid answers an element that is not run.
+		invalid := func(id []byte, method, what string) {
+			told := t.message(Invalid)
+			if refusal := s.opts.Gate.Invalid(ctx, t.ticket, &Call{Head: head, Method: method}); refusal != nil {
+				told.Outcome, told.Refusal = Refused, refusal
+				b = s.appendRefusal(b, asked{id: id, method: method}, refusal)
+			} else {
+				told.Error = &Error{Code: CodeInvalidRequest, Message: what}
+				b = AppendError(b, id, told.Error)
+			}
 			x.Tell(ctx, told)
 		}
 		switch {
 		case el.err != nil:
-			failed(Invalid, el.err.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + el.err.what})
+			invalid(el.err.id, "", "not a JSON-RPC 2.0 message: "+el.err.what)
 		case el.m.id == nil || el.m.response:
 			continue
 		case el.m.method == methodInitialize || el.m.params.meta.version.set:
-			failed(Invalid, el.m.id, &Error{Code: CodeInvalidRequest, Message: "this must be sent by itself, not in a batch"})
+			invalid(el.m.id, el.m.method, "this must be sent by itself, not in a batch")
 		default:
 			b = s.serveElement(ctx, s.legacyCall(head, x, el.m), t, x, el.m, b, mark)
 		}

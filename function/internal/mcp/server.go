@@ -475,10 +475,12 @@ func (s *Server) serveRequest(ctx context.Context, c *Call, t *taken, x Exchange
 	}
 }
 
-// run admits a request unless there is something wrong with it, dispatches it and reports its outcome. It appends `"result":…`
-// to b.
+// run admits a request, dispatches it unless there is something wrong with it, and reports its outcome. It appends `"result":…` to b.
 func (s *Server) run(ctx context.Context, c *Call, t *taken, m *message, b []byte, wrong *Error) (_ []byte, outcome Outcome, _ *Error, _ *Refusal) {
 	if wrong != nil {
+		if refusal := s.opts.Gate.Invalid(ctx, t.ticket, c); refusal != nil {
+			return b, Refused, nil, refusal
+		}
 		return b, Failed, wrong, nil
 	}
 	t.used = true
@@ -522,36 +524,18 @@ func (h *Head) entry() string {
 	return ""
 }
 
-// read decodes what the method's params hold, so that the gate sees what the request is about.
+// read decodes what the method's params hold, so that the gate sees what the request is about: its name too where something else is wrong.
 func (c *Call) read(m *message) *Error {
 	p := &m.params
-	if p.wrong != "" {
+	e := c.readName(m)
+	switch {
+	case p.wrong != "":
 		return invalidParams("%s", p.wrong)
-	}
-	switch m.method {
-	case methodToolsCall, methodPromptsGet:
-		c.Name = p.name.value
-		if !p.name.set {
-			return invalidParams("params.name is missing")
-		}
-		if m.method == methodToolsCall {
-			c.Name = c.server.opts.Catalog.Named(c.Name)
-		}
-	case methodResourcesRead:
-		if e := c.readURI(p); e != nil {
-			return e
-		}
-	case methodSubscribe, methodUnsubscribe:
-		if c.Modern {
-			return nil // which has no such methods
-		}
-		return c.readURI(p)
-	case methodComplete:
-		if !c.server.opts.Catalog.Completes() {
-			return nil
-		}
+	case e != nil:
+		return e
+	case m.method == methodComplete && c.server.opts.Catalog.Completes():
 		return c.readCompletion(p)
-	default:
+	case m.method != methodToolsCall && m.method != methodPromptsGet && m.method != methodResourcesRead:
 		return nil
 	}
 	c.Raw = p.arguments
@@ -576,13 +560,24 @@ func (c *Call) read(m *message) *Error {
 // isNull tells what is as if it were not there.
 func isNull(_ string, value any) bool { return value == nil }
 
-func (c *Call) readURI(p *params) *Error {
-	if !p.uri.set {
-		return invalidParams("params.uri is missing")
-	}
-	var err error
-	if c.Name, err = NormalURI(p.uri.value); err != nil {
-		return invalidParams("params.uri: %v", err)
+func (c *Call) readName(m *message) *Error {
+	p := &m.params
+	switch {
+	case m.method == methodToolsCall || m.method == methodPromptsGet:
+		if !p.name.set {
+			return invalidParams("params.name is missing")
+		}
+		if c.Name = p.name.value; m.method == methodToolsCall {
+			c.Name = c.server.opts.Catalog.Named(c.Name)
+		}
+	case m.method == methodResourcesRead || !c.Modern && (m.method == methodSubscribe || m.method == methodUnsubscribe):
+		if !p.uri.set {
+			return invalidParams("params.uri is missing")
+		}
+		var err error
+		if c.Name, err = NormalURI(p.uri.value); err != nil {
+			return invalidParams("params.uri: %v", err)
+		}
 	}
 	return nil
 }

@@ -70,10 +70,11 @@ func (g *counter) Begin(ctx context.Context, _ Ticket, c *Call) (context.Context
 	return ctx, func(e Ending) { g.outcomes = append(g.outcomes, e.Outcome) }, nil
 }
 
-func (g *counter) Drop(Ticket)                                  { g.dropped++ }
-func (g *counter) Yield(Ticket)                                 { g.yielded++ }
-func (g *counter) MayRead(context.Context, *Call, string) error { return nil }
-func (g *counter) Charge(context.Context, Ticket) *Refusal      { g.charged++; return nil }
+func (g *counter) Drop(Ticket)                                     { g.dropped++ }
+func (g *counter) Invalid(context.Context, Ticket, *Call) *Refusal { return nil }
+func (g *counter) Yield(Ticket)                                    { g.yielded++ }
+func (g *counter) MayRead(context.Context, *Call, string) error    { return nil }
+func (g *counter) Charge(context.Context, Ticket) *Refusal         { g.charged++; return nil }
 
 // one is a catalog of one tool, which asks.
 type one struct{ Catalog }
