@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mounted"
@@ -36,8 +38,9 @@ func metadataURL(c *config.Callers) string {
 	return strings.TrimSuffix(c.PublicURL, c.PublicPath) + metadataPath + c.PublicPath + "/mcp"
 }
 
-// newCallers reads the files that the settings name. Its error lists every fault.
-func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *entitled) (*callers, error) {
+// newCallers reads the files that the settings name. Its error lists every fault. The entries are those that rules are about, nil where there
+// are none.
+func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *entitled, entries *catalog.Catalog) (*callers, error) {
 	var faults []error
 	settings := &cfg.Callers
 	if !o.loopback {
@@ -89,7 +92,14 @@ func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *enti
 		}
 	}
 	if cfg.PolicyFile != "" {
-		file, err := mounted.Open(cfg.PolicyFile, policy.Parse, time.Now, o.logger)
+		parse := func(text []byte) (*policy.Set, error) {
+			rules, err := policy.Parse(text)
+			if err == nil && entries != nil {
+				warnOfNames(o.logger, rules, entries)
+			}
+			return rules, err
+		}
+		file, err := mounted.Open(cfg.PolicyFile, parse, time.Now, o.logger)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("POLICY_FILE: %w", err))
 		} else {
@@ -99,6 +109,15 @@ func newCallers(o *options, cfg *config.Config, redis *redisdb.Counters, e *enti
 	}
 	c.authenticator = identity.New(options)
 	return c, errors.Join(faults...)
+}
+
+// warnOfNames tells of rules that mean tools by names that they had.
+func warnOfNames(logger *slog.Logger, rules *policy.Set, entries *catalog.Catalog) {
+	for _, t := range entries.Renamed() {
+		for _, rule := range rules.Meaning(&t.Object) {
+			logger.Warn("a rule means a tool by the name that it had, and holds for it: write the name that it has", "setting", "POLICY_FILE", "rule", rule, "had", t.Formerly, "has", t.Name)
+		}
+	}
 }
 
 // googleAccounts are those that may call by google. Those of operators are named where their roles are.

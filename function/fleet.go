@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -74,7 +75,8 @@ func (s *Server) look(ctx context.Context) {
 // A served is what instances serve, and the limits on that without what operators have ordered: a command of the operator's, and the
 // control plane, may be of another build.
 type served struct {
-	Scopes []string // of tools and upstreams
+	Scopes []string          // of tools and upstreams
+	Former map[string]string `json:",omitempty"` // scopes that tools had, and those that they have
 	Limits []Limit
 }
 
@@ -96,7 +98,7 @@ func (s *Server) served() (text []byte, name string) {
 	s.serves.once.Do(func() {
 		var w served
 		w.Limits, _ = limitsOf(s.config, s.observer.catalog, s.parts, &governor.Orders{}) // what is wrong with them stopped the start
-		w.Scopes = scopesOf(s.observer.catalog)
+		w.Scopes, w.Former = scopesOf(s.observer.catalog), formerScopes(s.observer.catalog)
 		s.serves.text, _ = json.Marshal(w)
 		sum := sha256.Sum256(s.serves.text)
 		s.serves.name = hex.EncodeToString(sum[:8])
@@ -123,8 +125,9 @@ func servedBy(ctx context.Context, counters *redisdb.Counters, instances []Insta
 			return nil, fmt.Errorf("what the instance %s serves: %w", i.Name, err)
 		}
 		if all == nil {
-			all = &served{}
+			all = &served{Former: map[string]string{}}
 		}
+		maps.Copy(all.Former, one.Former)
 		all.Scopes = append(all.Scopes, one.Scopes...)
 		for _, l := range one.Limits { // of two revisions those of the first
 			if !slices.ContainsFunc(all.Limits, func(other Limit) bool { return other.Scope == l.Scope }) {

@@ -765,3 +765,75 @@ func TestNamesThatModelsTake(t *testing.T) {
 		}
 	}
 }
+
+// TestOrdersAndRulesByFormerNames wants rules and overrides by the names that tools of the governor had in force, and told at the start.
+func TestOrdersAndRulesByFormerNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rules := `
+rules:
+- {name: closed, when: 'tool.name.startsWith("taiea.support")', then: deny}
+- {name: open, when: 'tool.name in ["taiea.health.check", "taiea.receipts.verify_chain"]', then: allow}
+- {name: rest, when: 'tool.name.startsWith("taiea_")', then: deny}
+`
+		memory := WithMemory(NewMemory())
+		settings := WithGetenv(env("REDIS_URL", network.Redis(t).URL, "TAIEA_TOOLS", "", "POLICY_FILE", writeFile(t, "", rules)))
+		op, err := OpenOperator(t.Context(), settings, memory, onNetwork)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer op.Close()
+		one, slow, many := 1.0, 0.001, 50.0
+		for _, v := range []Override{
+			{Scope: "tool:taiea.health.check", PerSecond: &slow, Burst: &one},
+			{Scope: "tool:taiea.receipts.verify_chain", PerSecond: &slow, Burst: &one},
+			{Scope: "tool:taiea_receipts_verify_chain", PerSecond: &many, Burst: &many},
+		} {
+			if _, err := op.Change(t.Context(), func(o *Orders) error { return o.Override(v) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var log safeBuffer
+		s := newServer(t, settings, memory, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		time.Sleep(3 * time.Second)
+		said := log.String()
+		for _, words := range []string{
+			`rule="line 3 (closed)" had=taiea.support.model has=taiea_support_model`, `rule="line 4 (open)" had=taiea.health.check has=taiea_health_check`,
+			"the override on tool:taiea.health.check holds for tool:taiea_health_check, which it is called now",
+			"the override on tool:taiea.receipts.verify_chain does nothing beside the one on tool:taiea_receipts_verify_chain",
+		} {
+			if !strings.Contains(said, words) {
+				t.Errorf("the log does not say %q: %s", words, said)
+			}
+		}
+		if strings.Contains(said, "(rest)") {
+			t.Error(said)
+		}
+		call := func(name string) string {
+			_, got := modern("tools/call", name, `"name":"`+name+`"`).send(t, s.URL)
+			return got
+		}
+		for _, c := range []struct{ name, want string }{
+			{"taiea_support_model", "unknown tool"}, {"taiea.support.model", "unknown tool"},
+			{"taiea_health_check", `"status":"`}, {"taiea_health_check", "the limit of 0.001 calls a second on tool:taiea_health_check is reached"}, {"taiea.health.check", "is reached"},
+			{"taiea_receipts_verify_chain", `"whole":`}, {"taiea_receipts_verify_chain", `"whole":`},
+		} {
+			if got := call(c.name); !strings.Contains(got, c.want) {
+				t.Errorf("%s: %s, want %s", c.name, got, c.want)
+			}
+		}
+		limits, _, err := op.Limits(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range limits {
+			if strings.HasPrefix(l.Scope, "tool:taiea.") || l.Scope == "tool:taiea_health_check" && l.PerSecond != slow {
+				t.Errorf("%+v", l)
+			}
+		}
+		for scope, want := range map[string]string{"tool:taiea.health.check": "tool:taiea_health_check", "tool:taiea_health_check": "tool:taiea_health_check", "tool:taiea.health": ""} {
+			if now := op.known(scope); now != want {
+				t.Errorf("%s is called %q", scope, now)
+			}
+		}
+	})
+}

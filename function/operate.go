@@ -136,16 +136,20 @@ func (o *Operator) running(ctx context.Context) ([]Instance, *served, error) {
 // lookPatience is for reading what instances say.
 const lookPatience = time.Second
 
-// known tells whether there is what a scope names, in what the fleet serves, or in this build where that is not known. Tenants may come
-// with any token.
-func (o *Operator) known(scope string) bool {
+// known returns what a scope is called now, "" where there is no such, in what the fleet serves, or in this build where that is not known.
+// Tenants may come with any token.
+func (o *Operator) known(scope string) string {
 	if !strings.HasPrefix(scope, "tool:") && !strings.HasPrefix(scope, "upstream:") {
-		return true
+		return scope
 	}
-	if _, all, err := o.running(context.Background()); err == nil && all != nil {
-		return slices.Contains(all.Scopes, scope)
+	_, all, err := o.running(context.Background())
+	if err != nil || all == nil {
+		all = &served{Scopes: scopesOf(o.entries), Former: formerScopes(o.entries)}
 	}
-	return slices.Contains(scopesOf(o.entries), scope)
+	if slices.Contains(all.Scopes, scope) {
+		return scope
+	}
+	return all.Former[scope]
 }
 
 // Limits lists the limits in force on what the fleet serves, and how many instances there are: -1 is unknown. An error that comes with
@@ -162,7 +166,7 @@ func (o *Operator) Limits(ctx context.Context) ([]LimitInUse, int, error) {
 	}
 	var limits []Limit
 	if all != nil {
-		limits = admission.Overridden(all.Limits, all.Scopes, &orders)
+		limits = admission.Overridden(all.Limits, all.Scopes, all.Former, &orders)
 	} else {
 		var wrong error
 		limits, wrong = o.gate(&orders)

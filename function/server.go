@@ -110,7 +110,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 		shared.tenants = o.tenants(shared.tenants)
 	}
 	entitlements := openEntitled(shared, limits, o.logger)
-	who, err2 := newCallers(&o, cfg, shared.redis, entitlements)
+	who, err2 := newCallers(&o, cfg, shared.redis, entitlements, entries)
 	faults = errors.Join(faults, err2)
 	secrets, err2 := control.ParseWebhookSecrets(string(cfg.Operating.WebhookSecrets))
 	if err2 != nil {

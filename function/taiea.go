@@ -32,7 +32,7 @@ func newControl(ctx context.Context, o *options, cfg *config.Config, ring *seal.
 	if err == nil && p.tenants == nil {
 		faults = errors.Join(faults, errors.New("GOOGLE_CLOUD_PROJECT: is not set, and taiea keeps in its Firestore what operators decide"))
 	}
-	who, err := newCallers(o, cfg, p.redis, nil)
+	who, err := newCallers(o, cfg, p.redis, nil, nil)
 	faults = errors.Join(faults, err)
 	secrets, err := control.ParseWebhookSecrets(string(cfg.Operating.WebhookSecrets))
 	if err != nil {
@@ -137,6 +137,15 @@ func scopesOf(entries *catalog.Catalog) []string {
 		return nil
 	})
 	return out
+}
+
+// formerScopes are those that tools had, and those that they have.
+func formerScopes(entries *catalog.Catalog) map[string]string {
+	former := map[string]string{}
+	for _, t := range entries.Renamed() {
+		former["tool:"+t.Formerly] = "tool:" + t.Name
+	}
+	return former
 }
 
 // newPush takes the tokens of Pub/Sub's push deliveries. A service that demands authentication gets them without their signature:

@@ -92,6 +92,9 @@ func (g *Gate) generation(orders *governor.Orders, directory *tenant.Directory) 
 		} else {
 			g.broken.Store(nil)
 		}
+		for _, warning := range r.renamed {
+			g.opts.Logger.Warn(warning)
+		}
 	}
 	c = newCallers(r, directory)
 	g.callers.Store(c)

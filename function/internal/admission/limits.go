@@ -32,6 +32,7 @@ type rules struct {
 	tenants map[string]governor.Override
 	each    map[string]governor.Limit // EachTenant, EachClient
 	anyone  governor.Limit            // of the tenant of anonymous callers
+	renamed []string                  // overrides on names that tools had, in words
 }
 
 type rule struct {
@@ -54,6 +55,17 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		overrides[v.Scope] = v
 	}
 	r := &rules{orders: orders, tools: map[string]rule{}, tenants: map[string]governor.Override{}, each: map[string]governor.Limit{}}
+	for _, t := range o.Catalog.Renamed() {
+		was, is := "tool:"+t.Formerly, "tool:"+t.Name
+		v, old := overrides[was]
+		switch _, there := overrides[is]; {
+		case old && there:
+			r.renamed = append(r.renamed, "the override on "+was+" does nothing beside the one on "+is+", which it is called now: reset it")
+		case old:
+			overrides[is] = v
+			r.renamed = append(r.renamed, "the override on "+was+" holds for "+is+", which it is called now: order it by that name")
+		}
+	}
 	weights := weigh(o.Catalog)
 	override := func(v *governor.Override, l governor.Limit) governor.Limit {
 		over := v.Over(l)
@@ -312,16 +324,19 @@ func Limits(o Options, orders *governor.Orders) ([]governor.Limit, error) {
 }
 
 // Overridden returns limits as they are with what operators have ordered in place; the scopes are those of tools and upstreams, which
-// may have no limit yet.
-func Overridden(base []governor.Limit, scopes []string, orders *governor.Orders) []governor.Limit {
+// may have no limit yet, and former are those that they had.
+func Overridden(base []governor.Limit, scopes []string, former map[string]string, orders *governor.Orders) []governor.Limit {
 	out := slices.Clone(base)
 	find := func(scope string) int {
 		return slices.IndexFunc(out, func(l governor.Limit) bool { return l.Scope == scope })
 	}
 	for i := range orders.Limits { // each-tenant comes before any tenant
-		v := &orders.Limits[i]
-		if v != orders.OverrideOn(v.Scope) {
+		v := orders.Limits[i]
+		if &orders.Limits[i] != orders.OverrideOn(v.Scope) {
 			continue
+		}
+		if now := former[v.Scope]; now != "" && orders.OverrideOn(now) == nil {
+			v.Scope = now
 		}
 		at := find(v.Scope)
 		name, ofTenant := strings.CutPrefix(v.Scope, "tenant:")

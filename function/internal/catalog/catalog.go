@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -35,7 +36,7 @@ type Terms struct {
 	Strict   bool // it is not called before the receipt of the intent is stored
 	// Pack is what plans call a group of entries; tenants without it can't call them. "" is open to all.
 	Pack string
-	// Formerly is another name by which a tool is called. All else knows it by its own.
+	// Formerly is the name that a tool had, by which it is still called, and which orders and rules may still have.
 	Formerly string
 }
 
@@ -132,6 +133,13 @@ func Build(entries ...Entry) (*Catalog, error) {
 		l.TTL = listTTL
 		slices.SortFunc(l.Items, func(a, b mcp.Item) int { return strings.Compare(a.Key, b.Key) })
 	}
+	for old, name := range c.former {
+		if c.tools[old] != nil { // which is another tool's now
+			delete(c.former, old)
+		} else {
+			c.objects[mcp.Tools][name].Formerly = old
+		}
+	}
 	slices.SortFunc(c.templates, func(a, b *Template) int { return strings.Compare(a.URI, b.URI) })
 	c.version = c.digest()
 	return c, nil
@@ -193,10 +201,7 @@ func (c *Catalog) List(ctx context.Context, kind mcp.Kind) mcp.Listing {
 
 // Named returns the name of a tool that is called by one that it had.
 func (c *Catalog) Named(tool string) string {
-	if name, ok := c.former[tool]; ok && c.tools[tool] == nil {
-		return name
-	}
-	return tool
+	return cmp.Or(c.former[tool], tool)
 }
 
 // Tool returns the tool or nil.
@@ -211,7 +216,9 @@ func (c *Catalog) Tool(ctx context.Context, name string) *mcp.Tool {
 func (c *Catalog) EachTool(visit func(name string, terms Terms) error) error {
 	var faults []error
 	for _, item := range c.listings[mcp.Tools].Items {
-		faults = append(faults, visit(item.Key, c.tools[item.Key].Terms))
+		terms := c.tools[item.Key].Terms
+		terms.Formerly = c.objects[mcp.Tools][item.Key].Formerly
+		faults = append(faults, visit(item.Key, terms))
 	}
 	return errors.Join(faults...)
 }

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"example.com/erlmcp/function/internal/mcp"
@@ -67,6 +68,14 @@ func (c *Catalog) At(uri string) (*Object, map[string]string) {
 		return c.objects[mcp.Templates][t.URI], vars
 	}
 	return nil, nil
+}
+
+// Renamed are the tools that had other names.
+func (c *Catalog) Renamed() (tools []*Object) {
+	for _, old := range slices.Sorted(maps.Keys(c.former)) {
+		tools = append(tools, c.objects[mcp.Tools][c.former[old]])
+	}
+	return tools
 }
 
 // Ruled tells whether any entry has rules of its own.

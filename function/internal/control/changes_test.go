@@ -607,11 +607,21 @@ func TestInstancesThatAreNotTold(t *testing.T) {
 
 // TestOrdersOnWhatIsNotThere are made, and warned of.
 func TestOrdersOnWhatIsNotThere(t *testing.T) {
-	f := newFixture(t, func(o *control.Options) { o.Known = func(scope string) bool { return scope != "tool:serch" } })
+	f := newFixture(t, func(o *control.Options) {
+		o.Known = func(scope string) string {
+			switch scope {
+			case "tool:serch":
+				return ""
+			case "tool:look":
+				return "tool:find"
+			}
+			return scope
+		}
+	})
 	for path, body := range map[string]string{"/v1/kills/tool:": `{"reason":"r"}`, "/v1/limits/tool:": `{"perSecond":1}`} {
-		for name, warned := range map[string]bool{"serch": true, "find": false} {
+		for name, warning := range map[string]string{"serch": "nothing is known here by the name of", "find": "", "look": `is called "tool:find" now`} {
 			got := f.do(ask{method: "PUT", path: path + name, body: body})
-			if warnings, _ := got.object(t)["warnings"].([]any); got.status != 201 || (len(warnings) == 1) != warned {
+			if warnings := fmt.Sprint(got.object(t)["warnings"]); got.status != 201 || !strings.Contains(warnings, warning) || warning == "" && warnings != "<nil>" {
 				t.Errorf("%s%s: %d %s", path, name, got.status, got.body)
 			}
 		}

@@ -57,8 +57,9 @@ type Options struct {
 	// it they follow in 2 s.
 	Announce func(ctx context.Context, what string, version int64) error
 	Writes   Limiter // of changes; nil: no limit
-	// Known tells whether there is what a scope names: an order on what there is not is made, and warned of. nil: it is not known.
-	Known    func(scope string) bool
+	// Known returns what a scope is called now, "" where there is no such: an order on such a one, or by the name that a tool had, is made, and
+	// warned of. nil: it is not known.
+	Known    func(scope string) string
 	Callable Callable
 	// Believe is told of a request whose caller is known: what it says of its trace counts. nil: nobody listens.
 	Believe func(context.Context) context.Context

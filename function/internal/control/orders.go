@@ -70,10 +70,17 @@ func (p *Plane) orders(ctx context.Context) (orders governor.Orders, warnings []
 
 // unknown warns of an order on what is not there: a name that is spelled otherwise refuses no one.
 func (p *Plane) unknown(scope string) []string {
-	if p.opts.Known == nil || p.opts.Known(scope) {
+	if p.opts.Known == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("nothing is known here by the name of %q: the order is in force, and holds for what comes to be called so", scope)}
+	switch now := p.opts.Known(scope); now {
+	case scope:
+		return nil
+	case "":
+		return []string{fmt.Sprintf("nothing is known here by the name of %q: the order is in force, and holds for what comes to be called so", scope)}
+	default:
+		return []string{fmt.Sprintf("%q is called %q now: the order is in force for it", scope, now)}
+	}
 }
 
 // A killView is a kill switch.

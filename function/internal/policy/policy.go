@@ -67,12 +67,15 @@ type compiled struct {
 	program cel.Program // nil always holds
 	partial cel.Program // for arguments that are not known yet; nil where the rule has none
 	members []string    // of args that the condition names
+	fits    []fit       // what the condition says of names of tools
 }
 
 // An Object is what rules are about: an entry of the catalog.
 type Object struct {
 	Kind, Name, Upstream                         string // Kind is tool, prompt or resource
 	ReadOnly, Destructive, Idempotent, OpenWorld bool
+	// Formerly is the name that a tool had, or "". A rule that means the tool by it holds as if the tool had it still.
+	Formerly string
 }
 
 // A Question is one call, or before that the question whether an entry can be seen.
@@ -169,6 +172,11 @@ func Stricter(a, b Decision) Decision {
 func (r *compiled) holds(q *Question) (holds, maybe bool, err error) {
 	if r.program == nil {
 		return true, false, nil
+	}
+	if r.means(q.Object) {
+		before, as := *q, *q.Object
+		as.Name, before.Object = as.Formerly, &as
+		q = &before
 	}
 	program, vars := r.program, any((*activation)(q))
 	if q.Early && r.partial != nil {
@@ -321,6 +329,7 @@ func (r *compiled) compile(env *cel.Env) error {
 	if kind := tree.OutputType(); kind != cel.BoolType && kind != cel.DynType {
 		return fmt.Errorf("%q is of type %s, and a condition is a bool, such as tool.name == \"search\"", r.When, tree.OutputType())
 	}
+	r.fits = fitsOf(tree)
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	if usesArguments(tree) {
 		r.members = membersOf(tree)

@@ -202,3 +202,60 @@ func TestMembers(t *testing.T) {
 		}
 	}
 }
+
+// TestFormerNames wants rules to hold for a tool by the name that it had as they held then, however they name it, and rules that name it as
+// it is called now to hold by that.
+func TestFormerNames(t *testing.T) {
+	now := &Object{Kind: "tool", Name: "taiea_health_check", Formerly: "taiea.health.check"}
+	then := &Object{Kind: "tool", Name: "taiea.health.check"}
+	for _, c := range []struct {
+		when  string
+		means bool
+		holds bool
+	}{
+		{`tool.name == "taiea.health.check"`, true, true},
+		{`"taiea.health.check" == tool.name`, true, true},
+		{`tool.name != "taiea.health.check"`, true, false},
+		{`tool.name in ["taiea.health.check", "other"]`, true, true},
+		{`tool.name in ["taiea.health.check", "taiea_support_model"]`, true, true},
+		{`!(tool.name in ["taiea.health.check", "other"])`, true, false},
+		{`["taiea.health.check"].exists(name, tool.name == name)`, true, true},
+		{`{"taiea.health.check": true}[tool.name]`, true, true},
+		{`tool.name.startsWith("taiea.")`, true, true},
+		{`tool.name.endsWith(".check")`, true, true},
+		{`tool.name.contains(".health.")`, true, true},
+		{`tool.name.matches("^taiea\\.[a-z.]+$")`, true, true},
+		{`tool.name.split(".")[1] == "health"`, true, true},
+		{`tool.name.upperAscii().startsWith("TAIEA.") || tool.name.startsWith("taiea.")`, true, true},
+		{`tool.name == "taiea.health.check" || tool.name == "taiea_health_check"`, true, true},
+		{`tool.name != "taiea.health.check" && tool.name != "taiea_health_check"`, true, false},
+		{`tool.name == "taiea_health_check"`, false, true},
+		{`tool.name != "taiea_health_check"`, false, false},
+		{`tool.name.startsWith("taiea")`, false, true},
+		{`tool.name.startsWith("taiea_") && tool.upstream != "a.b"`, false, true},
+		{`tool.name.matches("^[a-z_]+$")`, false, true},
+		{`tool.name == "taiea_health_check" && !principal.subject.endsWith(".")`, false, true},
+		{`tool.name == "taiea_health_check" && principal.subject != "taiea."`, false, true},
+		{`tool.name == "other.tool"`, false, false},
+	} {
+		set, err := Compile([]Rule{{When: c.when, Then: Deny}}, Allow)
+		if err != nil {
+			t.Errorf("%s: %v", c.when, err)
+			continue
+		}
+		if means := len(set.Meaning(now)) > 0; means != c.means {
+			t.Errorf("%s: it means the tool by its former name: %t", c.when, means)
+		}
+		for _, early := range []bool{true, false} {
+			effect := func(o *Object) Effect {
+				return set.Decide(&Question{Principal: ada, Object: o, Now: night, Early: early}).Effect
+			}
+			if holds := effect(now) == Deny; holds != c.holds {
+				t.Errorf("%s: it holds: %t", c.when, holds)
+			}
+			if c.means && effect(now) != effect(then) {
+				t.Errorf("%s: it does not hold as it did", c.when)
+			}
+		}
+	}
+}
