@@ -68,7 +68,8 @@ func TestEveryDecisionHasItsReceipt(t *testing.T) {
 		const took = 30 * time.Millisecond // by the bubble's clock, only what sleeps takes time
 		nap := NewTool("nap", "Adds slowly.", func(_ context.Context, in pair) (pair, error) { time.Sleep(took); return pair{A: in.A + in.B}, nil })
 		url, store, end := recorded(t, append(wireTools(), nap, NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))))
-		const arguments = `{"a":1,"b":2}`
+		const arguments, nulls = `{"a":1,"b":2}`, `{ "b" : null, "a": 1 }`
+		const large, larger = `{"n":9007199254740992}`, `{"n":9007199254740993}`
 		cases := []struct {
 			name                         string
 			send                         wire
@@ -78,6 +79,9 @@ func TestEveryDecisionHasItsReceipt(t *testing.T) {
 		}{
 			{"modern", modern("tools/call", "nap", `"name":"nap","arguments":`+arguments), receipt.Completed, "tools/call", "nap", "", "", "2026-07-28", arguments, "result"},
 			{"legacy", legacy("2025-11-25", "tools/call", `"name":"nap","arguments":`+arguments), receipt.Completed, "tools/call", "nap", "", "", "2025-11-25", arguments, "result"},
+			{"nulls for what is not set", modern("tools/call", "nap", `"name":"nap","arguments":`+nulls), receipt.Completed, "tools/call", "nap", "", "", "2026-07-28", nulls, "result"},
+			{"large numbers", modern("tools/call", "fail", `"name":"fail","arguments":`+large), receipt.Failed, "tools/call", "fail", "tool_failed", "", "2026-07-28", large, "result"},
+			{"their neighbours", modern("tools/call", "fail", `"name":"fail","arguments":`+larger), receipt.Failed, "tools/call", "fail", "tool_failed", "", "2026-07-28", larger, "result"},
 			{"list", modern("tools/list", "", ""), receipt.Completed, "tools/list", "", "", "", "2026-07-28", "", "result"},
 			{"first of its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Completed, "tools/call", "rare", "", "", "2026-07-28", "", "result"},
 			{"beyond its rate", modern("tools/call", "rare", `"name":"rare"`), receipt.Refused, "tools/call", "rare", "rate", "tool:rare 0.01/s", "", "", ""},

@@ -198,8 +198,8 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 	}
 	t.Call = func(ctx context.Context, c *mcp.Call) (*mcp.Result, error) {
 		var in In
-		if len(c.Raw) > 0 {
-			if err := decode(c.Raw, &in); err != nil {
+		if len(c.Taken) > 0 {
+			if err := decode(c.Taken, &in); err != nil {
 				return nil, &mcp.Misfit{Err: readable(err)}
 			}
 		}

@@ -19,6 +19,7 @@ type Call struct {
 	Version   string          // protocol revision
 	Arguments map[string]any  // or those that are known while one of them is completed
 	Raw       json.RawMessage // the arguments as they came
+	Taken     json.RawMessage // the same as the tool takes them: as rules and the schema see them
 	Client    json.RawMessage // clientInfo, or nil
 	Trace     Trace
 	Believed  bool // see [Ticket]

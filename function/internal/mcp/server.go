@@ -538,13 +538,13 @@ func (c *Call) read(m *message) *Error {
 	case m.method != methodToolsCall && m.method != methodPromptsGet && m.method != methodResourcesRead:
 		return nil
 	}
-	c.Raw = p.arguments
+	c.Raw, c.Taken = p.arguments, p.arguments
 	var err error
 	if c.Arguments, err = decodeObject(p.arguments); err != nil {
 		return invalidParams("params.arguments: %v", err)
 	}
 	if m.method == methodToolsCall && bytes.Contains(c.Raw, null) && c.server.opts.Catalog.Unset(c.Name, c.Arguments) {
-		if c.Raw, err = json.Marshal(c.Arguments); err != nil { // so that rules, the schema and the tool see the same
+		if c.Taken, err = json.Marshal(c.Arguments); err != nil { // so that rules, the schema and the tool see the same
 			return invalidParams("params.arguments: %v", err)
 		}
 	}
