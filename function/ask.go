@@ -133,6 +133,11 @@ func FormSchema(key, message, schema string, accept func(content json.RawMessage
 		if err != nil {
 			return err
 		}
+		if catalog.Unset(&s, value) { // as clients write a field that is left empty
+			if content, err = json.Marshal(value); err != nil {
+				return err
+			}
+		}
 		if err := resolved.Validate(value); err != nil {
 			return misfit(&s, value, err)
 		}

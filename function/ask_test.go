@@ -112,6 +112,8 @@ func TestAnswers(t *testing.T) {
 		{"one after the other", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":"red"}}`, "", "color=red count=0", false},
 		{"not in the enumeration", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":"green"}}`, "choice", "", false},
 		{"below the minimum", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":"red","count":0}}`, "choice", "", false},
+		{"an optional field that is null", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":"red","count":null}}`, "", "color=red count=0", false},
+		{"a field that is wanted, and null", `"sure":` + accepted, `"choice":{"action":"accept","content":{"color":null,"count":1}}`, "choice", "", false},
 		{"declined", `"sure":{"action":"decline"}`, ``, "", "the user declined", true},
 		{"dismissed", `"sure":{"action":"cancel"}`, ``, "", "the user dismissed the question", true},
 	} {
@@ -266,5 +268,34 @@ func TestPages(t *testing.T) {
 	json.Unmarshal(parse(t, got).Result, &page)
 	if _, got := modern("prompts/list", "", `"cursor":"`+page.NextCursor+`"`).send(t, first.URL); parse(t, got).code() != -32602 {
 		t.Errorf("a cursor of tools on prompts: %s", got)
+	}
+}
+
+// TestFormsThatSayNull hands a form's content on without the nulls that stand for what is not filled in, and with those that are answers.
+func TestFormsThatSayNull(t *testing.T) {
+	const schema = `{"type":"object","required":["a"],"properties":{"a":{"type":["string","null"]},"b":{"type":"integer"},"c":{"type":["integer","null"]},"d":{"type":"array","items":{"type":"string"}}}}`
+	for content, want := range map[string]string{
+		`{"a":"x","b":null,"c":1,"d":null}`:      `{"a":"x","c":1}`,
+		`{"a":null,"b":9007199254740993}`:        `{"a":null,"b":9007199254740993}`,
+		`{"a":null,"b":null,"c":null,"d":["y"]}`: `{"a":null,"c":null,"d":["y"]}`,
+		`{"b":null}`:                             "",
+		`{"a":"x","d":[null]}`:                   "",
+	} {
+		got := ""
+		q := FormSchema("form", "Fill in.", schema, func(content json.RawMessage) error {
+			got = string(content)
+			return nil
+		})
+		if err := q.request.Accept(json.RawMessage(`{"action":"accept","content":` + content + `}`)); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %s %v, want %s", content, got, err, want)
+		}
+	}
+	var said Sample
+	if err := AskModel("model", SampleRequest{Prompt: "?"}, &said).request.Accept(json.RawMessage(`{"role":"assistant","content":{"type":"text","text":"yes"},"model":"m","stopReason":null}`)); err != nil || said.Text != "yes" {
+		t.Errorf("%+v %v", said, err)
+	}
+	var roots []Root
+	if err := Roots("roots", &roots).request.Accept(json.RawMessage(`{"roots":[{"uri":"file:///x","name":null}]}`)); err != nil || len(roots) != 1 {
+		t.Errorf("%+v %v", roots, err)
 	}
 }

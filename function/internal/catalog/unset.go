@@ -10,10 +10,11 @@ import (
 // properties whose schema has no null.
 func (c *Catalog) Unset(tool string, args map[string]any) bool {
 	t := c.tools[tool]
-	return t != nil && unset(t.schema, args)
+	return t != nil && Unset(t.schema, args)
 }
 
-func unset(s *jsonschema.Schema, value any) (some bool) {
+// Unset takes the nulls out of a value of a schema that stand for what is not set, and tells whether there were any.
+func Unset(s *jsonschema.Schema, value any) (some bool) {
 	if s == nil {
 		return false
 	}
@@ -24,7 +25,7 @@ func unset(s *jsonschema.Schema, value any) (some bool) {
 			switch {
 			case p == nil:
 			case v != nil:
-				some = unset(p, v) || some
+				some = Unset(p, v) || some
 			case !slices.Contains(s.Required, name) && !hasNull(p):
 				delete(value, name)
 				some = true
@@ -32,7 +33,7 @@ func unset(s *jsonschema.Schema, value any) (some bool) {
 		}
 	case []any:
 		for _, v := range value {
-			some = unset(s.Items, v) || some
+			some = Unset(s.Items, v) || some
 		}
 	}
 	return some
