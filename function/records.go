@@ -156,6 +156,11 @@ func (r *Records) Find(ctx context.Context, id string) ([]Receipt, *Report, erro
 	return receipt.Find(ctx, r.parts.receipts, id, r.keys)
 }
 
+// Newest yields the receipts of a range of time, the latest first; of a tenant, unless that is "".
+func (r *Records) Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[Receipt, error] {
+	return receipt.Newest(ctx, r.parts.receipts, tenant, from, to)
+}
+
 // Select yields the receipts of a range of time, by their segments; of a tenant, unless that is "".
 func (r *Records) Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[Receipt, error] {
 	return receipt.Select(ctx, r.parts.receipts, tenant, from, to)

@@ -97,6 +97,7 @@ func (b *Busy) Error() string { return fmt.Sprintf("too many changes: wait %v", 
 type Records interface {
 	Find(ctx context.Context, id string) ([]receipt.Receipt, *receipt.Report, error)
 	Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
+	Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
 	Verify(ctx context.Context, tenant string, from, to time.Time) (*receipt.Report, error)
 	Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error)
 }

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -452,6 +453,32 @@ func (j *journal) Select(_ context.Context, tenant string, from, to time.Time) i
 		}
 		for _, r := range j.chained() {
 			if (tenant == "" || r.Tenant == tenant) && !r.Time.Before(from) && !r.Time.After(to) && !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (j *journal) Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
+	return backwards(j.Select(ctx, tenant, from, to))
+}
+
+// backwards yields what there is, the latest first.
+func backwards(all iter.Seq2[receipt.Receipt, error]) iter.Seq2[receipt.Receipt, error] {
+	return func(yield func(receipt.Receipt, error) bool) {
+		var some []receipt.Receipt
+		for r, err := range all {
+			if err != nil {
+				yield(r, err)
+				return
+			}
+			some = append(some, r)
+		}
+		slices.SortFunc(some, func(x, y receipt.Receipt) int {
+			return cmp.Or(y.Time.Compare(x.Time), bytes.Compare(y.Hash[:], x.Hash[:]))
+		})
+		for _, r := range some {
+			if !yield(r, nil) {
 				return
 			}
 		}

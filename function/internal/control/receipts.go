@@ -1,11 +1,15 @@
 package control
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"time"
 
@@ -51,7 +55,7 @@ const (
 	scanPatience = 3 * time.Second
 )
 
-// A place is that of a receipt in the order in which the store has them.
+// A place is that of a receipt among those that are stored.
 type place struct {
 	at   int64 // microseconds since 1970
 	hash [16]byte
@@ -71,9 +75,69 @@ func parsePlace(text string) (p place, ok bool) {
 	return place{int64(binary.BigEndian.Uint64(raw)), [16]byte(raw[8:])}, true
 }
 
-// listReceipts answers with a page of receipts. Segments come by their ends, and none is longer than [receipt.Span]: what
-// comes after a receipt is found from there on, wherever in the range it is. Only where a clock was moved back by more than that may
-// later pages lack receipts; a verification names such a chain.
+func (p place) time() time.Time { return time.UnixMicro(p.at).UTC() }
+
+// before tells whether it is older than another.
+func (p place) before(other place) bool {
+	return cmp.Or(cmp.Compare(p.at, other.at), bytes.Compare(p.hash[:], other.hash[:])) < 0
+}
+
+// A search is what a page of receipts is looked for by.
+type search struct {
+	records  Records
+	tenant   string
+	from, to time.Time
+	after    *place // nil: from the begin
+}
+
+// newest yields the receipts that are older than the place, the newest first.
+func (s *search) newest(ctx context.Context) iter.Seq2[receipt.Receipt, error] {
+	to := s.to
+	if s.after != nil && s.after.time().Before(to) {
+		to = s.after.time()
+	}
+	return func(yield func(receipt.Receipt, error) bool) {
+		for r, err := range s.records.Newest(ctx, s.tenant, s.from, to) {
+			if err == nil && s.after != nil && !placeOf(&r).before(*s.after) {
+				continue
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// oldest yields the receipts that are stored after the place, as they are stored. Segments come by their ends, and none is longer than
+// [receipt.Span]: what comes after a receipt is found from there on, wherever in the range it is. Only where a clock was moved back by
+// more than that may later pages lack receipts; a verification names such a chain.
+func (s *search) oldest(ctx context.Context) iter.Seq2[receipt.Receipt, error] {
+	begin, passed := s.from, s.after == nil
+	if !passed {
+		if near := s.after.time().Add(-receipt.Span); near.After(begin) {
+			begin = near
+		}
+	}
+	return func(yield func(receipt.Receipt, error) bool) {
+		for r, err := range s.records.Select(ctx, s.tenant, begin, s.to) {
+			if err == nil && !passed {
+				passed = placeOf(&r) == *s.after
+				continue
+			}
+			if err == nil && r.Time.Before(s.from) {
+				continue
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+		if !passed {
+			yield(receipt.Receipt{}, invalid([]string{"query: after is not in this range of time any more: begin anew"}))
+		}
+	}
+}
+
+// listReceipts answers with a page of receipts.
 func (p *Plane) listReceipts(c *call) (*answer, error) {
 	ctx, stop := c.reading()
 	defer stop()
@@ -84,33 +148,32 @@ func (p *Plane) listReceipts(c *call) (*answer, error) {
 	after, limit, faults := c.page()
 	from, to, more := c.within()
 	faults = append(faults, more...)
+	s := search{records: records, tenant: c.values.Get("tenant"), from: from, to: to}
 	last, ok := parsePlace(after)
-	if after != "" && !ok {
+	switch {
+	case ok:
+		begin := last
+		s.after = &begin
+	case after != "":
 		faults = append(faults, "query: after is not what next said")
+	}
+	all := s.newest(ctx)
+	switch order := c.values.Get("order"); order {
+	case "", "newest":
+	case "oldest":
+		all = s.oldest(ctx)
+	default:
+		faults = append(faults, fmt.Sprintf("query: order: %.20q is neither newest nor oldest", order))
 	}
 	if err := invalid(faults); err != nil {
 		return nil, err
 	}
-	begin := from
-	if after != "" {
-		if near := time.UnixMicro(last.at).UTC().Add(-receipt.Span); near.After(from) {
-			begin = near
-		}
-	}
-	tenant, kind, tool := c.values.Get("tenant"), receipt.Kind(c.values.Get("kind")), c.values.Get("tool")
-	reason := c.values.Get("reason")
+	kind, tool, reason := receipt.Kind(c.values.Get("kind")), c.values.Get("tool"), c.values.Get("reason")
 	found, next := []json.RawMessage{}, ""
-	passed, scanned := after == "", 0
-	for r, err := range records.Select(ctx, tenant, begin, to) {
+	scanned := 0
+	for r, err := range all {
 		if err != nil {
 			return nil, err
-		}
-		if !passed {
-			passed = placeOf(&r) == last
-			continue
-		}
-		if r.Time.Before(from) {
-			continue
 		}
 		scanned++
 		if (kind == "" || r.Kind == kind) && (tool == "" || r.Tool == tool) && (reason == "" || r.Reason == reason) {
@@ -125,9 +188,6 @@ func (p *Plane) listReceipts(c *call) (*answer, error) {
 			next = last.String()
 			break
 		}
-	}
-	if !passed {
-		return nil, invalid([]string{"query: after is not in this range of time any more: begin anew"})
 	}
 	return &answer{body: struct {
 		Receipts []json.RawMessage `json:"receipts"`

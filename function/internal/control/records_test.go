@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -25,6 +26,10 @@ func (s stored) Find(ctx context.Context, id string) ([]receipt.Receipt, *receip
 
 func (s stored) Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
 	return receipt.Select(ctx, s.store, tenant, from, to)
+}
+
+func (s stored) Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
+	return receipt.Newest(ctx, s.store, tenant, from, to)
 }
 
 func (s stored) Verify(ctx context.Context, tenant string, from, to time.Time) (*receipt.Report, error) {
@@ -77,8 +82,10 @@ func TestRecords(t *testing.T) {
 			}
 		}
 		f := newFixture(t, func(o *control.Options) { o.Records = stored{store} })
+		order := ""
 		all := func(query string, limit int) (found []receipt.Receipt) {
 			t.Helper()
+			query += order
 			after := ""
 			for range 2*most + 10 {
 				got := f.do(ask{method: "GET", path: fmt.Sprintf("/v1/receipts?limit=%d&after=%s&%s", limit, after, query), as: "viewer"})
@@ -100,6 +107,9 @@ func TestRecords(t *testing.T) {
 					found = append(found, r)
 				}
 				if page.Next == "" {
+					if !strings.Contains(order, "oldest") && !slices.IsSortedFunc(found, func(x, y receipt.Receipt) int { return y.Time.Compare(x.Time) }) {
+						t.Errorf("%s by %d: not the newest first", query, limit)
+					}
 					return found
 				}
 				after = page.Next
@@ -107,7 +117,9 @@ func TestRecords(t *testing.T) {
 			t.Fatal("pages have no end")
 			return nil
 		}
-		for _, limit := range []int{7, 100, 500} {
+		for i := range 9 {
+			limit := []int{7, 100, 500}[i%3]
+			order = []string{"", "&order=newest", "&order=oldest"}[i/3]
 			if got := all("", limit); len(got) != 2*most+2 { // and the ends of both chains
 				t.Errorf("by %d: %d receipts", limit, len(got))
 			}
@@ -159,6 +171,57 @@ func TestRecords(t *testing.T) {
 	})
 }
 
+// TestPagesWhileMoreIsRecorded wants each receipt once that was there when the first page was asked for, in either order.
+func TestPagesWhileMoreIsRecorded(t *testing.T) {
+	for _, order := range []string{"newest", "oldest"} {
+		synctest.Test(t, func(t *testing.T) {
+			store := memdb.NewReceipts(0)
+			j, err := receipt.Open(receipt.Options{Instance: "i", Store: store})
+			if err != nil {
+				t.Fatal(err)
+			}
+			record := func() string {
+				r := receipt.Receipt{ID: j.NewID(), Kind: receipt.Completed, Tenant: "acme"}
+				if err := j.Commit(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				return r.ID
+			}
+			var before []string
+			for range 30 {
+				before = append(before, record())
+				time.Sleep(time.Second)
+			}
+			f := newFixture(t, func(o *control.Options) { o.Records = stored{store} })
+			var got []string
+			for after := ""; ; {
+				page := f.do(ask{method: "GET", path: "/v1/receipts?limit=4&tenant=acme&order=" + order + "&after=" + after}).object(t)
+				for _, r := range page["receipts"].([]any) {
+					got = append(got, r.(map[string]any)["id"].(string))
+				}
+				next, more := page["next"].(string)
+				if !more {
+					break
+				}
+				if after = next; len(got) < 30 {
+					record()
+				}
+			}
+			if order == "newest" {
+				slices.Reverse(before)
+			} else {
+				got = got[:min(len(got), len(before))] // what was recorded meanwhile comes at the end
+			}
+			if !slices.Equal(got, before) {
+				t.Errorf("%s first: %d receipts, want the %d of before in their order", order, len(got), len(before))
+			}
+			if err := j.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // long has more receipts than one page reads.
 type long struct {
 	control.Records
@@ -186,13 +249,17 @@ func (l long) Select(_ context.Context, _ string, from, to time.Time) iter.Seq2[
 	}
 }
 
+func (l long) Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
+	return backwards(l.Select(ctx, tenant, from, to))
+}
+
 // TestPagesAreBounded though what is looked for is far.
 func TestPagesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, func(o *control.Options) { o.Records = long{begin: time.Now().Add(-time.Hour)} })
 		var pages []string
 		for after := ""; ; {
-			got := f.do(ask{method: "GET", path: "/v1/receipts?kind=changed&after=" + after}).object(t)
+			got := f.do(ask{method: "GET", path: "/v1/receipts?kind=changed&order=oldest&after=" + after}).object(t)
 			pages = append(pages, fmt.Sprint(len(got["receipts"].([]any))))
 			next, more := got["next"].(string)
 			if !more {
@@ -215,6 +282,17 @@ type slow struct {
 func (s slow) Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
 	return func(yield func(receipt.Receipt, error) bool) {
 		for r, err := range s.long.Select(ctx, tenant, from, to) {
+			s.f.pass(time.Second)
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s slow) Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
+	return func(yield func(receipt.Receipt, error) bool) {
+		for r, err := range s.long.Newest(ctx, tenant, from, to) {
 			s.f.pass(time.Second)
 			if !yield(r, err) {
 				return

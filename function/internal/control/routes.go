@@ -76,7 +76,7 @@ var routes = []Route{
 	{Method: "DELETE", Path: "/v1/keys/{id}", Guard: ByRole, Role: Admin, urgent: true, serve: (*Plane).deleteKey},
 	{Method: "POST", Path: "/v1/keys/{id}/rotate", Guard: ByRole, Role: Admin, query: []string{"overlap"}, adds: true, serve: (*Plane).rotateKey},
 
-	{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool", "reason"}, page...), serve: (*Plane).listReceipts},
+	{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool", "reason", "order"}, page...), serve: (*Plane).listReceipts},
 	{Method: "GET", Path: "/v1/receipts/export", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).exportReceipts},
 	{Method: "GET", Path: "/v1/receipts/verify", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).verifyReceipts},
 	{Method: "GET", Path: "/v1/receipts/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getReceipt},

@@ -98,6 +98,14 @@ func (r *Receipts) OfTenant(ctx context.Context, tenant string, from, to time.Ti
 	return segmentsOf(ctx, r.client.Collection(segments).Where("tenants", "array-contains", tenant).Where("to", ">=", from).Where("to", "<=", to).OrderBy("to", firestore.Asc))
 }
 
+// Backwards implements [receipt.Store].
+func (r *Receipts) Backwards(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[*receipt.Segment, error] {
+	if tenant == "" {
+		return segmentsOf(ctx, r.client.Collection(segments).Where("to", ">=", from).Where("to", "<=", to).OrderBy("to", firestore.Desc))
+	}
+	return segmentsOf(ctx, r.client.Collection(segments).Where("tenants", "array-contains", tenant).Where("to", ">=", from).Where("to", "<=", to).OrderBy("to", firestore.Desc))
+}
+
 // OfCall implements [receipt.Store].
 func (r *Receipts) OfCall(ctx context.Context, call int64) iter.Seq2[*receipt.Segment, error] {
 	return segmentsOf(ctx, r.client.Collection(segments).Where("calls", "array-contains", call))

@@ -78,22 +78,30 @@ func order(a, b *receipt.Segment) int {
 // some yields the segments that a filter wants, as they are now.
 func (r *Receipts) some(ctx context.Context, want func(*receipt.Segment) bool) iter.Seq2[*receipt.Segment, error] {
 	return func(yield func(*receipt.Segment, error) bool) {
-		r.mu.Lock()
-		found := make([]*receipt.Segment, 0, len(r.ordered))
-		for _, s := range r.ordered {
-			if want(s) {
-				found = append(found, s)
-			}
+		yieldAll(ctx, r.found(want), yield)
+	}
+}
+
+func (r *Receipts) found(want func(*receipt.Segment) bool) []*receipt.Segment {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := make([]*receipt.Segment, 0, len(r.ordered))
+	for _, s := range r.ordered {
+		if want(s) {
+			found = append(found, s)
 		}
-		r.mu.Unlock()
-		for _, s := range found {
-			if err := ctx.Err(); err != nil {
-				yield(nil, err)
-				return
-			}
-			if !yield(s, nil) {
-				return
-			}
+	}
+	return found
+}
+
+func yieldAll(ctx context.Context, found []*receipt.Segment, yield func(*receipt.Segment, error) bool) {
+	for _, s := range found {
+		if err := ctx.Err(); err != nil {
+			yield(nil, err)
+			return
+		}
+		if !yield(s, nil) {
+			return
 		}
 	}
 }
@@ -124,6 +132,17 @@ func (r *Receipts) Between(ctx context.Context, from, to time.Time) iter.Seq2[*r
 // OfTenant implements [receipt.Store].
 func (r *Receipts) OfTenant(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[*receipt.Segment, error] {
 	return r.some(ctx, func(s *receipt.Segment) bool { return within(s.To, from, to) && slices.Contains(s.Tenants, tenant) })
+}
+
+// Backwards implements [receipt.Store].
+func (r *Receipts) Backwards(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[*receipt.Segment, error] {
+	return func(yield func(*receipt.Segment, error) bool) {
+		found := r.found(func(s *receipt.Segment) bool {
+			return within(s.To, from, to) && (tenant == "" || slices.Contains(s.Tenants, tenant))
+		})
+		slices.Reverse(found)
+		yieldAll(ctx, found, yield)
+	}
 }
 
 // OfCall implements [receipt.Store].

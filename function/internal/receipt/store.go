@@ -22,6 +22,8 @@ type Store interface {
 	Between(ctx context.Context, from, to time.Time) iter.Seq2[*Segment, error]
 	// OfTenant yields those of them that have receipts of a tenant.
 	OfTenant(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[*Segment, error]
+	// Backwards yields those that Between does, or OfTenant for a tenant other than "", the latest first.
+	Backwards(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[*Segment, error]
 	// OfCall yields the segments that may have receipts of an id, by the key that [Call] makes of it.
 	OfCall(ctx context.Context, call int64) iter.Seq2[*Segment, error]
 	// Openings yields the first segments of chains whose To lies within a range, by To.

@@ -104,6 +104,10 @@ func testSegments(ctx context.Context, t *testing.T, s receipt.Store) {
 		{"a tenant of few", s.OfTenant(ctx, "other", time.Time{}, at(1000)), "b1 b2"},
 		{"an odd tenant", s.OfTenant(ctx, "tenant/with\x00odd names", time.Time{}, at(1000)), "b1"},
 		{"no tenant", s.OfTenant(ctx, "acm", time.Time{}, at(1000)), ""},
+		{"a range backwards", s.Backwards(ctx, "", at(2), at(4)), "a4 b2 b1 a3 a2"},
+		{"a tenant backwards", s.Backwards(ctx, "acme", at(3), at(4)), "a4 b2 a3"},
+		{"a tenant of few backwards", s.Backwards(ctx, "other", time.Time{}, at(1000)), "b2 b1"},
+		{"no tenant backwards", s.Backwards(ctx, "acm", time.Time{}, at(1000)), ""},
 		{"a call", s.OfCall(ctx, 7), "a8"},
 		{"a call in two segments", s.OfCall(ctx, high+1), "b1 b2"},
 		{"no call", s.OfCall(ctx, 1000), ""},
@@ -116,6 +120,9 @@ func testSegments(ctx context.Context, t *testing.T, s receipt.Store) {
 	}
 	if got := strings.Fields(names(t, s.Between(ctx, time.Time{}, at(1000)))); len(got) != len(all) {
 		t.Errorf("%d segments of %d", len(got), len(all))
+	}
+	if got := strings.Fields(names(t, s.Backwards(ctx, "acme", time.Time{}, at(1000)))); len(got) != 121 || got[0] != "a120" || got[120] != "a1" {
+		t.Errorf("a long range backwards: %v", got)
 	}
 	if got := strings.Fields(names(t, s.OfChain(ctx, "a", 1))); len(got) != 120 || got[9] != "a10" || got[119] != "a120" {
 		t.Errorf("a long chain: %v", got)
