@@ -263,8 +263,7 @@ func (c *call) detail(more map[string]any) string {
 	if c.role != None {
 		d["role"] = c.role.String()
 	}
-	var order any
-	if len(c.body) > 0 && json.Unmarshal(c.body, &order) == nil {
+	if order, err := decodePlain(c.body); err == nil {
 		d["order"] = order
 	}
 	return detail(d, more)

@@ -3,9 +3,12 @@ package control
 import (
 	"bytes"
 	"encoding/json"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/gowebpki/jcs"
+
+	"example.com/erlmcp/function/internal/governor"
 )
 
 // TestCanonical holds what is written against a library.
@@ -25,6 +28,33 @@ func TestCanonical(t *testing.T) {
 		if got := canonical(v); !bytes.Equal(got, want) {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
+	}
+}
+
+// TestNumbersInDetails wants whole numbers recorded as they were ordered, and ETags that tell them from their neighbours.
+func TestNumbersInDetails(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"n":9007199254740992}`:                  `{"n":9007199254740992}`,
+		`{"n":9007199254740993}`:                  `{"n":9007199254740993}`,
+		`{"n":-9223372036854775807}`:              `{"n":-9223372036854775807}`,
+		`{"n":18446744073709551617}`:              `{"n":18446744073709551617}`,
+		`{"n":[-0,-0.0,1.50,1e2,1e21,-0.5,1e-7]}`: `{"n":[0,0,1.5,100,1e+21,-0.5,1e-7]}`,
+	} {
+		v, err := decodePlain([]byte(text))
+		if got := string(canonical(v)); err != nil || got != want {
+			t.Errorf("%s: %s %v, want %s", text, got, err, want)
+		}
+		c := &call{r: httptest.NewRequest("PUT", "/v1/limits/x", nil), body: []byte(text)}
+		if got := c.detail(nil); got != `{"order":`+want+`,"path":"/v1/limits/x"}` {
+			t.Errorf("%s: the detail is %s", text, got)
+		}
+	}
+	if _, err := decodePlain([]byte(`{} {}`)); err == nil {
+		t.Error("two values are taken for one")
+	}
+	one, next := int64(1<<53), int64(1<<53+1)
+	if tagOf(governor.Override{Scope: "everything", PerDay: &one}) == tagOf(governor.Override{Scope: "everything", PerDay: &next}) {
+		t.Error("an override has the ETag of its neighbour")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"regexp"
+	"strings"
 	"time"
 
 	"example.com/erlmcp/function/internal/receipt"
@@ -92,7 +93,7 @@ func detail(order, more map[string]any) string {
 	return secret.ReplaceAllLiteralString(string(text), "[secret]")
 }
 
-// canonical is JSON in the form of RFC 8785, of what has names in ASCII and numbers as doubles, none of them a negative zero.
+// canonical is JSON in the form of RFC 8785, of what has names in ASCII and numbers as [plain] has them.
 func canonical(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b) // sorts maps; numbers are written as in ECMAScript
@@ -126,9 +127,44 @@ func plain(v any) any {
 	if err != nil {
 		panic(err)
 	}
-	var out any
-	if err := json.Unmarshal(text, &out); err != nil {
+	out, err := decodePlain(text)
+	if err != nil {
 		panic(err)
 	}
 	return out
+}
+
+// decodePlain decodes JSON with whole numbers digit by digit, where RFC 8785 has the nearest double: what was ordered is recorded as it was,
+// and told from its neighbours.
+func decodePlain(text []byte) (v any, err error) {
+	if !json.Valid(text) {
+		return nil, errors.New("this is not JSON")
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	err = d.Decode(&v)
+	return withNumbers(v), err
+}
+
+func withNumbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			v[name] = withNumbers(member)
+		}
+	case []any:
+		for i, element := range v {
+			v[i] = withNumbers(element)
+		}
+	case json.Number:
+		f, err := v.Float64()
+		switch {
+		case err != nil:
+		case f == 0: // and no negative one
+			return 0
+		case strings.ContainsAny(v.String(), ".eE"):
+			return f
+		}
+	}
+	return v
 }

@@ -1,29 +1,81 @@
 package identity
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // Claims are what a token says, by name. Each is read where it is used: issuers write the same claim in several forms, and one that
-// nobody reads may have any.
+// nobody reads may have any. Whole numbers are int64, or uint64 beyond that, so that rules see no neighbour of an id, and others float64.
 type Claims map[string]any
 
 // readClaims decodes members one by one. One whose value is not to be had here, such as a number out of range, is left out.
 func readClaims(members map[string]json.RawMessage) Claims {
 	c := make(Claims, len(members))
 	for name, raw := range members {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
 		var v any
-		if json.Unmarshal(raw, &v) == nil && v != nil {
+		if d.Decode(&v) != nil {
+			continue
+		}
+		if v, ok := withNumbers(v); ok && v != nil {
 			c[name] = v
 		}
 	}
 	return c
+}
+
+// withNumbers puts values in the place of numbers. It is not ok where one is out of range.
+func withNumbers(v any) (_ any, ok bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if v[name], ok = withNumbers(member); !ok {
+				return nil, false
+			}
+		}
+	case []any:
+		for i, element := range v {
+			if v[i], ok = withNumbers(element); !ok {
+				return nil, false
+			}
+		}
+	case json.Number:
+		return numberOf(v.String())
+	}
+	return v, true
+}
+
+// numberOf reads a number: one that is whole is an integer, however it is written, where an integer type holds it.
+func numberOf(text string) (any, bool) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, true
+	}
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return n, true
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f != math.Trunc(f) || f == 0 || math.Abs(f) > 1<<64 {
+		return f, err == nil
+	}
+	if whole, ok := new(big.Rat).SetString(text); ok && whole.IsInt() {
+		switch n := whole.Num(); {
+		case n.IsInt64():
+			return n.Int64(), true
+		case n.IsUint64():
+			return n.Uint64(), true
+		}
+	}
+	return f, true
 }
 
 // text returns a claim that is text, "" where there is none or where it is something else.
@@ -44,7 +96,15 @@ func (c Claims) when(name string) (time.Time, error) {
 	if !ok {
 		return time.Time{}, nil
 	}
-	seconds, ok := v.(float64)
+	var seconds float64
+	switch n := v.(type) {
+	case int64:
+		seconds = float64(n)
+	case float64:
+		seconds = n
+	default:
+		ok = false // an unsigned one is too large
+	}
 	if !ok || seconds < 0 || seconds > mostSeconds {
 		return time.Time{}, fmt.Errorf("%s is not a time in seconds", name)
 	}

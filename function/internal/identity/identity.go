@@ -17,7 +17,7 @@ type Principal struct {
 	Issuer  string         // who vouches for it: an issuer's URL, or the name of the method
 	Method  string         // that authenticated it, one of [Methods], or local
 	Scopes  []string       // what it was granted; * is everything
-	Claims  map[string]any // of its token, or nil
+	Claims  map[string]any // of its token, or nil; whole numbers are int64, or uint64 beyond that
 
 	name string
 }

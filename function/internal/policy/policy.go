@@ -230,7 +230,7 @@ var Variables = []struct {
 	{"principal.issuer", "who vouches for it", cel.StringType, func(q *Question) any { return q.Principal.Issuer }},
 	{"principal.method", "how it was authenticated: keys, oauth, google, cloudrun, iap, kubernetes, anonymous or local", cel.StringType, func(q *Question) any { return q.Principal.Method }},
 	{"principal.scopes", "what it was granted", cel.ListType(cel.StringType), func(q *Question) any { return q.Principal.Scopes }},
-	{"principal.claims", "what its token says", cel.MapType(cel.StringType, cel.DynType), func(q *Question) any { return object(q.Principal.Claims) }},
+	{"principal.claims", "what its token says, whole numbers as in args", cel.MapType(cel.StringType, cel.DynType), func(q *Question) any { return object(q.Principal.Claims) }},
 	{"tool.kind", "tool, prompt or resource", cel.StringType, func(q *Question) any { return q.Object.Kind }},
 	{"tool.name", "the name, or the URI of a resource or its template", cel.StringType, func(q *Question) any { return q.Object.Name }},
 	{"tool.upstream", "what it calls outside", cel.StringType, func(q *Question) any { return q.Object.Upstream }},

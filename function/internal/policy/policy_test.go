@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	ada   = &identity.Principal{Tenant: "acme", Subject: "ada", Method: "oauth", Scopes: []string{"read"}, Claims: map[string]any{"groups": []any{"ops"}}}
+	ada   = &identity.Principal{Tenant: "acme", Subject: "ada", Method: "oauth", Scopes: []string{"read"}, Claims: map[string]any{"groups": []any{"ops"}, "account": int64(9007199254740993)}}
 	wipe  = &Object{Kind: "tool", Name: "wipe", Destructive: true}
 	look  = &Object{Kind: "tool", Name: "look", ReadOnly: true, Upstream: "crm"}
 	night = time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
@@ -60,6 +60,8 @@ func TestDecide(t *testing.T) {
 		{"a fault: no bool", `{rules: [{name: a, when: args.force, then: allow}]}`, wipe, map[string]any{"force": "yes"}, Allow, Deny, "a"},
 		{"a fault: not there", `{rules: [{name: a, when: args.force, then: allow}]}`, wipe, map[string]any{"forced": true}, Allow, Deny, "a"},
 		{"a fault: not there, within", `{rules: [{name: a, when: 'args.how.force == 1', then: allow}]}`, wipe, map[string]any{"how": map[string]any{}}, Allow, Deny, "a"},
+		{"a claim that is an id", `{rules: [{name: a, when: 'principal.claims.account == 9007199254740993', then: deny}]}`, look, nil, Deny, Deny, "a"},
+		{"its neighbour as a claim", `{rules: [{name: a, when: 'principal.claims.account == 9007199254740992', then: deny}]}`, look, nil, Allow, Allow, ""},
 		{"optional argument", `{rules: [{name: a, when: 'args.?missing.orValue(0) > 3', then: deny}]}`, look, map[string]any{}, Allow, Allow, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
