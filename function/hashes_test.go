@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,8 +16,8 @@ import (
 	"example.com/erlmcp/function/internal/identity"
 )
 
-// TestArgumentsCantBeGuessed tries all that two tenants can have sent: who has the export of one tells that one's arguments, and who has
-// the store alone none.
+// TestArgumentsCantBeGuessed tries all that two tenants can have sent, and all names: who has the export of one tells that one's arguments and
+// callers, and who has the store alone none.
 func TestArgumentsCantBeGuessed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}}, identity.Key{Tenant: "blue", Subject: "ci", Scopes: []string{"*"}})
@@ -61,23 +62,31 @@ func TestArgumentsCantBeGuessed(t *testing.T) {
 				t.Fatal(err)
 			}
 			known := map[string]bool{} // hashes of all that can be guessed
-			for a := range 10 {
-				for b := range 10 {
-					guess := fmt.Appendf(nil, `{"a":%d,"b":%d}`, a, b)
-					bare := sha256.Sum256(guess)
-					known[hex.EncodeToString(bare[:])] = true
-					for _, k := range opening.Export.Hashes {
-						key, err := hex.DecodeString(k.Key)
-						if err != nil {
-							t.Fatal(err)
-						}
-						mac := hmac.New(sha256.New, key)
-						mac.Write(guess)
-						known[hex.EncodeToString(mac.Sum(nil))] = true
+			try := func(guess []byte) {
+				bare := sha256.Sum256(guess)
+				known[hex.EncodeToString(bare[:])] = true
+				for _, k := range opening.Export.Hashes {
+					key, err := hex.DecodeString(k.Key)
+					if err != nil {
+						t.Fatal(err)
 					}
+					mac := hmac.New(sha256.New, key)
+					mac.Write(guess)
+					known[hex.EncodeToString(mac.Sum(nil))] = true
 				}
 			}
-			told := map[string]int{}
+			for a := range 10 {
+				for b := range 10 {
+					try(fmt.Appendf(nil, `{"a":%d,"b":%d}`, a, b))
+				}
+			}
+			for _, tenant := range []string{"acme", "blue"} {
+				try([]byte((&identity.Principal{Tenant: tenant, Subject: "ci", Issuer: identity.APIKeys}).String()))
+			}
+			for hash := range maps.Clone(known) {
+				known[hash[:32]] = true
+			}
+			told, named := map[string]int{}, map[string]int{}
 			calls := 0
 			for one, err := range r.Select(t.Context(), "", time.Time{}, time.Time{}) {
 				if err != nil {
@@ -88,10 +97,16 @@ func TestArgumentsCantBeGuessed(t *testing.T) {
 					if known[one.Arguments.String()] {
 						told[one.Tenant]++
 					}
+					if known[one.Principal] {
+						named[one.Tenant]++
+					}
 				}
 			}
 			if calls != 4 || fmt.Sprint(told) != fmt.Sprint(c.want) {
 				t.Errorf("with an export for %q under %.8s…: of %d calls the arguments of %v are told, want %v", c.tenant, c.fleet, calls, told, c.want)
+			}
+			if fmt.Sprint(named) != fmt.Sprint(c.want) {
+				t.Errorf("with an export for %q under %.8s…: the callers of %v are told, want %v", c.tenant, c.fleet, named, c.want)
 			}
 			if report, err := r.Verify(t.Context(), c.tenant, time.Time{}, time.Time{}); err != nil || !report.OK() {
 				t.Errorf("%v %v", err, report)

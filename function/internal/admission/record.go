@@ -18,7 +18,7 @@ import (
 type Journal interface {
 	Append(receipt.Receipt)                        // never waits
 	Commit(context.Context, receipt.Receipt) error // waits until it is stored
-	Hash(tenant string, raw []byte) receipt.Hash   // of arguments or a result
+	Hash(tenant string, raw []byte) receipt.Hash   // of arguments, a result or a name
 }
 
 const (
@@ -203,7 +203,7 @@ func (g *Gate) fingerprint(p *identity.Principal) string {
 	if known, ok := g.fingerprints.Load(name); ok {
 		return known.(string)
 	}
-	text := receipt.Fingerprint(name)
+	text := receipt.Fingerprint(g.opts.Journal.Hash, p.Tenant, name)
 	if g.fingerprinted.Add(1) > mostCallers {
 		g.fingerprints.Clear()
 		g.fingerprinted.Store(1)

@@ -85,7 +85,7 @@ func (p *Plane) run(w http.ResponseWriter, c *call) (*answer, error) {
 		}
 	}
 	if c.route.changes() && !c.route.urgent {
-		if err := p.limit(c, "operator:"+receipt.Fingerprint(c.by)); err != nil {
+		if err := p.limit(c, "operator:"+receipt.HashOf([]byte(c.by)).String()); err != nil {
 			return nil, err
 		}
 	}
@@ -247,7 +247,7 @@ func (p *Plane) denied(c *call, fault *Problem) {
 // draft is what the receipts of a call have in common.
 func (p *Plane) draft(c *call, kind receipt.Kind, tenant string) receipt.Receipt {
 	r := receipt.Receipt{ID: c.id, Kind: kind, Tenant: tenant, Method: c.route.Method + " " + c.route.Path}
-	r.Principal = receipt.Fingerprint(c.by)
+	r.Principal = p.ledger.principal(c.by)
 	if len(c.body) > 0 {
 		r.Arguments = p.opts.Journal.Hash(tenant, c.body)
 	}

@@ -106,7 +106,7 @@ type Records interface {
 type Journal interface {
 	Append(receipt.Receipt)                        // never waits
 	Commit(context.Context, receipt.Receipt) error // waits until it is stored
-	Hash(tenant string, raw []byte) receipt.Hash   // of arguments or a result
+	Hash(tenant string, raw []byte) receipt.Hash   // of arguments, a result or a name
 }
 
 // A Limiter guards what is slow.

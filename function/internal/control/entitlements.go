@@ -106,7 +106,7 @@ const (
 // be applied as it is, and with 503 it may be later.
 func (e *Entitlements) Apply(ctx context.Context, event *tenant.Event, d Delivery) (*Outcome, error) {
 	now := e.opts.Now()
-	draft := receipt.Receipt{ID: d.RequestID, Kind: receipt.Entitled, Tenant: event.Tenant, Principal: receipt.Fingerprint(d.By), Method: d.Method, Tool: d.Tool}
+	draft := receipt.Receipt{ID: d.RequestID, Kind: receipt.Entitled, Tenant: event.Tenant, Principal: e.ledger.principal(d.By), Method: d.Method, Tool: d.Tool}
 	told := func(more map[string]any) string { return detail(map[string]any{"event": event}, more) }
 	refuse := func(fault *Problem) (*Outcome, error) {
 		draft.Kind, draft.Decision, draft.Reason, draft.Limit = receipt.Refused, receipt.Refuse, fault.reason(), "source:"+event.Source

@@ -67,6 +67,12 @@ func (l *ledger) change(ctx context.Context, draft receipt.Receipt, detail func(
 	}
 }
 
+// principal is who changes something, as receipts have it: under a key that is handed to nobody, since it is the tenant's to know that its
+// receipts are whole, and not whose hands are in them.
+func (l *ledger) principal(name string) string {
+	return receipt.Fingerprint(l.journal.Hash, "", name)
+}
+
 // change records and makes the change that a call orders.
 func (p *Plane) change(c *call, kind receipt.Kind, tenant string, do func(ctx context.Context) (done map[string]any, err error)) ([]string, error) {
 	c.recorded = true

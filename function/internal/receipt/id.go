@@ -1,7 +1,6 @@
 package receipt
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -65,8 +64,9 @@ func callKey(tag uint32, at time.Time) int64 {
 	return int64(uint64(tag)<<32 | uint64(uint32(at.Unix())))
 }
 
-// Fingerprint is the name of a caller as receipts have it: the first 32 hexadecimal digits of its SHA-256.
-func Fingerprint(name string) string {
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:16])
+// Fingerprint is the name of a caller as receipts have it: the first 32 hexadecimal digits of its hash under the key of a tenant, whose
+// the caller is, or under that of none.
+func Fingerprint(hash func(tenant string, raw []byte) Hash, tenant, name string) string {
+	text := hash(tenant, []byte(name)).String()
+	return text[:min(32, len(text))]
 }

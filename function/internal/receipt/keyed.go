@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// A Hasher hashes arguments and results. A bare SHA-256 of what has few possible values is no secret: whoever reads it tries them all.
+// A Hasher hashes arguments, results and names of callers. A bare SHA-256 of what has few possible values is no secret: whoever reads it tries them all.
 // So the hash is an HMAC-SHA256 under a key that each tenant has of its own, derived from a secret of the fleet. Who is given the key of
 // one tenant can compare that tenant's calls, and no others. It is safe for concurrent use; nil hashes without a key.
 type Hasher struct {
@@ -77,7 +77,7 @@ type keyed struct {
 // mostKeyed is how many tenants' keys are kept. Then all are forgotten, and derived anew.
 const mostKeyed = 10000
 
-// Hash hashes arguments or a result of a tenant, as they were on the wire.
+// Hash hashes arguments or a result of a tenant, as they were on the wire, or a name.
 func (h *Hasher) Hash(tenant string, raw []byte) Hash {
 	if h == nil {
 		return HashOf(raw)

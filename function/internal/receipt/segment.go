@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// What is written has the version of its form: certificates, roots and exports, and segments and exports whose hashes of arguments
-// and results have a key. What has a newer one is not guessed at.
+// What is written has the version of its form: certificates, roots and exports, and segments and exports whose hashes of arguments,
+// results and callers' names have a key. What has a newer one is not guessed at.
 const (
 	format      = 1
 	formatKeyed = 2
