@@ -63,23 +63,26 @@ func lacksPack(p *identity.Principal, o *catalog.Object, s *tenant.Standing, req
 	}
 }
 
-// generation returns what is remembered under these orders and this directory, until the clock changes a standing.
+// generation returns what is remembered under these orders and this directory, until the clock changes a standing. Calls that began
+// earlier do not bring back what was known before, nor those that began when nothing was.
 func (g *Gate) generation(orders *governor.Orders, directory *tenant.Directory) *callers {
-	c := g.callers.Load()
 	now := g.opts.Now().UnixNano()
-	// Calls that began earlier do not bring back what was known before.
-	if c.directory != nil && directory != nil && directory.Version < c.directory.Version {
-		directory = c.directory
+	latest := func(c *callers) bool {
+		if c.directory != nil && directory != nil && directory.Version < c.directory.Version {
+			directory = c.directory
+		}
+		if c.rules.orders != nil && (orders == nil || orders.Version < c.rules.orders.Version) {
+			orders = c.rules.orders
+		}
+		return c.is(orders, directory, now)
 	}
-	if c.rules.orders != nil && orders != nil && orders.Version < c.rules.orders.Version {
-		orders = c.rules.orders
-	}
-	if c.is(orders, directory, now) {
+	if c := g.callers.Load(); latest(c) {
 		return c
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c = g.callers.Load(); c.is(orders, directory, now) {
+	c := g.callers.Load()
+	if latest(c) {
 		return c
 	}
 	r := c.rules
