@@ -12,13 +12,16 @@ import (
 
 // Orders are kept in two places, each of which may be out of reach while the other is changed. So they are not compared by their
 // version, but merged: what was ordered in either place is in force until it ends, or until a lift that has seen it. A lift is kept
-// beside the orders, by the digest of what it lifted, and so no older copy brings that back. Merging is commutative, associative and
-// idempotent: whoever merges, in whatever order and how often, comes to the same orders.
+// beside the orders, by the digest of what it lifted, and so no older copy brings that back. Of overrides on one scope the latest alone
+// is kept, and a lift of one lifts the earlier ones too. Merging is commutative, associative and idempotent: whoever merges, in whatever
+// order and how often, comes to the same orders.
 
-// A Gone says that an order was lifted, or that another took its place.
+// A Gone says that an order was lifted, or that another kill switch took its place.
 type Gone struct {
-	Of string    `json:"of"` // the digest of the order
-	At time.Time `json:"at,omitzero"`
+	Of    string    `json:"of"` // the digest of the order
+	At    time.Time `json:"at,omitzero"`
+	Scope string    `json:"scope,omitempty"` // of an override: those on the scope are lifted
+	Until time.Time `json:"until,omitzero"`  // that were ordered until then
 }
 
 const (
@@ -100,14 +103,25 @@ func union[T any](a, b []T, digest func(*T) string) []T {
 // clean leaves out what was lifted, what ended long ago, and what need not be remembered any more, and puts the rest in order.
 func (o *Orders) clean(now time.Time) {
 	gone := o.removed()
-	o.Kills = keep(o.Kills, func(k *Kill) bool { return !gone[k.digest()] && !k.ended(now.Add(-endedKept)) })
-	o.Limits = keep(o.Limits, func(v *Override) bool { return !gone[v.digest()] })
+	o.Kills = keep(o.Kills, func(k *Kill) bool { return !gone.kill(k) && !k.ended(now.Add(-endedKept)) })
+	o.Limits = keep(o.Limits, func(v *Override) bool { return !gone.override(v) })
 	o.Gone = keep(o.Gone, func(g *Gone) bool { return g.At.IsZero() || now.Sub(g.At) <= goneKept })
 	o.sort()
+	for i := len(o.Limits) - 2; i >= 0; i-- { // of overrides the latest
+		if o.Limits[i].Scope == o.Limits[i+1].Scope {
+			o.Limits = slices.Delete(o.Limits, i, i+1)
+		}
+	}
 	seen := make(map[string]bool, len(o.Gone))
-	o.Gone = keep(o.Gone, func(g *Gone) bool { // of two lifts of one order the later is remembered
-		again := seen[g.Of]
-		seen[g.Of] = true
+	o.Gone = keep(o.Gone, func(g *Gone) bool { // of two lifts of one order the later is remembered, and of those on one scope the last
+		of := g.Of
+		if g.Scope != "" {
+			if of = "limit " + g.Scope; gone.until[g.Scope].After(g.Until) {
+				return false
+			}
+		}
+		again := seen[of]
+		seen[of] = true
 		return !again
 	})
 	o.Gone = o.Gone[:min(len(o.Gone), mostGone)]
@@ -131,9 +145,14 @@ func (o *Orders) sort() {
 		return cmp.Or(cmp.Compare(x.Scope, y.Scope), longer(x.Until, y.Until), y.At.Compare(x.At), cmp.Compare(x.Reason, y.Reason))
 	})
 	slices.SortFunc(o.Limits, func(x, y Override) int {
-		return cmp.Or(cmp.Compare(x.Scope, y.Scope), x.At.Compare(y.At), cmp.Compare(x.digest(), y.digest()))
+		return cmp.Or(cmp.Compare(x.Scope, y.Scope), earlier(&x, &y))
 	})
 	slices.SortFunc(o.Gone, func(x, y Gone) int { return cmp.Or(y.At.Compare(x.At), cmp.Compare(x.Of, y.Of)) })
+}
+
+// earlier puts the override first that was ordered earlier.
+func earlier(v, w *Override) int {
+	return cmp.Or(v.At.Compare(w.At), cmp.Compare(v.digest(), w.digest()))
 }
 
 // longer puts the later end first; zero is none.
@@ -149,12 +168,36 @@ func longer(x, y time.Time) int {
 	return y.Compare(x)
 }
 
-func (o *Orders) removed() map[string]bool {
-	gone := make(map[string]bool, len(o.Gone))
+// removed is what was lifted: orders by their digests, and overrides by their scopes and times.
+type removed struct {
+	of    map[string]bool
+	until map[string]time.Time
+}
+
+func (o *Orders) removed() removed {
+	r := removed{make(map[string]bool, len(o.Gone)), map[string]time.Time{}}
 	for i := range o.Gone {
-		gone[o.Gone[i].Of] = true
+		g := &o.Gone[i]
+		if r.of[g.Of] = true; g.Scope != "" && g.Until.After(r.until[g.Scope]) {
+			r.until[g.Scope] = g.Until
+		}
 	}
-	return gone
+	return r
+}
+
+func (r removed) kill(k *Kill) bool { return r.of[k.digest()] }
+
+func (r removed) override(v *Override) bool {
+	until, some := r.until[v.Scope]
+	return some && !v.At.After(until) || r.of[v.digest()]
+}
+
+// lift tells that what another lift says is said here too.
+func (r removed) lift(g *Gone) bool {
+	if g.Until.IsZero() {
+		return r.of[g.Of]
+	}
+	return !g.Until.After(r.until[g.Scope])
 }
 
 // Lifted is what stands in [Orders.Beyond] for what was lifted.
@@ -165,28 +208,33 @@ func (o *Orders) Beyond(others *Orders) []string {
 	if len(o.Kills)+len(o.Limits)+len(o.Gone) == 0 {
 		return nil
 	}
-	there := others.removed()
+	gone := others.removed()
+	kills := make(map[string]bool, len(others.Kills))
 	for i := range others.Kills {
-		there[others.Kills[i].digest()] = true
-	}
-	for i := range others.Limits {
-		there[others.Limits[i].digest()] = true
+		kills[others.Kills[i].digest()] = true
 	}
 	var out []string
-	add := func(digest, scope string) {
-		if !there[digest] && !slices.Contains(out, scope) {
+	add := func(scope string) {
+		if !slices.Contains(out, scope) {
 			out = append(out, scope)
 		}
 	}
 	for i := range o.Kills {
-		add(o.Kills[i].digest(), o.Kills[i].Scope)
+		if k := &o.Kills[i]; !kills[k.digest()] && !gone.kill(k) {
+			add(k.Scope)
+		}
 	}
 	for i := range o.Limits {
-		add(o.Limits[i].digest(), o.Limits[i].Scope)
+		v := &o.Limits[i]
+		later := func(w Override) bool { return w.Scope == v.Scope && earlier(v, &w) <= 0 }
+		if !gone.override(v) && !slices.ContainsFunc(others.Limits, later) {
+			add(v.Scope)
+		}
 	}
-	there = others.removed()
 	for i := range o.Gone {
-		add(o.Gone[i].Of, Lifted)
+		if !gone.lift(&o.Gone[i]) {
+			add(Lifted)
+		}
 	}
 	return out
 }

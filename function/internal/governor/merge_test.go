@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -177,7 +176,7 @@ func (w *world) order() {
 		if !made && mute {
 			w.doubtful[name] = true
 		} else if !made {
-			w.gone[name] = true // it never came
+			delete(w.accepted, name) // it never came
 		}
 	}
 }
@@ -265,21 +264,22 @@ func (w *world) check(where string, o *Orders) {
 			there[fmt.Sprint("limit", *v.PerDay)] = true
 		}
 	}
-	latest := map[string]string{} // of overrides, by scope
-	for name, a := range w.accepted {
-		if a.limit && !w.gone[name] && !w.doubtful[name] && (latest[a.scope] == "" || a.at.After(w.accepted[latest[a.scope]].at)) {
-			latest[a.scope] = name
+	// An override takes the place of each that was ordered earlier, whether it was lifted since or not.
+	replaced := func(a ordered) (is, maybe bool) {
+		for name, b := range w.accepted {
+			if a.limit && b.limit && a.scope == b.scope && b.at.After(a.at) {
+				is, maybe = is || !w.doubtful[name], true
+			}
 		}
+		return is, maybe
 	}
 	for name, a := range w.accepted {
 		ended := !a.until.IsZero() && !w.at.Before(a.until)
-		want := !w.gone[name] && !ended && (!a.limit || latest[a.scope] == name)
+		is, maybe := replaced(a)
+		want := !w.gone[name] && !ended && !is
 		switch {
 		case w.doubtful[name]:
-		case a.limit && want && !there[name]:
-			if v := o.OverrideOn(a.scope); v == nil || !w.doubtful[fmt.Sprint("limit", *v.PerDay)] {
-				w.t.Errorf("%s: the override %s is lost", where, name)
-			}
+		case want && !there[name] && maybe:
 		case want && !there[name]:
 			w.t.Errorf("%s: %s is lost", where, name)
 		case !want && there[name]:
@@ -376,6 +376,63 @@ func TestWhatIsRemembered(t *testing.T) {
 	}
 }
 
+// TestReplacedOverrides changes a limit more often than lifts are remembered: what was lifted before that stays so, and of the override no
+// older copy comes back, neither one that was replaced nor one that was lifted.
+func TestReplacedOverrides(t *testing.T) {
+	w := newWorld(t, 1)
+	change := func(change func(*Orders) error) {
+		t.Helper()
+		w.at = w.at.Add(time.Second)
+		if _, err := w.writers[0].Change(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	override := func(n int64) {
+		change(func(o *Orders) error { return o.Override(Override{Scope: "tool:x", PerDay: &n, At: w.at}) })
+	}
+	change(func(o *Orders) error { return o.Kill(Kill{Scope: "tool:x", Reason: "r", At: w.at}) })
+	override(1)
+	var copies []Orders
+	copies = append(copies, w.store.copied())
+	change(func(o *Orders) error { return o.Lift("tool:x") })
+	for i := range int64(2 * mostGone) {
+		if override(2 + i); i%100 == 0 {
+			copies = append(copies, w.store.copied())
+		}
+	}
+	last := w.store.copied()
+	if len(last.Gone) != 1 || len(last.Limits) != 1 {
+		t.Fatalf("%d lifts and %d overrides are kept", len(last.Gone), len(last.Limits))
+	}
+	for i := range copies {
+		all := Merge(copies[i], last, w.at)
+		if v := all.OverrideOn("tool:x"); len(all.Kills) != 0 || len(all.Limits) != 1 || v.digest() != last.Limits[0].digest() {
+			t.Errorf("copy %d: %d kills, %+v", i, len(all.Kills), v)
+		}
+		if copies[i].Beyond(&last) != nil && i > 0 || last.Beyond(&copies[i]) == nil {
+			t.Errorf("copy %d: %v and %v", i, copies[i].Beyond(&last), last.Beyond(&copies[i]))
+		}
+	}
+	change(func(o *Orders) error { return o.Reset("tool:x") })
+	reset := w.store.copied()
+	for i := range copies {
+		if all := Merge(copies[i], reset, w.at); len(all.Limits) != 0 || copies[i].Beyond(&reset) != nil {
+			t.Errorf("copy %d: it is back: %+v, %v", i, all.Limits, copies[i].Beyond(&reset))
+		}
+	}
+	override(1)
+	if all := Merge(w.store.copied(), reset, w.at); len(all.Limits) != 1 || len(all.Gone) != 2 {
+		t.Errorf("ordered anew: %+v", all)
+	}
+	for range 3 {
+		change(func(o *Orders) error { return o.Reset("tool:x") })
+		override(1)
+	}
+	if n := len(w.store.orders.Gone); n != 2 {
+		t.Errorf("%d lifts are remembered of one kill switch and of one scope's overrides", n)
+	}
+}
+
 // TestWhatIsInOnePlace wants an order to say where it is, and a reading too.
 func TestWhatIsInOnePlace(t *testing.T) {
 	kill := func(o *Orders) error { return o.Kill(Kill{Scope: "tool:x", Reason: "r", At: time.Now()}) }
@@ -446,7 +503,7 @@ func TestOrdersOfBefore(t *testing.T) {
 			t.Errorf("%s: %+v", name, o)
 		}
 	}
-	if maps.Equal(map[string]bool{}, w.store.orders.removed()) {
+	if len(w.store.orders.Gone) != 1 {
 		t.Error("what was lifted is not remembered")
 	}
 }

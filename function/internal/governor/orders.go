@@ -72,7 +72,7 @@ func (o *Orders) Kill(k Kill) error {
 		return errors.New("a kill switch must end after it begins")
 	}
 	k.Reason = strings.ToValidUTF8(k.Reason, "\ufffd") // as JSON has it
-	for gone := o.removed(); gone[k.digest()]; {
+	for gone := o.removed(); gone.kill(&k); {
 		k.At = k.At.Add(time.Microsecond) // what was lifted does not come back, and this is another
 	}
 	if !slices.ContainsFunc(o.Kills, func(old Kill) bool { return old.digest() == k.digest() }) {
@@ -115,7 +115,8 @@ func (o *Orders) KillOn(scope string, now time.Time) *Kill {
 
 func (k *Kill) ended(now time.Time) bool { return !k.Until.IsZero() && !now.Before(k.Until) }
 
-// Override changes the limit on a scope; what was overridden there before and is nil now stays.
+// Override changes the limit on a scope; what was overridden there before and is nil now stays. The later override takes the place of
+// the one before wherever that is still kept: it need not be remembered that it did.
 func (o *Orders) Override(v Override) error {
 	if v.Scope != EachTenant && v.Scope != EachClient {
 		if err := CheckScope(v.Scope); err != nil {
@@ -136,11 +137,16 @@ func (o *Orders) Override(v Override) error {
 	l.Concurrency = cmp.Or(v.Concurrency, l.Concurrency)
 	l.PerDay = cmp.Or(v.PerDay, l.PerDay)
 	l.Shadow = cmp.Or(v.Shadow, l.Shadow)
-	for gone := o.removed(); gone[l.digest()]; {
+	gone := o.removed()
+	if until := gone.until[l.Scope]; !until.IsZero() && !l.At.After(until) {
+		l.At = until.Add(time.Microsecond)
+	}
+	for gone.override(&l) {
 		l.At = l.At.Add(time.Microsecond)
 	}
+	o.Limits = keep(o.Limits, func(old *Override) bool { return old.Scope != l.Scope })
 	o.Limits = append(o.Limits, l)
-	o.reset(v.Scope, l.digest())
+	o.sort()
 	return l.Over(Limit{Scope: v.Scope}).Check()
 }
 
@@ -179,23 +185,19 @@ func (o *Orders) Unfit(before []Override, faults error) error {
 
 // Reset takes the override on a scope away.
 func (o *Orders) Reset(scope string) error {
-	if o.OverrideOn(scope) == nil {
+	v := o.OverrideOn(scope)
+	if v == nil {
 		return fmt.Errorf("there is no override on %q", scope)
 	}
-	o.reset(scope, "")
+	o.Gone = append(o.Gone, v.lifted(time.Time{}))
+	o.Limits = keep(o.Limits, func(v *Override) bool { return v.Scope != scope })
+	o.sort()
 	return nil
 }
 
-// reset takes the overrides on a scope away but for one.
-func (o *Orders) reset(scope, kept string) {
-	o.Limits = keep(o.Limits, func(v *Override) bool {
-		stays := v.Scope != scope || v.digest() == kept
-		if !stays {
-			o.Gone = append(o.Gone, Gone{Of: v.digest()})
-		}
-		return stays
-	})
-	o.sort()
+// lifted is the lift of an override, and of all before it.
+func (v *Override) lifted(at time.Time) Gone {
+	return Gone{Of: v.digest(), At: at, Scope: v.Scope, Until: v.At}
 }
 
 // OverrideOn returns the override that is in force on a scope, or nil: of several the latest.
