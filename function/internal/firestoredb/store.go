@@ -31,6 +31,7 @@ const (
 	collection = "erlmcp"
 	ledgerDoc  = "ledger"
 	ordersDoc  = "orders"
+	keptDoc    = "orders-kept"   // the orders once more, where the version before does not write: see [governor.Rewritten]
 	quotas     = "erlmcp-quotas" // a document for each quota and day; a TTL policy on expires cleans up
 	format     = 1
 )
@@ -153,48 +154,62 @@ type orders struct {
 	Orders  string `firestore:"orders"`
 }
 
-func (o orders) decode() (governor.Orders, error) {
+// orders reads a document of orders.
+func (s *Store) orders(id string, get func(*firestore.DocumentRef) (*firestore.DocumentSnapshot, error)) (governor.Orders, error) {
+	var o orders
+	if _, err := read(get(s.client.Collection(collection).Doc(id)))(&o, &o.Format); err != nil {
+		return governor.Orders{}, err
+	}
 	var out governor.Orders
 	if o.Orders != "" {
 		if err := json.Unmarshal([]byte(o.Orders), &out); err != nil {
-			return governor.Orders{}, fmt.Errorf("%s/%s: %w", collection, ordersDoc, err)
+			return governor.Orders{}, fmt.Errorf("%s/%s: %w", collection, id, err)
 		}
 	}
 	out.Version = o.Version
 	return out, nil
 }
 
+// inForce reads the orders, and where the version before has written them those that this one has kept.
+func (s *Store) inForce(get func(*firestore.DocumentRef) (*firestore.DocumentSnapshot, error)) (governor.Orders, error) {
+	o, err := s.orders(ordersDoc, get)
+	if err != nil || o.Merged || o.Version == 0 {
+		return o, err
+	}
+	kept, err := s.orders(keptDoc, get)
+	switch {
+	case err != nil || kept.Version == 0:
+		return o, err
+	case kept.Version >= o.Version: // written meanwhile
+		return kept, nil
+	}
+	return governor.Rewritten(kept, o, time.Now()), nil
+}
+
 // Orders implements [governor.OrderStore].
 func (s *Store) Orders(ctx context.Context) (governor.Orders, error) {
-	var o orders
-	if _, err := read(s.client.Collection(collection).Doc(ordersDoc).Get(ctx))(&o, &o.Format); err != nil {
-		return governor.Orders{}, err
-	}
-	return o.decode()
+	return s.inForce(func(doc *firestore.DocumentRef) (*firestore.DocumentSnapshot, error) { return doc.Get(ctx) })
 }
 
 // Change implements [governor.OrderStore].
 func (s *Store) Change(ctx context.Context, change func(*governor.Orders) error) (governor.Orders, error) {
 	var out governor.Orders
-	doc := s.client.Collection(collection).Doc(ordersDoc)
-	err := s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
-		var o orders
-		if _, err := read(tx.Get(doc))(&o, &o.Format); err != nil {
+	err := s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) (err error) {
+		if out, err = s.inForce(tx.Get); err != nil {
 			return err
 		}
-		var err error
-		if out, err = o.decode(); err != nil {
-			return err
-		}
+		before := out.Version
 		if err := change(&out); err != nil {
 			return err
 		}
-		out.Version = governor.NextVersion(o.Version, time.Now())
+		out.Version = governor.NextVersion(before, time.Now())
 		text, err := json.Marshal(out)
 		if err != nil {
 			return err
 		}
-		return tx.Set(doc, orders{format, out.Version, string(text)})
+		o := orders{format, out.Version, string(text)}
+		docs := s.client.Collection(collection)
+		return errors.Join(tx.Set(docs.Doc(ordersDoc), o), tx.Set(docs.Doc(keptDoc), o))
 	})
 	return out, err
 }

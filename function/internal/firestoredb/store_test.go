@@ -2,6 +2,7 @@ package firestoredb
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/firestore"
+
+	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/governor/governortest"
 )
 
@@ -82,6 +86,57 @@ func connect(t *testing.T) *Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// TestOrdersWrittenOver has the version before replace the document of the orders. What this one has written is kept, and tells what
+// was lifted.
+func TestOrdersWrittenOver(t *testing.T) {
+	emulator(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s := connect(t)
+	kill := func(scope string) governor.Orders {
+		t.Helper()
+		after, err := s.Change(ctx, func(o *governor.Orders) error { // as a writer does, which would wait less for the emulator
+			*o = governor.Merge(*o, governor.Orders{}, time.Now())
+			return o.Kill(governor.Kill{Scope: scope, Reason: "r", At: time.Now()})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return after
+	}
+	kill("tool:a")
+	mine := kill("tool:b")
+	doc := s.client.Collection(collection).Doc(ordersDoc)
+	for i := range int64(2) { // as often as it likes
+		text, err := json.Marshal(governor.Orders{Kills: mine.Kills[1:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := doc.Set(ctx, orders{format, mine.Version + 1 + i, string(text)}); err != nil {
+			t.Fatal(err)
+		}
+		if o, err := s.Orders(ctx); err != nil || o.Merged || o.Version != mine.Version+1+i || len(o.Kills) != 1 || len(o.Gone) != 1 {
+			t.Errorf("read %+v, %v", o, err)
+		}
+	}
+	if after := kill("tool:c"); !after.Merged || len(after.Kills) != 2 || len(after.Gone) != 1 {
+		t.Errorf("changed to %+v", after)
+	}
+	for _, id := range []string{ordersDoc, keptDoc} {
+		o, err := s.orders(id, func(doc *firestore.DocumentRef) (*firestore.DocumentSnapshot, error) { return doc.Get(ctx) })
+		if err != nil || !o.Merged || len(o.Kills) != 2 || len(o.Gone) != 1 {
+			t.Errorf("%s has %+v, %v", id, o, err)
+		}
+	}
+	// The document was replaced again, and before what was kept is read someone has written it.
+	if _, err := doc.Set(ctx, orders{format, mine.Version + 3, `{"kills":[]}`}); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := s.Orders(ctx); err != nil || !o.Merged || len(o.Kills) != 2 {
+		t.Errorf("what was written meanwhile: %+v, %v", o, err)
+	}
 }
 
 func TestStore(t *testing.T) {

@@ -24,6 +24,7 @@ type Counters interface {
 type Bulletin struct {
 	Epoch, News int64 // of the reply that belongs to it
 	Orders      Orders
+	Before      *Orders // that a writer which does not merge has written over; nil: none has
 	Versions    Versions
 	Trips       []Trip
 }
@@ -42,7 +43,8 @@ type Epochs interface {
 
 // OrderStore keeps the orders where they outlive the counters.
 type OrderStore interface {
-	// Orders returns what is in force; of a new store it is nothing, at version 0.
+	// Orders returns what is in force; of a new store it is nothing, at version 0. What a writer that does not merge has written
+	// is [Rewritten].
 	Orders(context.Context) (Orders, error)
 	// Change changes the orders in one transaction, raises their version and returns them. An error of the function
 	// changes nothing and is returned.

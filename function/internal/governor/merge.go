@@ -77,6 +77,7 @@ func Merge(a, b Orders, now time.Time) Orders {
 		Kills:   union(a.Kills, b.Kills, (*Kill).digest),
 		Limits:  union(a.Limits, b.Limits, (*Override).digest),
 		Gone:    slices.Concat(a.Gone, b.Gone),
+		Merged:  true,
 	}
 	out.clean(now)
 	if out.Beyond(&a) != nil {

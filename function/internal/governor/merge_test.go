@@ -15,6 +15,7 @@ import (
 // A place keeps orders for the tests: it is a store and a board. It can be out of reach, or do what it is asked and lose the answer.
 type place struct {
 	orders Orders
+	kept   Orders // as a writer that merges has written them
 	news   int64
 	now    func() time.Time
 	down   bool
@@ -28,7 +29,15 @@ func (p *place) Orders(context.Context) (Orders, error) {
 	if p.down {
 		return Orders{}, errAway
 	}
-	return p.copied(), nil
+	return p.made(), nil
+}
+
+// made are the orders as a store has them that knows of writers which do not merge.
+func (p *place) made() Orders {
+	if o := p.copied(); o.settled() || p.kept.Version == 0 {
+		return o
+	}
+	return Rewritten(p.kept, p.copied(), p.now())
 }
 
 func (p *place) copied() Orders {
@@ -48,12 +57,12 @@ func (p *place) Change(_ context.Context, change func(*Orders) error) (Orders, e
 	if p.meanwhile(); p.down {
 		return Orders{}, errAway
 	}
-	o := p.copied()
+	o := p.made()
 	if err := change(&o); err != nil {
 		return Orders{}, err
 	}
 	o.Version = NextVersion(p.orders.Version, p.now())
-	p.orders = o
+	p.orders, p.kept = o, o
 	if p.mute {
 		return Orders{}, errAway
 	}
@@ -61,8 +70,14 @@ func (p *place) Change(_ context.Context, change func(*Orders) error) (Orders, e
 }
 
 func (p *place) Bulletin(ctx context.Context) (Bulletin, error) {
-	o, err := p.Orders(ctx)
-	return Bulletin{News: p.news, Orders: o}, err
+	if p.down {
+		return Bulletin{}, errAway
+	}
+	b := Bulletin{News: p.news, Orders: p.copied()}
+	if kept := p.kept; kept.Version > 0 && kept.Version != p.orders.Version {
+		b.Before = &kept
+	}
+	return b, nil
 }
 
 func (p *place) Post(_ context.Context, before int64, o Orders) (bool, error) {
@@ -74,6 +89,7 @@ func (p *place) Post(_ context.Context, before int64, o Orders) (bool, error) {
 	}
 	p.orders = o
 	p.orders = p.copied()
+	p.kept = p.orders
 	p.news++
 	if p.mute {
 		return false, errAway
@@ -91,6 +107,7 @@ type world struct {
 	writers   []*Writer
 	instances []Orders
 	names     int
+	mixed     bool               // there are writers and instances of the version before, too
 	accepted  map[string]ordered // by their names
 	gone      map[string]bool
 	doubtful  map[string]bool // nobody knows whether they are in force
@@ -105,12 +122,15 @@ type ordered struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
-		t: t, rng: rand.New(rand.NewPCG(seed, 14)), at: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), instances: make([]Orders, 3),
+		t: t, rng: rand.New(rand.NewPCG(seed, 14)), mixed: seed%2 == 1, at: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), instances: make([]Orders, 3),
 		accepted: map[string]ordered{}, gone: map[string]bool{}, doubtful: map[string]bool{},
 	}
 	now := func() time.Time { return w.at }
 	w.store, w.board = &place{now: now}, &place{now: now}
 	w.writers = []*Writer{{Store: w.store, Board: w.board, Now: now}, {Board: w.board, Now: now}, {Store: w.store, Now: now}}
+	if w.mixed { // an instance that merges marks what is there as soon as it starts
+		w.writers[2].Change(t.Context(), func(*Orders) error { return nil })
+	}
 	return w
 }
 
@@ -186,11 +206,11 @@ func (w *world) meet(i int) {
 	writer := w.writers[0]
 	b, err := w.board.Bulletin(w.t.Context())
 	if err == nil {
-		w.instances[i] = Merge(w.instances[i], b.Orders, w.at)
+		w.instances[i] = Merge(w.instances[i], writer.posted(b, nil), w.at)
 	}
-	if w.rng.IntN(2) == 0 {
+	if w.rng.IntN(2) == 0 || b.Before != nil {
 		if stored, err := w.store.Orders(w.t.Context()); err == nil {
-			w.instances[i] = Merge(w.instances[i], stored, w.at)
+			w.instances[i] = Merge(Merge(w.instances[i], stored, w.at), writer.posted(b, &stored), w.at)
 			writer.save(w.t.Context(), stored, w.instances[i])
 		}
 	}
@@ -211,8 +231,9 @@ func (w *world) step() {
 	case 3:
 		w.board.mute = w.rng.IntN(5) == 0
 	case 4: // one is lost, where nobody would miss anything
-		if w.board.orders.Beyond(&w.store.orders) == nil {
-			w.board.orders = Orders{}
+		stored, b := w.store.made(), Bulletin{Orders: w.board.copied(), Before: &w.board.kept}
+		if posted := w.writers[0].posted(b, nil); posted.Beyond(&stored) == nil {
+			w.board.orders, w.board.kept = Orders{}, Orders{}
 		}
 	case 5:
 		w.instances[w.rng.IntN(len(w.instances))] = Orders{} // it starts anew
@@ -221,6 +242,10 @@ func (w *world) step() {
 	case 7, 8, 9:
 		w.meet(w.rng.IntN(len(w.instances)))
 	default:
+		if w.mixed && w.rng.IntN(2) == 0 {
+			w.orderOld()
+			return
+		}
 		if w.rng.IntN(4) == 0 { // another comes in between
 			side := []*place{w.store, w.board}[w.rng.IntN(2)]
 			side.before = w.order
@@ -237,8 +262,9 @@ func (w *world) agree() {
 	for range 2 {
 		for i := range w.instances {
 			b, _ := w.board.Bulletin(w.t.Context())
-			all := Merge(w.instances[i], b.Orders, w.at)
-			stored, err := w.writers[0].save(w.t.Context(), w.store.copied(), all)
+			there := w.store.made()
+			all := Merge(Merge(w.instances[i], w.writers[0].posted(b, &there), w.at), there, w.at)
+			stored, err := w.writers[0].save(w.t.Context(), there, all)
 			if err != nil {
 				w.t.Fatal(err)
 			}

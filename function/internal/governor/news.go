@@ -285,7 +285,7 @@ func (g *Governor) catchUp() {
 			return // the next reply leads here again, and calls that wait ask for it
 		}
 		n.bulletin = b
-		g.adopt(b.Orders)
+		g.adopt(g.writer().posted(b, nil))
 		g.learn(b.Versions)
 		g.adoptTrips(g.now(), b.Trips)
 		if n.known = n.known || b.Orders.Version > 0 || g.opts.Orders == nil; n.known {
@@ -297,16 +297,21 @@ func (g *Governor) catchUp() {
 	})
 }
 
-// missing tells that the store may not have all that is known, as far as it can be asked.
+func (g *Governor) writer() *Writer {
+	return &Writer{Store: g.opts.Orders, Board: g.opts.Counters, Storeless: g.opts.Orders == nil, Now: g.opts.Now}
+}
+
+// missing tells that the store may not have all that is known, or has what is not known, as far as it can be asked. What was written
+// over the orders on the board may have come from it, or have been lifted there.
 func (g *Governor) missing() bool {
 	n := &g.news
-	return g.opts.Orders != nil && n.fault == nil && (!n.known || n.store == nil || g.orders.Load().Beyond(n.store) != nil)
+	return g.opts.Orders != nil && n.fault == nil && (!n.known || n.store == nil || n.bulletin.Before != nil || g.orders.Load().Beyond(n.store) != nil)
 }
 
 // ahead tells that more is known than was announced.
 func (g *Governor) ahead() bool {
 	b := &g.news.bulletin
-	return g.news.known && g.opts.Orders != nil && b.Orders.Version == 0 || g.orders.Load().Beyond(&b.Orders) != nil || g.versions.Load().Beyond(b.Versions) != nil
+	return g.news.known && g.opts.Orders != nil && b.Orders.Version == 0 || !b.Orders.settled() || g.orders.Load().Beyond(&b.Orders) != nil || g.versions.Load().Beyond(b.Versions) != nil
 }
 
 func (g *Governor) learn(v Versions) {
@@ -341,7 +346,7 @@ func (g *Governor) settle(fromStore bool) {
 	}
 	n.settling = true
 	b, toBoard := n.bulletin, g.outage == nil
-	w := &Writer{Store: g.opts.Orders, Board: g.opts.Counters, Now: g.opts.Now}
+	w := g.writer()
 	g.senders.Go(func() {
 		ctx, cancel := context.WithTimeout(g.life, storeTimeout)
 		defer cancel()
@@ -357,6 +362,7 @@ func (g *Governor) settle(fromStore bool) {
 		}
 		mine := *g.orders.Load()
 		if fromStore && fault == nil {
+			mine = Merge(mine, w.posted(b, &stored), g.opts.Now())
 			if stored, behind = w.save(ctx, stored, mine); behind == nil {
 				mine = Merge(mine, stored, g.opts.Now())
 			}
@@ -387,7 +393,7 @@ func (g *Governor) settle(fromStore bool) {
 			n.store = &stored
 		}
 		if announced && n.bulletin.News == b.News && n.bulletin.Epoch == b.Epoch {
-			n.bulletin.Orders = mine // until it is read again, since this is news
+			n.bulletin.Orders, n.bulletin.Before = mine, nil // until it is read again, since this is news
 		}
 		n.behind = behind
 		if n.again {

@@ -16,7 +16,8 @@ type Orders struct {
 	Version int64      `json:"version"`
 	Kills   []Kill     `json:"kills,omitempty"`
 	Limits  []Override `json:"limits,omitempty"`
-	Gone    []Gone     `json:"gone,omitempty"` // what was lifted, the latest first
+	Gone    []Gone     `json:"gone,omitempty"`   // what was lifted, the latest first
+	Merged  bool       `json:"merged,omitempty"` // who wrote them merges: see [Rewritten]
 }
 
 // A Kill refuses every call on a scope.

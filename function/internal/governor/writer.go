@@ -19,9 +19,10 @@ type Board interface {
 // A Writer changes the orders, in the store and on the board, and reads them from both. Nothing else writes them. It is safe for
 // concurrent use, in any number of processes.
 type Writer struct {
-	Store OrderStore // nil: there is none, or it is not known which
-	Board Board      // nil: there is none
-	Now   func() time.Time
+	Store     OrderStore // nil: there is none, or it is not known which
+	Board     Board      // nil: there is none
+	Storeless bool       // it is known that there is no store
+	Now       func() time.Time
 }
 
 // An Apart says, beside orders that are good, that some of them are in one place alone, or that one could not be asked.
@@ -87,14 +88,16 @@ const (
 func (w *Writer) Orders(ctx context.Context) (Orders, error) {
 	var apart Apart
 	var stored, posted Orders
+	var b Bulletin
 	if w.Board != nil {
-		var b Bulletin
 		b, apart.Board = w.bulletin(ctx)
-		posted = b.Orders
+		posted = w.posted(b, nil)
 	}
 	if w.Store != nil {
 		short, done := context.WithTimeout(ctx, storeWait)
-		stored, apart.Store = w.Store.Orders(short)
+		if stored, apart.Store = w.Store.Orders(short); apart.Store == nil {
+			posted = w.posted(b, &stored)
+		}
 		done()
 	}
 	if w.lost(&apart) {
@@ -131,7 +134,7 @@ func (w *Writer) Change(ctx context.Context, change func(*Orders) error) (Orders
 		var refused error
 		short, done := context.WithTimeout(ctx, storeWait)
 		after, err := w.Store.Change(short, func(o *Orders) error {
-			*o = Merge(*o, b.Orders, w.Now())
+			*o = Merge(*o, w.posted(b, o), w.Now())
 			refused = w.apply(o, change)
 			return refused
 		})
@@ -192,7 +195,7 @@ func (w *Writer) changeBoard(ctx context.Context, change func(*Orders) error) (O
 		if err != nil {
 			return Orders{}, err
 		}
-		after := Merge(b.Orders, Orders{}, w.Now())
+		after := Merge(w.posted(b, nil), Orders{}, w.Now())
 		if err := w.apply(&after, change); err != nil {
 			return Orders{}, err
 		}
@@ -207,8 +210,8 @@ func (w *Writer) changeBoard(ctx context.Context, change func(*Orders) error) (O
 // post brings orders to the board, and returns them merged with what is there.
 func (w *Writer) post(ctx context.Context, b Bulletin, o Orders) (Orders, error) {
 	for range mostAttempts {
-		all := Merge(o, b.Orders, w.Now())
-		if b.Orders.Version > 0 && all.Beyond(&b.Orders) == nil {
+		all := Merge(o, w.posted(b, nil), w.Now())
+		if b.Orders.Merged && all.Beyond(&b.Orders) == nil {
 			return all, nil
 		}
 		all.Version = max(all.Version, b.Orders.Version+1)
@@ -225,14 +228,18 @@ func (w *Writer) post(ctx context.Context, b Bulletin, o Orders) (Orders, error)
 	return o, errBusy
 }
 
-// save brings orders to the store, and returns what is there then.
+// save brings orders to the store, where they were read, and returns what is there then. What has gone there since is not brought back.
 func (w *Writer) save(ctx context.Context, stored, o Orders) (Orders, error) {
-	if all := Merge(o, stored, w.Now()); all.Beyond(&stored) == nil {
+	if all := Merge(o, stored, w.Now()); stored.settled() && all.Beyond(&stored) == nil {
 		return stored, nil
 	}
 	after, err := w.Store.Change(ctx, func(there *Orders) error {
-		all := Merge(o, *there, w.Now())
-		if all.Beyond(there) == nil {
+		since := *there
+		if there.Version > stored.Version {
+			since = Rewritten(stored, since, w.Now())
+		}
+		all := Merge(o, since, w.Now())
+		if there.settled() && all.Beyond(there) == nil {
 			stored = *there
 			return errThere
 		}

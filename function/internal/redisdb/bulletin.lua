@@ -1,11 +1,13 @@
--- What was announced last. KEYS[1] prefix. Answers {epoch, news, version, orders, {name, version, …},
--- {scope, microseconds left}…}.
+-- What was announced last. KEYS[1] prefix. Answers {epoch, news, version, orders, {name, version, …}, the orders that others were
+-- written over by a script which does not know them, {scope, microseconds left}…}.
 local prefix = KEYS[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local head = redis.call('HMGET', prefix .. 'epoch', 'epoch', 'news')
-local orders = redis.call('HMGET', prefix .. 'orders', 'version', 'orders')
-local answer = {tonumber(head[1] or 0), tonumber(head[2] or 0), tonumber(orders[1] or 0), orders[2] or '', {}}
+local orders = redis.call('HMGET', prefix .. 'orders', 'version', 'orders', 'kept')
+local before = ''
+if orders[3] and orders[3] ~= orders[2] then before = orders[3] end
+local answer = {tonumber(head[1] or 0), tonumber(head[2] or 0), tonumber(orders[1] or 0), orders[2] or '', {}, before}
 local versions = redis.call('HGETALL', prefix .. 'versions')
 for i = 1, #versions, 2 do
   table.insert(answer[5], versions[i])

@@ -157,7 +157,7 @@ func (c *Counters) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 	if err != nil {
 		return governor.Bulletin{}, err
 	}
-	if len(raw) < 5 {
+	if len(raw) < 6 {
 		return governor.Bulletin{}, errAnswer
 	}
 	epoch, ok1 := raw[0].(int64)
@@ -165,7 +165,8 @@ func (c *Counters) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 	version, ok3 := raw[2].(int64)
 	text, ok4 := raw[3].(string)
 	versions, ok5 := raw[4].([]any)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
+	before, ok6 := raw[5].(string)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
 		return governor.Bulletin{}, errAnswer
 	}
 	b := governor.Bulletin{Epoch: epoch, News: news}
@@ -175,6 +176,12 @@ func (c *Counters) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 		}
 	}
 	b.Orders.Version = version
+	if before != "" {
+		b.Before = new(governor.Orders)
+		if err := json.Unmarshal([]byte(before), b.Before); err != nil {
+			return governor.Bulletin{}, fmt.Errorf("the orders that were kept in the counters: %w", err)
+		}
+	}
 	for i := 0; i+1 < len(versions); i += 2 {
 		name, ok1 := versions[i].(string)
 		v, ok2 := versions[i+1].(int64)
@@ -186,7 +193,7 @@ func (c *Counters) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 		}
 		b.Versions[name] = v
 	}
-	for _, v := range raw[5:] {
+	for _, v := range raw[6:] {
 		pair, ok := v.([]any)
 		if !ok || len(pair) != 2 {
 			return governor.Bulletin{}, errAnswer

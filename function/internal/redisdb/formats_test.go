@@ -2,6 +2,7 @@ package redisdb
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -21,7 +22,7 @@ import (
 // previous are the counters of the version before, with its scripts as they were: of a rate they know the arrival alone.
 type previous struct {
 	*Counters
-	draw, open *redis.Script
+	draw, open, post, bulletin *redis.Script
 }
 
 func newPrevious(t *testing.T, client *redis.Client) *previous {
@@ -32,7 +33,28 @@ func newPrevious(t *testing.T, client *redis.Client) *previous {
 		}
 		return redis.NewScript(string(b))
 	}
-	return &previous{NewCounters(client), script("draw.lua"), script("open.lua")}
+	return &previous{NewCounters(client), script("draw.lua"), script("open.lua"), script("post.lua"), script("bulletin.lua")}
+}
+
+// Post replaces the orders by any that are later, without what that version does not know.
+func (p *previous) Post(ctx context.Context, _ int64, o governor.Orders) (bool, error) {
+	text, err := json.Marshal(governor.Orders{Version: o.Version, Kills: o.Kills})
+	if err != nil {
+		return false, err
+	}
+	n, err := p.post.Run(ctx, p.client, []string{prefix}, o.Version, text, -1).Int()
+	return n == 1, err
+}
+
+// kills reads how many kill switches that version reads.
+func (p *previous) kills(ctx context.Context) (int, error) {
+	raw, err := p.bulletin.Run(ctx, p.client, []string{prefix}).Slice()
+	if err != nil || len(raw) < 5 {
+		return 0, fmt.Errorf("%v %w", raw, err)
+	}
+	var o governor.Orders
+	err = json.Unmarshal([]byte(raw[3].(string)), &o)
+	return len(o.Kills), err
 }
 
 func (p *previous) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, error) {
@@ -253,6 +275,47 @@ func TestBulletin(t *testing.T) {
 			if before += step.news; err != nil || !reflect.DeepEqual(b.Versions, step.want) || news() != before {
 				t.Errorf("announced %v: %v, %v, news %d, want %d", step.announce, b.Versions, err, news(), before)
 			}
+		}
+	})
+}
+
+// TestOrdersWrittenOver has the version before write over the orders of this one, which are kept for who reads what it wrote, until
+// this one writes.
+func TestOrdersWrittenOver(t *testing.T) {
+	eachRedis(t, func(t *testing.T, client *redis.Client, _ bool) {
+		ctx := t.Context()
+		c, old := NewCounters(client), newPrevious(t, client)
+		w := &governor.Writer{Board: c, Storeless: true, Now: time.Now}
+		for _, scope := range []string{"tool:a", "tool:b"} {
+			if err := change(ctx, w, scope); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := c.Bulletin(ctx)
+		if err != nil || b.Before != nil || !b.Orders.Merged || len(b.Orders.Kills) != 2 {
+			t.Fatalf("%+v %v", b, err)
+		}
+		if n, err := old.kills(ctx); n != 2 || err != nil {
+			t.Errorf("the version before reads %d kill switches, %v", n, err)
+		}
+		mine := b.Orders
+		for i := range 2 { // as often as it likes
+			if posted, err := old.Post(ctx, 0, governor.Orders{Version: mine.Version + 1 + int64(i), Kills: mine.Kills[1:]}); !posted || err != nil {
+				t.Fatal(posted, err)
+			}
+			b, err = c.Bulletin(ctx)
+			if err != nil || b.Orders.Merged || len(b.Orders.Kills) != 1 || b.Before == nil || b.Before.Version != mine.Version || len(b.Before.Kills) != 2 {
+				t.Fatalf("%+v %v", b, err)
+			}
+		}
+		if o, err := w.Orders(ctx); err != nil || len(o.Kills) != 1 || len(o.Gone) != 1 {
+			t.Errorf("in force are %+v, %v", o, err)
+		}
+		if err := change(ctx, w, "tool:c"); err != nil {
+			t.Fatal(err)
+		}
+		if b, err = c.Bulletin(ctx); err != nil || b.Before != nil || !b.Orders.Merged || len(b.Orders.Kills) != 2 || len(b.Orders.Gone) != 1 {
+			t.Errorf("%+v %v", b, err)
 		}
 	})
 }

@@ -1,0 +1,173 @@
+package governor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// unmerged are orders as the version before reads them: it drops what it does not know.
+func unmerged(o Orders) Orders {
+	out := Orders{Version: o.Version, Kills: slices.Clone(o.Kills), Limits: slices.Clone(o.Limits)}
+	for i := range out.Limits {
+		out.Limits[i].At = time.Time{}
+	}
+	return out
+}
+
+// The changes of orders in the version before.
+type unmerging struct{ *Orders }
+
+func (o unmerging) kill(k Kill) error {
+	o.Kills = slices.DeleteFunc(o.Kills, func(old Kill) bool { return old.Scope == k.Scope || old.ended(k.At) })
+	o.Kills = append(o.Kills, k)
+	return nil
+}
+
+func (o unmerging) lift(scope string) error {
+	n := len(o.Kills)
+	if o.Kills = slices.DeleteFunc(o.Kills, func(k Kill) bool { return k.Scope == scope }); len(o.Kills) == n {
+		return errors.New("there is none")
+	}
+	return nil
+}
+
+func (o unmerging) override(v Override) error {
+	v.At = time.Time{}
+	i := slices.IndexFunc(o.Limits, func(old Override) bool { return old.Scope == v.Scope })
+	if i < 0 {
+		o.Limits = append(o.Limits, v)
+	} else {
+		o.Limits[i] = v
+	}
+	return nil
+}
+
+func (o unmerging) reset(scope string) error {
+	n := len(o.Limits)
+	if o.Limits = slices.DeleteFunc(o.Limits, func(v Override) bool { return v.Scope == scope }); len(o.Limits) == n {
+		return errors.New("there is none")
+	}
+	return nil
+}
+
+// copyOld does as an instance of the version before, which replaces what Redis has by what the store has.
+func (w *world) copyOld() {
+	if !w.store.down && !w.board.down && w.store.orders.Version > w.board.orders.Version {
+		w.board.orders = unmerged(w.store.orders)
+		w.board.news++
+	}
+}
+
+// orderOld has a writer of the version before give an order, or lift those on a scope: in the store, and with it in Redis.
+func (w *world) orderOld() {
+	if w.rng.IntN(3) == 0 {
+		w.copyOld()
+		return
+	}
+	if w.store.down {
+		return
+	}
+	w.names++
+	w.at = w.at.Add(time.Microsecond)
+	scope, limit, lifts := fmt.Sprint("tool:", w.rng.IntN(4)), w.rng.IntN(3) == 0, w.rng.IntN(3) > 0
+	number := int64(w.names)
+	o := unmerged(w.store.orders)
+	seen := named(&o, scope, limit)
+	name := fmt.Sprint("kill", number)
+	var err error
+	switch {
+	case limit && lifts:
+		err = unmerging{&o}.reset(scope)
+	case limit:
+		name = fmt.Sprint("limit", number)
+		err = unmerging{&o}.override(Override{Scope: scope, PerDay: &number})
+	case lifts:
+		err = unmerging{&o}.lift(scope)
+	default:
+		err = unmerging{&o}.kill(Kill{Scope: scope, Reason: name, At: w.at})
+	}
+	if err != nil {
+		return
+	}
+	o.Version = NextVersion(w.store.orders.Version, w.at)
+	w.store.orders = o
+	kept := named(&w.store.kept, scope, limit)
+	for _, name := range seen {
+		if w.gone[name] = true; !slices.Contains(kept, name) {
+			w.doubtful[name] = true // it came and went before a writer that merges has seen it
+		}
+	}
+	if !lifts {
+		at := w.at
+		if limit {
+			made := w.store.made()
+			at = made.OverrideOn(scope).At
+		}
+		w.accepted[name] = ordered{scope: scope, at: at, limit: limit}
+	}
+	if w.rng.IntN(4) > 0 {
+		w.copyOld()
+	}
+}
+
+// TestRewritten has a writer that does not merge change what one that does has written.
+func TestRewritten(t *testing.T) {
+	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	now := at.Add(time.Hour)
+	five, six := int64(5), int64(6)
+	before := Orders{Version: at.UnixMilli(), Merged: true,
+		Kills:  []Kill{{Scope: "tool:a", Reason: "r", At: at}, {Scope: "tool:b", Reason: "r", At: at, Until: at.Add(time.Minute)}, {Scope: "tool:c", Reason: "r", At: at}},
+		Limits: []Override{{Scope: "tool:a", PerDay: &five, At: at}, {Scope: "tool:b", PerDay: &five, At: at}},
+		Gone:   []Gone{{Of: "x", At: at}},
+	}
+	for _, c := range []struct {
+		name   string
+		change func(unmerging) error
+		kills  int
+		gone   int // beside that before
+		limits map[string]int64
+		later  bool // the override on tool:a
+	}{
+		{"nothing", func(unmerging) error { return nil }, 3, 0, map[string]int64{"tool:a": 5, "tool:b": 5}, false},
+		{"a lift", func(o unmerging) error { return o.lift("tool:a") }, 2, 1, map[string]int64{"tool:a": 5, "tool:b": 5}, false},
+		{"a lift of what has ended", func(o unmerging) error { return o.lift("tool:b") }, 2, 0, map[string]int64{"tool:a": 5, "tool:b": 5}, false},
+		{"another kill, by which what has ended is left out", func(o unmerging) error { return o.kill(Kill{Scope: "tool:a", Reason: "s", At: now}) }, 2, 1, map[string]int64{"tool:a": 5, "tool:b": 5}, false},
+		{"another override", func(o unmerging) error { return o.override(Override{Scope: "tool:a", PerDay: &six}) }, 3, 0, map[string]int64{"tool:a": 6, "tool:b": 5}, true},
+		{"the same override", func(o unmerging) error { return o.override(Override{Scope: "tool:a", PerDay: &five}) }, 3, 0, map[string]int64{"tool:a": 5, "tool:b": 5}, false},
+		{"an override on another", func(o unmerging) error { return o.override(Override{Scope: "tool:c", PerDay: &six}) }, 3, 0, map[string]int64{"tool:a": 5, "tool:b": 5, "tool:c": 6}, false},
+		{"a reset", func(o unmerging) error { return o.reset("tool:a") }, 3, 1, map[string]int64{"tool:b": 5}, false},
+		{"all goes", func(o unmerging) error {
+			return errors.Join(o.lift("tool:a"), o.lift("tool:b"), o.lift("tool:c"), o.reset("tool:a"), o.reset("tool:b"))
+		}, 0, 4, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := unmerged(before)
+			if err := c.change(unmerging{&o}); err != nil {
+				t.Fatal(err)
+			}
+			o.Version++
+			made := Rewritten(before, o, now)
+			if made.Version != o.Version || made.settled() || len(made.Kills) != c.kills || len(made.Gone) != 1+c.gone {
+				t.Errorf("%+v", made)
+			}
+			all := Merge(before, made, now)
+			for _, scope := range []string{"tool:a", "tool:b", "tool:c"} {
+				if v := all.OverrideOn(scope); (v == nil) != (c.limits[scope] == 0) || v != nil && *v.PerDay != c.limits[scope] {
+					t.Errorf("%s: %+v, want %d", scope, v, c.limits[scope])
+				}
+			}
+			if v := all.OverrideOn("tool:a"); v != nil && v.At.After(at) != c.later {
+				t.Errorf("it was ordered at %v", v.At)
+			}
+			if again := Rewritten(before, o, now); again.Beyond(&made) != nil || made.Beyond(&again) != nil {
+				t.Errorf("who reads them again reads %+v", again)
+			}
+			if len(all.Kills) > c.kills+1 || all.KillOn("tool:a", now) != nil != (o.KillOn("tool:a", now) != nil) {
+				t.Errorf("merged with what was before: %+v", all)
+			}
+		})
+	}
+}
