@@ -128,6 +128,15 @@ func (o *Orders) clean(now time.Time) {
 	o.Gone = o.Gone[:min(len(o.Gone), mostGone)]
 }
 
+// remembers tells whether it is remembered what was lifted since a time, with a minute for clocks that differ.
+func (o *Orders) remembers(since, now time.Time) bool {
+	first := now.Add(-goneKept)
+	if n := len(o.Gone); n >= mostGone && o.Gone[n-1].At.After(first) {
+		first = o.Gone[n-1].At
+	}
+	return since.After(first.Add(time.Minute))
+}
+
 // keep returns those of a list that are to be kept, nil for none; the list is not changed.
 func keep[T any](list []T, wanted func(*T) bool) []T {
 	var out []T

@@ -19,7 +19,9 @@ type news struct {
 	fault    error // of the last reading of the store
 	behind   error // of the last writing to it, or to the board
 	vain     int64 // until then no call waits
+	outdated bool  // what is known is older than what is remembered of lifts: it is what can be read that counts
 	catching bool
+	turn     bool // it is this instance's turn to read the store, once it has caught up
 	settling bool
 	again    bool          // settle once more
 	changed  chan struct{} // closed when something has come, or failed
@@ -198,13 +200,15 @@ func (g *Governor) heed(at moment, r Reply) {
 	if r.Status != Done {
 		return
 	}
-	if n.known && r.News == n.bulletin.News && r.Epoch == n.bulletin.Epoch {
+	if n.known && r.News == n.bulletin.News && r.Epoch == n.bulletin.Epoch && !n.outdated {
 		g.heardAt(at)
 	} else {
 		g.catchUp()
 	}
 	if r.Read || (n.fault != nil || n.behind != nil) && g.now()-n.read >= readEvery {
-		g.settle(true)
+		if n.turn = n.catching; !n.turn {
+			g.settle(true)
+		}
 	}
 }
 
@@ -281,172 +285,28 @@ func (g *Governor) catchUp() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		n.catching = false
+		turn := n.turn
+		n.turn = false
 		if err != nil || g.closed {
+			if turn {
+				g.settle(true)
+			}
 			return // the next reply leads here again, and calls that wait ask for it
 		}
 		n.bulletin = b
-		g.adopt(g.writer().posted(b, nil))
+		posted := g.writer().posted(b, nil)
+		g.compare(&posted)
+		g.adopt(posted)
 		g.learn(b.Versions)
 		g.adoptTrips(g.now(), b.Trips)
 		if n.known = n.known || b.Orders.Version > 0 || g.opts.Orders == nil; n.known {
 			g.heardAt(asked)
 		}
-		if missing := g.missing(); missing || g.ahead() {
+		if missing := g.missing() || turn; missing || g.ahead() {
 			g.settle(missing)
 		}
 	})
 }
-
-func (g *Governor) writer() *Writer {
-	return &Writer{Store: g.opts.Orders, Board: g.opts.Counters, Storeless: g.opts.Orders == nil, Now: g.opts.Now}
-}
-
-// missing tells that the store may not have all that is known, or has what is not known, as far as it can be asked. What was written
-// over the orders on the board may have come from it, or have been lifted there.
-func (g *Governor) missing() bool {
-	n := &g.news
-	return g.opts.Orders != nil && n.fault == nil && (!n.known || n.store == nil || n.bulletin.Before != nil || g.orders.Load().Beyond(n.store) != nil)
-}
-
-// ahead tells that more is known than was announced.
-func (g *Governor) ahead() bool {
-	b := &g.news.bulletin
-	return g.news.known && g.opts.Orders != nil && b.Orders.Version == 0 || !b.Orders.settled() || g.orders.Load().Beyond(&b.Orders) != nil || g.versions.Load().Beyond(b.Versions) != nil
-}
-
-func (g *Governor) learn(v Versions) {
-	versions := g.versions.Load().with(v)
-	g.versions.Store(&versions)
-}
-
-// readStore reads the store once in a while, where the counters tell nothing.
-func (g *Governor) readStore(now int64) {
-	every := readEvery
-	if g.news.fault != nil {
-		every = readAgain
-	}
-	if g.opts.Orders != nil && (now-g.news.read >= every || g.news.read == 0) {
-		g.settle(true)
-	}
-}
-
-// settle reads the store where it is told to, and brings what only one place has to the other. The board is left out where it can't
-// be reached.
-func (g *Governor) settle(fromStore bool) {
-	n := &g.news
-	if g.closed {
-		return
-	}
-	if n.settling {
-		n.again = true // what has come since may be unknown to it
-		return
-	}
-	if fromStore = fromStore && g.opts.Orders != nil; fromStore {
-		n.read = max(g.now(), 1)
-	}
-	n.settling = true
-	b, toBoard := n.bulletin, g.outage == nil
-	w := g.writer()
-	g.senders.Go(func() {
-		ctx, cancel := context.WithTimeout(g.life, storeTimeout)
-		defer cancel()
-		asked := g.moment()
-		var stored Orders
-		var versions Versions
-		var fault, behind error
-		if fromStore {
-			if stored, fault = g.opts.Orders.Orders(ctx); fault == nil && g.opts.Versions != nil {
-				versions, fault = g.opts.Versions.Versions(ctx)
-			}
-			g.readDone(asked, stored, versions, fault)
-		}
-		mine := *g.orders.Load()
-		if fromStore && fault == nil {
-			mine = Merge(mine, w.posted(b, &stored), g.opts.Now())
-			if stored, behind = w.save(ctx, stored, mine); behind == nil {
-				mine = Merge(mine, stored, g.opts.Now())
-			}
-		}
-		announced := false
-		if toBoard = toBoard && (g.opts.Orders != nil || mine.Version > 0); toBoard {
-			mine.Version = max(mine.Version, nothing)
-			var err error
-			if mine, err = w.post(ctx, b, mine); err == nil {
-				if news := g.versions.Load().Beyond(b.Versions); news != nil {
-					err = g.opts.Counters.Announce(ctx, news)
-				}
-			}
-			announced = err == nil
-			if behind == nil {
-				behind = err
-			}
-		}
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		n.settling = false
-		if g.closed {
-			g.tellNews()
-			return // what was cut short is no fault
-		}
-		g.adopt(mine)
-		if fromStore && fault == nil && behind == nil {
-			n.store = &stored
-		}
-		if announced && n.bulletin.News == b.News && n.bulletin.Epoch == b.Epoch {
-			n.bulletin.Orders, n.bulletin.Before = mine, nil // until it is read again, since this is news
-		}
-		n.behind = behind
-		if n.again {
-			n.again = false
-			if missing := g.missing(); missing || g.ahead() {
-				g.settle(missing)
-			}
-		}
-	})
-}
-
-// readDone takes in what was read of the store.
-func (g *Governor) readDone(asked moment, stored Orders, versions Versions, fault error) {
-	n := &g.news
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return // what was cut short is no fault
-	}
-	if fault != nil && n.fault == nil {
-		g.opts.Logger.Error("the store can't be read: kill switches and overridden limits are those that Redis knows", "error", fault)
-	}
-	if n.fault = fault; fault != nil {
-		return
-	}
-	g.adopt(stored)
-	g.learn(versions)
-	n.store, n.known, n.stored = &stored, true, asked
-	g.publish()
-}
-
-// apart says what of the orders is in one place alone, and whether that is known.
-func (g *Governor) apart() (out []string) {
-	n, o := &g.news, g.orders.Load()
-	if g.opts.Orders == nil {
-		return nil
-	}
-	if n.fault != nil {
-		out = append(out, "governor: the store can't be read; kill switches and overridden limits are those that Redis knows")
-	}
-	if n.store != nil {
-		if only := o.Beyond(n.store); only != nil {
-			out = append(out, "governor: orders are in Redis alone, and are lost with it until the store takes them: "+some(only))
-		}
-	}
-	if only := o.Beyond(&n.bulletin.Orders); only != nil && !g.opts.Alone {
-		out = append(out, "governor: orders are in the store alone, until Redis takes them: "+some(only))
-	}
-	return out
-}
-
-// nothing is the version of the orders of a store that has none: so that who can't read the store learns of that too.
-const nothing = 1
 
 // ordered decides by the orders: kill switches.
 func (g *Governor) ordered(scopes []string) Decision {
