@@ -6,8 +6,8 @@ import (
 )
 
 // news is what the instance knows of the orders and of breakers elsewhere, and how fresh that is. Every reply of the counters
-// says whether the bulletin has changed since; once a second one instance of the fleet reads the store, and brings what only one of
-// the two has to the other. An instance that slept asks before it decides the next call.
+// says whether the bulletin has changed since; once a second one instance of the fleet reads both it and the store, and brings what only
+// one of the two has to the other. An instance that slept asks before it decides the next call.
 type news struct {
 	known    bool
 	deaf     bool // the last call that waited for news waited in vain
@@ -200,9 +200,11 @@ func (g *Governor) heed(at moment, r Reply) {
 	if r.Status != Done {
 		return
 	}
-	if n.known && r.News == n.bulletin.News && r.Epoch == n.bulletin.Epoch && !n.outdated {
+	current := n.known && r.News == n.bulletin.News && r.Epoch == n.bulletin.Epoch && !n.outdated
+	if current {
 		g.heardAt(at)
-	} else {
+	}
+	if !current || r.Read && !g.opts.Alone { // what Redis has thrown away is no news
 		g.catchUp()
 	}
 	if r.Read || (n.fault != nil || n.behind != nil) && g.now()-n.read >= readEvery {
@@ -293,12 +295,15 @@ func (g *Governor) catchUp() {
 			}
 			return // the next reply leads here again, and calls that wait ask for it
 		}
+		news := b.News != n.bulletin.News || b.Epoch != n.bulletin.Epoch
 		n.bulletin = b
 		posted := g.writer().posted(b, nil)
 		g.compare(&posted)
 		g.adopt(posted)
 		g.learn(b.Versions)
-		g.adoptTrips(g.now(), b.Trips)
+		if news {
+			g.adoptTrips(g.now(), b.Trips)
+		}
 		if n.known = n.known || b.Orders.Version > 0 || g.opts.Orders == nil; n.known {
 			g.heardAt(asked)
 		}

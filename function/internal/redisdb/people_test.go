@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/memdb"
 	"example.com/erlmcp/function/internal/memnet"
 )
 
@@ -215,6 +216,57 @@ func TestEvictedRates(t *testing.T) {
 			}
 			if g := take(3); g.Amounts != nil {
 				t.Errorf("more than that: %+v", g)
+			}
+		})
+	}
+}
+
+// TestEvictedOrders throws away what operators have ordered: an instance notices though there is no news, and puts it back.
+func TestEvictedOrders(t *testing.T) {
+	for _, storeless := range []bool{false, true} {
+		eachRedis(t, func(t *testing.T, client *redis.Client, _ bool) {
+			c := NewCounters(client)
+			o := governor.Options{Instance: "n", Counters: c, Epochs: firstEpoch{}, Patience: 200 * time.Millisecond, Logger: logTo(t)}
+			w := &governor.Writer{Board: c, Storeless: storeless, Now: time.Now}
+			if !storeless {
+				store := memdb.New()
+				w.Store, o.Orders = store, store
+			}
+			if err := change(t.Context(), w, "tool:a"); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Announce(t.Context(), governor.Versions{"keys": 3}); err != nil {
+				t.Fatal(err)
+			}
+			g := governor.New(o)
+			t.Cleanup(g.Close)
+			call := func() governor.Reason {
+				_, l, d := g.Admit(t.Context(), &governor.Call{Weight: 1, Scopes: []string{"tool:a"}, Limits: []*governor.Limit{{Key: "rate", Scope: "rate", PerSecond: 1000}}})
+				if d.Admitted() {
+					l.Release()
+				}
+				return d.Reason
+			}
+			there := func() bool {
+				b, err := c.Bulletin(t.Context())
+				return err == nil && len(b.Orders.Kills) == 1 && b.Versions["keys"] == 3
+			}
+			until := func(what string, most time.Duration, is func() bool) {
+				t.Helper()
+				for begin := time.Now(); !is(); time.Sleep(50 * time.Millisecond) { // real time: the clock of Redis; elsewhere in a bubble
+					if call(); time.Since(begin) > most {
+						t.Fatalf("%s: not after %v", what, most)
+					}
+				}
+			}
+			until("killed", 10*time.Second, func() bool { return call() == governor.Killed })
+			until("all is known", 10*time.Second, there)
+			if n := client.Del(t.Context(), prefix+"orders", prefix+"versions").Val(); n != 2 {
+				t.Fatalf("%d keys are thrown away", n)
+			}
+			until("it is back", 10*time.Second, there)
+			if why := call(); why != governor.Killed {
+				t.Errorf("it is %v", why)
 			}
 		})
 	}
