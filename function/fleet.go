@@ -68,7 +68,7 @@ func (s *Server) look(ctx context.Context) {
 		return
 	}
 	if before, _ := s.evicts.Swap(policy).(string); policy != "" && policy != before {
-		s.logger.Warn("Redis throws keys away where its memory is full, and limits with them: set maxmemory-policy to noeviction", "policy", policy)
+		s.logger.Warn("Redis throws keys away where its memory is full: set maxmemory-policy to noeviction", "policy", policy, "otherwise", redisdb.AtStake(policy))
 	}
 }
 

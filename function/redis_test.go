@@ -72,8 +72,10 @@ func TestRedisAsPeopleHaveIt(t *testing.T) {
 
 // TestEvictingRedis has a Redis that throws keys away: /ready warns of it, and no longer once it does not.
 func TestEvictingRedis(t *testing.T) {
-	for policy, warns := range map[string]bool{
-		"allkeys-lru": true, "allkeys-lfu": true, "allkeys-random": true, "volatile-lru": false, "volatile-ttl": false, "noeviction": false,
+	const some, all = "an answer of a person that was used can be used again", "until limits and orders are known again"
+	for policy, warns := range map[string]string{
+		"allkeys-lru": all, "allkeys-lfu": all, "allkeys-random": all, "one-to-come": all, "noeviction": "",
+		"volatile-lru": some, "volatile-lfu": some, "volatile-random": some, "volatile-ttl": some,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			redis := network.Redis(t)
@@ -88,7 +90,8 @@ func TestEvictingRedis(t *testing.T) {
 			})
 			url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL))).URL
 			time.Sleep(time.Second)
-			if _, got := get(t, url+"/ready"); strings.Contains(got, "maxmemory-policy "+policy) != warns {
+			_, got := get(t, url+"/ready")
+			if strings.Contains(got, "maxmemory-policy "+policy) != (warns != "") || !strings.Contains(got, warns) || strings.Contains(got, all) != (warns == all) {
 				t.Errorf("%s: %s", policy, got)
 			}
 			set.Store("noeviction")

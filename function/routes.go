@@ -162,7 +162,7 @@ func (s *Server) redisDegraded() (out []string) {
 		}
 	}
 	if policy, _ := s.evicts.Load().(string); policy != "" {
-		out = append(out, "Redis: it throws keys away where its memory is full (maxmemory-policy "+policy+"), and limits with them: set noeviction")
+		out = append(out, "Redis: it throws keys away where its memory is full (maxmemory-policy "+policy+"): "+redisdb.AtStake(policy)+"; set noeviction")
 	}
 	return out
 }

@@ -90,8 +90,8 @@ func Explain(err error) string {
 	return ""
 }
 
-// Evicts returns the policy by which Redis throws keys away that it must keep, "" where it has none such. Where it does not say, that is
-// not known.
+// Evicts returns the policy by which Redis throws keys away where its memory is full, "" where it does not. All that it has must be
+// kept, what ends by itself too. Where it does not say, that is not known.
 func (c *Counters) Evicts(ctx context.Context) (policy string, err error) {
 	text, err := c.client.Info(ctx, "memory").Result()
 	if err != nil {
@@ -102,9 +102,18 @@ func (c *Counters) Evicts(ctx context.Context) (policy string, err error) {
 
 func evicts(info string) string {
 	for line := range strings.Lines(info) {
-		if policy, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:"); ok && strings.HasPrefix(policy, "allkeys-") {
+		if policy, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:"); ok && policy != "noeviction" {
 			return policy
 		}
 	}
 	return ""
+}
+
+// AtStake says what an operator can lose under a policy that [Counters.Evicts] returns. By volatile ones only keys go that end by
+// themselves: rates of single callers, those of operators' changes, and which answers of people were used.
+func AtStake(policy string) string {
+	if strings.HasPrefix(policy, "volatile-") {
+		return "an answer of a person that was used can be used again, and rates of single callers begin anew"
+	}
+	return "calls are refused until limits and orders are known again, what instances announced of receipts is lost, an answer of a person that was used can be used again, and rates of single callers begin anew"
 }

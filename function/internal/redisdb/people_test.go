@@ -430,7 +430,7 @@ func TestRealCluster(t *testing.T) {
 // TestRealRefusals has the answers of a real Redis to whoever may not.
 func TestRealRefusals(t *testing.T) {
 	addr := realRedis(t, "--requirepass", "secret", "--user", "app", "on", ">secret", "~{erlmcp}:*", "+ping", "+info", "+hello", "+client", "--maxmemory-policy", "allkeys-lru")
-	open := realRedis(t)
+	open, volatile := realRedis(t), realRedis(t, "--maxmemory-policy", "volatile-ttl")
 	for url, want := range map[string]string{
 		"redis://" + addr:                 "REDIS_URL has none",
 		"redis://:wrong@" + addr:          "user and password",
@@ -452,7 +452,7 @@ func TestRealRefusals(t *testing.T) {
 			t.Errorf("%s: %v: %q, want %q", url, err, got, want)
 		}
 	}
-	for url, want := range map[string]string{"redis://:secret@" + addr: "allkeys-lru", "redis://app:secret@" + addr: "allkeys-lru", "redis://" + open: ""} {
+	for url, want := range map[string]string{"redis://:secret@" + addr: "allkeys-lru", "redis://app:secret@" + addr: "allkeys-lru", "redis://" + open: "", "redis://" + volatile: "volatile-ttl"} {
 		c, err := Open(Options{URL: url})
 		if err != nil {
 			t.Fatal(err)
