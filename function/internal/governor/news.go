@@ -16,16 +16,36 @@ type news struct {
 	read     int64  // when the store was asked last
 	stored   moment // when it was asked the last time that it answered
 	store    *Orders
-	fault    error // of the last reading of the store
-	behind   error // of the last writing to it, or to the board
-	vain     int64 // until then no call waits
-	outdated bool  // what is known is older than what is remembered of lifts: it is what can be read that counts
+	fault    error   // of the last reading of the store
+	unread   trouble // reading the bulletin, of counters that answer
+	behind   trouble // writing to the store, or to the board
+	vain     int64   // until then no call waits
+	outdated bool    // what is known is older than what is remembered of lifts: it is what can be read that counts
 	catching bool
 	turn     bool // it is this instance's turn to read the store, once it has caught up
 	settling bool
 	again    bool          // settle once more
 	changed  chan struct{} // closed when something has come, or failed
 }
+
+// A trouble is a fault that may last. It is told of when it has come twice in a row: what came before it is known that the counters, or
+// the store, are away goes without saying.
+type trouble struct {
+	err   error // of the last attempt
+	times int   // in a row
+}
+
+func (t *trouble) note(err error) (begins, ends bool) {
+	if t.err = err; err == nil {
+		ends = t.lasts()
+		t.times = 0
+		return false, ends
+	}
+	t.times++
+	return t.times == 2, false
+}
+
+func (t *trouble) lasts() bool { return t.times >= 2 }
 
 // A moment is a time by two clocks, in microseconds: one may stand still while the process or its machine is frozen, and the other may
 // be set back.
@@ -106,11 +126,14 @@ func (g *Governor) age(now moment) int64 {
 	age := now.since(n.heard)
 	if g.storeDecides() {
 		age = now.since(n.stored)
-	} else if g.outage != nil {
+	} else if g.untold() {
 		age = min(age, now.since(n.stored))
 	}
 	return age
 }
+
+// untold tells that the counters do not tell what was ordered, though they may count: what the store has is all there is to know.
+func (g *Governor) untold() bool { return g.outage != nil || g.news.unread.err != nil }
 
 // storeDecides tells that the store alone has what others order: the counters are this process's own.
 func (g *Governor) storeDecides() bool { return g.opts.Alone && g.opts.Orders != nil }
@@ -163,7 +186,7 @@ func (g *Governor) ask(now int64) {
 		g.book.Ask()
 		g.deliver()
 	default:
-		if g.outage != nil || !g.news.known {
+		if g.untold() || !g.news.known {
 			g.readStore(now)
 		}
 		if now >= g.down {
@@ -207,7 +230,7 @@ func (g *Governor) heed(at moment, r Reply) {
 	if !current || r.Read && !g.opts.Alone { // what Redis has thrown away is no news
 		g.catchUp()
 	}
-	if r.Read || (n.fault != nil || n.behind != nil) && g.now()-n.read >= readEvery {
+	if r.Read || (n.fault != nil || n.behind.err != nil) && g.now()-n.read >= readEvery {
 		if n.turn = n.catching; !n.turn {
 			g.settle(true)
 		}
@@ -272,6 +295,18 @@ func (g *Governor) adopt(o Orders) {
 	}
 }
 
+// tellReading takes note of how the bulletin was read. That counters which are away can't be read goes without saying.
+func (g *Governor) tellReading(err error) {
+	if err != nil && g.outage != nil {
+		return
+	}
+	if begins, ends := g.news.unread.note(err); begins {
+		g.opts.Logger.Error("what Redis has of operators' orders can't be read: those that the store has are in force", "error", err)
+	} else if ends {
+		g.opts.Logger.Info("what Redis has of operators' orders can be read again")
+	}
+}
+
 // catchUp reads the bulletin.
 func (g *Governor) catchUp() {
 	n := &g.news
@@ -289,8 +324,12 @@ func (g *Governor) catchUp() {
 		n.catching = false
 		turn := n.turn
 		n.turn = false
-		if err != nil || g.closed {
-			if turn {
+		if g.closed {
+			return
+		}
+		g.tellReading(err)
+		if err != nil {
+			if turn || g.outage == nil && g.now()-n.read >= readEvery {
 				g.settle(true)
 			}
 			return // the next reply leads here again, and calls that wait ask for it

@@ -77,7 +77,9 @@ func (g *Governor) settle(fromStore bool) {
 		if s.announced && n.bulletin.News == s.board.News && n.bulletin.Epoch == s.board.Epoch {
 			n.bulletin.Orders, n.bulletin.Before = s.mine, nil // until it is read again, since this is news
 		}
-		n.behind = s.behind
+		if s.fromStore || s.behind != nil || g.opts.Orders == nil { // the board alone does not tell of the store
+			g.tellBehind(s.behind)
+		}
 		if n.again {
 			n.again = false
 			if missing := g.missing(); missing || g.ahead() {
@@ -85,6 +87,15 @@ func (g *Governor) settle(fromStore bool) {
 			}
 		}
 	})
+}
+
+// tellBehind takes note of how it went to bring what one place has to the other.
+func (g *Governor) tellBehind(err error) {
+	if begins, ends := g.news.behind.note(err); begins {
+		g.opts.Logger.Error("what one of the store and Redis has of operators' orders, or of what has changed, can't be brought to the other: it is lost with that one", "error", err)
+	} else if ends {
+		g.opts.Logger.Info("the store and Redis have the same of operators' orders again")
+	}
 }
 
 // A settlement is what comes of one time that both places are brought together.
@@ -211,8 +222,12 @@ func (g *Governor) readDone(asked moment, stored Orders, versions Versions, faul
 // apart says what of the orders is in one place alone, and whether that is known.
 func (g *Governor) apart() (out []string) {
 	n, o := &g.news, g.orders.Load()
+	unread := n.unread.lasts() && g.outage == nil
+	if unread {
+		out = append(out, "governor: what Redis has of kill switches and overridden limits can't be read; those that the store has are in force")
+	}
 	if g.opts.Orders == nil {
-		return nil
+		return out
 	}
 	if n.fault != nil {
 		out = append(out, "governor: the store can't be read; kill switches and overridden limits are those that Redis knows")
@@ -222,8 +237,11 @@ func (g *Governor) apart() (out []string) {
 			out = append(out, "governor: orders are in Redis alone, and are lost with it until the store takes them: "+some(only))
 		}
 	}
-	if only := o.Beyond(&n.bulletin.Orders); only != nil && !g.opts.Alone {
+	if only := o.Beyond(&n.bulletin.Orders); only != nil && !g.opts.Alone && !unread {
 		out = append(out, "governor: orders are in the store alone, until Redis takes them: "+some(only))
+	}
+	if n.behind.lasts() && len(out) == 0 {
+		out = append(out, "governor: what one of the store and Redis has can't be brought to the other")
 	}
 	return out
 }

@@ -50,7 +50,8 @@ func TestLongSleep(t *testing.T) {
 				start := func(name string) *governor.Governor {
 					o.Instance = name
 					if c.alone {
-						o.Counters = governor.NewStandalone(time.Now)
+						own := governor.NewStandalone(time.Now)
+						o.Counters, o.Epochs = own, own
 					}
 					g := governor.New(o)
 					t.Cleanup(g.Close)
