@@ -10,7 +10,9 @@
 // epoch is one that both know; a newer one is refused rather than guessed at. Of a rate the version before reads the arrival alone,
 // and writes it alone: then this one goes by the first bound of two (see rate.go of package governor). While both run, a rate of more
 // than 5 calls a second may so be exceeded once after each pause, by what flows in the hold of its tokens, at most half of the burst;
-// a slower one by three parts in a hundred of its burst. The version before goes on to hold back half of a fast burst.
+// a slower one by three parts in a hundred of its burst. The version before goes on to hold back half of a fast burst. It does not notice
+// that Redis has thrown slots away, but bears with those that do; and it replaces the orders, where this one merges them: see
+// [governor.Rewritten].
 package redisdb
 
 import (
@@ -81,9 +83,12 @@ func (c *Counters) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, 
 	return read(raw, d)
 }
 
+// sees ends the names of instances whose scripts write when they saw slots of a key: draw.lua says why.
+const sees = "+"
+
 func arguments(d *governor.Draw) []any {
 	args := make([]any, 0, 7+2*len(d.Holdings)+9*len(d.Groups))
-	args = append(args, d.Instance, d.Seq, d.Epoch, d.Lease, len(d.Holdings))
+	args = append(args, d.Instance+sees, d.Seq, d.Epoch, d.Lease, len(d.Holdings))
 	for _, h := range d.Holdings {
 		args = append(args, h.Key, h.Slots)
 	}

@@ -58,28 +58,30 @@ presence[instance] = {now + lease, seq}
 local relearn = unheard and head[8] and redis.call('EXISTS', prefix .. 'instances') == 0
 if relearn then learn = max(learn, now + lease) end
 
--- The epoch has the time when a key of slots was last seen with holders. Instances declare all that they hold twice a lease, so that a
--- key that is missing less than a lease later was thrown away: for a lease slots are only declared. That is noted in the key, under a
--- name that no instance has.
-local LEARNS = ''
+-- The epoch has the time when a key of slots was last seen with holders that write so, by whose names they are known: the version before
+-- empties a key and leaves that time. Instances declare all that they hold twice a lease, so that a key that is missing less than a lease
+-- later was thrown away: for a lease slots are only declared. That is noted in the key, under a name that no instance has, and as long
+-- that name is present: to the version before it holds more than there is.
+local LEARNS, SEES = '', '+'
 local slots = {}   -- key: {instance: slots}
 local changed = {} -- key: {instance: true}
-local some = {}    -- key: whether it had holders
+local some = {}    -- key: whether it had holders that write when it was seen
 local learns = {}  -- key: until when slots of it are only declared
+local noted = 0    -- until when at most, of those that are found out now
 local function holders(key)
   local h = slots[key]
   if not h then
     h = {}
     local raw = redis.call('HGETALL', prefix .. key)
     for i = 1, #raw, 2 do
-      if raw[i] ~= LEARNS then h[raw[i]] = tonumber(raw[i + 1]); some[key] = true end
+      if raw[i] ~= LEARNS then h[raw[i]] = tonumber(raw[i + 1]); some[key] = some[key] or sub(raw[i], -1) == SEES end
       if raw[i] == LEARNS then learns[key] = tonumber(raw[i + 1]) end
     end
     slots[key] = h
     changed[key] = {}
     if #raw == 0 then
       local seen = tonumber(redis.call('HGET', prefix .. 'epoch', 'seen:' .. key) or '')
-      if seen and now - seen < lease then learns[key] = now + lease end
+      if seen and now - seen < lease then learns[key] = now + lease; noted = now + lease end
     end
     if learns[key] then changed[key][LEARNS] = true end
   end
@@ -323,7 +325,7 @@ if groups == 0 or seq % 16 == 1 then
   for i = 1, #raw, 2 do
     local ends = tonumber(string.match(raw[i + 1], '^(%d+)'))
     if raw[i] ~= instance then
-      if ends > now then count = count + 1
+      if ends > now then count = count + (raw[i] ~= LEARNS and 1 or 0)
       elseif ends + FORGET < now then forgotten[#forgotten + 1] = raw[i] end
     end
   end
@@ -334,6 +336,7 @@ if reads then redis.call('HSET', prefix .. 'epoch', 'read', whole(now)) end
 if not head[8] then redis.call('HSET', prefix .. 'epoch', 'drawn', 1) end
 if relearn then redis.call('HSET', prefix .. 'epoch', 'learn', whole(learn)) end
 redis.call('HSET', prefix .. 'instances', instance, whole(now + lease) .. ' ' .. whole(seq))
+if noted > 0 then redis.call('HSET', prefix .. 'instances', LEARNS, whole(noted) .. ' 0') end
 for key in pairs(moved) do
   local t, value = arrivals[key]
   if ends[key] then value = format('%.0f.%016.0f%.0f', t, ends[key], used[key]) else value = format('%.0f', t) end
@@ -353,12 +356,16 @@ for key in pairs(turned) do
   redis.call('SET', prefix .. TURNS .. key, table.concat(parts), 'PX', format('%.0f', (last - now) / 1000 + 1))
 end
 for key, names in pairs(changed) do
+  local seen = false
+  for name in pairs(slots[key]) do
+    if sub(name, -1) == SEES then seen = true; break end
+  end
   for name in pairs(names) do
     local n = slots[key][name]
     if name == LEARNS and learns[key] > now then n = learns[key] end
     if n then redis.call('HSET', prefix .. key, name, whole(n)) else redis.call('HDEL', prefix .. key, name) end
   end
-  if next(slots[key]) then
+  if seen then
     if not some[key] or ARGV[#ARGV] == 'full' then redis.call('HSET', prefix .. 'epoch', 'seen:' .. key, whole(now)) end
   elseif some[key] then
     redis.call('HDEL', prefix .. 'epoch', 'seen:' .. key)

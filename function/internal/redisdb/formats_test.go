@@ -176,6 +176,61 @@ func TestPreviousVersionSideBySide(t *testing.T) {
 	})
 }
 
+// TestKeysThatThePreviousVersionEmpties has an instance of each version hold slots. That the last of them go with the version before is
+// no loss, and a loss is one for both.
+func TestKeysThatThePreviousVersionEmpties(t *testing.T) {
+	const key, limit = "c:slots", 5
+	eachRedis(t, func(t *testing.T, client *redis.Client, _ bool) {
+		c := NewCounters(client)
+		if _, err := c.Open(t.Context(), 1, true, 2*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		mine, old := &draws{t: t, counters: c, name: "mine"}, &draws{t: t, counters: newPrevious(t, client), name: "old"}
+		slots := func(n int64) governor.Holding { return governor.Holding{Key: key, Slots: n} }
+		for range 3 {
+			if mine.draw(key, limit, 1, true).Amounts == nil || old.draw(key, limit, 1, true).Amounts == nil {
+				t.Fatal("a slot of a free cap is refused")
+			}
+			mine.draw(key, limit, 0, true, slots(1))
+			mine.draw(key, limit, 0, true, slots(0))
+			old.draw(key, limit, 0, true, slots(0))
+			if g := mine.draw(key, limit, 1, true); g.Amounts == nil {
+				t.Fatalf("once all are free: %+v", g)
+			}
+			mine.draw(key, limit, 0, true, slots(0))
+		}
+		if mine.draw(key, limit, 2, true).Amounts == nil || old.draw(key, limit, 2, true).Amounts == nil {
+			t.Fatal("slots of a free cap are refused")
+		}
+		client.Del(t.Context(), prefix+key)
+		if g := mine.draw(key, limit, 3, false); g.Amounts != nil || !g.Learns {
+			t.Errorf("what others hold was thrown away, and slots are given: %+v", g)
+		}
+		other := &draws{t: t, counters: old.counters, name: "other"}
+		if g := other.draw(key, limit, 1, true); g.Amounts != nil {
+			t.Errorf("the version before gives slots meanwhile: %+v", g)
+		}
+		if g := mine.draw(key, limit, 1, false); g.Amounts != nil || !g.Learns {
+			t.Errorf("it is forgotten that some are lost: %+v", g)
+		}
+		used, instances, err := NewCounters(client).Usage(t.Context(), []*governor.Limit{{Key: "slots"}})
+		if err != nil || used["slots"] != 0 || instances != 3 {
+			t.Errorf("%v slots of %d instances, %v", used, instances, err)
+		}
+		old.draw(key, limit, 0, true, slots(2))
+		time.Sleep(1200 * time.Millisecond) // real time: the clock of Redis; elsewhere in a bubble
+		mine.draw(key, limit, 0, true, slots(2))
+		old.draw(key, limit, 0, true, slots(2))
+		time.Sleep(1200 * time.Millisecond) // real time: the clock of Redis; elsewhere in a bubble
+		if other.draw(key, limit, 1, true).Amounts == nil {
+			t.Error("once all is known, what is free is not given")
+		}
+		if g := mine.draw(key, limit, 1, true, slots(2)); g.Amounts != nil || g.Learns {
+			t.Errorf("once all is known, more is given than there is: %+v", g)
+		}
+	})
+}
+
 func TestNewerFormatIsRefused(t *testing.T) {
 	eachRedis(t, func(t *testing.T, client *redis.Client, _ bool) {
 		ctx := t.Context()

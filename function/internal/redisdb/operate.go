@@ -25,6 +25,9 @@ func (c *Counters) Usage(ctx context.Context, limits []*governor.Limit) (slots m
 	}
 	present := map[string]bool{}
 	for name, lease := range leases.Val() {
+		if name == "" {
+			continue // no instance: see draw.lua
+		}
 		ends, _, _ := strings.Cut(lease, " ")
 		if until, err := strconv.ParseInt(ends, 10, 64); err != nil {
 			return nil, 0, fmt.Errorf("the lease of instance %q is %q", name, lease)

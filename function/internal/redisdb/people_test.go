@@ -113,7 +113,7 @@ func (answer) RedisError()     {}
 // draws takes n slots of a key with a cap, as one instance.
 type draws struct {
 	t        *testing.T
-	counters *Counters
+	counters governor.Counters
 	name     string
 	seq      int64
 }
