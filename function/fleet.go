@@ -38,16 +38,17 @@ func (s *Server) report(ctx context.Context) {
 	}
 	tick := time.NewTicker(sayEvery)
 	defer tick.Stop()
-	var looked time.Time
-	for said := 0; ; {
-		if said++; said%catalogEvery == 1 {
-			s.sayCatalog()
-		}
+	var looked, catalog time.Time
+	for {
 		if time.Since(looked) >= lookEvery {
 			looked = time.Now()
 			s.look(ctx)
 		}
 		s.say()
+		if time.Since(catalog) >= catalogEvery { // after the instance: who finds no instance that serves it takes it down
+			catalog = time.Now()
+			s.sayCatalog()
+		}
 		select {
 		case <-ctx.Done():
 			gone, done := context.WithTimeout(context.Background(), sayPatience)
@@ -80,8 +81,8 @@ type served struct {
 	Limits []Limit
 }
 
-// catalogEvery is at which saying an instance says what it serves again: Redis may have been emptied.
-const catalogEvery = 15
+// catalogEvery is how often an instance says what it serves again: Redis may have been emptied, or the instance forgotten while it slept.
+const catalogEvery = 30 * time.Second
 
 func (s *Server) sayCatalog() {
 	if s.gate == nil {
@@ -106,13 +107,18 @@ func (s *Server) served() (text []byte, name string) {
 	return s.serves.text, s.serves.name
 }
 
-// servedBy returns what the instances of the fleet serve, or nil where none has said so.
-func servedBy(ctx context.Context, counters *redisdb.Counters, instances []Instance) (*served, error) {
+// running returns the instances of the fleet, and what they serve, nil where none has said so. An error beside it is about what some of
+// them serve. What is not said of any more is taken down. Catalogs are read first: an instance puts itself up before its catalog, and so
+// none that is there lacks its instance.
+func running(ctx context.Context, counters *redisdb.Counters) (instances []Instance, all *served, err error) {
 	notes, err := counters.Notes(ctx, redisdb.Catalogs)
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("what instances serve: %w", err)
 	}
-	var all *served
+	if instances, err = instancesOf(ctx, counters); err != nil {
+		return nil, nil, err
+	}
+	var faults []error
 	live := map[string]bool{}
 	for _, i := range instances {
 		text, ok := notes[i.Catalog]
@@ -121,8 +127,9 @@ func servedBy(ctx context.Context, counters *redisdb.Counters, instances []Insta
 		}
 		live[i.Catalog] = true
 		var one served
-		if err := json.Unmarshal(text, &one); err != nil {
-			return nil, fmt.Errorf("what the instance %s serves: %w", i.Name, err)
+		if err := json.Unmarshal(text, &one); err != nil { // another version may have written it
+			faults = append(faults, fmt.Errorf("what the instance %s serves: %w", i.Name, err))
+			continue
 		}
 		if all == nil {
 			all = &served{Former: map[string]string{}}
@@ -140,7 +147,7 @@ func servedBy(ctx context.Context, counters *redisdb.Counters, instances []Insta
 			counters.TakeDown(ctx, redisdb.Catalogs, name)
 		}
 	}
-	return all, nil
+	return instances, all, errors.Join(faults...)
 }
 
 func (s *Server) say() {

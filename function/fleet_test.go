@@ -2,7 +2,9 @@ package function
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -61,6 +63,85 @@ func TestInstancesThatAreGone(t *testing.T) {
 					t.Errorf("%s: %s is on the board: %t", c.what, name, left)
 				}
 			}
+		}
+	})
+}
+
+// TestWhatInstancesServe has instances come while others read what is served, and notes that can't be read: no catalog of an instance that
+// runs is taken down, and the others are known.
+func TestWhatInstancesServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		redis := network.Redis(t)
+		const fleet, catalogs = "{erlmcp}:fleet", "{erlmcp}:catalogs"
+		var mu sync.Mutex
+		var puts []string
+		var between func() // of the two readings
+		readings := 0
+		redis.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			board := len(args) > 0 && (args[0] == fleet || args[0] == catalogs)
+			switch {
+			case strings.EqualFold(cmd, "HSET") && board:
+				puts = append(puts, args[0])
+			case strings.EqualFold(cmd, "HGETALL") && board:
+				if readings++; readings == 2 && between != nil {
+					between()
+				}
+			}
+			return false
+		})
+		file, _ := keyFile(t)
+		s := packed(t, NewMemory(), "REDIS_URL", redis.URL, "API_KEYS_FILE", file)
+		time.Sleep(time.Second)
+		mu.Lock()
+		if len(puts) != 2 || puts[0] != fleet {
+			t.Errorf("an instance that comes puts up %v", puts)
+		}
+		readings = 0
+		put := func(name, catalog, content string) {
+			redis.HSet(fleet, name, fmt.Sprintf(`{"name":%q,"catalog":%q,"seen":%q}`, name, catalog, time.Now().Format(time.RFC3339)))
+			redis.HSet(catalogs, catalog, content)
+		}
+		between = func() { put("comes", "new", `{"Scopes":["tool:new"]}`) }
+		mu.Unlock()
+		o := &Operator{parts: s.parts, entries: s.observer.catalog}
+		if _, all, err := o.running(t.Context()); err != nil || all == nil || !slices.Contains(all.Scopes, "tool:plain") {
+			t.Errorf("%+v %v", all, err)
+		}
+		if !o.known("tool:new") || !o.known("tool:plain") || o.known("tool:none") {
+			t.Error("what an instance serves that came meanwhile is not known")
+		}
+
+		put("odd", "odd", "{")
+		redis.HSet(catalogs, "old", `{"Scopes":["tool:old"]}`)
+		instances, all, err := o.running(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "odd") || len(instances) != 3 || all == nil || !slices.Contains(all.Scopes, "tool:new") {
+			t.Errorf("one can't be read: %d instances, %+v %v", len(instances), all, err)
+		}
+		if !o.known("tool:new") || !o.known("tool:plain") || o.known("tool:old") {
+			t.Error("one can't be read, and what the others serve is not known")
+		}
+		if redis.HGet(catalogs, "odd") == "" || redis.HGet(catalogs, "old") != "" {
+			t.Error("what an instance serves is taken down, or what none does is not")
+		}
+	})
+}
+
+// TestControlPlaneCleansUp has an instance be killed whose catalog no other one has. Nobody asks for either.
+func TestControlPlaneCleansUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		redis := network.Redis(t)
+		controlled(t, 1, "REDIS_URL", redis.URL)
+		time.Sleep(time.Second)
+		redis.HSet("{erlmcp}:catalogs", "old", `{}`)
+		redis.HSet("{erlmcp}:fleet", "killed", fmt.Sprintf(`{"name":"killed","catalog":"old","seen":%q}`, time.Now().Add(-forgetInstance).Format(time.RFC3339)))
+		time.Sleep(noteEvery + sayEvery)
+		if redis.HGet("{erlmcp}:fleet", "killed") != "" || redis.HGet("{erlmcp}:catalogs", "old") != "" {
+			t.Error("they are still there")
+		}
+		if keys, err := redis.HKeys("{erlmcp}:catalogs"); err != nil || len(keys) != 1 {
+			t.Errorf("catalogs %v %v", keys, err)
 		}
 	})
 }

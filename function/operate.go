@@ -118,19 +118,15 @@ func (o *Operator) Change(ctx context.Context, change func(*Orders) error) (Orde
 // A LimitInUse is a limit in force and what is used of it. -1 is unknown.
 type LimitInUse = control.LimitInUse
 
-// running returns the instances of the fleet, and what they serve: nil where that is not known.
+// running returns the instances of the fleet, and what they serve, nil where that is not known. An error beside it is about what some of
+// them serve.
 func (o *Operator) running(ctx context.Context) ([]Instance, *served, error) {
 	if o.parts.redis == nil {
 		return nil, nil, nil
 	}
 	ctx, done := context.WithTimeout(ctx, lookPatience)
 	defer done()
-	instances, err := instancesOf(ctx, o.parts.redis)
-	if err != nil {
-		return nil, nil, err
-	}
-	all, err := servedBy(ctx, o.parts.redis, instances)
-	return instances, all, err
+	return running(ctx, o.parts.redis)
 }
 
 // lookPatience is for reading what instances say.
@@ -143,7 +139,7 @@ func (o *Operator) known(scope string) string {
 		return scope
 	}
 	_, all, err := o.running(context.Background())
-	if err != nil || all == nil {
+	if all == nil || err != nil && !slices.Contains(all.Scopes, scope) {
 		all = &served{Scopes: scopesOf(o.entries), Former: formerScopes(o.entries)}
 	}
 	if slices.Contains(all.Scopes, scope) {
@@ -161,7 +157,10 @@ func (o *Operator) Limits(ctx context.Context) ([]LimitInUse, int, error) {
 	}
 	instances, all, err := o.running(ctx)
 	var faults error
-	if err != nil {
+	switch {
+	case err != nil && all != nil:
+		faults = fmt.Errorf("limits may be missing: %w", err)
+	case err != nil:
 		faults = fmt.Errorf("what instances serve can't be read from Redis, and the limits are those of this build: %w", err)
 	}
 	var limits []Limit

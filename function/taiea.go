@@ -195,7 +195,7 @@ func (s *Server) noteStates(ctx context.Context, e *control.Entitlements) {
 			s.logger.Error("the states of tenants can't be noted", "error", err)
 		}
 		if s.redis != nil {
-			instancesOf(round, s.redis) // forgets those that were killed
+			running(round, s.redis) // forgets instances that were killed, and what none serves any more
 		}
 		done()
 	}
