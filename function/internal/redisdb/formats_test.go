@@ -218,10 +218,10 @@ func TestKeysThatThePreviousVersionEmpties(t *testing.T) {
 			t.Errorf("%v slots of %d instances, %v", used, instances, err)
 		}
 		old.draw(key, limit, 0, true, slots(2))
-		time.Sleep(1200 * time.Millisecond) // real time: the clock of Redis; elsewhere in a bubble
+		time.Sleep(1200 * time.Millisecond) // in a bubble, but for a real Redis
 		mine.draw(key, limit, 0, true, slots(2))
 		old.draw(key, limit, 0, true, slots(2))
-		time.Sleep(1200 * time.Millisecond) // real time: the clock of Redis; elsewhere in a bubble
+		time.Sleep(1200 * time.Millisecond) // in a bubble, but for a real Redis
 		if other.draw(key, limit, 1, true).Amounts == nil {
 			t.Error("once all is known, what is free is not given")
 		}

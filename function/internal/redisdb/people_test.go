@@ -253,7 +253,7 @@ func TestEvictedOrders(t *testing.T) {
 			}
 			until := func(what string, most time.Duration, is func() bool) {
 				t.Helper()
-				for begin := time.Now(); !is(); time.Sleep(50 * time.Millisecond) { // real time: the clock of Redis; elsewhere in a bubble
+				for begin := time.Now(); !is(); time.Sleep(50 * time.Millisecond) { // in a bubble, but for a real Redis
 					if call(); time.Since(begin) > most {
 						t.Fatalf("%s: not after %v", what, most)
 					}
