@@ -29,7 +29,7 @@ export function anthropic(model, mine = () => true) {
     }
     const offered = (body.tools ?? []).filter((t) => mine(t.name)).map((t) => ({ name: t.name, description: t.description, schema: t.input_schema }));
     const results = body.messages.flatMap((m) => (Array.isArray(m.content) ? m.content : [])).filter((c) => c.type === 'tool_result');
-    const { content, is_error } = results.at(-1) ?? {};
+    const { content, is_error } = results.find((c) => c.tool_use_id === model().id) ?? {};
     const call = model().turn(offered, content && { content, is_error });
     const block = call ? { type: 'tool_use', id: call.id, name: call.name, input: call.args } : { type: 'text', text: 'done' };
     const stop_reason = call ? 'tool_use' : 'end_turn';

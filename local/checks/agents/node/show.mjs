@@ -8,6 +8,9 @@ import { createInterface } from 'node:readline';
 // A Model is the fake one of one question: its first turn calls a tool, and its next says that it is done. Each framework's script
 // puts it into the framework's own form.
 export class Model {
+  static #calls = 0;
+
+  id = `call_${++Model.#calls}`; // of the call
   offered; // [{name, description, schema}], as the framework offers the tools
   given; // the tool's result, as it reaches the model
   #tool;
@@ -29,7 +32,7 @@ export class Model {
     if (!tool) {
       throw new Error(`${this.#tool} is not among the tools that the model is offered`);
     }
-    return { id: 'call_1', name: tool.name, args: this.#args };
+    return { id: this.id, name: tool.name, args: this.#args };
   }
 }
 
