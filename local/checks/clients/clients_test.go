@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +22,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"example.com/erlmcp/local/checks/npm"
 )
 
 var tools = []string{"add", "countdown", "fail", "many", "rare", "remove", "shard", "wait", "waiting"}
@@ -285,34 +286,6 @@ func walkGoSDK(t *testing.T, transport mcp.Transport, version string) {
 	}
 }
 
-// modules leads to what package.json names, installed once, and returns a Node that is new enough.
-func modules(t *testing.T) (node string) {
-	t.Helper()
-	var fault bytes.Buffer
-	cmd := exec.Command("../built", "clients")
-	cmd.Stderr = &fault
-	dir, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("built clients: %v\n%s", err, fault.Bytes())
-	}
-	const link = "node/node_modules"
-	target := strings.TrimSpace(string(dir)) + "/node_modules"
-	if was, _ := os.Readlink(link); was != target {
-		if err := errors.Join(os.RemoveAll(link), os.Symlink(target, link)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	arch := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
-	node, err = filepath.Abs("node/node_modules/node-" + runtime.GOOS + "-" + arch + "/bin/node")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(node); err != nil {
-		node = "node" // a system without a packaged one: it must be 22.19 or later
-	}
-	return node
-}
-
 func runNode(t *testing.T, node string, args ...string) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -336,7 +309,7 @@ type said struct {
 }
 
 func TestTypeScript(t *testing.T) {
-	node, url := modules(t), server(t)
+	node, url := npm.Modules(t, "clients"), server(t)
 	for _, c := range []struct {
 		name   string
 		script []string
@@ -409,7 +382,7 @@ func inspector(url, era, request string) []string {
 }
 
 func TestInspector(t *testing.T) {
-	node, url := modules(t), server(t)
+	node, url := npm.Modules(t, "clients"), server(t)
 	for _, era := range []string{"modern", "legacy"} {
 		for _, c := range []struct {
 			args string

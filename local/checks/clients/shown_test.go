@@ -16,6 +16,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"example.com/erlmcp/local/checks/npm"
 )
 
 var update = flag.Bool("update", false, "write testdata/shown.txt anew")
@@ -43,7 +45,7 @@ const undeclared = "did not declare what this call needs: elicitation"
 // TestShown holds what failures look like to the users of each client against testdata/shown.txt, which is there to be
 // read: it tells what a change of a message or a status does to people.
 func TestShown(t *testing.T) {
-	node, url := modules(t), server(t)
+	node, url := npm.Modules(t, "clients"), server(t)
 	script := func(args ...string) []shown {
 		var got []shown
 		if out := runNode(t, node, args...); json.Unmarshal(out, &got) != nil {

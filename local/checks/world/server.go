@@ -27,7 +27,7 @@ type Server struct {
 // Serve starts one and returns once it listens.
 func (w *World) Serve(name string, env ...string) *Server {
 	w.t.Helper()
-	port := freePort(w.t)
+	port := FreePort(w.t)
 	s := &Server{Name: name, URL: "http://127.0.0.1:" + port, cmd: exec.Command(program(w.t, "fixture")), Done: make(chan struct{})}
 	s.cmd.Env = append(append(w.env, "PORT="+port, "NODE_NAME="+name), env...)
 	s.cmd.Stderr = &s.log

@@ -56,8 +56,8 @@ var ports struct {
 	given map[int]bool
 }
 
-// freePort returns a port that no other test gets, nor a connection that is made meanwhile: those have ports from 32768 on.
-func freePort(t *testing.T) string {
+// FreePort returns a port that no other test gets, nor a connection that is made meanwhile: those have ports from 32768 on.
+func FreePort(t *testing.T) string {
 	t.Helper()
 	ports.Lock()
 	defer ports.Unlock()
@@ -158,7 +158,7 @@ func EmulatorJar(t *testing.T) string {
 func StartEmulator(t *testing.T) *Daemon {
 	t.Helper()
 	jar := EmulatorJar(t)
-	port := freePort(t)
+	port := FreePort(t)
 	e := daemon(t, port, "java", "-Xmx512m", "-Duser.language=en", "-cp", jar, "com.google.cloud.datastore.emulator.firestore.CloudFirestore",
 		"start", "--host=127.0.0.1", "--port="+port)
 	program(t, "fixture") // meanwhile
@@ -179,7 +179,7 @@ type World struct {
 func New(t *testing.T, emulator *Daemon, project string, env ...string) *World {
 	t.Helper()
 	w := &World{Dir: t.TempDir(), t: t}
-	port, key := freePort(t), filepath.Join(w.Dir, "key.pem")
+	port, key := FreePort(t), filepath.Join(w.Dir, "key.pem")
 	w.Redis = daemon(t, port, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", w.Dir)
 	w.Public = filepath.Join(w.Dir, "public.pem")
 	w.run(0, "openssl", "genpkey", "-algorithm", "ed25519", "-out", key)

@@ -1,14 +1,10 @@
-// @anthropic-ai/claude-agent-sdk, which runs Claude Code in one session, in a home of its own and without a login
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// @anthropic-ai/claude-agent-sdk, which runs Claude Code: in one session, without a login
 import { query } from '@anthropic-ai/claude-agent-sdk';
 import { anthropic } from './loopback.mjs';
 import { show } from './show.mjs';
 
 await show(async (url) => {
   let model;
-  const home = mkdtempSync(join(tmpdir(), 'agent-'));
   const prompts = [];
   let prompted;
   const wait = () => new Promise((resolve) => (prompted = resolve));
@@ -22,8 +18,7 @@ await show(async (url) => {
   }
   const env = {
     PATH: process.env.PATH,
-    HOME: home,
-    CLAUDE_CONFIG_DIR: home,
+    HOME: process.env.HOME,
     ANTHROPIC_API_KEY: 'none',
     ANTHROPIC_BASE_URL: await anthropic(() => model, (name) => name.startsWith('mcp__erlmcp__')),
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
@@ -31,7 +26,7 @@ await show(async (url) => {
   };
   const session = query({
     prompt: input(),
-    options: { env, cwd: home, model: 'claude-fake', tools: [], mcpServers: { erlmcp: { type: 'http', url } }, strictMcpConfig: true, settingSources: [], allowedTools: ['mcp__erlmcp'], persistSession: false },
+    options: { env, cwd: process.env.HOME, model: 'claude-fake', tools: [], mcpServers: { erlmcp: { type: 'http', url } }, strictMcpConfig: true, settingSources: [], allowedTools: ['mcp__erlmcp'], persistSession: false },
   });
   const messages = session[Symbol.asyncIterator]();
   return {
@@ -50,9 +45,6 @@ await show(async (url) => {
         }
       }
     },
-    close: async () => {
-      session.close();
-      rmSync(home, { recursive: true, force: true });
-    },
+    close: async () => session.close(),
   };
 });

@@ -1,18 +1,14 @@
 // mcporter: its command line, as an agent with a shell calls it
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { show } from './show.mjs';
 
 const program = fileURLToPath(new URL('node_modules/mcporter/dist/cli.js', import.meta.url));
 
 await show(async (url) => {
-  const home = mkdtempSync(join(tmpdir(), 'agent-'));
   const run = (args, signal) =>
     new Promise((resolve, reject) => {
-      const options = { cwd: home, env: { PATH: process.env.PATH, HOME: home }, signal };
+      const options = { cwd: process.env.HOME, signal };
       execFile(process.execPath, [program, ...args, '--allow-http'], options, (e, stdout, stderr) => {
         if (e && e.code === 'ABORT_ERR') {
           reject(e);
@@ -31,6 +27,6 @@ await show(async (url) => {
       const { name, args } = model.turn(offered);
       model.turn(offered, await run(['call', `${url}.${name}`, '--args', JSON.stringify(args)], signal));
     },
-    close: async () => rmSync(home, { recursive: true, force: true }),
+    close: async () => {},
   };
 });

@@ -87,7 +87,7 @@ export async function show(open) {
 
   await given('listed', 'add', { a: 1, b: 1 });
   await given('called', 'add', { a: 2, b: 3 });
-  await given('first', 'rare', {});
+  await given('text', 'rare', {});
   await given('refused', 'rare', {});
   await given('failed', 'fail', {});
 
