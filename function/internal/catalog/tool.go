@@ -73,7 +73,7 @@ func (t *Tool) add(c *Catalog) error {
 	if c.tools[t.Name] != nil {
 		faults = append(faults, errors.New("there is another tool of this name"))
 	}
-	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.Input, OutputSchema: t.Output}
+	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: withProperties(t.Input), OutputSchema: t.Output}
 	if t.Hints != (Hints{}) {
 		descriptor.Annotations = &t.Hints
 	}
@@ -123,6 +123,17 @@ func (t *Tool) add(c *Catalog) error {
 		return err
 	}
 	return c.list(mcp.Tools, t.Name, descriptor, legacy)
+}
+
+// withProperties is the schema with the member properties, empty if it has none. By JSON Schema it may lack; but several frameworks hand
+// the schema on as it is, and OpenAI's interface refuses all of a request for one tool that lacks it.
+func withProperties(schema json.RawMessage) json.RawMessage {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(schema, &members) != nil || len(members) == 0 || members["properties"] != nil {
+		return schema // what is no schema of arguments is a fault of its own
+	}
+	end := bytes.LastIndexByte(schema, '}')
+	return append(schema[:end:end], `,"properties":{}}`...)
 }
 
 // checkRules lists what rules of the tool's own name and what no call has: such a rule would refuse them all.
