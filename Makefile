@@ -31,7 +31,7 @@ test: ## everything that needs only Go, whatever else is installed
 module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
-.PHONY: help run demo test module check check-long deploy destroy release packages tools lint race stores clients faults conformance traces receipts infra \
+.PHONY: help run demo test module check check-long deploy destroy release packages tools lint race stores clients agents faults conformance traces receipts infra \
 	control fork kubernetes rollout hostile docs observability image fuzz coldstart bench simulate cover mutations flaky
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
@@ -59,7 +59,7 @@ BUILT      := $(addprefix $(TOOLS)/,staticcheck tflint otelcol ko crane)
 
 packages: ## what the checks need of Debian and npm
 	$(CHECKS)/debian $(DEBIAN) $(CLUSTER) $(CONTAINERS)
-	$(CHECKS)/built clients && $(CHECKS)/built suite
+	$(CHECKS)/built clients && $(CHECKS)/built suite && $(CHECKS)/built agents
 	$(PROVIDED) $(PODMAN) true
 
 tools: $(BUILT) ## what the checks need of others' Go; the collector takes minutes, once
@@ -113,6 +113,9 @@ flaky: ## all tests N times, raced, in another order each time, beside busy loop
 
 clients: ## real MCP clients against the server, and the official one through a real authorization server
 	cd $(CHECKS) && $(GO) test -count=1 ./clients/... ./oauth/...
+
+agents: ## real agent frameworks against the server: what the model of each is given
+	cd $(CHECKS) && $(GO) test -count=1 ./agents
 
 TRIALS ?= 1
 faults: redis-server haproxy ## four processes on a real Redis, while things break

@@ -12,6 +12,7 @@ var table = []step{
 	{name: "stores", use: waits, after: []string{"packages"}},
 	{name: "conformance", use: waits, after: []string{"packages"}},
 	{name: "clients", use: waits, after: []string{"packages"}},
+	{name: "agents", use: waits, after: []string{"packages"}},
 	{name: "traces", use: waits, after: []string{"tools"}},
 	{name: "observability", use: waits, after: []string{"packages", "tools"}},
 	{name: "docs", use: waits},

@@ -26,7 +26,17 @@ await show(async (url) => {
   };
   const session = query({
     prompt: input(),
-    options: { env, cwd: process.env.HOME, model: 'claude-fake', tools: [], mcpServers: { erlmcp: { type: 'http', url } }, strictMcpConfig: true, settingSources: [], allowedTools: ['mcp__erlmcp'], persistSession: false },
+    options: {
+      env,
+      cwd: env.HOME,
+      model: 'claude-fake',
+      tools: [], // of its own
+      mcpServers: { erlmcp: { type: 'http', url } },
+      strictMcpConfig: true,
+      allowedTools: ['mcp__erlmcp'],
+      settingSources: [],
+      persistSession: false,
+    },
   });
   const messages = session[Symbol.asyncIterator]();
   return {

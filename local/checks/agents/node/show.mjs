@@ -102,8 +102,10 @@ export async function show(open) {
     line.thrown = 'the call does not reach the server';
   } else {
     abort.abort();
-    line.endedAfter = await within(2_000, url, 0);
-    line.thrown = await Promise.race([asked, sleep(2_000).then(() => 'the run goes on')]);
+    [line.endedAfter, line.thrown] = await Promise.all([
+      within(2_000, url, 0),
+      Promise.race([asked, sleep(2_000).then(() => 'the run goes on')]),
+    ]);
   }
   if (model.given !== undefined) {
     line.given = text(model.given);
