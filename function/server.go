@@ -230,7 +230,7 @@ func (s *Server) Close() {
 		s.recorder.close(gone.Add(-lastAnnouncement - lastWords))
 	})
 	if s.governor != nil {
-		ending.Go(s.governor.Close)
+		ending.Go(func() { s.governor.CloseBy(gone.Add(-lastWords)) })
 	}
 	ending.Wait()
 	s.callers.out.Close()

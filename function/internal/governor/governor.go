@@ -351,13 +351,16 @@ func (g *Governor) fence(now int64) {
 	}
 }
 
-// closeTimeout is how long the end of a governor takes at most, beside one more message.
+// closeTimeout is how long the end of a governor takes at most, beside one more message, where it is not said.
 const closeTimeout = 500 * time.Millisecond
 
-// Close stops the heartbeat and gives back the slots that no call uses, so that others need not wait for the lease's end. No
-// message goes out once it has returned.
-func (g *Governor) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+// Close stops the heartbeat and gives back the slots that no call uses, so that others need not wait for the lease's end, and what is
+// left of quotas. No message goes out once it has returned.
+func (g *Governor) Close() { g.CloseBy(time.Now().Add(closeTimeout)) }
+
+// CloseBy is Close, which may take until then, beside one more message.
+func (g *Governor) CloseBy(until time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -372,9 +375,11 @@ func (g *Governor) Close() {
 	g.mu.Unlock()
 	sent := make(chan struct{})
 	go func() { g.senders.Wait(); close(sent) }()
+	enough := time.NewTimer(min(time.Until(until)/2, closeTimeout))
+	defer enough.Stop()
 	select {
 	case <-sent:
-	case <-ctx.Done(): // a draw of a quota from a store that is away
+	case <-enough.C: // a draw of a quota from a store that is away
 	}
 	g.mu.Lock()
 	if !g.opts.Alone && !g.sending && g.now() >= g.down {

@@ -1,8 +1,11 @@
 package governor
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -182,15 +185,46 @@ func (g *Governor) drawQuota(ctx context.Context, q *quota) {
 	})
 }
 
-// closeQuotas gives back what was drawn and is not used.
+// returnedAtOnce is how many quotas are given back at the same time.
+const returnedAtOnce = 100
+
+// closeQuotas gives back what was drawn and is not used, with the lock released: most first, since what takes longer than there is time
+// is lost.
 func (g *Governor) closeQuotas(ctx context.Context) {
+	type unused struct {
+		key string
+		n   int64
+	}
 	day := g.today.at(g.opts.Now())
+	var all []unused
 	for key, q := range g.quotas {
 		if q.left > 0 && q.day == day {
-			if err := g.opts.Quotas.Return(ctx, key, day, q.left); err != nil {
-				g.opts.Logger.Warn("what was drawn of a daily quota could not be given back", "limit", q.limit.Scope, "calls", q.left, "error", err)
-			}
+			all = append(all, unused{key, q.left})
 			q.left = 0
 		}
+	}
+	slices.SortFunc(all, func(x, y unused) int { return cmp.Or(cmp.Compare(y.n, x.n), cmp.Compare(x.key, y.key)) })
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	var returning sync.WaitGroup
+	var mu sync.Mutex
+	var limits, calls int64
+	var fault error
+	room := make(chan struct{}, returnedAtOnce)
+	for _, u := range all {
+		room <- struct{}{}
+		returning.Go(func() {
+			err := g.opts.Quotas.Return(ctx, u.key, day, u.n)
+			<-room
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				limits, calls, fault = limits+1, calls+u.n, cmp.Or(fault, err)
+			}
+		})
+	}
+	returning.Wait()
+	if fault != nil {
+		g.opts.Logger.Warn("what was drawn of daily quotas could not be given back", "limits", limits, "calls", calls, "error", fault)
 	}
 }

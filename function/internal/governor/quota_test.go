@@ -1,7 +1,9 @@
 package governor_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,6 +126,68 @@ func TestQuotaComesBack(t *testing.T) {
 		}
 	})
 }
+
+// slowStore takes its time to take anything back.
+type slowStore struct{ *fleet }
+
+func (s slowStore) Return(ctx context.Context, key, day string, n int64) error {
+	select {
+	case <-time.After(50 * time.Millisecond): // in a bubble
+		return s.fleet.Return(ctx, key, day, n)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestQuotasComeBackTogether has an instance end that has drawn of many quotas, from a store that takes a while for each.
+func TestQuotasComeBackTogether(t *testing.T) {
+	const most = 50
+	for _, c := range []struct {
+		name     string
+		time     time.Duration
+		returned bool
+	}{{"in time", closeTime, true}, {"there is no time", 20 * time.Millisecond, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet()
+				var log strings.Builder
+				g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Orders: f, Quotas: slowStore{f}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				call := func(i int) *governor.Call {
+					name := fmt.Sprint("q", i)
+					return &governor.Call{Weight: 1, Limits: []*governor.Limit{{Scope: "tool:" + name, Key: name, PerDay: 1000}}}
+				}
+				for range 10 {
+					for i := range most {
+						if d := admit(t, g, call(i)); !d.Admitted() {
+							t.Fatalf("%+v", d)
+						}
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				begin := time.Now()
+				g.CloseBy(begin.Add(c.time))
+				if took := time.Since(begin); took > c.time {
+					t.Errorf("it took %v", took)
+				}
+				back := 0
+				for i := range most {
+					if used, err := f.Used(t.Context(), fmt.Sprint("q", i), time.Now().UTC().Format(time.DateOnly)); err == nil && used == 10 {
+						back++
+					}
+				}
+				if (back == most) != c.returned {
+					t.Errorf("%d of %d quotas have what was used of them", back, most)
+				}
+				if n := strings.Count(log.String(), "could not be given back"); n != map[bool]int{true: 0, false: 1}[c.returned] {
+					t.Errorf("it is said %d times: %s", n, log.String())
+				}
+			})
+		})
+	}
+}
+
+// closeTime is what a server has at least.
+const closeTime = 500 * time.Millisecond
 
 func TestQuotaWithoutItsStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
