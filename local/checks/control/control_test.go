@@ -56,7 +56,8 @@ type plane struct {
 	client *http.Client
 }
 
-// control starts a control plane.
+// control starts a control plane, and waits until it reads from the store: the first answers of an emulator that has just started take
+// seconds on a busy machine.
 func control(t *testing.T, w *world.World, name string, env ...string) *plane {
 	t.Helper()
 	text, key := function.NewKey(function.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}})
@@ -69,7 +70,16 @@ func control(t *testing.T, w *world.World, name string, env ...string) *plane {
 		t.Fatal(err)
 	}
 	s := w.Serve(name, append([]string{"FUNCTION_TARGET=" + function.ControlTarget, "AUTHENTICATION=keys", "API_KEYS_FILE=" + operators}, env...)...)
-	return &plane{s, t, text, &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 20}}}
+	p := &plane{s, t, text, &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 20}}}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		a, err := p.ask("GET", "/v1/tenants/nobody", "", nil)
+		switch {
+		case err == nil && a.status == http.StatusNotFound:
+			return p
+		case time.Now().After(deadline):
+			t.Fatalf("the control plane does not read from the store: %v %+v", err, a)
+		}
+	}
 }
 
 // An answer is what a control plane says.
