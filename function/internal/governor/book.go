@@ -49,6 +49,7 @@ type bar struct {
 	until int64
 	least int64 // of tokens: how many that is about
 	wait  int64 // what callers were told, of slots
+	learn bool  // the counters were lost, and learn what is held
 }
 
 // mostBars is from how many on bars that have ended are forgotten.
@@ -185,7 +186,8 @@ func (b *Book) Claim(now int64, call *Call) *Claim {
 	for i := range c.parts {
 		p := &c.parts[i]
 		a := p.account
-		barred, told := p.barred(now)
+		bar := p.barred()
+		barred := bar.until - now
 		switch {
 		case a.kind == Tokens && float64(p.least) > p.limit.MaxBurst():
 			if !p.limit.Shadow {
@@ -197,7 +199,8 @@ func (b *Book) Claim(now int64, call *Call) *Claim {
 		case p.limit.Shadow:
 			p.over = true
 		default:
-			c.refuse(*p, max(barred, told))
+			c.refuse(*p, max(barred, bar.wait))
+			c.Verdict.Learns = bar.learn
 			return c
 		}
 	}
@@ -205,17 +208,14 @@ func (b *Book) Claim(now int64, call *Call) *Claim {
 	return c
 }
 
-// barred is for how long asking is in vain, and what callers are told: fewer tokens than were refused are there earlier.
-func (p *part) barred(now int64) (left, told int64) {
+// barred is until when asking is in vain: fewer tokens than were refused are there earlier.
+func (p *part) barred() bar {
 	a := p.account
-	if a.scarce <= now {
-		return 0, 0
-	}
 	b := a.bars[p.tenant]
 	if a.kind == Tokens && p.least < b.least {
 		b.until -= int64(float64(b.least-p.least) * second / p.limit.PerSecond)
 	}
-	return b.until - now, b.wait
+	return b
 }
 
 // reserve takes what is held, and lets the claim wait where that is not enough.
@@ -529,7 +529,7 @@ func (b *Book) settle(now int64, s *sent, c *Claim, g Group, grant Grant) {
 			wait = max(wait, p.limit.pace().keep/16)
 			p.account.bar(now, p.tenant, bar{until: now + wait, least: p.least})
 		} else {
-			p.account.bar(now, p.tenant, bar{until: now + slotPause, wait: wait})
+			p.account.bar(now, p.tenant, bar{until: now + slotPause, wait: wait, learn: grant.Learns})
 		}
 		if grant.Turn {
 			p.account.several = now + turnSeen

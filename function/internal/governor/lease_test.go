@@ -129,6 +129,24 @@ func TestLeaseCountsFromTheSending(t *testing.T) {
 	}
 }
 
+// TestRefusedWhileCountersLearn wants each call that is refused since the counters were lost to be told so, also one that comes when it is
+// not worth asking again yet.
+func TestRefusedWhileCountersLearn(t *testing.T) {
+	p := newPair(t)
+	p.ledger = NewLedger()
+	p.ledger.Open(p.now, 2, false, 2_000_000)
+	first := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
+	for !first.Decided {
+		p.carry(p.a)
+	}
+	second := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
+	for i, c := range []*Claim{first, second} {
+		if v := c.Verdict; !c.Decided || v.Admitted || !v.Learns || v.Wait <= time.Second {
+			t.Errorf("call %d: %+v", i, v)
+		}
+	}
+}
+
 // TestRefusedCallGivesItsTokensBack has a call take a token that is held already, and be refused for want of a slot.
 func TestRefusedCallGivesItsTokensBack(t *testing.T) {
 	p := newPair(t)
