@@ -204,7 +204,7 @@ func (r removed) override(v *Override) bool {
 
 // lift tells that what another lift says is said here too.
 func (r removed) lift(g *Gone) bool {
-	if g.Until.IsZero() {
+	if g.Scope == "" {
 		return r.of[g.Of]
 	}
 	return !g.Until.After(r.until[g.Scope])

@@ -190,15 +190,20 @@ func (o *Orders) Reset(scope string) error {
 	if v == nil {
 		return fmt.Errorf("there is no override on %q", scope)
 	}
-	o.Gone = append(o.Gone, v.lifted(time.Time{}))
+	o.Gone = append(o.Gone, o.liftOf(v, time.Time{}))
 	o.Limits = keep(o.Limits, func(v *Override) bool { return v.Scope != scope })
 	o.sort()
 	return nil
 }
 
-// lifted is the lift of an override, and of all before it.
-func (v *Override) lifted(at time.Time) Gone {
-	return Gone{Of: v.digest(), At: at, Scope: v.Scope, Until: v.At}
+// liftOf is the lift of an override that is among these orders, and of all before it. Where it has lost its time it was ordered by the
+// version that they have, which is in milliseconds.
+func (o *Orders) liftOf(v *Override, at time.Time) Gone {
+	until := v.At
+	if until.IsZero() {
+		until = time.UnixMilli(o.Version + 1).UTC()
+	}
+	return Gone{Of: v.digest(), At: at, Scope: v.Scope, Until: until}
 }
 
 // OverrideOn returns the override that is in force on a scope, or nil: of several the latest.

@@ -31,7 +31,7 @@ func Rewritten(before, o Orders, now time.Time) Orders {
 	}
 	for i := range before.Limits {
 		if v := &before.Limits[i]; !gone.override(v) && out.OverrideOn(v.Scope) == nil {
-			out.Gone = append(out.Gone, v.lifted(now))
+			out.Gone = append(out.Gone, before.liftOf(v, now))
 		}
 	}
 	out.clean(now)

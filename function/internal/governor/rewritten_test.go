@@ -101,12 +101,17 @@ func (w *world) orderOld() {
 		}
 	}
 	if !lifts {
-		at := w.at
-		if limit {
-			made := w.store.made()
-			at = made.OverrideOn(scope).At
+		w.accepted[name] = ordered{scope: scope, at: w.at, limit: limit}
+	}
+	// Until one that merges has written an override, nobody knows when it was ordered, but by which version it was.
+	made := w.store.made()
+	for _, v := range made.Limits {
+		name := fmt.Sprint("limit", *v.PerDay)
+		if a := w.accepted[name]; !a.at.Equal(v.At) {
+			w.doubtful[name] = w.doubtful[name] || a.at.Before(w.at)
+			a.at = v.At
+			w.accepted[name] = a
 		}
-		w.accepted[name] = ordered{scope: scope, at: at, limit: limit}
 	}
 	if w.rng.IntN(4) > 0 {
 		w.copyOld()
@@ -169,5 +174,37 @@ func TestRewritten(t *testing.T) {
 				t.Errorf("merged with what was before: %+v", all)
 			}
 		})
+	}
+}
+
+// TestResetWithoutItsTime resets an override that has lost its time, in Redis alone: it lifts what was ordered up to then, and not what the
+// store has since.
+func TestResetWithoutItsTime(t *testing.T) {
+	w := newWorld(t, 0)
+	order := func(writer int, change func(*Orders) error) {
+		t.Helper()
+		w.at = w.at.Add(time.Minute + 565*time.Microsecond)
+		if _, err := w.writers[writer].Change(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	override := func(n int64) func(*Orders) error {
+		return func(o *Orders) error { return o.Override(Override{Scope: "tool:x", PerDay: &n, At: w.at}) }
+	}
+	reset := func(o *Orders) error { return o.Reset("tool:x") }
+	for _, later := range []bool{false, true} {
+		w.board.orders, w.board.kept = Orders{}, Orders{}
+		order(2, override(1))
+		w.copyOld()
+		if later {
+			order(2, override(2))
+		}
+		order(1, reset)
+		w.agree()
+		for name, o := range map[string]*Orders{"the store": &w.store.orders, "the board": &w.board.orders} {
+			if v := o.OverrideOn("tool:x"); (v != nil) != later || later && *v.PerDay != 2 {
+				t.Errorf("later %t: %s has %+v", later, name, v)
+			}
+		}
 	}
 }

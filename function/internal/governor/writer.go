@@ -170,13 +170,8 @@ func (w *Writer) apply(o *Orders, change func(*Orders) error) error {
 	}
 	now := w.Now()
 	for i := range o.Gone {
-		g := &o.Gone[i]
-		if !g.At.IsZero() {
-			continue
-		}
-		g.At = now.UTC().Truncate(time.Second)
-		if g.Scope != "" && g.Until.IsZero() { // nobody knows when it was ordered
-			g.Until = now.UTC()
+		if o.Gone[i].At.IsZero() {
+			o.Gone[i].At = now.UTC().Truncate(time.Second)
 		}
 	}
 	o.clean(now)
