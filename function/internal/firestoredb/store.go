@@ -177,11 +177,8 @@ func (s *Store) inForce(get func(*firestore.DocumentRef) (*firestore.DocumentSna
 		return o, err
 	}
 	kept, err := s.orders(keptDoc, get)
-	switch {
-	case err != nil || kept.Version == 0:
+	if err != nil || kept.Version == 0 {
 		return o, err
-	case kept.Version >= o.Version: // written meanwhile
-		return kept, nil
 	}
 	return governor.Rewritten(kept, o, time.Now()), nil
 }

@@ -52,7 +52,7 @@ func (f *mixed) Bulletin(ctx context.Context) (governor.Bulletin, error) {
 	b, err := f.fleet.Bulletin(ctx)
 	f.keeps.Lock()
 	defer f.keeps.Unlock()
-	if before := f.posted; err == nil && before.Version > 0 && before.Version != b.Orders.Version {
+	if before := f.posted; err == nil && before.Version > 0 && before.Version < b.Orders.Version {
 		b.Before = &before
 	}
 	return b, err

@@ -12,8 +12,12 @@ import (
 // must not bring it back.
 
 // Rewritten returns the orders that a writer which does not merge made of others, as one that merges would have written them: what is
-// missing was lifted, now. The order in which such writers came does not matter, as long as each began with what was there.
+// missing was lifted, now. The order in which such writers came does not matter, as long as each began with what was there. Where those
+// before are the later ones, since they were written when the others had been read, they are returned.
 func Rewritten(before, o Orders, now time.Time) Orders {
+	if before.Version >= o.Version {
+		return before
+	}
 	out := Orders{Version: o.Version, Kills: o.Kills, Limits: slices.Clone(o.Limits), Gone: slices.Concat(before.Gone, o.Gone)}
 	for i := range out.Limits {
 		if v := &out.Limits[i]; v.At.IsZero() {

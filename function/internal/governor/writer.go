@@ -229,11 +229,7 @@ func (w *Writer) save(ctx context.Context, stored, o Orders) (Orders, error) {
 		return stored, nil
 	}
 	after, err := w.Store.Change(ctx, func(there *Orders) error {
-		since := *there
-		if there.Version > stored.Version {
-			since = Rewritten(stored, since, w.Now())
-		}
-		all := Merge(o, since, w.Now())
+		all := Merge(o, Rewritten(stored, *there, w.Now()), w.Now())
 		if there.settled() && all.Beyond(there) == nil {
 			stored = *there
 			return errThere
