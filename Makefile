@@ -9,7 +9,7 @@ QUICK   := GOGC=400 $(GO)
 TOOLS   := .tools
 CHECKS  := local/checks
 
-BENCHFLAGS ?= -rounds 3 -calls 10000 -most 1.7 -together 2.2 -governed 1.5 -observed 1.4
+BENCHFLAGS ?= -rounds 9 -calls 4000 -most 1.7 -together 2.2 -governed 1.5 -observed 1.4
 COSTROUNDS ?= 3
 
 help: ## list the targets

@@ -162,10 +162,9 @@ func isMissing(fault error) bool {
 
 // follow counts and tells what was decided, and refuses what may not be.
 func (g *Gate) follow(ctx context.Context, o *catalog.Object, d *policy.Decision, c *mcp.Call) *mcp.Refusal {
-	scope := o.Kind + ":" + o.Name
 	for _, rule := range d.Shadow {
 		g.decided.count(rule, "shadow")
-		g.tell(ctx, "a rule in shadow mode would have refused a call, or asked first", "rule:"+rule, c.Head.RequestID, "about", scope)
+		g.tell(ctx, "a rule in shadow mode would have refused a call, or asked first", "rule:"+rule, c.Head.RequestID, "about", o.Kind+":"+o.Name)
 	}
 	if d.Rule != "" || d.Effect != policy.Allow {
 		g.decided.count(d.Rule, string(d.Effect))
@@ -183,7 +182,7 @@ func (g *Gate) follow(ctx context.Context, o *catalog.Object, d *policy.Decision
 		if missing, ok := errors.AsType[*policy.Missing](d.Fault); ok {
 			message = "it depends on " + missing.Member + ", which is not given"
 		}
-		g.tell(ctx, "a rule could not be evaluated, and so refuses", "rule:"+d.Rule, c.Head.RequestID, "about", scope, "error", d.Fault)
+		g.tell(ctx, "a rule could not be evaluated, and so refuses", "rule:"+d.Rule, c.Head.RequestID, "about", o.Kind+":"+o.Name, "error", d.Fault)
 	case message == "":
 		message = "with these arguments it is not allowed"
 	}

@@ -373,6 +373,9 @@ func wholeID(raw []byte) bool {
 	if raw[0] == '"' {
 		return true
 	}
+	if _, ok := small(raw); ok {
+		return true
+	}
 	_, whole := wholeDigits(raw)
 	return whole
 }

@@ -136,7 +136,8 @@ func NewServer(opts Options) *Server {
 
 // Serve answers one HTTP request. The context is the request's: it ends when the client goes away.
 func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
-	known := *head
+	t := &taken{gate: s.opts.Gate, head: head, known: *head}
+	known := &t.known
 	if !head.Modern() {
 		known.Method, known.Name = "", "" // headers that nothing will hold against the body decide nothing
 	} else {
@@ -144,8 +145,8 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 			known.Name = s.opts.Catalog.Named(known.Name)
 		}
 	}
-	ticket, refusal := s.opts.Gate.Head(ctx, &known)
-	t := &taken{gate: s.opts.Gate, ticket: ticket, head: head}
+	ticket, refusal := s.opts.Gate.Head(ctx, known)
+	t.ticket = ticket
 	if refusal != nil {
 		id, method := glance(x.Glance())
 		s.refuse(x, asked{modern: head.Modern(), id: id, method: method, stranger: ticket == nil}, refusal)
@@ -158,8 +159,7 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 
 	body, err := x.Body(ticket.Caller(), t)
 	t.arrived()
-	var unread *BodyError
-	if errors.As(err, &unread) {
+	if unread, ok := errors.AsType[*BodyError](err); ok {
 		refusal := unread.refusal("refused: "+unread.Message, head)
 		refusal.Unread = true
 		id, method := glance(body)
@@ -182,9 +182,9 @@ func (s *Server) Serve(ctx context.Context, head *Head, x Exchange) {
 	if err == nil {
 		err = sc.end()
 	}
-	var invalid *invalidError
+	invalid, ok := errors.AsType[*invalidError](err)
 	switch {
-	case errors.As(err, &invalid):
+	case ok:
 		s.invalid(ctx, t, x, invalid.id, &Error{Code: CodeInvalidRequest, Message: "not a JSON-RPC 2.0 message: " + invalid.what})
 	case err != nil:
 		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
@@ -232,6 +232,7 @@ type taken struct {
 	gate   Gate
 	ticket Ticket // nil for who was not let in
 	head   *Head
+	known  Head // what decides: of the head only what will be held against the body
 	used   bool
 
 	mu   sync.Mutex
@@ -341,8 +342,7 @@ func (s *Server) appendRefusal(b []byte, to asked, r *Refusal) []byte {
 
 // reply sends an answer, or says that it is lost.
 func (s *Server) reply(x Exchange, to asked, head *Head, body []byte) {
-	var lost *BodyError
-	if errors.As(x.Reply(200, body), &lost) {
+	if lost, ok := errors.AsType[*BodyError](x.Reply(200, body)); ok {
 		r := lost.refusal("the call ran, and its answer is lost: "+lost.Message, head)
 		r.Reason = Backpressure
 		s.refuse(x, to, r)
