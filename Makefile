@@ -175,7 +175,7 @@ release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
 	KO=$(CURDIR)/$(TOOLS)/ko local/release $(TAG)
 
 FUZZTIME ?= 3s
-FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader catalog.FuzzFit tenant.FuzzEvent \
+FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader value.FuzzCheck value.FuzzType tenant.FuzzEvent \
 	receipt.FuzzCanonical receipt.FuzzParse receipt.FuzzExport receipt.FuzzEdits
 
 # To make an input shorter takes a minute else, of which nothing is learnt.

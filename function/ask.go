@@ -5,15 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
-	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/strictjson"
+	"example.com/erlmcp/function/internal/value"
 )
 
 // What a person may do instead of answering a question.
@@ -79,7 +77,11 @@ func question(key, method, capability string, params any, accept func(json.RawMe
 // Form asks the person to fill in the fields of a struct of strings, numbers and booleans; the struct tags of [NewTool]
 // apply. The key names the question among those of the tool.
 func Form[T any](key, message string, answer *T) Question {
-	schema, err := catalog.SchemaOf(reflect.TypeFor[T]())
+	of, err := value.Of(reflect.TypeFor[T](), value.In)
+	if err != nil {
+		return Question{fault: err}
+	}
+	schema, err := of.Schema()
 	if err != nil {
 		return Question{fault: err}
 	}
@@ -91,40 +93,39 @@ func Form[T any](key, message string, answer *T) Question {
 			return Question{fault: fmt.Errorf("field %s is not a string, a number or a boolean, which is all that a form has", name)}
 		}
 	}
-	if schema.Properties == nil {
+	if len(schema.Properties) == 0 {
 		return Question{fault: fmt.Errorf("%T has no fields to fill in", *answer)}
 	}
 	raw, err := json.Marshal(schema)
 	if err != nil {
 		return Question{fault: err}
 	}
-	of := strictjson.TypeOf(reflect.TypeFor[T](), nil)
-	return FormSchema(key, message, string(raw), func(content json.RawMessage) error {
-		value, err := mcp.Decode(content)
-		if err == nil {
-			err = of.Check(value)
-		}
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(content, answer)
-	})
+	return form(key, message, raw, true, func(value any) error { return of.Decode(value, answer) })
 }
 
 // FormSchema is [Form] with a JSON Schema instead of a struct, for titles, defaults and multiple choice. Accept gets the
 // content once it fits the schema; when it returns an error the question is put again.
 func FormSchema(key, message, schema string, accept func(content json.RawMessage) error) Question {
+	return form(key, message, json.RawMessage(schema), false, func(value any) error {
+		content, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		return accept(content)
+	})
+}
+
+// form asks for what fits a schema, whose defaults stand for what is left empty where the schema is of a Go type.
+func form(key, message string, schema json.RawMessage, defaults bool, accept func(value any) error) Question {
 	var s jsonschema.Schema
-	err := json.Unmarshal([]byte(schema), &s)
+	if err := json.Unmarshal(schema, &s); err != nil {
+		return Question{fault: err}
+	}
+	checker, err := value.NewChecker(&s)
 	if err != nil {
 		return Question{fault: err}
 	}
-	resolved, err := s.Resolve(nil)
-	if err != nil {
-		return Question{fault: err}
-	}
-	names := strictjson.NewNames(slices.Collect(maps.Keys(s.Properties)))
-	params := map[string]any{"mode": "form", "message": mcp.Visible(message), "requestedSchema": json.RawMessage(schema)}
+	params := map[string]any{"mode": "form", "message": mcp.Visible(message), "requestedSchema": schema}
 	return question(key, "elicitation/create", "elicitation", params, elicited(func(content json.RawMessage) error {
 		if len(content) == 0 || string(content) == "null" {
 			content = json.RawMessage("{}")
@@ -133,18 +134,15 @@ func FormSchema(key, message, schema string, accept func(content json.RawMessage
 		if err != nil {
 			return err
 		}
-		if catalog.Unset(&s, value) { // as clients write a field that is left empty
-			if content, err = json.Marshal(value); err != nil {
-				return err
-			}
-		}
-		if err := resolved.Validate(value); err != nil {
-			return misfit(&s, value, err)
-		}
-		if err := names.Check(value); err != nil { // it is decoded without regard to case
+		checker.Unfilled(value)
+		checker.Settle(value, defaults)
+		if err := checker.Check(value); err != nil {
 			return err
 		}
-		return accept(content)
+		if err := checker.Spelled(value); err != nil { // it may be decoded without regard to case
+			return err
+		}
+		return accept(value)
 	}))
 }
 

@@ -51,17 +51,17 @@ func TestNamesReachNoOtherField(t *testing.T) {
 	for _, c := range []struct{ args, fault string }{
 		{`{"rows":1000,"other":{"Rows":1}}`, ""},
 		{`{"map":{"Rows":{"rows":1},"rows":{"rows":2}}}`, ""},
-		{`{"Rows":5000}`, "Rows is not known: it is spelled rows"},
-		{`{"rows":1,"ROWS":5000}`, "ROWS is not known"},
-		{`{"ROWS":5000,"rows":1}`, "ROWS is not known"},
+		{`{"Rows":5000}`, "Rows: not known, it is spelled rows"},
+		{`{"rows":1,"ROWS":5000}`, "ROWS: not known"},
+		{`{"ROWS":5000,"rows":1}`, "ROWS: not known"},
 		{`{"row\u017f":5000}`, "it is spelled rows"}, // the long s
 		{`{"\u212aind":"x"}`, "it is spelled kind"},  // the Kelvin sign
 		{`{"untagged":1}`, "it is spelled Untagged"},
-		{`{"nested":{"rOws":5000}}`, "nested.rOws is not known"},
-		{`{"list":[{"rows":1},{"Rows":5000}]}`, "list[1].Rows is not known"},
-		{`{"map":{"a":{"Rows":5000}}}`, "map.a.Rows is not known"},
-		{`{"self":{"Rows":5000}}`, "self.Rows is not known"},
-		{`{"raw":{"Rows":5000}}`, "raw.Rows is not known"},
+		{`{"nested":{"rOws":5000}}`, "nested.rOws: not known"},
+		{`{"list":[{"rows":1},{"Rows":5000}]}`, "list[1].Rows: not known"},
+		{`{"map":{"a":{"Rows":5000}}}`, "map.a.Rows: not known"},
+		{`{"self":{"Rows":5000}}`, "self.Rows: not known"},
+		{`{"raw":{"Rows":5000}}`, "raw.Rows: not known"},
 		{`{"rows":1,"rows":5000}`, "duplicate member"},
 		{`{"nested":{"rows":1,"ro\u0077s":5000}}`, "duplicate member"},
 	} {
@@ -147,7 +147,7 @@ func TestNumbersAreExact(t *testing.T) {
 		{"int", "9007199254741001", nil, denied},
 		{"int", "9007199254740999", nil, denied},
 		{"int", "-9007199254741000", int64(-9007199254741000), ""},
-		{"int", "9007199254741000.0", nil, "can't unmarshal"},
+		{"int", "9007199254741000.0", int64(9007199254741000), ""},
 		{"int", "9007199254740993.0", nil, unread},
 		{"int", "1e400", nil, unread},
 		{"int", "9223372036854775808", nil, denied},
@@ -176,7 +176,7 @@ func TestNumbersAreExact(t *testing.T) {
 		if a.Error != nil {
 			answer += a.Error.Message
 		}
-		if got != c.want || !strings.Contains(answer, strings.Replace(c.refused, "can't unmarshal", "cannot unmarshal", 1)) {
+		if got != c.want || !strings.Contains(answer, c.refused) {
 			t.Errorf("%s of %s: got %v (%T), want %v; %s", c.tool, c.n, got, got, c.want, answer)
 		}
 	}
@@ -202,7 +202,7 @@ func TestMultiplesAreExact(t *testing.T) {
 		{"open", `{"list":[3,9007199254740994]}`, false},
 		{"open", `{"tenth":9007199254740993}`, true},
 		{"hidden", `{"even":4503599627370496}`, true},
-		{"hidden", `{"even":4503599627370498}`, false},
+		{"hidden", `{"even":4503599627370498}`, true},
 		{"hidden", `{"even":9007199254740993}`, false},
 	} {
 		if r := call(t, srv, c.tool, c.args, "").round(t); r.IsError == c.ran {
@@ -258,7 +258,7 @@ func TestSchemasHoldTheirNumbers(t *testing.T) {
 		N int64 `json:"n" maximum:"9007199254740993"`
 	}
 	_, err := New(t.Context(), WithTools(NewTool("n", "Takes a number.", func(context.Context, bounded) (string, error) { return "", nil })), WithGetenv(env()))
-	if err == nil || !strings.Contains(err.Error(), "does not bound a number") {
+	if err == nil || !strings.Contains(err.Error(), "can't be held exactly") {
 		t.Error(err)
 	}
 }

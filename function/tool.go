@@ -53,12 +53,12 @@ func (t Tool) Name() string { return t.entry.Name }
 //		Shard string `json:"shard" header:"Shard"` // mirrored into the HTTP header Mcp-Param-Shard
 //	}
 //
-// A field without omitempty is required. What Out becomes: a string or content blocks become content, a *[Result] is taken
+// README's table of types and struct tags has all of them. A field without omitempty is required. What Out becomes: a string or content blocks become content, a *[Result] is taken
 // as it is, [None] answers "done", and any other type becomes structured content with an output schema.
 //
 // Arguments that do not fit the schema never reach the function, and names reach the field that is spelled like them: where only their
 // case differs, the call is refused. So is it where a number can't be held exactly by what rules and the field have for it; a number in an any is a
-// json.Number. An error of the function becomes a result that the model
+// json.Number. An answer that does not fit its schema is an error, and a record in the log. An error of the function becomes a result that the model
 // sees, with the error's text; a panic becomes a plain internal error and a record in the log. The context ends with the
 // call: at its time limit, or when a client of protocol revision 2026-07-28 goes away.
 func NewTool[In, Out any](name, description string, fn func(context.Context, In) (Out, error), opts ...ToolOption) Tool {

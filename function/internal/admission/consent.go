@@ -58,7 +58,7 @@ func confirmation(d *policy.Decision, o *catalog.Object, c *mcp.Call) (mcp.Input
 			case answer.Action != "accept" && answer.Action != "decline" && answer.Action != "cancel":
 				return mcp.Malformed(fmt.Errorf("unknown action %q", answer.Action))
 			case answer.Action == "accept" && answer.Content.Confirm == nil:
-				return mcp.Malformed(errors.New("confirm is missing"))
+				return mcp.Malformed(errors.New("confirm: missing"))
 			case answer.Action != "accept" || !*answer.Content.Confirm:
 				return errDeclined
 			}

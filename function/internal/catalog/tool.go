@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,13 +9,12 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
-	"example.com/erlmcp/function/internal/strictjson"
+	"example.com/erlmcp/function/internal/value"
 )
 
 // A Tool is a function that a model may call.
@@ -28,10 +26,11 @@ type Tool struct {
 	Terms                    Terms
 	Call                     func(context.Context, *mcp.Call) (*mcp.Result, error)
 
-	schema *jsonschema.Schema // of the arguments
-	input  reflect.Type       // that the arguments are decoded into; nil where Call reads them itself
-	fault  error              // found while the tool was made
-	engine mcp.Tool
+	schema  *jsonschema.Schema // of the arguments
+	settles *value.Checker     // the same
+	in, out *value.Type        // that arguments are decoded into and results encoded from; nil where Call does that itself
+	fault   error              // found while the tool was made
+	engine  mcp.Tool
 }
 
 // Hints tell a client what a tool does to the world. Nil leaves the protocol's default.
@@ -73,30 +72,23 @@ func (t *Tool) add(c *Catalog) error {
 	if c.tools[t.Name] != nil {
 		faults = append(faults, errors.New("there is another tool of this name"))
 	}
-	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: withProperties(t.Input), OutputSchema: t.Output}
+	faults = append(faults, t.describe())
+	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: value.Published(t.Input)}
 	if t.Hints != (Hints{}) {
 		descriptor.Annotations = &t.Hints
 	}
 	legacy := any(nil)
-	if t.fault == nil {
-		input, err := compile(t.Input)
+	if t.Input != nil {
+		faults = append(faults, t.checkInput())
+	}
+	if t.Output != nil {
+		descriptor.OutputSchema = value.Published(t.Output)
+		output, checker, err := compile(t.Output)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("input schema: %w", err))
-		} else if input.Schema().Type != "object" {
-			faults = append(faults, errors.New(`input schema: the type must be "object"`))
+			faults = append(faults, fmt.Errorf("output schema: %w", err))
 		} else {
-			var err error
-			if t.engine.Headers, err = headerParams(input.Schema()); err != nil {
-				faults = append(faults, fmt.Errorf("input schema: %w", err))
-			}
-			t.schema = input.Schema()
-			t.engine.Check = checkOf(input, t.input)
-		}
-		if t.Output != nil {
-			output, err := compile(t.Output)
-			if err != nil {
-				faults = append(faults, fmt.Errorf("output schema: %w", err))
-			} else if output.Schema().Type != "object" {
+			t.engine.Fits = fitsOf(checker)
+			if output.Type != "object" {
 				// Clients of earlier revisions refuse a whole list for an output schema that is not of an object.
 				old := descriptor
 				old.OutputSchema = nil
@@ -125,15 +117,75 @@ func (t *Tool) add(c *Catalog) error {
 	return c.list(mcp.Tools, t.Name, descriptor, legacy)
 }
 
-// withProperties is the schema with the member properties, empty if it has none. By JSON Schema it may lack; but several frameworks hand
-// the schema on as it is, and OpenAI's interface refuses all of a request for one tool that lacks it.
-func withProperties(schema json.RawMessage) json.RawMessage {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(schema, &members) != nil || len(members) == 0 || members["properties"] != nil {
-		return schema // what is no schema of arguments is a fault of its own
+// describe makes the schemas that were not written by hand.
+func (t *Tool) describe() error {
+	var faults []error
+	made := func(of *value.Type, what string) json.RawMessage {
+		s, err := of.Schema()
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s type: %w", what, err))
+			return nil
+		}
+		if what == "input" && s.Type != "object" {
+			faults = append(faults, fmt.Errorf("input type: %v is not a struct", of))
+			return nil
+		}
+		raw, err := json.Marshal(s)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s type: %w", what, err))
+		}
+		return raw
 	}
-	end := bytes.LastIndexByte(schema, '}')
-	return append(schema[:end:end], `,"properties":{}}`...)
+	if t.in != nil && t.Input == nil {
+		t.Input = made(t.in, "input")
+	}
+	if t.out != nil && t.Output == nil {
+		t.Output = made(t.out, "output")
+	}
+	return errors.Join(faults...)
+}
+
+func (t *Tool) checkInput() error {
+	input, checker, err := compile(t.Input)
+	if err != nil {
+		return fmt.Errorf("input schema: %w", err)
+	}
+	if input.Type != "object" {
+		return errors.New(`input schema: the type must be "object"`)
+	}
+	if t.engine.Headers, err = headerParams(input); err != nil {
+		return fmt.Errorf("input schema: %w", err)
+	}
+	t.schema, t.settles = input, checker
+	t.engine.Check = func(args map[string]any) error { return checker.Check(args) }
+	if t.in != nil {
+		t.in.Declare(input)
+	}
+	return nil
+}
+
+// fitsOf returns the check of a result, which clients throw away where it does not fit what they were told.
+func fitsOf(output *value.Checker) func(*mcp.Result) error {
+	return func(r *mcp.Result) error {
+		if r.Structured == nil {
+			return errors.New("there is no structured content, and the tool has an output schema")
+		}
+		v, err := mcp.Decode(r.Structured)
+		if err != nil {
+			return fmt.Errorf("the structured content: %w", err)
+		}
+		return output.Check(v)
+	}
+}
+
+// Settle makes of a tool's arguments what they stand for: see [value.Checker.Settle]. Defaults are those of Go types; what a schema that
+// was written by hand says of them is for who reads it. Nulls tells whether there may be any.
+func (c *Catalog) Settle(tool string, args map[string]any, nulls bool) {
+	t := c.tools[tool]
+	if t == nil || t.settles == nil || !nulls && t.in == nil {
+		return
+	}
+	t.settles.Settle(args, t.in != nil)
 }
 
 // checkRules lists what rules of the tool's own name and what no call has: such a rule would refuse them all.
@@ -153,36 +205,11 @@ func (t *Tool) checkRules(rules *policy.Set) error {
 	return errors.Join(faults...)
 }
 
-// checkOf returns the check of arguments: they fit the schema, and decoded into the type they are what the schema and policies have seen.
-func checkOf(schema *jsonschema.Resolved, into reflect.Type) func(map[string]any) error {
-	quick := fitOf(schema.Schema())
-	multiples := multiplesOf(schema.Schema())
-	fits := func(args map[string]any) error {
-		if quick != nil && quick(args) {
-			return nil
-		}
-		if err := schema.Validate(args); err != nil {
-			return err
-		}
-		return multiples.check(args)
-	}
-	if into == nil {
-		return fits
-	}
-	decoded := strictjson.TypeOf(into, propertiesOf(schema.Schema()))
-	return func(args map[string]any) error {
-		if err := fits(args); err != nil {
-			return err
-		}
-		return decoded.Check(args)
-	}
-}
-
 // None is the input of a tool that takes no arguments, and the output of one that answers nothing.
 type None = struct{}
 
-// FromFunc makes a tool of a Go function. The schemas come from the types, by the rules of
-// [SchemaOf]. What Out becomes: a string or content blocks become content, a *mcp.Result is taken as it is, [None] answers "done", and any
+// FromFunc makes a tool of a Go function. The schemas come from the types, as package value describes them, unless they are given. What Out
+// becomes: a string or content blocks become content, a *mcp.Result is taken as it is, [None] answers "done", and any
 // other type becomes structured content, with its JSON as text beside it.
 func FromFunc[In, Out any](name, description string, fn func(context.Context, In) (Out, error)) *Tool {
 	t := &Tool{Name: name, Description: description}
@@ -190,29 +217,19 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 		t.fault = errors.New("the function is nil")
 		return t
 	}
+	if _, isRaw := any(*new(In)).(json.RawMessage); isRaw {
+		t.Input = json.RawMessage(`{"type":"object"}`)
+	}
 	var err error
-	if t.Input, err = inputSchema[In](); err != nil {
+	if t.in, err = value.Of(reflect.TypeFor[In](), value.In); err != nil {
 		t.fault = fmt.Errorf("input type: %w", err)
 		return t
 	}
-	answer, structured := answerOf[Out]()
-	if structured {
-		if t.Output, err = outputSchema[Out](); err != nil {
-			t.fault = fmt.Errorf("output type: %w", err)
-			return t
-		}
-	}
-	t.input = reflect.TypeFor[In]()
-	decode := json.Unmarshal
-	if strictjson.HasAny(t.input) {
-		decode = exactly
-	}
+	answer := t.answer(reflect.TypeFor[Out]())
 	t.Call = func(ctx context.Context, c *mcp.Call) (*mcp.Result, error) {
 		var in In
-		if len(c.Taken) > 0 {
-			if err := decode(c.Taken, &in); err != nil {
-				return nil, &mcp.Misfit{Err: readable(err)}
-			}
+		if err := t.in.Decode(c.Arguments, &in); err != nil {
+			return nil, &mcp.Misfit{Err: err}
 		}
 		out, err := fn(ctx, in)
 		if err != nil {
@@ -223,42 +240,31 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 	return t
 }
 
-// exactly decodes with a [json.Number] in place of a double.
-func exactly(text []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	return d.Decode(into)
-}
-
-// readable words what a model can't act on otherwise.
-func readable(err error) error {
-	var p *time.ParseError
-	if errors.As(err, &p) {
-		return fmt.Errorf("%s is not a date and time of RFC 3339, such as 2026-11-24T15:04:05Z", p.Value)
-	}
-	return err
-}
-
-// answerOf returns how a value of type Out becomes a result, and whether as structured content.
-func answerOf[Out any]() (answer func(Out) (*mcp.Result, error), structured bool) {
+// answer returns how a value of a type becomes a result.
+func (t *Tool) answer(of reflect.Type) func(any) (*mcp.Result, error) {
 	text := func(blocks ...mcp.Content) (*mcp.Result, error) { return &mcp.Result{Content: blocks}, nil }
-	switch any(*new(Out)).(type) {
-	case None:
-		return func(Out) (*mcp.Result, error) { return text(mcp.Text("done")) }, false
-	case string:
-		return func(out Out) (*mcp.Result, error) { return text(mcp.Text(any(out).(string))) }, false
-	case mcp.Content:
-		return func(out Out) (*mcp.Result, error) { return text(any(out).(mcp.Content)) }, false
-	case []mcp.Content:
-		return func(out Out) (*mcp.Result, error) { return text(any(out).([]mcp.Content)...) }, false
-	case *mcp.Result:
-		return func(out Out) (*mcp.Result, error) { return any(out).(*mcp.Result), nil }, false
+	switch of {
+	case reflect.TypeFor[None]():
+		return func(any) (*mcp.Result, error) { return text(mcp.Text("done")) }
+	case reflect.TypeFor[string]():
+		return func(out any) (*mcp.Result, error) { return text(mcp.Text(out.(string))) }
+	case reflect.TypeFor[mcp.Content]():
+		return func(out any) (*mcp.Result, error) { return text(out.(mcp.Content)) }
+	case reflect.TypeFor[[]mcp.Content]():
+		return func(out any) (*mcp.Result, error) { return text(out.([]mcp.Content)...) }
+	case reflect.TypeFor[*mcp.Result]():
+		return func(out any) (*mcp.Result, error) { return out.(*mcp.Result), nil }
 	}
-	return func(out Out) (*mcp.Result, error) {
-		b, err := json.Marshal(out)
+	var err error
+	if t.out, err = value.Of(of, value.Out); err != nil {
+		t.fault = fmt.Errorf("output type: %w", err)
+		return nil
+	}
+	return func(out any) (*mcp.Result, error) {
+		b, err := t.out.Encode(nil, out)
 		if err != nil {
-			return nil, fmt.Errorf("the output can't be marshalled: %w", err)
+			return nil, &mcp.Breach{Err: err}
 		}
 		return &mcp.Result{Content: []mcp.Content{mcp.Text(string(b))}, Structured: b}, nil
-	}, true
+	}
 }

@@ -14,7 +14,7 @@ func TestProperties(t *testing.T) {
 		`{"type":"object"}`: `{"type":"object","properties":{}}`,
 		" {\"type\" : \"object\",\n\"additionalProperties\":{ } } \n":                `{"type":"object","additionalProperties":{},"properties":{}}`,
 		`{"type":"object","properties":{}}`:                                          `{"type":"object","properties":{}}`,
-		`{"properties":{"a":{"type":"object"}},"type":"object"}`:                     `{"properties":{"a":{"type":"object"}},"type":"object"}`,
+		`{"properties":{"a":{"type":"object"},"b":true},"type":"object"}`:            `{"properties":{"a":{"type":"object","properties":{}},"b":{}},"type":"object"}`,
 		`{"type":"object","$defs":{"a":{"properties":{}}},"title":"} \"properties"}`: `{"type":"object","$defs":{"a":{"properties":{}}},"title":"} \"properties","properties":{}}`,
 	} {
 		c, err := Build(&Tool{Name: "a", Description: "A.", Input: json.RawMessage(schema), Call: func(context.Context, *mcp.Call) (*mcp.Result, error) { return nil, nil }})

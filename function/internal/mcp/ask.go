@@ -35,7 +35,7 @@ func (q *InputRequest) put() json.RawMessage {
 	if json.Unmarshal(q.Params, &params) != nil || json.Unmarshal(params["message"], &message) != nil {
 		return q.Params // it has no words
 	}
-	params["message"] = appendString(nil, clip(q.reason, mostSaid)+". "+message)
+	params["message"] = AppendString(nil, clip(q.reason, mostSaid)+". "+message)
 	again, err := json.Marshal(params)
 	if err != nil {
 		return q.Params
@@ -266,16 +266,16 @@ func (c *Call) appendInputRequired(b []byte) ([]byte, error) {
 	}
 	b = append(b, `{"resultType":"input_required","inputRequests":{`...)
 	for _, q := range c.pending {
-		b = appendString(b, q.Key)
+		b = AppendString(b, q.Key)
 		b = append(b, `:{"method":`...)
-		b = appendString(b, q.Method)
+		b = AppendString(b, q.Method)
 		b = append(b, `,"params":`...)
 		b = append(b, q.put()...)
 		b = append(b, "},"...)
 	}
 	b[len(b)-1] = '}'
 	b = append(b, `,"requestState":`...)
-	b = appendString(b, c.server.opts.Keys.Seal(statePurpose, c.binding(), state, c.server.opts.Now().Add(stateTTL)))
+	b = AppendString(b, c.server.opts.Keys.Seal(statePurpose, c.binding(), state, c.server.opts.Now().Add(stateTTL)))
 	b = append(b, ',')
 	b = append(b, c.server.resultMeta...)
 	return append(b, '}'), nil

@@ -17,9 +17,8 @@ type Call struct {
 	Name      string          // of the tool or prompt, the resource's URI in normal form, or the URI of the template whose variable is completed
 	Modern    bool            // 2026-07-28 or later
 	Version   string          // protocol revision
-	Arguments map[string]any  // or those that are known while one of them is completed
-	Raw       json.RawMessage // the arguments as they came
-	Taken     json.RawMessage // the same as the tool takes them: as rules and the schema see them
+	Arguments map[string]any  // as rules, the schema and the tool see them, or those that are known while one of them is completed
+	Raw       json.RawMessage // the same as they came
 	Client    json.RawMessage // clientInfo, or nil
 	Trace     Trace
 	Believed  bool // see [Ticket]

@@ -25,8 +25,9 @@ type Catalog interface {
 	List(context.Context, Kind) Listing
 	// Named returns the name of a tool that is called by one that it had.
 	Named(tool string) string
-	// Unset takes the nulls that stand for what is not set out of a tool's arguments, and tells whether there were any.
-	Unset(tool string, arguments map[string]any) bool
+	// Settle makes of a tool's arguments what they stand for: nulls what is not set, and what is absent its default. Without nulls there
+	// are none.
+	Settle(tool string, arguments map[string]any, nulls bool)
 	// Tool returns nil for a name that the caller can't see, and so do the others.
 	Tool(ctx context.Context, name string) *Tool
 	Prompt(ctx context.Context, name string) *Prompt
@@ -57,6 +58,7 @@ type Item struct {
 type Tool struct {
 	Headers []HeaderParam              // x-mcp-header bindings
 	Check   func(map[string]any) error // the arguments against the input schema; nil for no check
+	Fits    func(*Result) error        // a result against the output schema; nil for no check
 	Timeout time.Duration              // 0 for the server's default
 	Strict  bool                       // it is not called on a guess
 	Call    func(context.Context, *Call) (*Result, error)

@@ -2,7 +2,9 @@ package mcp
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -80,14 +82,49 @@ type ReadResult struct {
 	Private  bool
 }
 
+// check returns what clients refuse a whole answer for.
+func (c *Content) check() error {
+	missing := func(names ...string) error {
+		return fmt.Errorf("a block of type %s needs %s", c.Type, strings.Join(names, " and "))
+	}
+	switch c.Type {
+	case "text":
+	case "image", "audio":
+		if c.MIMEType == "" {
+			return missing("MIMEType")
+		}
+	case "resource_link":
+		if c.URI == "" || c.Name == "" {
+			return missing("URI", "Name")
+		}
+	case "resource":
+		if c.Resource == nil || c.Resource.URI == "" {
+			return missing("Resource", "its URI")
+		}
+	default:
+		return fmt.Errorf("a block has the type %q: use Text, Image, Audio, Link or Embed", c.Type)
+	}
+	if a := c.Annotations; a != nil {
+		for _, role := range a.Audience {
+			if role != "user" && role != "assistant" {
+				return fmt.Errorf("its audience is user or assistant, not %q", role)
+			}
+		}
+		if a.Priority != nil && !(*a.Priority >= 0 && *a.Priority <= 1) {
+			return fmt.Errorf("its priority is between 0 and 1, not %v", *a.Priority)
+		}
+	}
+	return nil
+}
+
 func (c *Content) append(b []byte) []byte {
 	b = append(b, `{"type":`...)
-	b = appendString(b, c.Type)
+	b = AppendString(b, c.Type)
 	b = append(b, ',')
 	switch c.Type {
 	case "text":
 		b = append(b, `"text":`...)
-		b = appendString(b, c.Text)
+		b = AppendString(b, c.Text)
 		b = append(b, ',')
 	case "image", "audio":
 		b = append(b, `"data":`...)
@@ -108,7 +145,7 @@ func (c *Content) append(b []byte) []byte {
 		if len(a.Audience) > 0 {
 			b = append(b, `"audience":[`...)
 			for _, role := range a.Audience {
-				b = append(appendString(b, role), ',')
+				b = append(AppendString(b, role), ',')
 			}
 			b[len(b)-1] = ']'
 			b = append(b, ',')
@@ -128,7 +165,7 @@ func (c *Content) append(b []byte) []byte {
 
 func (r *ResourceContents) append(b []byte) []byte {
 	b = append(b, `{"uri":`...)
-	b = appendString(b, r.URI)
+	b = AppendString(b, r.URI)
 	b = append(b, ',')
 	b = appendMember(b, "mimeType", r.MIMEType)
 	if r.Blob != nil {
@@ -136,7 +173,7 @@ func (r *ResourceContents) append(b []byte) []byte {
 		b = appendBase64(b, r.Blob)
 	} else {
 		b = append(b, `"text":`...)
-		b = appendString(b, r.Text)
+		b = AppendString(b, r.Text)
 	}
 	return append(b, '}')
 }
@@ -144,7 +181,10 @@ func (r *ResourceContents) append(b []byte) []byte {
 func appendContents(b []byte, list []Content) []byte {
 	b = append(b, '[')
 	for i := range list {
-		if i > 0 {
+		if list[i].Type == "text" && list[i].Text == "" {
+			continue // which models' interfaces refuse
+		}
+		if b[len(b)-1] != '[' {
 			b = append(b, ',')
 		}
 		b = list[i].append(b)

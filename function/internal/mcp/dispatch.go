@@ -134,8 +134,10 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 	c.strict = t.Strict
 	var result *Result
 	outcome, err := s.guard(ctx, c, t.Timeout, func(ctx context.Context) (err error) {
-		result, err = t.Call(ctx, c)
-		return err
+		if result, err = t.Call(ctx, c); err != nil {
+			return err
+		}
+		return t.fits(result)
 	})
 	switch {
 	case outcome == InputRequired:
@@ -146,6 +148,11 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		var e *Error
 		if errors.As(err, &e) {
 			return b, Failed, e
+		}
+		if breach, ok := errors.AsType[*Breach](err); ok {
+			s.opts.Logger.ErrorContext(ctx, "a tool's answer is not what its output schema and the protocol admit, and is not passed on",
+				"name", c.Name, "request_id", c.Head.RequestID, "error", breach.Err)
+			err = errors.New("the tool answered what its own description does not admit; the operator finds it in the log under request " + c.Head.RequestID)
 		}
 		result = &Result{Content: []Content{Text(err.Error())}, IsError: true}
 		if outcome = ToolFailed; errors.Is(err, ErrUnavailable) {
@@ -159,6 +166,25 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		outcome = ToolFailed
 	}
 	return s.appendResult(c, b, result), outcome, nil
+}
+
+// fits returns a [Breach] for a result that clients would throw away.
+func (t *Tool) fits(r *Result) error {
+	if r == nil {
+		return nil
+	}
+	for i := range r.Content {
+		if err := r.Content[i].check(); err != nil {
+			return &Breach{fmt.Errorf("content[%d]: %w", i, err)}
+		}
+	}
+	if t.Fits == nil || r.IsError {
+		return nil
+	}
+	if err := t.Fits(r); err != nil {
+		return &Breach{err}
+	}
+	return nil
 }
 
 func (s *Server) appendResult(c *Call, b []byte, r *Result) []byte {
@@ -210,7 +236,7 @@ func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outc
 			b = append(b, ',')
 		}
 		b = append(b, `{"role":`...)
-		b = appendString(b, msg.Role)
+		b = AppendString(b, msg.Role)
 		b = append(b, `,"content":`...)
 		b = append(msg.Content.append(b), '}')
 	}

@@ -73,6 +73,13 @@ type Ending struct {
 // ErrUnavailable is wrapped by the error of a handler when what it calls did not answer or failed.
 var ErrUnavailable = errors.New("unavailable")
 
+// A Breach is what of a handler's answer is not what the server says that it answers. Clients throw such answers away.
+type Breach struct{ Err error }
+
+func (b *Breach) Error() string { return "the answer does not fit: " + b.Err.Error() }
+
+func (b *Breach) Unwrap() error { return b.Err }
+
 // A Misfit is why arguments do not fit a handler, which was not called.
 type Misfit struct{ Err error }
 

@@ -157,7 +157,7 @@ func (s *Server) complete(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, v)
+		b = AppendString(b, v)
 	}
 	b = fmt.Appendf(b, `],"total":%d,"hasMore":%t},`, total, total > len(values))
 	return s.close(c, b), Completed, nil

@@ -125,7 +125,7 @@ func TestDepth(t *testing.T) {
 // FuzzValue holds the scanner against encoding/json: whatever it reads, encoding/json reads alike, and whatever it
 // refuses is invalid there too, but for what the scanner refuses on purpose.
 func FuzzValue(f *testing.F) {
-	for _, seed := range []string{`{"a":[1,"x\u00e9",{"b":null}],"c":1e3}`, `"\ud83d\ude00"`, `[[[[]]]]`, `-0`, `9007199254740993.0`, `1e19`, `0.5e1`, `{"a":1,"a":2}`} {
+	for _, seed := range []string{`{"a":[1,"x\u00e9",{"b":null}],"c":1e3}`, `"\ud83d\ude00"`, `[[[[]]]]`, `-0`, `9007199254740993.0`, `1e19`, `0.5e1`, `{"a":1,"a":2}`, `9007190254740993.9`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -138,7 +138,7 @@ func FuzzValue(f *testing.F) {
 			if !same(got, want) {
 				t.Fatalf("%q: got %#v, want %#v", b, got, want)
 			}
-		} else if oracle == nil && utf8.Valid(b) && !errors.Is(err, errDepth) && !strings.Contains(err.Error(), "duplicate member") && !strings.Contains(err.Error(), "number") {
+		} else if oracle == nil && utf8.Valid(b) && !errors.Is(err, errDepth) && !strings.Contains(err.Error(), "duplicate member") && !strings.Contains(err.Error(), "number") && !strings.Contains(err.Error(), "can't be held exactly") {
 			t.Fatalf("%q: refused with %v, encoding/json reads %#v", b, err, want)
 		}
 		s := scanner{buf: b}

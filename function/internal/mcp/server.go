@@ -538,15 +538,13 @@ func (c *Call) read(m *message) *Error {
 	case m.method != methodToolsCall && m.method != methodPromptsGet && m.method != methodResourcesRead:
 		return nil
 	}
-	c.Raw, c.Taken = p.arguments, p.arguments
+	c.Raw = p.arguments
 	var err error
 	if c.Arguments, err = decodeObject(p.arguments); err != nil {
 		return invalidParams("params.arguments: %v", err)
 	}
-	if m.method == methodToolsCall && bytes.Contains(c.Raw, null) && c.server.opts.Catalog.Unset(c.Name, c.Arguments) {
-		if c.Taken, err = json.Marshal(c.Arguments); err != nil { // so that rules, the schema and the tool see the same
-			return invalidParams("params.arguments: %v", err)
-		}
+	if m.method == methodToolsCall { // so that rules, the schema and the tool see the same
+		c.server.opts.Catalog.Settle(c.Name, c.Arguments, bytes.Contains(c.Raw, null))
 	}
 	if m.method == methodPromptsGet {
 		maps.DeleteFunc(c.Arguments, isNull) // as the prompt sees them

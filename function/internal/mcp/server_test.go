@@ -81,7 +81,7 @@ type one struct{ Catalog }
 
 func (one) Has(k Kind) bool                        { return k == Tools }
 func (one) Named(name string) string               { return name }
-func (one) Unset(string, map[string]any) bool      { return false }
+func (one) Settle(string, map[string]any, bool)    {}
 func (one) Completes() bool                        { return false }
 func (one) List(context.Context, Kind) Listing     { return Listing{} }
 func (one) Prompt(context.Context, string) *Prompt { return nil }

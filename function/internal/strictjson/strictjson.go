@@ -133,7 +133,7 @@ func (d *decoder) object(text json.RawMessage, into reflect.Value, at string) {
 			return // it was JSON as a whole
 		}
 		field, known := fields[name]
-		right := spelled[fold(name)]
+		right := spelled[Fold(name)]
 		switch {
 		case !known && right != "":
 			d.fault(join(at, name), "is not known: it is spelled %s", right)
@@ -141,12 +141,12 @@ func (d *decoder) object(text json.RawMessage, into reflect.Value, at string) {
 		case !known && d.unknown == Refuse:
 			d.fault(join(at, name), "is not known")
 			continue
-		case seen[fold(name)]:
+		case seen[Fold(name)]:
 			d.fault(join(at, name), "is given twice")
 		case known:
 			d.any(value, field, join(at, name))
 		}
-		seen[fold(name)] = true
+		seen[Fold(name)] = true
 	}
 }
 
@@ -161,7 +161,7 @@ func fieldsOf(of reflect.Value) (fields map[string]reflect.Value, spelled map[st
 		case name == "" || f.Anonymous:
 			panic(fmt.Sprintf("strictjson: the field %s of %s is not named by a tag", f.Name, of.Type()))
 		default:
-			fields[name], spelled[fold(name)] = of.Field(i), name
+			fields[name], spelled[Fold(name)] = of.Field(i), name
 		}
 	}
 	return fields, spelled
@@ -213,8 +213,8 @@ func repeated(values *json.Decoder) (name string, twice bool) {
 	return "", false
 }
 
-// fold takes the case from a name as encoding/json compares names: of all letters that fold into each other the first.
-func fold(name string) string {
+// Fold takes the case from a name as encoding/json compares names: of all letters that fold into each other the first.
+func Fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		for {
 			next := unicode.SimpleFold(r)
