@@ -29,6 +29,7 @@ type Tool struct {
 	schema  *jsonschema.Schema // of the arguments
 	settles *value.Checker     // the same
 	in, out *value.Type        // that arguments are decoded into and results encoded from; nil where Call does that itself
+	written bool               // the output's schema was, by hand
 	fault   error              // found while the tool was made
 	engine  mcp.Tool
 }
@@ -87,7 +88,9 @@ func (t *Tool) add(c *Catalog) error {
 		if err != nil {
 			faults = append(faults, fmt.Errorf("output schema: %w", err))
 		} else {
-			t.engine.Fits = fitsOf(checker)
+			if t.out == nil || t.written { // of its own types package value sees to it
+				t.engine.Fits = fitsOf(checker)
+			}
 			if output.Type != "object" {
 				// Clients of earlier revisions refuse a whole list for an output schema that is not of an object.
 				old := descriptor
@@ -136,6 +139,7 @@ func (t *Tool) describe() error {
 		}
 		return raw
 	}
+	t.written = t.Output != nil
 	if t.in != nil && t.Input == nil {
 		t.Input = made(t.in, "input")
 	}

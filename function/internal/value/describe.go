@@ -59,7 +59,8 @@ type member struct {
 	field
 	node     *node
 	required bool
-	standard any // that stands for what is absent, or nil
+	standard any   // that stands for what is absent, or nil
+	asserts  *rule // of what is encoded, where tags say more than the type does; else nil
 }
 
 // place is where in a type something is, for a fault.
@@ -241,9 +242,13 @@ func (d *describer) members(n *node, at place) {
 	n.folded = foldedNames(n.names())
 	for i := range n.members {
 		m := &n.members[i]
-		if _, err := d.annotated(m, at.field(m.goName)); err != nil {
+		s, err := d.annotated(m, at.field(m.goName))
+		switch {
+		case err != nil:
 			d.undescribed = append(d.undescribed, err)
-		} else if d.use == In && m.standard != nil {
+		case d.use == Out:
+			m.asserts = assertions(s, m)
+		case m.standard != nil:
 			m.required = false
 		}
 	}

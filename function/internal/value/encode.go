@@ -85,7 +85,10 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 		}
 		return mcp.AppendString(b, string(text)), nil
 	case duration:
-		return mcp.AppendString(b, time.Duration(v.Int()).String()), nil
+		if d := time.Duration(v.Int()); d.Abs() < mostDuration {
+			return mcp.AppendString(b, d.String()), nil
+		}
+		return b, faultf("it is longer than %v", mostDuration)
 	case link:
 		u := addressed(v).Interface().(interface{ String() string })
 		return mcp.AppendString(b, u.String()), nil
@@ -110,6 +113,9 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 	}
 	return appendRaw(b, made)
 }
+
+// mostDuration is the longest that all the texts reach which fit the pattern.
+const mostDuration = 1_000_000 * time.Hour
 
 // addressed is a pointer to a copy of what may have none.
 func addressed(v reflect.Value) reflect.Value {
@@ -240,8 +246,15 @@ func (n *node) encodeObject(b []byte, v reflect.Value, depth int) ([]byte, Fault
 		}
 		first = false
 		b = append(mcp.AppendString(b, m.name), ':')
+		begin := len(b)
 		var f Faults
-		if b, f = m.node.encode(b, at, depth-1); f != nil {
+		b, f = m.node.encode(b, at, depth-1)
+		if f == nil && m.asserts != nil {
+			if v, err := mcp.Decode(b[begin:]); err == nil {
+				f = m.asserts.check(v, mostDepth)
+			}
+		}
+		if f != nil {
 			fs = append(fs, f.in(named(m.name))...)
 		}
 	}

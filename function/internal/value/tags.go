@@ -24,6 +24,8 @@ type tag struct {
 	// values of a map, too.
 	on  []string
 	put func(s *jsonschema.Schema, text string, m *member) error
+	// asserts tells whether a value may be in breach of it.
+	asserts bool
 }
 
 var numeric = []string{"integer", "number"}
@@ -35,29 +37,29 @@ var tags = []tag{
 		}
 		s.Description = text
 		return nil
-	}},
-	{"description", nil, func(s *jsonschema.Schema, text string, _ *member) error { s.Description = text; return nil }},
-	{"title", nil, func(s *jsonschema.Schema, text string, _ *member) error { s.Title = text; return nil }},
+	}, false},
+	{"description", nil, func(s *jsonschema.Schema, text string, _ *member) error { s.Description = text; return nil }, false},
+	{"title", nil, func(s *jsonschema.Schema, text string, _ *member) error { s.Title = text; return nil }, false},
 	{"header", nil, func(s *jsonschema.Schema, text string, _ *member) error {
 		s.Extra = map[string]any{HeaderKeyword: text}
 		return nil
-	}},
+	}, false},
 	{"enum", []string{"string", "integer", "number", "boolean"}, func(s *jsonschema.Schema, text string, _ *member) (err error) {
 		s.Enum, err = parsedList(s, text)
 		return err
-	}},
-	{"minimum", numeric, number(func(s *jsonschema.Schema, v float64) { s.Minimum = &v })},
-	{"maximum", numeric, number(func(s *jsonschema.Schema, v float64) { s.Maximum = &v })},
-	{"exclusiveMinimum", numeric, number(func(s *jsonschema.Schema, v float64) { s.ExclusiveMinimum = &v })},
-	{"exclusiveMaximum", numeric, number(func(s *jsonschema.Schema, v float64) { s.ExclusiveMaximum = &v })},
+	}, true},
+	{"minimum", numeric, number(func(s *jsonschema.Schema, v float64) { s.Minimum = &v }), true},
+	{"maximum", numeric, number(func(s *jsonschema.Schema, v float64) { s.Maximum = &v }), true},
+	{"exclusiveMinimum", numeric, number(func(s *jsonschema.Schema, v float64) { s.ExclusiveMinimum = &v }), true},
+	{"exclusiveMaximum", numeric, number(func(s *jsonschema.Schema, v float64) { s.ExclusiveMaximum = &v }), true},
 	{"multipleOf", numeric, func(s *jsonschema.Schema, text string, m *member) error {
 		if err := number(func(s *jsonschema.Schema, v float64) { s.MultipleOf = &v })(s, text, m); err != nil || *s.MultipleOf > 0 {
 			return err
 		}
 		return fmt.Errorf("it must be more than 0")
-	}},
-	{"minLength", []string{"string"}, count(func(s *jsonschema.Schema, n *int) { s.MinLength = n })},
-	{"maxLength", []string{"string"}, count(func(s *jsonschema.Schema, n *int) { s.MaxLength = n })},
+	}, true},
+	{"minLength", []string{"string"}, count(func(s *jsonschema.Schema, n *int) { s.MinLength = n }), true},
+	{"maxLength", []string{"string"}, count(func(s *jsonschema.Schema, n *int) { s.MaxLength = n }), true},
 	{"pattern", []string{"string"}, func(s *jsonschema.Schema, text string, _ *member) error {
 		if s.Pattern != "" {
 			return fmt.Errorf("the type has a pattern of its own, %s", s.Pattern)
@@ -65,18 +67,18 @@ var tags = []tag{
 		s.Pattern = text
 		_, err := regexp.Compile(text)
 		return err
-	}},
-	{"format", []string{"string"}, func(s *jsonschema.Schema, text string, _ *member) error { s.Format = text; return nil }},
-	{"minItems", []string{"array"}, count(func(s *jsonschema.Schema, n *int) { s.MinItems = n })},
-	{"maxItems", []string{"array"}, count(func(s *jsonschema.Schema, n *int) { s.MaxItems = n })},
+	}, true},
+	{"format", []string{"string"}, func(s *jsonschema.Schema, text string, _ *member) error { s.Format = text; return nil }, false},
+	{"minItems", []string{"array"}, count(func(s *jsonschema.Schema, n *int) { s.MinItems = n }), true},
+	{"maxItems", []string{"array"}, count(func(s *jsonschema.Schema, n *int) { s.MaxItems = n }), true},
 	{"uniqueItems", []string{"array"}, func(s *jsonschema.Schema, text string, _ *member) (err error) {
 		s.UniqueItems, err = strconv.ParseBool(text)
 		return err
-	}},
+	}, true},
 	{"examples", nil, func(s *jsonschema.Schema, text string, _ *member) (err error) {
 		s.Examples, err = parsedList(s, text)
 		return err
-	}},
+	}, false},
 	{"default", nil, func(s *jsonschema.Schema, text string, m *member) error {
 		v, err := parsed(s, text)
 		if err != nil {
@@ -85,7 +87,7 @@ var tags = []tag{
 		s.Default = []byte(plainJSON(v))
 		m.standard = v
 		return nil
-	}},
+	}, false},
 }
 
 // number is a tag whose text is a number that a double holds.
@@ -206,6 +208,17 @@ func (d *describer) annotated(m *member, at place) (*jsonschema.Schema, error) {
 		}
 	}
 	return s, d.consistent(s, at)
+}
+
+// assertions is the rule of a field whose tags say more than its type does, of which what is encoded may be in breach, or nil.
+func assertions(s *jsonschema.Schema, m *member) *rule {
+	for i := range tags {
+		if _, ok := m.tag.Lookup(tags[i].name); ok && tags[i].asserts {
+			c := compiler{root: s, made: map[*jsonschema.Schema]*rule{}}
+			return c.rule(s)
+		}
+	}
+	return nil
 }
 
 func kindOf(s *jsonschema.Schema) string {
