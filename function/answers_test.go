@@ -50,7 +50,7 @@ func TestAnswersFit(t *testing.T) {
 			answer("wrong", &Result{Structured: []byte(`{"n":"1"}`)}), answer("broken", &Result{Structured: []byte(`{"n":`)}),
 			answer("failed", &Result{Content: []Content{Text("no")}, IsError: true}),
 			answer("empty", ""), answer("empties", []Content{Text(""), Text("x"), Text("")}), answer("html", "<a href=\"x\">&</a>"),
-			answer("link", []Content{Link("docs://a", "")}), answer("image", []Content{Image([]byte("x"), "")}), answer("embedded", []Content{Embed(ResourceContents{Text: "x"})}),
+			answer("link", []Content{Link("docs://a", "")}), answer("image", []Content{Image([]byte("x"), "")}), answer("embedded", []Content{{Type: "resource"}}),
 			answer("untyped", []Content{{Text: "x"}}), answer("audience", []Content{{Type: "text", Text: "x", Annotations: &Annotations{Audience: []string{"me"}}}}),
 			answer("priority", []Content{{Type: "text", Text: "x", Annotations: &Annotations{Priority: &half}}}),
 		))
@@ -73,7 +73,7 @@ func TestAnswersFit(t *testing.T) {
 			{"html", `"text":"<a href=\"x\">&</a>"`, ""},
 			{"link", "", "content[0]: a block of type resource_link needs URI and Name"},
 			{"image", "", "content[0]: a block of type image needs MIMEType"},
-			{"embedded", "", "a block of type resource needs Resource and its URI"},
+			{"embedded", "", "a block of type resource needs Resource"},
 			{"untyped", "", "use Text, Image, Audio, Link or Embed"},
 			{"audience", "", `its audience is user or assistant, not`},
 			{"priority", "", "its priority is between 0 and 1, not 1.5"},
@@ -87,7 +87,7 @@ func TestAnswersFit(t *testing.T) {
 				if c.logged == "" {
 					continue
 				}
-				if !strings.Contains(answer, "the tool answered what its own description does not admit; the operator finds it in the log under request") || !strings.Contains(answer, `"isError":true`) {
+				if !strings.Contains(answer, "the answer is not what the server's own description admits, and is not passed on; the operator finds it in the log under request") || !strings.Contains(answer, `"isError":true`) {
 					t.Errorf("%s: %s", c.tool, answer)
 				}
 				time.Sleep(time.Second) // its record comes after its answer
@@ -97,6 +97,32 @@ func TestAnswersFit(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPromptsAndResourcesFit is TestAnswersFit for what is no tool.
+func TestPromptsAndResourcesFit(t *testing.T) {
+	prompt := func(name string, messages ...Message) Prompt {
+		return NewPrompt(name, "Says.", func(context.Context, map[string]string) ([]Message, error) { return messages, nil }, PromptOptions{Arguments: []Argument{{Name: "a"}}})
+	}
+	srv := newServer(t, WithPrompts(
+		prompt("fits", UserSays(Text("x")), Message{Role: "assistant", Content: Text("y")}), prompt("role", Message{Role: "system", Content: Text("x")}),
+		prompt("link", UserSays(Link("", "a"))), prompt("nothing", Message{Role: "user"}),
+	), WithResources(NewResource("docs://a", "a", func(context.Context, string, map[string]string) ([]ResourceContents, error) {
+		return []ResourceContents{{Text: "x"}}, nil
+	}, ResourceOptions{})))
+	for _, c := range []struct{ method, name, params, want string }{
+		{"prompts/get", "fits", `"name":"fits","arguments":{"a":"1"}`, `"role":"assistant"`},
+		{"prompts/get", "role", `"name":"role","arguments":{"a":"1"}`, `"code":-32603,"message":"the answer is not what`},
+		{"prompts/get", "link", `"name":"link"`, `"code":-32603`},
+		{"prompts/get", "nothing", `"name":"nothing"`, `"code":-32603`},
+		{"resources/read", "docs://a", `"uri":"docs://a"`, `"contents":[{"uri":"docs://a","text":"x"}]`},
+	} {
+		for _, w := range []wire{modern(c.method, c.name, c.params), legacy("2025-06-18", c.method, c.params)} {
+			if _, answer := w.send(t, srv.URL); !strings.Contains(answer, c.want) {
+				t.Errorf("%s %s: %s, want %s", c.method, c.name, answer, c.want)
+			}
+		}
+	}
 }
 
 // TestArgumentsInWords: a model reads all that is wrong at once, with its place, and what real clients send is taken.

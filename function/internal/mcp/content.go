@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -98,8 +99,8 @@ func (c *Content) check() error {
 			return missing("URI", "Name")
 		}
 	case "resource":
-		if c.Resource == nil || c.Resource.URI == "" {
-			return missing("Resource", "its URI")
+		if c.Resource == nil {
+			return missing("Resource")
 		}
 	default:
 		return fmt.Errorf("a block has the type %q: use Text, Image, Audio, Link or Embed", c.Type)
@@ -112,6 +113,24 @@ func (c *Content) check() error {
 		}
 		if a.Priority != nil && !(*a.Priority >= 0 && *a.Priority <= 1) {
 			return fmt.Errorf("its priority is between 0 and 1, not %v", *a.Priority)
+		}
+	}
+	return nil
+}
+
+// check returns a [Breach] for what clients refuse.
+func (r *PromptResult) check() error {
+	if r == nil {
+		return &Breach{errors.New("there is no result")}
+	}
+	for i := range r.Messages {
+		m := &r.Messages[i]
+		err := m.Content.check()
+		if m.Role != "user" && m.Role != "assistant" {
+			err = fmt.Errorf("the role is user or assistant, not %q", m.Role)
+		}
+		if err != nil {
+			return &Breach{fmt.Errorf("messages[%d]: %w", i, err)}
 		}
 	}
 	return nil

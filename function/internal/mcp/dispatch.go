@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,11 +150,6 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		if errors.As(err, &e) {
 			return b, Failed, e
 		}
-		if breach, ok := errors.AsType[*Breach](err); ok {
-			s.opts.Logger.ErrorContext(ctx, "a tool's answer is not what its output schema and the protocol admit, and is not passed on",
-				"name", c.Name, "request_id", c.Head.RequestID, "error", breach.Err)
-			err = errors.New("the tool answered what its own description does not admit; the operator finds it in the log under request " + c.Head.RequestID)
-		}
 		result = &Result{Content: []Content{Text(err.Error())}, IsError: true}
 		if outcome = ToolFailed; errors.Is(err, ErrUnavailable) {
 			outcome = Unavailable
@@ -218,8 +214,10 @@ func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outc
 	}
 	var result *PromptResult
 	outcome, err := s.guard(ctx, c, p.Timeout, func(ctx context.Context) (err error) {
-		result, err = p.Get(ctx, c, args)
-		return err
+		if result, err = p.Get(ctx, c, args); err != nil {
+			return err
+		}
+		return result.check()
 	})
 	if outcome == InputRequired {
 		return s.inputRequired(c, b)
@@ -255,7 +253,9 @@ func (s *Server) readResource(ctx context.Context, c *Call, b []byte) ([]byte, O
 	}
 	var result *ReadResult
 	outcome, err := s.guard(ctx, c, r.Timeout, func(ctx context.Context) (err error) {
-		result, err = r.Read(ctx, c, c.Name, vars)
+		if result, err = r.Read(ctx, c, c.Name, vars); err == nil && result == nil {
+			return &Breach{errors.New("there is no result")}
+		}
 		return err
 	})
 	switch {
@@ -272,7 +272,9 @@ func (s *Server) readResource(ctx context.Context, c *Call, b []byte) ([]byte, O
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = result.Contents[i].append(b)
+		one := result.Contents[i]
+		one.URI = cmp.Or(one.URI, c.Name) // it is of what was asked for
+		b = one.append(b)
 	}
 	b = append(b, "],"...)
 	if c.Modern {
@@ -308,7 +310,7 @@ func (s *Server) unknown(kind Kind, what, name string) *Error {
 // and for what it calls that is away.
 func (c *Call) complaint(o Outcome, err error, arguments bool) *Error {
 	var e *Error
-	if o != Failed || !arguments || errors.As(err, &e) {
+	if _, breach := errors.AsType[*Breach](err); breach || o != Failed || !arguments || errors.As(err, &e) {
 		return protocolError(err)
 	}
 	for _, other := range []error{ErrUnavailable, ErrNoPerson, context.DeadlineExceeded, context.Canceled, c.declined} {
@@ -360,8 +362,13 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 		defer func() { c.handled = time.Since(began) }()
 		c.entered = true
 		if err = handle(limited); err != nil {
-			var misfit *Misfit
-			c.entered = !errors.As(err, &misfit)
+			_, misfit := errors.AsType[*Misfit](err)
+			c.entered = !misfit
+		}
+		if breach, ok := errors.AsType[*Breach](err); ok {
+			s.opts.Logger.ErrorContext(ctx, "an answer is not what the protocol and its own description admit, and is not passed on",
+				"method", c.Method, "name", c.Name, "request_id", c.Head.RequestID, "error", breach.Err)
+			err = fmt.Errorf("%w under request %s", err, c.Head.RequestID)
 		}
 	}
 	switch {

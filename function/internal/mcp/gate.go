@@ -73,10 +73,13 @@ type Ending struct {
 // ErrUnavailable is wrapped by the error of a handler when what it calls did not answer or failed.
 var ErrUnavailable = errors.New("unavailable")
 
-// A Breach is what of a handler's answer is not what the server says that it answers. Clients throw such answers away.
+// A Breach is what of a handler's answer is not what the protocol and the server's own descriptions admit. Clients throw such answers away.
+// Callers are told that it is so; what it is stands in the log.
 type Breach struct{ Err error }
 
-func (b *Breach) Error() string { return "the answer does not fit: " + b.Err.Error() }
+func (b *Breach) Error() string {
+	return "the answer is not what the server's own description admits, and is not passed on; the operator finds it in the log"
+}
 
 func (b *Breach) Unwrap() error { return b.Err }
 
