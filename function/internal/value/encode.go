@@ -5,11 +5,14 @@ import (
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.com/erlmcp/function/internal/mcp"
@@ -90,8 +93,7 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 		}
 		return b, faultf("it is longer than %v", mostDuration)
 	case link:
-		u := addressed(v).Interface().(interface{ String() string })
-		return mcp.AppendString(b, u.String()), nil
+		return mcp.AppendString(b, reference(addressed(v).Interface().(*url.URL))), nil
 	case textual:
 		m, ok := v.Interface().(encoding.TextMarshaler)
 		if !ok {
@@ -113,6 +115,32 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 	}
 	return appendRaw(b, made)
 }
+
+// reference is the text of a URL in the characters that RFC 3986 has: package url leaves some in queries and paths as they were parsed.
+func reference(u *url.URL) string {
+	text := u.String()
+	tail := 0 // where the host ends, which has brackets of its own
+	if _, after, ok := strings.Cut(text, "//"); ok && u.Host != "" {
+		if tail = strings.IndexAny(after, "/?#"); tail < 0 {
+			return text
+		}
+		tail += len(text) - len(after)
+	}
+	var b strings.Builder
+	b.WriteString(text[:tail])
+	for i := tail; i < len(text); i++ {
+		c := text[i]
+		broken := c == '%' && (i+2 >= len(text) || !isHex(text[i+1]) || !isHex(text[i+2]))
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>[]\\^`{|}", c) >= 0 || broken {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
 // mostDuration is the longest that all the texts reach which fit the pattern.
 const mostDuration = 1_000_000 * time.Hour

@@ -124,7 +124,7 @@ var kinds60 = []kind{
 	loose(`{"type":"string","format":"date-time"}`, time.Date(2026, 11, 29, 1, 2, 3, 4, time.FixedZone("", 3600))),
 	loose(`{"type":"string"}`, netip.MustParseAddr("192.0.2.1")),
 	loose(`{"type":"string"}`, netip.MustParsePrefix("2001:db8::/32")),
-	loose(`{"type":"string","format":"uri-reference"}`, url.URL{Scheme: "https", Host: "example.com", Path: "/a b"}),
+	loose(`{"type":"string","format":"uri-reference"}`, url.URL{Scheme: "https", Host: "[::1]:80", Path: "/a b", RawQuery: "q=%3Ca%3E"}),
 	loose(`{"type":"string"}`, colour(1)),
 	field1(`{"type":"integer"}`, *big.NewInt(1 << 40)),
 	field1(`{"type":"array","items":{"type":"string"}}`, []string{"a", "b"}),
@@ -272,6 +272,24 @@ func TestKinds(t *testing.T) {
 		}
 		if admitted == 0 {
 			t.Errorf("%v: nothing is decoded", k.of)
+		}
+	}
+}
+
+// TestReferences are URLs in the characters that RFC 3986 has.
+func TestReferences(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://[::1]:80/a%20b?c=<d>&e=[ü]#f": "https://[::1]:80/a%20b?c=%3Cd%3E&e=%5B%C3%BC%5D#f",
+		"https://example.com":                  "https://example.com",
+		"mailto:a@example.com?x={y}":           "mailto:a@example.com?x=%7By%7D",
+		"/a/[b]?q=%zz|^":                       "/a/%5Bb%5D?q=%25zz%7C%5E",
+	} {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reference(u); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

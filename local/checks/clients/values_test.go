@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/local/checks/npm"
 )
 
 type (
@@ -53,8 +57,8 @@ func both[T any](name string) []function.Tool {
 	return []function.Tool{echo[field[T]](name), echo[optional[T]](name + "_optional")}
 }
 
-// TestValues holds the schemas of Go types against a validator that is not ours, over the wire: what it admits runs, but for texts of which a
-// schema can't say what is in them and numbers of 64 bits; what it refuses does not run; and each answer fits what is published.
+// TestValues holds the schemas of Go types against two validators that are not ours, over the wire: what they admit runs, but for texts of which a
+// schema can't say what is in them and numbers of 64 bits; what they refuse does not run; and each answer fits what is published.
 func TestValues(t *testing.T) {
 	var all []function.Tool
 	for _, tools := range [][]function.Tool{
@@ -102,6 +106,12 @@ func TestValues(t *testing.T) {
 		}
 		return out
 	}
+	var asked bytes.Buffer // of ajv
+	var said [][]bool      // what the validator in Go said
+	ask := func(schema json.RawMessage, values []string, fits []bool) {
+		fmt.Fprintf(&asked, `{"schema":%s,"values":[%s]}`+"\n", schema, strings.Join(values, ","))
+		said = append(said, fits)
+	}
 	loose := strings.Fields("keys bytes time duration addr url int int64 uint uint64 int_pointer float32 float64 number")
 	ran, refused, listed := 0, 0, 0
 	for cursor := `{}`; cursor != ""; {
@@ -122,12 +132,15 @@ func TestValues(t *testing.T) {
 			listed++
 			in, out := compiled(tool.Name+"-in", tool.InputSchema), compiled(tool.Name+"-out", tool.OutputSchema)
 			accepts := 0
+			var sent, answers []string
+			var sentFit, answersFit []bool
 			for _, args := range arguments() {
 				v, err := jsonschema.UnmarshalJSON(strings.NewReader(args))
 				if err != nil {
 					t.Fatal(err)
 				}
 				admitted := in.Validate(v) == nil
+				sent, sentFit = append(sent, args), append(sentFit, admitted)
 				var result struct {
 					IsError           bool
 					StructuredContent json.RawMessage
@@ -150,6 +163,7 @@ func TestValues(t *testing.T) {
 				default:
 					ran++
 					accepts++
+					answers, answersFit = append(answers, string(result.StructuredContent)), append(answersFit, true)
 					v, err := jsonschema.UnmarshalJSON(strings.NewReader(string(result.StructuredContent)))
 					if err == nil {
 						err = out.Validate(v)
@@ -159,6 +173,8 @@ func TestValues(t *testing.T) {
 					}
 				}
 			}
+			ask(tool.InputSchema, sent, sentFit)
+			ask(tool.OutputSchema, answers, answersFit)
 			if accepts == 0 {
 				t.Errorf("%s takes nothing of what was sent: %s", tool.Name, tool.InputSchema)
 			}
@@ -169,6 +185,32 @@ func TestValues(t *testing.T) {
 	}
 	if listed != len(all) {
 		t.Errorf("%d of %d tools are listed", listed, len(all))
+	}
+	cmd := exec.Command(npm.Modules(t, "clients"), "node/ajv.mjs")
+	questions := strings.Split(asked.String(), "\n")
+	cmd.Stdin = &asked
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) != len(said) {
+		t.Fatalf("ajv answered %d questions of %d", len(lines), len(said))
+	}
+	for i, line := range lines {
+		var fits []bool
+		if err := json.Unmarshal([]byte(line), &fits); err != nil {
+			t.Fatal(err)
+		}
+		for j := range fits {
+			if fits[j] != said[i][j] && !strings.Contains(questions[i], `"format"`) { // which ajv holds values against
+				t.Errorf("ajv says %t of value %d, the other validator %t: %s", fits[j], j, said[i][j], questions[i])
+			}
+			if !fits[j] && i%2 == 1 {
+				t.Errorf("ajv refuses answer %d: %s", j, questions[i])
+			}
+		}
 	}
 	t.Logf("%d calls ran and %d were refused, as the other validator has it", ran, refused)
 }
