@@ -200,7 +200,7 @@ func (a *agentTools) verify(ctx context.Context, in verifyRange) (out verified, 
 
 type support struct {
 	Caller  tenantStanding  `json:"caller"`
-	Support *tenant.Support `json:"support" jsonschema:"what the plan includes; null where the tenant has no plan"`
+	Support *tenant.Support `json:"support" jsonschema:"what the plan includes; left out where the tenant has no plan"`
 	Quote   []string        `json:"quote" jsonschema:"what to quote when asking for help"`
 	Now     []string        `json:"degraded" jsonschema:"what does not work as it should at the moment"`
 }
