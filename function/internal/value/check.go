@@ -26,6 +26,9 @@ type Checker struct {
 
 // NewChecker prepares a schema. Its error is that of the schema.
 func NewChecker(s *jsonschema.Schema) (*Checker, error) {
+	if err := endless(s); err != nil {
+		return nil, err
+	}
 	resolved, err := s.CloneSchemas().Resolve(&jsonschema.ResolveOptions{ValidateDefaults: true})
 	if err != nil {
 		return nil, err
