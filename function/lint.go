@@ -6,8 +6,8 @@ import (
 	"example.com/erlmcp/function/internal/catalog"
 )
 
-// Lint says which tools among the options some models' interfaces refuse, and why. Its error lists what stops a start.
-func Lint(opts ...Option) ([]string, error) {
+// Lint says what of the tools among the options models' interfaces and clients refuse or drop, and why. Its error lists what stops a start.
+func Lint(opts ...Option) (out []string, err error) {
 	var o options
 	for _, opt := range opts {
 		opt(&o)
@@ -16,5 +16,8 @@ func Lint(opts ...Option) ([]string, error) {
 	if err != nil {
 		return nil, &StartError{errors.Join(err)}
 	}
-	return c.Lint(), nil
+	for _, finding := range c.Lint() {
+		out = append(out, finding.String())
+	}
+	return out, nil
 }

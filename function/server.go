@@ -98,7 +98,9 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	faults = errors.Join(faults, err)
 	if err == nil {
 		for _, finding := range entries.Lint() {
-			o.logger.Warn("some models' interfaces refuse a tool, and the list that it is in", "finding", finding)
+			if !finding.Rule.Dropped {
+				o.logger.Warn("some models' interfaces refuse a tool, and the list that it is in", "finding", finding.String())
+			}
 		}
 	}
 	watching := newObserver(&o, cfg, seen, entries)

@@ -32,7 +32,7 @@ type Program struct {
 	Stdio        func(context.Context) error // serves standard input and output
 	OpenOperator func(context.Context) (Operator, error)
 	OpenRecords  func(ctx context.Context, keyFile string) (Records, error)
-	Lint         func() ([]string, error) // says which tools some models' interfaces refuse
+	Lint         func() ([]string, error) // says what models' interfaces and clients refuse or drop of the tools
 	PublicKeys   func(file string) ([]ed25519.PublicKey, error)
 	VerifyExport func(context.Context, io.Reader, []ed25519.PublicKey, ...receipt.Witness) (*receipt.Report, error)
 	HealthURL    func() (string, error) // of the server with the settings at hand
@@ -86,7 +86,7 @@ func table() []command {
 		{"verify", "prove that the record is whole", true, (*Program).verify},
 		{"new", "make a repository of your own", true, (*Program).newRepository},
 		{"settings", "list the settings", false, func(p *Program, _ context.Context, _ []string, out io.Writer) error { return settings(out) }},
-		{"lint", "say which tools some models' interfaces refuse, and exit with 1 if there are any", false, (*Program).lint},
+		{"lint", "say what models' interfaces and clients refuse or drop of the tools, and exit with 1 if there is any", false, (*Program).lint},
 		{"version", "print the version", false, func(p *Program, _ context.Context, _ []string, out io.Writer) error {
 			fmt.Fprintln(out, p.Version)
 			return nil

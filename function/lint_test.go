@@ -1,0 +1,48 @@
+package function
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/config"
+)
+
+// TestLintOfTheGovernorsTools wants none that an interface refuses: every server lists them beside its own.
+func TestLintOfTheGovernorsTools(t *testing.T) {
+	cfg := &config.Config{AgentTools: []string{"entitlement_apply_event", "health_check", "receipts_verify_chain", "support_model"}}
+	entries := (&agentTools{}).entries(cfg, true)
+	built, err := catalog.Build(entries...)
+	if err != nil || len(entries) != len(cfg.AgentTools) {
+		t.Fatal(len(entries), err)
+	}
+	for _, finding := range built.Lint() {
+		t.Error(finding)
+	}
+}
+
+// TestStartsWarnOfWhatIsRefused wants nothing in the log of what is only dropped, which the command shows too.
+func TestStartsWarnOfWhatIsRefused(t *testing.T) {
+	long := strings.Repeat("long", 15)
+	tools := WithTools(
+		NewTool(long, "Has a name that Cursor has no room for.", func(context.Context, None) (string, error) { return "", nil }),
+		NewTool("loose", "Takes anything.", func(context.Context, struct{ Value any }) (string, error) { return "", nil }),
+	)
+	var log strings.Builder
+	s, err := New(t.Context(), tools, WithLoopback(), WithMemory(NewMemory()), WithGetenv(env()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if said := log.String(); strings.Count(said, "refuse a tool") != 1 || !strings.Contains(said, "tool loose: input.Value: it has no type: refused by Fireworks") {
+		t.Error(said)
+	}
+	if findings, err := Lint(tools); err != nil || len(findings) != 2 || !strings.HasPrefix(findings[0], "tool "+long+": its name has 60 characters") || !strings.HasPrefix(findings[1], "tool loose: ") {
+		t.Errorf("%q %v", findings, err)
+	}
+	if _, err := Lint(WithTools(NewTool("mute", "", func(context.Context, None) (string, error) { return "", nil }))); err == nil {
+		t.Error("a tool without a description is linted")
+	}
+}
