@@ -75,11 +75,12 @@ STORES = redis$(if $(shell command -v gcloud), firestore)
 emulator:
 	@command -v gcloud >/dev/null || echo "NOT TESTED: all that needs the Firestore emulator, as gcloud is not installed"
 
-lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
+lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck, and what models' interfaces refuse of the tools
 	@test -z "$$(gofmt -l .)" || { gofmt -d . | head -40; echo "run gofmt -w ." >&2; exit 1; }
 	$(QUICK) vet ./...
 	$(TOOLS)/staticcheck ./...
 	cd $(CHECKS) && $(QUICK) vet ./... && $(CURDIR)/$(TOOLS)/staticcheck ./...
+	$(GO) run ./function/cmd/erlmcp lint
 
 REDISDB := example.com/erlmcp/function/internal/redisdb
 race: redis-server ## the tests under the race detector, and on a real Redis

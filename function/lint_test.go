@@ -23,12 +23,17 @@ func TestLintOfTheGovernorsTools(t *testing.T) {
 	}
 }
 
-// TestStartsWarnOfWhatIsRefused wants nothing in the log of what is only dropped, which the command shows too.
-func TestStartsWarnOfWhatIsRefused(t *testing.T) {
+// TestStartsWarn of what no client of an interface mends; the command shows all.
+func TestStartsWarn(t *testing.T) {
 	long := strings.Repeat("long", 15)
 	tools := WithTools(
 		NewTool(long, "Has a name that Cursor has no room for.", func(context.Context, None) (string, error) { return "", nil }),
 		NewTool("loose", "Takes anything.", func(context.Context, struct{ Value any }) (string, error) { return "", nil }),
+		NewTool("grade", "Takes a number.", func(context.Context, struct {
+			Grade int `enum:"1,2"`
+		}) (string, error) {
+			return "", nil
+		}),
 	)
 	var log strings.Builder
 	s, err := New(t.Context(), tools, WithLoopback(), WithMemory(NewMemory()), WithGetenv(env()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
@@ -36,10 +41,10 @@ func TestStartsWarnOfWhatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	if said := log.String(); strings.Count(said, "refuse a tool") != 1 || !strings.Contains(said, "tool loose: input.Value: it has no type: refused by Fireworks") {
+	if said := log.String(); strings.Count(said, "refuse a tool") != 1 || !strings.Contains(said, "tool grade: input.Grade: its enum has 1, and must have texts alone: refused by Google") {
 		t.Error(said)
 	}
-	if findings, err := Lint(tools); err != nil || len(findings) != 2 || !strings.HasPrefix(findings[0], "tool "+long+": its name has 60 characters") || !strings.HasPrefix(findings[1], "tool loose: ") {
+	if findings, err := Lint(tools); err != nil || len(findings) != 3 || !strings.HasPrefix(findings[1], "tool "+long+": its name has 60 characters") || !strings.HasPrefix(findings[2], "tool loose: input.Value: it has no type: refused by Fireworks") {
 		t.Errorf("%q %v", findings, err)
 	}
 	if _, err := Lint(WithTools(NewTool("mute", "", func(context.Context, None) (string, error) { return "", nil }))); err == nil {

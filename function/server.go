@@ -98,7 +98,7 @@ func New(ctx context.Context, opts ...Option) (*Server, error) {
 	faults = errors.Join(faults, err)
 	if err == nil {
 		for _, finding := range entries.Lint() {
-			if !finding.Rule.Dropped {
+			if finding.Rule.AtStart {
 				o.logger.Warn("some models' interfaces refuse a tool, and the list that it is in", "finding", finding.String())
 			}
 		}

@@ -116,7 +116,6 @@ func TestCommands(t *testing.T) {
 		{nil, "verify -root 2 -offline " + exported, 2, "NUMBER:HASH"},
 		{nil, "version", 0, version},
 		{nil, "settings", 0, "ALLOWED_ORIGINS"},
-		{nil, "lint", 0, ""},
 		{nil, "help", 0, "Usage"},
 		{nil, "sevre", 2, "erlmcp.test: unknown command \"sevre\"\n\nerlmcp.test "},
 		{nil, "version now", 2, "takes no arguments"},

@@ -34,6 +34,7 @@ type Rule struct {
 	By      string   // whom
 	Sources []string // where that was found
 	Dropped bool
+	AtStart bool // a start warns of it too: each client of theirs is lost, not those alone that pass schemas on as they are
 
 	check func(t *listed, say func(format string, args ...any))
 }
@@ -73,7 +74,7 @@ const normalizer = "https://github.com/microsoft/vscode-copilot-chat/blob/main/s
 // Rules are all of them. What clients always make good is not among them, such as additionalProperties, which Google's interface does not know.
 // Models are given the input schema alone; the output schema is compiled by clients.
 var Rules = []Rule{
-	{What: "names of letters, digits, `_` and `-`, at most 64", By: "Anthropic and OpenAI",
+	{What: "names of letters, digits, `_` and `-`, at most 64", By: "Anthropic and OpenAI", AtStart: true,
 		Sources: []string{"https://github.com/modelcontextprotocol/typescript-sdk/issues/413", "https://github.com/microsoft/foundry-dev-tools/issues/201"},
 		check: func(t *listed, say func(string, ...any)) {
 			if !providersName.MatchString(t.name) {
@@ -94,14 +95,14 @@ var Rules = []Rule{
 				say("its name has %d characters, and with any server's name 60 or more", n)
 			}
 		}},
-	{What: "at most 128 tools", By: "OpenAI",
+	{What: "at most 128 tools", By: "OpenAI", AtStart: true,
 		Sources: []string{"https://github.com/anomalyco/opencode/issues/4909"},
 		check: func(t *listed, say func(string, ...any)) {
 			if t.place == mostTools+1 {
 				say("it is one more than %d tools", mostTools)
 			}
 		}},
-	{What: "descriptions of tools of at most 1024 characters", By: "OpenAI",
+	{What: "descriptions of tools of at most 1024 characters", By: "OpenAI", AtStart: true,
 		Sources: []string{"https://github.com/getsentry/sentry-mcp/issues/106"},
 		check: func(t *listed, say func(string, ...any)) {
 			if n := utf8.RuneCountInString(t.description); n > mostDescribed {
@@ -115,7 +116,7 @@ var Rules = []Rule{
 				say("its description has %d characters, more than %d", n, mostDescribed)
 			}
 		})},
-	{What: "a root without `anyOf`, `oneOf`, `allOf`, `enum`, `not`, `if`", By: "OpenAI and Anthropic",
+	{What: "a root without `anyOf`, `oneOf`, `allOf`, `enum`, `not`, `if`", By: "OpenAI and Anthropic", AtStart: true,
 		Sources: []string{"https://github.com/nspady/google-calendar-mcp/issues/39"},
 		check: inInput(func(p part, say func(string, ...any)) {
 			for _, keyword := range []string{"allOf", "anyOf", "enum", "if", "not", "oneOf"} {
@@ -124,7 +125,7 @@ var Rules = []Rule{
 				}
 			}
 		})},
-	{What: "names of arguments of letters, digits, `_`, `.` and `-`, at most 64", By: "Anthropic",
+	{What: "names of arguments of letters, digits, `_`, `.` and `-`, at most 64", By: "Anthropic", AtStart: true,
 		Sources: []string{"https://github.com/anthropics/claude-code/issues/79418"},
 		check: inInput(func(p part, say func(string, ...any)) {
 			of, _ := p.is["properties"].(map[string]any)
@@ -148,7 +149,7 @@ var Rules = []Rule{
 				say("its type is the list %v", all)
 			}
 		})},
-	{What: "`items` for each array", By: "VS Code and OpenAI",
+	{What: "`items` for each array", By: "VS Code and OpenAI", AtStart: true,
 		Sources: []string{"https://github.com/microsoft/vscode/issues/246119", "https://github.com/ogx-ai/ogx/pull/3602"},
 		check: inInput(func(p part, say func(string, ...any)) {
 			if isType(p, "array") && p.is["items"] == nil {
@@ -176,7 +177,7 @@ var Rules = []Rule{
 				}
 			}
 		})},
-	{What: "enums of texts", By: "Google",
+	{What: "enums of texts", By: "Google", AtStart: true,
 		Sources: []string{"https://github.com/microsoft/azure-devops-mcp/issues/145"},
 		check: inInput(func(p part, say func(string, ...any)) {
 			all, _ := p.is["enum"].([]any)
