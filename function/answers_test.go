@@ -2,6 +2,9 @@ package function
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,6 +27,10 @@ func TestAnswersFit(t *testing.T) {
 		switch out := out.(type) {
 		case *Result:
 			return NewTool(name, "Answers.", func(context.Context, None) (*Result, error) { return out, nil }, OutputSchema(`{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}`))
+		case Result: // with no schema
+			return NewTool(name, "Answers.", func(context.Context, None) (Result, error) { return out, nil })
+		case error:
+			return NewTool(name, "Answers.", func(context.Context, None) (string, error) { return "", out })
 		case []Content:
 			return NewTool(name, "Answers.", func(context.Context, None) ([]Content, error) { return out, nil })
 		case string:
@@ -49,6 +56,12 @@ func TestAnswersFit(t *testing.T) {
 			answer("fits", &Result{Structured: []byte(`{"n":1}`)}), answer("unstructured", &Result{Content: []Content{Text("1")}}),
 			answer("wrong", &Result{Structured: []byte(`{"n":"1"}`)}), answer("broken", &Result{Structured: []byte(`{"n":`)}),
 			answer("failed", &Result{Content: []Content{Text("no")}, IsError: true}),
+			answer("void", (*Result)(nil)), answer("hollow", Result{Structured: []byte{}}), answer("cut", Result{Structured: []byte(`{"n":`)}), answer("failing", Result{Structured: []byte(`{`), IsError: true}),
+			answer("lines", Result{Structured: []byte(" {\n\"n\":\r\n1}")}), answer("silent", errors.New("")), answer("blank", []Content{Text(" \n"), Text("x")}),
+			answer("relative", []Content{Link("docs", "a")}), answer("dark", []Content{Image(nil, "image/png")}),
+			NewTool("huge", "Answers.", func(context.Context, None) ([]any, error) {
+				return []any{1e20, json.Number("123456789012345678901234567890"), time.Duration(math.MaxInt64)}, nil
+			}),
 			answer("empty", ""), answer("empties", []Content{Text(""), Text("x"), Text("")}), answer("html", "<a href=\"x\">&</a>"),
 			answer("link", []Content{Link("docs://a", "")}), answer("image", []Content{Image([]byte("x"), "")}), answer("embedded", []Content{{Type: "resource"}}),
 			answer("untyped", []Content{{Text: "x"}}), answer("audience", []Content{{Type: "text", Text: "x", Annotations: &Annotations{Audience: []string{"me"}}}}),
@@ -68,6 +81,16 @@ func TestAnswersFit(t *testing.T) {
 			{"wrong", "", `n: "1" is not a whole number`},
 			{"broken", "", "the structured content: "},
 			{"failed", `"text":"no"}],"isError":true`, ""},
+			{"void", "", "there is no structured content"},
+			{"hollow", "", "the structured content: unexpected end"},
+			{"cut", "", "the structured content: unexpected end"},
+			{"failing", "", "the structured content: "},
+			{"lines", `"structuredContent":{"n":1}`, ""},
+			{"silent", `"text":"the tool failed, and does not say why"`, ""},
+			{"blank", `"content":[{"type":"text","text":"x"}]`, ""},
+			{"relative", "", `"docs" is not a URI`},
+			{"dark", "", "a block of type image needs Data"},
+			{"huge", `[100000000000000000000,123456789012345678901234567890,\"2562047h47m16.854775807s\"]`, ""},
 			{"empty", `"content":[]`, ""},
 			{"empties", `"content":[{"type":"text","text":"x"}]`, ""},
 			{"html", `"text":"<a href=\"x\">&</a>"`, ""},

@@ -87,6 +87,14 @@ func Form[T any](key, message string, answer *T) Question {
 	}
 	schema.AdditionalProperties = nil // a client may send more than was asked
 	for name, p := range schema.Properties {
+		if p.Format == "uri-reference" { // of formats a form has these alone, and clients refuse others
+			p.Format = "uri"
+		}
+		switch p.Format {
+		case "", "email", "uri", "date", "date-time":
+		default:
+			return Question{fault: fmt.Errorf("field %s: a form has the formats email, uri, date and date-time, and not %s", name, p.Format)}
+		}
 		switch p.Type {
 		case "string", "integer", "number", "boolean":
 		default:

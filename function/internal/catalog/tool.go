@@ -30,6 +30,7 @@ type Tool struct {
 	settles *value.Checker     // the same
 	in, out *value.Type        // that arguments are decoded into and results encoded from; nil where Call does that itself
 	written bool               // the output's schema was, by hand
+	textual bool               // it answers with content alone
 	fault   error              // found while the tool was made
 	engine  mcp.Tool
 }
@@ -143,6 +144,9 @@ func (t *Tool) describe() error {
 	if t.in != nil && t.Input == nil {
 		t.Input = made(t.in, "input")
 	}
+	if t.Output != nil && t.textual {
+		faults = append(faults, errors.New("output schema: the tool answers with content alone, which no schema is of: let the function return a type of its own, or a *Result"))
+	}
 	if t.out != nil && t.Output == nil {
 		t.Output = made(t.out, "output")
 	}
@@ -163,7 +167,9 @@ func (t *Tool) checkInput() error {
 	t.schema, t.settles = input, checker
 	t.engine.Check = func(args map[string]any) error { return checker.Check(args) }
 	if t.in != nil {
-		t.in.Declare(input)
+		if err := t.in.Declare(input); err != nil {
+			return fmt.Errorf("input schema: %w", err)
+		}
 	}
 	return nil
 }
@@ -174,7 +180,7 @@ func fitsOf(output *value.Checker) func(*mcp.Result) error {
 		if r.Structured == nil {
 			return errors.New("there is no structured content, and the tool has an output schema")
 		}
-		v, err := mcp.Decode(r.Structured)
+		v, err := mcp.DecodeAnswer(r.Structured)
 		if err != nil {
 			return fmt.Errorf("the structured content: %w", err)
 		}
@@ -247,6 +253,7 @@ func FromFunc[In, Out any](name, description string, fn func(context.Context, In
 // answer returns how a value of a type becomes a result.
 func (t *Tool) answer(of reflect.Type) func(any) (*mcp.Result, error) {
 	text := func(blocks ...mcp.Content) (*mcp.Result, error) { return &mcp.Result{Content: blocks}, nil }
+	t.textual = true
 	switch of {
 	case reflect.TypeFor[None]():
 		return func(any) (*mcp.Result, error) { return text(mcp.Text("done")) }
@@ -256,8 +263,20 @@ func (t *Tool) answer(of reflect.Type) func(any) (*mcp.Result, error) {
 		return func(out any) (*mcp.Result, error) { return text(out.(mcp.Content)) }
 	case reflect.TypeFor[[]mcp.Content]():
 		return func(out any) (*mcp.Result, error) { return text(out.([]mcp.Content)...) }
+	case reflect.TypeFor[*mcp.Content]():
+		return func(out any) (*mcp.Result, error) {
+			if c := out.(*mcp.Content); c != nil {
+				return text(*c)
+			}
+			return text()
+		}
+	}
+	t.textual = false
+	switch of {
 	case reflect.TypeFor[*mcp.Result]():
 		return func(out any) (*mcp.Result, error) { return out.(*mcp.Result), nil }
+	case reflect.TypeFor[mcp.Result]():
+		return func(out any) (*mcp.Result, error) { r := out.(mcp.Result); return &r, nil }
 	}
 	var err error
 	if t.out, err = value.Of(of, value.Out); err != nil {

@@ -94,13 +94,22 @@ func (c *Content) check() error {
 		if c.MIMEType == "" {
 			return missing("MIMEType")
 		}
+		if len(c.Data) == 0 {
+			return missing("Data")
+		}
 	case "resource_link":
 		if c.URI == "" || c.Name == "" {
 			return missing("URI", "Name")
 		}
+		if err := absolute(c.URI); err != nil {
+			return err
+		}
 	case "resource":
 		if c.Resource == nil {
 			return missing("Resource")
+		}
+		if err := absolute(c.Resource.URI); err != nil {
+			return err
 		}
 	default:
 		return fmt.Errorf("a block has the type %q: use Text, Image, Audio, Link or Embed", c.Type)
@@ -114,6 +123,14 @@ func (c *Content) check() error {
 		if a.Priority != nil && !(*a.Priority >= 0 && *a.Priority <= 1) {
 			return fmt.Errorf("its priority is between 0 and 1, not %v", *a.Priority)
 		}
+	}
+	return nil
+}
+
+// absolute returns an error for what clients do not take for a URI.
+func absolute(uri string) error {
+	if scheme, _ := cutScheme(uri); scheme == "" {
+		return fmt.Errorf("%s is not a URI: it has no scheme, such as docs:", quote(uri))
 	}
 	return nil
 }
@@ -135,6 +152,9 @@ func (r *PromptResult) check() error {
 	}
 	return nil
 }
+
+// nothingToRead tells of a text that models' interfaces refuse as empty.
+func nothingToRead(text string) bool { return strings.TrimSpace(text) == "" }
 
 func (c *Content) append(b []byte) []byte {
 	b = append(b, `{"type":`...)
@@ -200,7 +220,7 @@ func (r *ResourceContents) append(b []byte) []byte {
 func appendContents(b []byte, list []Content) []byte {
 	b = append(b, '[')
 	for i := range list {
-		if list[i].Type == "text" && list[i].Text == "" {
+		if list[i].Type == "text" && nothingToRead(list[i].Text) {
 			continue // which models' interfaces refuse
 		}
 		if b[len(b)-1] != '[' {

@@ -150,7 +150,11 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		if errors.As(err, &e) {
 			return b, Failed, e
 		}
-		result = &Result{Content: []Content{Text(err.Error())}, IsError: true}
+		if text := err.Error(); !nothingToRead(text) {
+			result = &Result{Content: []Content{Text(text)}, IsError: true}
+		} else { // a model must read something
+			result = &Result{Content: []Content{Text("the tool failed, and does not say why")}, IsError: true}
+		}
 		if outcome = ToolFailed; errors.Is(err, ErrUnavailable) {
 			outcome = Unavailable
 		}
@@ -167,7 +171,7 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 // fits returns a [Breach] for a result that clients would throw away.
 func (t *Tool) fits(r *Result) error {
 	if r == nil {
-		return nil
+		r = &Result{}
 	}
 	for i := range r.Content {
 		if err := r.Content[i].check(); err != nil {
@@ -175,6 +179,12 @@ func (t *Tool) fits(r *Result) error {
 		}
 	}
 	if t.Fits == nil || r.IsError {
+		if r.Structured == nil {
+			return nil
+		}
+		if _, err := DecodeAnswer(r.Structured); err != nil {
+			return &Breach{fmt.Errorf("the structured content: %w", err)}
+		}
 		return nil
 	}
 	if err := t.Fits(r); err != nil {
@@ -188,9 +198,14 @@ func (s *Server) appendResult(c *Call, b []byte, r *Result) []byte {
 	b = append(b, `"content":`...)
 	b = append(appendContents(b, r.Content), ',')
 	// Before 2026-07-28 structured content is an object, and clients refuse anything else.
-	if r.Structured != nil && (c.Modern || r.Structured[0] == '{') {
-		b = append(b, `"structuredContent":`...)
-		b = append(append(b, r.Structured...), ',')
+	if r.Structured != nil {
+		before := len(b)
+		b = appendLine(append(b, `"structuredContent":`...), r.Structured)
+		if !c.Modern && b[before+len(`"structuredContent":`)] != '{' {
+			b = b[:before]
+		} else {
+			b = append(b, ',')
+		}
 	}
 	if r.IsError {
 		b = append(b, `"isError":true,`...)
@@ -230,7 +245,10 @@ func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outc
 	b = append(b, `"messages":[`...)
 	for i := range result.Messages {
 		msg := &result.Messages[i]
-		if i > 0 {
+		if msg.Content.Type == "text" && nothingToRead(msg.Content.Text) {
+			continue // which models' interfaces refuse
+		}
+		if b[len(b)-1] != '[' {
 			b = append(b, ',')
 		}
 		b = append(b, `{"role":`...)

@@ -1,7 +1,9 @@
 package mcp
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -117,3 +119,15 @@ func closeObject(b []byte) []byte {
 }
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
+
+// appendLine appends JSON without what stands around its tokens: an event stream has lines.
+func appendLine(b, text []byte) []byte {
+	if text[0] > ' ' && bytes.IndexByte(text, '\n') < 0 && bytes.IndexByte(text, '\r') < 0 {
+		return append(b, text...)
+	}
+	compact := bytes.NewBuffer(b)
+	if err := json.Compact(compact, text); err != nil {
+		return append(b, "null"...) // it was found to be JSON
+	}
+	return compact.Bytes()
+}

@@ -20,6 +20,9 @@ func number(text []byte) (any, string) {
 		if n, err := strconv.ParseUint(string(text), 10, 64); err == nil {
 			return n, ""
 		}
+		if f, err := strconv.ParseFloat(string(text), 64); err == nil && strconv.FormatFloat(f, 'f', -1, 64) == string(text) {
+			return f, "" // programs that have but doubles write such digits
+		}
 		return nil, "a whole number has more than 64 bits"
 	}
 	f, err := strconv.ParseFloat(string(text), 64)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -18,6 +20,7 @@ var errDepth = fmt.Errorf("nesting is deeper than %d levels", maxDepth)
 type scanner struct {
 	buf []byte
 	pos int
+	own bool // what is read was written here
 }
 
 type syntaxError struct {
@@ -161,7 +164,7 @@ func (s *scanner) skip(depth int) error {
 // value decodes the value ahead as encoding/json decodes into any, but for numbers: map[string]any, []any, string, int64, uint64, float64,
 // bool, nil.
 func (s *scanner) value(depth int) (any, error) {
-	if depth > maxDepth {
+	if depth > maxDepth && (!s.own || depth > mostOwnDepth) {
 		return nil, errDepth
 	}
 	switch c := s.peek(); c {
@@ -204,6 +207,9 @@ func (s *scanner) value(depth int) (any, error) {
 		return nil, err
 	}
 	v, wrong := number(num)
+	if wrong != "" && s.own {
+		return nearest(num), nil
+	}
 	if wrong != "" {
 		return nil, s.fail(wrong)
 	}
@@ -378,6 +384,27 @@ func Decode(b []byte) (any, error) {
 		return nil, err
 	}
 	return v, s.end()
+}
+
+// DecodeAnswer is [Decode] for what a handler of this server answers: numbers that have more digits than ours become the nearest that we
+// have, and it may be nested deeply.
+func DecodeAnswer(b []byte) (any, error) {
+	s := scanner{buf: b, own: true}
+	v, err := s.value(0)
+	if err != nil {
+		return nil, err
+	}
+	return v, s.end()
+}
+
+const mostOwnDepth = 1000
+
+func nearest(num []byte) float64 {
+	f, err := strconv.ParseFloat(string(num), 64)
+	if err != nil {
+		return math.Copysign(math.MaxFloat64, f) // it is infinite
+	}
+	return f
 }
 
 var errNotObject = errors.New("must be an object")

@@ -13,13 +13,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
-
-	"example.com/erlmcp/function/internal/mcp"
 )
 
 // A Checker holds values against a JSON Schema, of 2020-12 or draft-07. Numbers are compared as they are, not as doubles.
 type Checker struct {
-	rule *rule
+	rule   *rule
+	schema *jsonschema.Schema
 	// rest knows every keyword; it is asked where the schema has one that rules do not know, or nil.
 	rest *jsonschema.Resolved
 }
@@ -34,7 +33,7 @@ func NewChecker(s *jsonschema.Schema) (*Checker, error) {
 		return nil, err
 	}
 	c := compiler{root: s, made: map[*jsonschema.Schema]*rule{}, draft7: strings.Contains(s.Schema, "draft-07")}
-	out := &Checker{rule: c.rule(s)}
+	out := &Checker{rule: c.rule(s), schema: s}
 	if c.partial {
 		out.rest = resolved
 	}
@@ -43,7 +42,14 @@ func NewChecker(s *jsonschema.Schema) (*Checker, error) {
 
 // Check returns all that is wrong with a decoded value, as [Faults].
 func (c *Checker) Check(v any) error {
-	fs := c.rule.check(v, mostDepth)
+	var spent effort
+	fs := c.rule.check(v, mostDepth, &spent)
+	switch {
+	case spent.deep:
+		return faultf("is nested too deeply for its schema")
+	case spent.alternatives > mostAlternatives:
+		return faultf("takes too long to be held against its schema, which has alternatives within alternatives")
+	}
 	if fs == nil && c.rest != nil {
 		if err := c.rest.Validate(v); err != nil {
 			return faultf("it does not fit the schema by %s", placeOf(err))
@@ -55,7 +61,7 @@ func (c *Checker) Check(v any) error {
 // Spelled returns an error where a value, at whatever depth, has a name that is one of the schema's but for its case. It is for what is
 // decoded without regard to that.
 func (c *Checker) Spelled(v any) error {
-	return misspelled(v, foldedNames(declared(c.rule.schema))).err()
+	return misspelled(v, foldedNames(declared(c.schema))).err()
 }
 
 // placeOf is where in a schema the library found a fault, and the keyword. Its words are about Go.
@@ -75,6 +81,15 @@ func placeOf(err error) string {
 }
 
 const mostDepth = 500 // of schemas within schemas, which may be within themselves
+
+// effort is what a check has cost so far: alternatives within alternatives are tried a number of times that grows with each level.
+type effort struct {
+	alternatives int
+	settled      int
+	deep         bool // beyond mostDepth
+}
+
+const mostAlternatives = 1 << 18
 
 // A rule is one schema, prepared.
 type rule struct {
@@ -103,131 +118,18 @@ type patterned struct {
 	rule *rule
 }
 
-type compiler struct {
-	root    *jsonschema.Schema
-	made    map[*jsonschema.Schema]*rule
-	partial bool // there are keywords that rules do not know
-	draft7  bool // a $ref hides what is beside it
-	err     error
-}
-
-func (c *compiler) rule(s *jsonschema.Schema) *rule {
-	if s == nil {
-		return nil
-	}
-	if r, ok := c.made[s]; ok {
-		return r
-	}
-	r := &rule{schema: s, types: s.Types}
-	c.made[s] = r
-	if s != c.root && s.ID != "" || s.Ref != "" && (c.draft7 || c.target(s.Ref) == nil) || s.DynamicRef != "" {
-		c.partial, r.schema, r.types = true, &jsonschema.Schema{}, nil // which the library alone finds
-		return r
-	}
-	if s.Type != "" {
-		r.types = []string{s.Type}
-	}
-	r.pattern = c.compiled(s.Pattern)
-	if s.MultipleOf != nil {
-		r.multiple, _ = new(big.Rat).SetString(strconv.FormatFloat(*s.MultipleOf, 'g', -1, 64))
-	}
-	if len(s.Properties) > 0 {
-		r.members = make(map[string]*rule, len(s.Properties))
-		for name, p := range s.Properties {
-			r.members[name] = c.rule(p)
-		}
-		r.names = slices.Sorted(maps.Keys(s.Properties))
-		if len(s.PropertyOrder) == len(r.names) {
-			r.names = s.PropertyOrder
-		}
-		r.folded = foldedNames(r.names)
-		for _, name := range r.names {
-			if s.Properties[name].Default != nil {
-				r.standards = append(r.standards, name)
-			}
-		}
-	}
-	if isFalse(s.AdditionalProperties) {
-		r.closed = true
-	} else {
-		r.others = c.rule(s.AdditionalProperties)
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.PatternProperties)) {
-		r.patterns = append(r.patterns, patterned{c.compiled(name), c.rule(s.PatternProperties[name])})
-	}
-	r.ofName, r.elements, r.not = c.rule(s.PropertyNames), c.rule(s.Items), c.rule(s.Not)
-	r.all, r.any, r.one = c.rules(s.AllOf), c.rules(s.AnyOf), c.rules(s.OneOf)
-	r.ref = c.rule(c.target(s.Ref))
-	c.partial = c.partial || s.PrefixItems != nil || s.ItemsArray != nil || s.AdditionalItems != nil || s.Contains != nil || s.MinContains != nil ||
-		s.MaxContains != nil || s.UnevaluatedItems != nil || s.UnevaluatedProperties != nil || s.DependentRequired != nil || s.DependentSchemas != nil ||
-		s.DependencySchemas != nil || s.DependencyStrings != nil || s.If != nil
-	if s.ItemsArray != nil || s.PrefixItems != nil {
-		r.elements = nil // it is about what comes after these
-	}
-	return r
-}
-
-func (c *compiler) rules(all []*jsonschema.Schema) (out []*rule) {
-	for _, s := range all {
-		out = append(out, c.rule(s))
-	}
-	return out
-}
-
-// target is what a reference within the schema points to, or nil where only the library finds it.
-func (c *compiler) target(ref string) *jsonschema.Schema {
-	if ref == "#" {
-		return c.root
-	}
-	if name, ok := strings.CutPrefix(ref, "#/$defs/"); ok {
-		return c.root.Defs[name]
-	}
-	if name, ok := strings.CutPrefix(ref, "#/definitions/"); ok {
-		return c.root.Definitions[name]
-	}
-	return nil
-}
-
-func (c *compiler) compiled(pattern string) *regexp.Regexp {
-	if pattern == "" {
-		return nil
-	}
-	re, err := regexp.Compile(pattern)
-	if err != nil && c.err == nil {
-		c.err = fmt.Errorf("pattern: %w", err)
-	}
-	return re
-}
-
-// standard is the default, which the schema was found to admit.
-func (r *rule) standard() any {
-	v, err := mcp.Decode(r.schema.Default)
-	if err != nil {
-		return nil
-	}
-	return v
-}
-
-// isFalse tells whether a schema is false, which the library has as {"not": {}}.
-func isFalse(s *jsonschema.Schema) bool {
-	if s == nil || s.Not == nil {
-		return false
-	}
-	text, err := s.MarshalJSON()
-	return err == nil && string(text) == "false"
-}
-
 // check returns nil for what fits, without an allocation for the schemas that Go types yield.
-func (r *rule) check(v any, depth int) (fs Faults) {
+func (r *rule) check(v any, depth int, spent *effort) (fs Faults) {
 	if depth == 0 {
+		spent.deep = true
 		return faultf("is nested too deeply for its schema")
 	}
 	s := r.schema
 	if r.ref != nil {
-		fs = r.ref.check(v, depth-1)
+		fs = r.ref.check(v, depth-1, spent)
 	}
 	if len(r.types) > 0 && !slices.ContainsFunc(r.types, func(t string) bool { return isOf(t, v) }) {
-		if s.Pattern == durationPattern {
+		if isDuration(s) {
 			return append(fs, noDuration(v))
 		}
 		return append(fs, Fault{What: shown(v) + " is not " + listOfKinds(r.types)})
@@ -244,12 +146,12 @@ func (r *rule) check(v any, depth int) (fs Faults) {
 	case int64, uint64, float64:
 		fs = append(fs, r.checkNumber(v)...)
 	case []any:
-		fs = append(fs, r.checkList(v, depth)...)
+		fs = append(fs, r.checkList(v, depth, spent)...)
 	case map[string]any:
-		fs = append(fs, r.checkObject(v, depth)...)
+		fs = append(fs, r.checkObject(v, depth, spent)...)
 	}
 	if r.all != nil || r.any != nil || r.one != nil || r.not != nil {
-		fs = append(fs, r.checkAlternatives(v, depth)...)
+		fs = append(fs, r.checkAlternatives(v, depth, spent)...)
 	}
 	return fs
 }
@@ -269,12 +171,16 @@ func (r *rule) checkText(v string) (fs Faults) {
 	}
 	switch {
 	case r.pattern == nil || r.pattern.MatchString(v):
-	case s.Pattern == durationPattern:
+	case isDuration(s):
 		fs = append(fs, noDuration(v))
 	default:
 		fs = append(fs, Fault{What: shown(v) + " does not match " + s.Pattern})
 	}
 	return fs
+}
+
+func isDuration(s *jsonschema.Schema) bool {
+	return s.Pattern == durationPattern || s.Pattern == longDurationPattern
 }
 
 func noDuration(v any) Fault {
@@ -330,7 +236,7 @@ func isMultiple(v any, of *big.Rat) bool {
 	return ok && of.Sign() != 0 && n.Quo(n, of).IsInt()
 }
 
-func (r *rule) checkList(v []any, depth int) (fs Faults) {
+func (r *rule) checkList(v []any, depth int, spent *effort) (fs Faults) {
 	s := r.schema
 	if s.MinItems != nil && len(v) < *s.MinItems {
 		fs = append(fs, Fault{What: fmt.Sprintf("has %s, and needs %d", elements(len(v)), *s.MinItems)})
@@ -340,16 +246,24 @@ func (r *rule) checkList(v []any, depth int) (fs Faults) {
 	}
 	if r.elements != nil {
 		for i, e := range v {
-			if f := r.elements.check(e, depth-1); f != nil {
-				fs = append(fs, f.in(indexed(i))...)
+			if f := r.elements.check(e, depth-1, spent); f != nil {
+				if fs = append(fs, f.in(indexed(i))...); len(fs) >= mostFound {
+					return fs
+				}
 			}
 		}
 	}
 	if s.UniqueItems {
-		for i := range v {
-			if j := slices.IndexFunc(v[:i], func(e any) bool { return equal(e, v[i]) }); j >= 0 {
-				fs = append(fs, Fault{At: indexed(i), What: "is the same as " + indexed(j)})
+		first := make(map[string]int, len(v))
+		for i, e := range v {
+			text := plainJSON(e) // which is the same for what is equal: numbers are decoded alike, and names in order
+			if j, ok := first[text]; ok {
+				if fs = append(fs, Fault{At: indexed(i), What: "is the same as " + indexed(j)}); len(fs) >= mostFound {
+					return fs
+				}
+				continue
 			}
+			first[text] = i
 		}
 	}
 	return fs
@@ -362,7 +276,7 @@ func elements(n int) string {
 	return strconv.Itoa(n) + " elements"
 }
 
-func (r *rule) checkObject(v map[string]any, depth int) (fs Faults) {
+func (r *rule) checkObject(v map[string]any, depth int, spent *effort) (fs Faults) {
 	s := r.schema
 	for _, name := range s.Required {
 		if _, ok := v[name]; !ok {
@@ -379,7 +293,7 @@ func (r *rule) checkObject(v map[string]any, depth int) (fs Faults) {
 	for _, name := range r.names {
 		if e, ok := v[name]; ok {
 			met++
-			if f := r.members[name].check(e, depth-1); f != nil {
+			if f := r.members[name].check(e, depth-1, spent); f != nil {
 				fs = append(fs, f.in(named(name))...)
 			}
 		}
@@ -388,8 +302,11 @@ func (r *rule) checkObject(v map[string]any, depth int) (fs Faults) {
 		return fs
 	}
 	for _, name := range slices.Sorted(maps.Keys(v)) {
+		if len(fs) >= mostFound {
+			return fs
+		}
 		if r.ofName != nil {
-			if f := r.ofName.check(name, depth-1); f != nil {
+			if f := r.ofName.check(name, depth-1, spent); f != nil {
 				fs = append(fs, Fault{At: named(name), What: "is no name for a member: " + f.Error()})
 			}
 		}
@@ -400,7 +317,7 @@ func (r *rule) checkObject(v map[string]any, depth int) (fs Faults) {
 		for _, p := range r.patterns {
 			if p.name != nil && p.name.MatchString(name) {
 				known = true
-				fs = append(fs, p.rule.check(v[name], depth-1).in(named(name))...)
+				fs = append(fs, p.rule.check(v[name], depth-1, spent).in(named(name))...)
 			}
 		}
 		switch {
@@ -408,34 +325,37 @@ func (r *rule) checkObject(v map[string]any, depth int) (fs Faults) {
 		case r.closed:
 			fs = append(fs, unknown(name, r.names, r.folded))
 		case r.others != nil:
-			fs = append(fs, r.others.check(v[name], depth-1).in(named(name))...)
+			fs = append(fs, r.others.check(v[name], depth-1, spent).in(named(name))...)
 		}
 	}
 	return fs
 }
 
-func (r *rule) checkAlternatives(v any, depth int) (fs Faults) {
+func (r *rule) checkAlternatives(v any, depth int, spent *effort) (fs Faults) {
 	for _, one := range r.all {
-		fs = append(fs, one.check(v, depth-1)...)
+		fs = append(fs, one.check(v, depth-1, spent)...)
 	}
 	if r.any != nil {
-		fs = append(fs, alternatives(r.any, v, depth, false)...)
+		fs = append(fs, alternatives(r.any, v, depth, spent, false)...)
 	}
 	if r.one != nil {
-		fs = append(fs, alternatives(r.one, v, depth, true)...)
+		fs = append(fs, alternatives(r.one, v, depth, spent, true)...)
 	}
-	if r.not != nil && r.not.check(v, depth-1) == nil {
+	if r.not != nil && r.not.check(v, depth-1, spent) == nil {
 		fs = append(fs, Fault{What: shown(v) + " is what it must not be"})
 	}
 	return fs
 }
 
 // alternatives says of a value that fits none what is wrong by the one that it comes closest to.
-func alternatives(all []*rule, v any, depth int, exactlyOne bool) Faults {
+func alternatives(all []*rule, v any, depth int, spent *effort, exactlyOne bool) Faults {
+	if spent.alternatives += len(all); spent.alternatives > mostAlternatives {
+		return faultf("takes too long")
+	}
 	var closest Faults
 	fit := 0
 	for _, one := range all {
-		f := one.check(v, depth-1)
+		f := one.check(v, depth-1, spent)
 		if f == nil {
 			fit++
 		} else if closest == nil || len(f) < len(closest) {
@@ -488,6 +408,9 @@ func equal(a, b any) bool {
 		case int64, uint64, float64:
 			if a == b {
 				return true
+			}
+			if f, ok := b.(float64); ok {
+				return compare(a, f) == 0
 			}
 			x, okX := new(big.Rat).SetString(shown(a))
 			y, okY := new(big.Rat).SetString(shown(b))

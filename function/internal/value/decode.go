@@ -4,12 +4,14 @@ import (
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"maps"
 	"math"
 	"math/big"
 	"math/bits"
 	"net/url"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,9 +81,28 @@ func (n *node) decodeNull(into reflect.Value) Faults {
 	case own:
 		return n.decodeOwn(nil, into)
 	default:
-		into.SetZero()
+		if into.CanSet() { // or it is embedded, and its type not exported
+			into.SetZero()
+		}
 	}
 	return nil
+}
+
+var errNothing = errors.New("what is embedded in it, and has the method for it, is nil")
+
+// called calls a method of a type, which may be that of a nil that is embedded.
+func (n *node) called(method func() error) (err error) {
+	if n.lent {
+		defer func() {
+			if r := recover(); r != nil {
+				if _, ok := r.(runtime.Error); !ok {
+					panic(r)
+				}
+				err = errNothing
+			}
+		}()
+	}
+	return method()
 }
 
 func (n *node) decodeText(v string, into reflect.Value) Faults {
@@ -120,7 +141,7 @@ func (n *node) decodeText(v string, into reflect.Value) Faults {
 		}
 		into.Set(reflect.ValueOf(*u))
 	case textual:
-		if err := into.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(v)); err != nil {
+		if err := n.called(func() error { return into.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(v)) }); err != nil {
 			return faultf("%s is refused: %v", shown(v), err)
 		}
 	}
@@ -165,7 +186,8 @@ func (n *node) decodeNumber(v any, into reflect.Value) Faults {
 		return n.decodeFloat(v, into)
 	}
 	if f, ok := v.(float64); ok && f == math.Trunc(f) && n.shape == bigInt {
-		i, _ := big.NewFloat(f).Int(nil)
+		r, _ := new(big.Rat).SetString(shown(f)) // as it was written, of which the double is but the nearest
+		i := r.Num()
 		into.Set(reflect.ValueOf(i).Elem())
 		return nil
 	}
@@ -255,7 +277,9 @@ func (n *node) decodeList(v any, into reflect.Value) (fs Faults) {
 	}
 	for i, e := range all {
 		if f := n.elem.decode(e, into.Index(i)); f != nil {
-			fs = append(fs, f.in(indexed(i))...)
+			if fs = append(fs, f.in(indexed(i))...); len(fs) >= mostFound {
+				return fs
+			}
 		}
 	}
 	return fs
@@ -271,7 +295,9 @@ func (n *node) decodeMap(v any, into reflect.Value) (fs Faults) {
 		key, one := reflect.New(n.of.Key()).Elem(), reflect.New(n.of.Elem()).Elem()
 		f := n.key.decodeKey(name, key)
 		if f = append(f, n.elem.decode(all[name], one)...); f != nil {
-			fs = append(fs, f.in(named(name))...)
+			if fs = append(fs, f.in(named(name))...); len(fs) >= mostFound {
+				return fs
+			}
 			continue
 		}
 		if into.MapIndex(key).IsValid() {
@@ -349,7 +375,7 @@ func (n *node) decodeOwn(v any, into reflect.Value) Faults {
 	if fs := n.spelled(v); fs != nil {
 		return fs
 	}
-	if err := into.Addr().Interface().(json.Unmarshaler).UnmarshalJSON([]byte(plainJSON(v))); err != nil {
+	if err := n.called(func() error { return into.Addr().Interface().(json.Unmarshaler).UnmarshalJSON([]byte(plainJSON(v))) }); err != nil {
 		return faultf("%s is refused: %v", shown(v), err)
 	}
 	return nil

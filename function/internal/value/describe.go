@@ -3,15 +3,13 @@ package value
 import (
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/url"
 	"reflect"
 	"slices"
-	"strconv"
 	"time"
-
-	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // A shape is what a Go type is in JSON.
@@ -51,6 +49,8 @@ type node struct {
 	byName  map[string]int // of members
 	folded  map[string]string
 	quoted  *node // of a member with ,string: what is in the string
+	lent    bool  // its methods may be those of what is embedded, and nil
+	nulls   bool  // nil is null, as encoding/json has it, where the schema admits anything
 	loops   bool  // it is a part of itself
 	home    *home
 }
@@ -59,7 +59,8 @@ type member struct {
 	field
 	node     *node
 	required bool
-	standard any   // that stands for what is absent, or nil
+	standard any // that stands for what is absent, or nil
+	zero     zeroing
 	asserts  *rule // of what is encoded, where tags say more than the type does; else nil
 }
 
@@ -85,9 +86,13 @@ func (p place) String() string {
 
 type describer struct {
 	use         Use
+	held        bool // it is in an any, and has no schema
 	made        map[reflect.Type]*node
-	open        []reflect.Type // that are being made
-	defs        map[reflect.Type]string
+	all         []*node // as they were made
+	open        []reflect.Type
+	objects     []object1
+	defs        map[*node]string
+	inDefs      []*node // as they were met
 	faults      []error // what can't be decoded or encoded
 	undescribed []error // what has no schema, or a wrong tag
 	home        *home
@@ -130,14 +135,16 @@ func (d *describer) has(t, in, out reflect.Type) bool {
 
 func (d *describer) node(t reflect.Type, at place) *node {
 	if n, ok := d.made[t]; ok {
-		if i := slices.Index(d.open, t); i >= 0 { // only by a name can a type be a part of itself
-			named := slices.IndexFunc(d.open[i:], func(t reflect.Type) bool { return t.Name() != "" })
-			d.made[d.open[i+named]].loops = true
+		i := slices.Index(d.open, t)
+		if i >= 0 && !slices.ContainsFunc(d.open[i:], func(t reflect.Type) bool { return t.Kind() != reflect.Pointer }) {
+			d.fault(at, "%v is a pointer to itself, which has no value", t)
+			return &node{of: t, shape: anything, home: d.home}
 		}
 		return n
 	}
-	n := &node{of: t, home: d.home}
+	n := &node{of: t, home: d.home, nulls: d.held}
 	d.made[t] = n
+	d.all = append(d.all, n)
 	d.open = append(d.open, t)
 	defer func() { d.open = d.open[:len(d.open)-1] }()
 	special, isKnown := known[t]
@@ -146,9 +153,11 @@ func (d *describer) node(t reflect.Type, at place) *node {
 		n.shape = special
 	case d.has(t, fromJSON, toJSON):
 		n.shape = own
+		d.lent(n, fromJSON, toJSON, at)
 		if t.Kind() == reflect.Struct {
 			var names []string
-			for _, f := range fieldsOf(t) {
+			fields, _ := fieldsOf(t)
+			for _, f := range fields {
 				if f.tagged { // others may have another name in what the type itself reads
 					names = append(names, f.name)
 				}
@@ -159,6 +168,7 @@ func (d *describer) node(t reflect.Type, at place) *node {
 			[]string{"decodes itself (UnmarshalJSON)", "encodes itself (MarshalJSON)"}[d.use], []string{"InputSchema", "OutputSchema"}[d.use])
 	case d.has(t, fromText, toText):
 		n.shape = textual
+		d.lent(n, fromText, toText, at)
 	case kind == reflect.Bool:
 		n.shape = boolean
 	case kind >= reflect.Int && kind <= reflect.Int64:
@@ -184,6 +194,9 @@ func (d *describer) node(t reflect.Type, at place) *node {
 		d.members(n, at)
 	case kind == reflect.Interface && (d.use == Out || t.NumMethod() == 0):
 		n.shape = anything
+		if t == reflect.TypeFor[error]() {
+			d.undescribedf(at, "an error has no JSON: answer its text, as a string")
+		}
 	default:
 		n.shape = anything
 		d.fault(at, "%v is not a value of JSON: leave it out with json:\"-\"", t)
@@ -209,10 +222,21 @@ func (d *describer) key(t reflect.Type, at place) *node {
 	return n
 }
 
+// object1 is a struct, and where it was met first.
+type object1 struct {
+	node *node
+	at   place
+}
+
 func (d *describer) members(n *node, at place) {
+	d.objects = append(d.objects, object1{n, at})
 	n.byName = map[string]int{}
-	for i, f := range fieldsOf(n.of) {
-		m := member{field: f, required: !f.omitEmpty && !f.omitZero && f.of.Kind() != reflect.Pointer}
+	fields, ignored := fieldsOf(n.of)
+	for _, f := range ignored {
+		d.undescribedf(at.field(f.goName), "%s", f.why)
+	}
+	for i, f := range fields {
+		m := member{field: f, required: !f.omitEmpty && !f.omitZero && f.of.Kind() != reflect.Pointer, zero: zeroingOf(f.of)}
 		here := at.field(f.goName)
 		for depth, of := 1, n.of; depth < len(f.index); depth++ { // nil pointers to what is embedded leave their fields out
 			embedded := of.FieldByIndex(f.index[depth-1 : depth])
@@ -224,22 +248,43 @@ func (d *describer) members(n *node, at place) {
 			}
 		}
 		m.node = d.node(f.of, here)
+		inner := m.node.pointee()
+		if f.hidden && (inner.shape != object || d.use == In && inner != m.node) {
+			d.fault(here, "it is embedded, and its type is not exported: give the field a name")
+		}
 		if f.quoted {
-			inner := m.node
-			for inner.shape == pointer {
-				inner = inner.elem
-			}
 			switch inner.shape {
-			case boolean, signed, unsigned, float:
+			case boolean, signed, unsigned, float, digits:
 				m.node = &node{of: f.of, shape: text, quoted: m.node}
 			case text:
-				d.fault(here, "a string in a string (json:\",string\") is taken by no client: leave the option out")
+				if d.held {
+					m.node = &node{of: f.of, shape: text, quoted: m.node}
+				} else {
+					d.fault(here, "a string in a string (json:\",string\") is taken by no client: leave the option out")
+				}
 			} // of others encoding/json ignores the option
 		}
 		n.byName[f.name] = i
 		n.members = append(n.members, m)
 	}
 	n.folded = foldedNames(n.names())
+	if len(fields) == 0 && len(ignored) == 0 && holdsSomething(n.of) {
+		d.undescribedf(at, "%v has no exported fields, so that nothing of it is seen: leave it out with json:\"-\", or name what it holds", n.of)
+	}
+}
+
+// holdsSomething tells of a struct whether it has fields other than those that are left out on purpose.
+func holdsSomething(t reflect.Type) bool {
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Name != "_" && f.Tag.Get("json") != "-" {
+			return true
+		}
+	}
+	return false
+}
+
+// annotate looks at the tags of a struct, once all types are known.
+func (d *describer) annotate(n *node, at place) {
 	for i := range n.members {
 		m := &n.members[i]
 		s, err := d.annotated(m, at.field(m.goName))
@@ -254,143 +299,81 @@ func (d *describer) members(n *node, at place) {
 	}
 }
 
+// pointee is what a pointer to a pointer to it is one to.
+func (n *node) pointee() *node {
+	for n.shape == pointer {
+		n = n.elem
+	}
+	return n
+}
+
+// findLoops marks the types that are parts of themselves: only by a name can one be, and of each circle one is enough.
+func (d *describer) findLoops() {
+	for _, n := range d.all {
+		if n.of.Name() != "" {
+			n.loops = n.reaches(n, map[*node]bool{})
+		}
+	}
+}
+
+func (n *node) reaches(to *node, seen map[*node]bool) bool {
+	next := func(n *node) bool {
+		if n == to {
+			return true
+		}
+		if n == nil || n.loops || seen[n] {
+			return false
+		}
+		seen[n] = true
+		return n.reaches(to, seen)
+	}
+	return next(n.elem) || slices.ContainsFunc(n.members, func(m member) bool { return next(m.node) })
+}
+
+// lent looks at a struct whose methods may be those of a pointer or an interface that is embedded: where that is nil, there are none.
+func (d *describer) lent(n *node, in, out reflect.Type, at place) {
+	if n.lent = lends(n.of, []reflect.Type{in, out}[d.use]); !n.lent || d.use == Out {
+		return
+	}
+	err := n.called(func() error {
+		if n.shape == own {
+			return reflect.New(n.of).Interface().(json.Unmarshaler).UnmarshalJSON([]byte("null"))
+		}
+		return reflect.New(n.of).Interface().(encoding.TextUnmarshaler).UnmarshalText(nil)
+	})
+	if errors.Is(err, errNothing) {
+		d.fault(at, "%v is read by what is embedded in it, which is nil: give the field that is embedded a name", n.of)
+	}
+}
+
+// lends tells whether a struct has an embedded pointer or interface with the method.
+func lends(t, method reflect.Type) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if !f.Anonymous {
+			continue
+		}
+		switch f.Type.Kind() {
+		case reflect.Pointer, reflect.Interface:
+			if f.Type.Implements(method) {
+				return true
+			}
+		case reflect.Struct:
+			if lends(f.Type, method) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (n *node) names() []string {
 	names := make([]string, len(n.members))
 	for i, m := range n.members {
 		names[i] = m.name
 	}
 	return names
-}
-
-// root is the schema of the whole, with those of types that are parts of themselves beside it.
-func (d *describer) root(n *node) *jsonschema.Schema {
-	for n.shape == pointer {
-		n = n.elem
-	}
-	s := d.whole(n)
-	for done := 0; done < len(d.defs); {
-		done = len(d.defs)
-		for t, name := range d.defs {
-			if s.Defs[name] == nil {
-				if s.Defs == nil {
-					s.Defs = map[string]*jsonschema.Schema{}
-				}
-				s.Defs[name] = d.whole(d.made[t])
-			}
-		}
-	}
-	return s
-}
-
-// schema is that of a type where it is used.
-func (d *describer) schema(n *node) *jsonschema.Schema {
-	if !n.loops {
-		return d.whole(n)
-	}
-	name, ok := d.defs[n.of]
-	if !ok {
-		name = n.of.Name()
-		for i := 2; slices.Contains(values(d.defs), name); i++ {
-			name = n.of.Name() + strconv.Itoa(i)
-		}
-		d.defs[n.of] = name
-	}
-	return &jsonschema.Schema{Ref: "#/$defs/" + name}
-}
-
-func values(m map[reflect.Type]string) (out []string) {
-	for _, v := range m {
-		out = append(out, v)
-	}
-	return out
-}
-
-// What a time.Duration is written as: hours to nanoseconds, each at most once and in this order, so that no text that fits is too long for one.
-const durationPattern = `^-?([0-9]{1,6}(\.[0-9]{1,9})?h)?([0-9]{1,7}(\.[0-9]{1,9})?m)?([0-9]{1,9}(\.[0-9]{1,9})?s)?([0-9]{1,12}(\.[0-9]{1,6})?ms)?` +
-	`([0-9]{1,15}(\.[0-9]{1,3})?(us|µs))?([0-9]{1,18}ns)?$`
-
-var (
-	numberPattern = `^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`
-	signedKeys    = `^(0|-?[1-9][0-9]*)$`
-	unsignedKeys  = `^(0|[1-9][0-9]*)$`
-)
-
-func (d *describer) whole(n *node) *jsonschema.Schema {
-	s := &jsonschema.Schema{}
-	switch n.shape {
-	case boolean:
-		s.Type = "boolean"
-	case signed:
-		s.Type = "integer"
-		if n.bits < 64 {
-			s.Minimum, s.Maximum = new(-float64(int64(1)<<(n.bits-1))), new(float64(int64(1)<<(n.bits-1)-1))
-		}
-	case unsigned:
-		s.Type, s.Minimum = "integer", new(0.0)
-		if n.bits < 64 {
-			s.Maximum = new(float64(int64(1)<<n.bits - 1))
-		}
-	case bigInt:
-		s.Type = "integer"
-	case float, digits:
-		s.Type = "number"
-	case text:
-		s.Type = "string"
-		if n.quoted != nil {
-			inner := n.quoted
-			for inner.shape == pointer {
-				inner = inner.elem
-			}
-			switch inner.shape {
-			case boolean:
-				s.Enum = []any{"true", "false"}
-			case float:
-				s.Pattern = numberPattern
-			case signed:
-				s.Pattern = signedKeys
-			case unsigned:
-				s.Pattern = unsignedKeys
-			}
-		}
-	case encoded:
-		s.Type, s.ContentEncoding = "string", "base64"
-	case textual:
-		s.Type = "string"
-	case link:
-		s.Type, s.Format = "string", "uri-reference"
-	case moment:
-		s.Type, s.Format = "string", "date-time"
-	case duration:
-		s.Type, s.Pattern, s.MinLength = "string", durationPattern, new(2)
-		s.Description = "a duration such as 90s or 1h30m"
-	case list:
-		s.Type, s.Items = "array", d.schema(n.elem)
-	case array:
-		s.Type, s.Items, s.MinItems, s.MaxItems = "array", d.schema(n.elem), new(n.of.Len()), new(n.of.Len())
-	case mapping:
-		s.Type = "object"
-		if n.elem.shape != anything {
-			s.AdditionalProperties = d.schema(n.elem)
-		}
-		switch n.key.shape {
-		case signed:
-			s.PropertyNames = &jsonschema.Schema{Type: "string", Pattern: signedKeys}
-		case unsigned:
-			s.PropertyNames = &jsonschema.Schema{Type: "string", Pattern: unsignedKeys}
-		}
-	case pointer:
-		return d.schema(n.elem)
-	case object:
-		s.Type, s.Properties, s.AdditionalProperties = "object", map[string]*jsonschema.Schema{}, &jsonschema.Schema{Not: &jsonschema.Schema{}}
-		for i := range n.members {
-			m := &n.members[i]
-			p, _ := d.annotated(m, place{})
-			s.Properties[m.name] = p
-			s.PropertyOrder = append(s.PropertyOrder, m.name)
-			if m.required {
-				s.Required = append(s.Required, m.name)
-			}
-		}
-	}
-	return s
 }

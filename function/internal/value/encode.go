@@ -65,6 +65,9 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 	case object:
 		return n.encodeObject(b, v, depth)
 	case pointer:
+		if v.IsNil() && n.nulls {
+			return append(b, "null"...), nil
+		}
 		if v.IsNil() {
 			return b, faultf("it is nil")
 		}
@@ -88,10 +91,7 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 		}
 		return mcp.AppendString(b, string(text)), nil
 	case duration:
-		if d := time.Duration(v.Int()); d.Abs() < mostDuration {
-			return mcp.AppendString(b, d.String()), nil
-		}
-		return b, faultf("it is longer than %v", mostDuration)
+		return mcp.AppendString(b, time.Duration(v.Int()).String()), nil
 	case link:
 		return mcp.AppendString(b, reference(addressed(v).Interface().(*url.URL))), nil
 	case textual:
@@ -99,8 +99,8 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 		if !ok {
 			m = addressed(v).Interface().(encoding.TextMarshaler)
 		}
-		text, err := m.MarshalText()
-		if err != nil {
+		var text []byte
+		if err := n.called(func() (err error) { text, err = m.MarshalText(); return err }); err != nil {
 			return b, faultf("%v", err)
 		}
 		return mcp.AppendString(b, string(text)), nil
@@ -109,8 +109,8 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 	if !ok {
 		m = addressed(v).Interface().(json.Marshaler)
 	}
-	made, err := m.MarshalJSON()
-	if err != nil {
+	var made []byte
+	if err := n.called(func() (err error) { made, err = m.MarshalJSON(); return err }); err != nil {
 		return b, faultf("%v", err)
 	}
 	return appendRaw(b, made)
@@ -141,9 +141,6 @@ func reference(u *url.URL) string {
 }
 
 func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
-
-// mostDuration is the longest that all the texts reach which fit the pattern.
-const mostDuration = 1_000_000 * time.Hour
 
 // addressed is a pointer to a copy of what may have none.
 func addressed(v reflect.Value) reflect.Value {
@@ -199,30 +196,33 @@ func (n *node) encodeAny(b []byte, v reflect.Value, depth int) ([]byte, Faults) 
 	return t.node.encode(b, v, depth-1)
 }
 
+// What is in a list, a map or a struct is encoded up to the first fault: a value that is within itself would else have one at each of
+// uncounted ends.
+
 func (n *node) encodeList(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
-	var fs Faults
 	b = append(b, '[')
 	for i := range v.Len() {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		var f Faults
-		if b, f = n.elem.encode(b, v.Index(i), depth-1); f != nil {
-			fs = append(fs, f.in(indexed(i))...)
+		var fs Faults
+		if b, fs = n.elem.encode(b, v.Index(i), depth-1); fs != nil {
+			return b, fs.in(indexed(i))
 		}
 	}
-	return append(b, ']'), fs
+	return append(b, ']'), nil
 }
 
 func (n *node) encodeMap(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
-	var fs Faults
 	members := make(map[string]reflect.Value, v.Len())
 	for i := v.MapRange(); i.Next(); {
-		name, f := n.key.keyText(i.Key())
-		if _, twice := members[name]; twice {
-			f = append(f, Fault{named(name), "is the name of two members"})
+		name, fs := n.key.keyText(i.Key())
+		if fs != nil {
+			return b, fs
 		}
-		fs = append(fs, f...)
+		if _, twice := members[name]; twice {
+			return b, Faults{{named(name), "is the name of two members"}}
+		}
 		members[name] = i.Value()
 	}
 	b = append(b, '{')
@@ -231,12 +231,12 @@ func (n *node) encodeMap(b []byte, v reflect.Value, depth int) ([]byte, Faults) 
 			b = append(b, ',')
 		}
 		b = append(mcp.AppendString(b, name), ':')
-		var f Faults
-		if b, f = n.elem.encode(b, members[name], depth-1); f != nil {
-			fs = append(fs, f.in(named(name))...)
+		var fs Faults
+		if b, fs = n.elem.encode(b, members[name], depth-1); fs != nil {
+			return b, fs.in(named(name))
 		}
 	}
-	return append(b, '}'), fs
+	return append(b, '}'), nil
 }
 
 func (n *node) keyText(v reflect.Value) (string, Faults) {
@@ -260,7 +260,6 @@ func (n *node) keyText(v reflect.Value) (string, Faults) {
 }
 
 func (n *node) encodeObject(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
-	var fs Faults
 	b = append(b, '{')
 	first := true
 	for i := range n.members {
@@ -275,18 +274,18 @@ func (n *node) encodeObject(b []byte, v reflect.Value, depth int) ([]byte, Fault
 		first = false
 		b = append(mcp.AppendString(b, m.name), ':')
 		begin := len(b)
-		var f Faults
-		b, f = m.node.encode(b, at, depth-1)
-		if f == nil && m.asserts != nil {
-			if v, err := mcp.Decode(b[begin:]); err == nil {
-				f = m.asserts.check(v, mostDepth)
+		var fs Faults
+		b, fs = m.node.encode(b, at, depth-1)
+		if fs == nil && m.asserts != nil {
+			if v, err := mcp.DecodeAnswer(b[begin:]); err == nil {
+				fs = m.asserts.check(v, mostDepth, &effort{})
 			}
 		}
-		if f != nil {
-			fs = append(fs, f.in(named(m.name))...)
+		if fs != nil {
+			return b, fs.in(named(m.name))
 		}
 	}
-	return append(b, '}'), fs
+	return append(b, '}'), nil
 }
 
 // reached is a field, unless it is embedded in what is nil.
@@ -309,10 +308,12 @@ func (m *member) omitted(v reflect.Value) bool {
 		return true
 	}
 	if m.omitZero {
-		if z, ok := v.Interface().(interface{ IsZero() bool }); ok {
-			return z.IsZero()
-		}
-		if v.IsZero() {
+		switch {
+		case m.zero == byValue && !(v.Kind() == reflect.Interface && v.IsNil()):
+			return v.Interface().(zeroer).IsZero()
+		case m.zero == byPointer:
+			return addressed(v).Interface().(zeroer).IsZero()
+		case v.IsZero():
 			return true
 		}
 	}
@@ -327,4 +328,25 @@ func (m *member) omitted(v reflect.Value) bool {
 		return v.IsZero()
 	}
 	return false
+}
+
+// zeroing is how a value with omitzero is found to be zero.
+type zeroing int
+
+const (
+	itself    zeroing = iota
+	byValue           // by its method IsZero
+	byPointer         // by that of a pointer to it
+)
+
+type zeroer interface{ IsZero() bool }
+
+func zeroingOf(t reflect.Type) zeroing {
+	switch method := reflect.TypeFor[zeroer](); {
+	case t.Implements(method):
+		return byValue
+	case reflect.PointerTo(t).Implements(method):
+		return byPointer
+	}
+	return itself
 }

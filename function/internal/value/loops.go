@@ -5,7 +5,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
 )
@@ -43,7 +42,7 @@ func endless(root *jsonschema.Schema) error {
 			if ref == "" {
 				continue
 			}
-			if to := pointed(root, ref); to != nil {
+			if to := (&compiler{root: root}).target(ref); to != nil {
 				next = append(next, to)
 			} else {
 				next = append(next, named...)
@@ -91,17 +90,4 @@ func within(s *jsonschema.Schema, fields []string) (out []*jsonschema.Schema) {
 		}
 	}
 	return out
-}
-
-// pointed is what a reference within a document points to, or nil for one that is not followed here.
-func pointed(root *jsonschema.Schema, ref string) *jsonschema.Schema {
-	if ref == "#" {
-		return root
-	}
-	for keyword, of := range map[string]map[string]*jsonschema.Schema{"#/$defs/": root.Defs, "#/definitions/": root.Definitions, "#/properties/": root.Properties} {
-		if name, ok := strings.CutPrefix(ref, keyword); ok {
-			return of[name]
-		}
-	}
-	return nil
 }

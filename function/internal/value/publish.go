@@ -3,13 +3,14 @@ package value
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 )
 
 // Published is a schema as clients take it: of an object there are always properties, without which some models' interfaces refuse a whole
 // request, and true and false, for which some clients refuse a whole list, stand nowhere but in additionalProperties, where all know them.
 // The order of members stays. What is no JSON is returned as it is.
 func Published(schema json.RawMessage) json.RawMessage {
-	out, err := published(schema, true)
+	out, err := published(schema)
 	if err != nil {
 		return schema
 	}
@@ -20,10 +21,10 @@ func Published(schema json.RawMessage) json.RawMessage {
 var (
 	ofOne  = map[string]bool{"items": true, "additionalItems": true, "contains": true, "propertyNames": true, "not": true, "if": true, "then": true, "else": true, "additionalProperties": true, "unevaluatedItems": true, "unevaluatedProperties": true, "contentSchema": true}
 	ofList = map[string]bool{"allOf": true, "anyOf": true, "oneOf": true, "prefixItems": true, "items": true}
-	ofMap  = map[string]bool{"properties": true, "patternProperties": true, "$defs": true, "definitions": true, "dependentSchemas": true}
+	ofMap  = map[string]bool{"properties": true, "patternProperties": true, "$defs": true, "definitions": true, "dependentSchemas": true, "dependencies": true}
 )
 
-func published(schema json.RawMessage, root bool) (json.RawMessage, error) {
+func published(schema json.RawMessage) (json.RawMessage, error) {
 	switch text := bytes.TrimSpace(schema); {
 	case string(text) == "true":
 		return json.RawMessage("{}"), nil
@@ -38,22 +39,30 @@ func published(schema json.RawMessage, root bool) (json.RawMessage, error) {
 		first := bytes.TrimSpace(v)[0]
 		switch {
 		case name == "type":
-			object = string(bytes.TrimSpace(v)) == `"object"`
+			var types []string
+			if json.Unmarshal(v, &types) == nil {
+				object = slices.Contains(types, "object")
+				if len(types) == 1 {
+					return json.RawMessage(plainJSON(types[0])), nil
+				}
+			} else {
+				object = string(bytes.TrimSpace(v)) == `"object"`
+			}
 		case name == "additionalProperties" && first != '{':
 			return v, nil
 		}
 		seen = seen || name == "properties"
 		switch {
 		case ofMap[name] && first == '{':
-			return rewritten(v, func(_ string, v json.RawMessage) (json.RawMessage, error) { return published(v, false) })
+			return rewritten(v, func(_ string, v json.RawMessage) (json.RawMessage, error) { return published(v) })
 		case ofList[name] && first == '[':
 			return rewrittenList(v)
 		case ofOne[name] && first != '[':
-			return published(v, false)
+			return published(v)
 		}
 		return v, nil
 	})
-	if err == nil && (object || root) && !seen {
+	if err == nil && object && !seen {
 		comma := ","
 		if string(out) == "{}" {
 			comma = ""
@@ -100,7 +109,7 @@ func rewrittenList(text json.RawMessage) (json.RawMessage, error) {
 	}
 	for i := range all {
 		var err error
-		if all[i], err = published(all[i], false); err != nil {
+		if all[i], err = published(all[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -3,9 +3,7 @@ package value
 import (
 	"fmt"
 	"math"
-	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -32,6 +30,9 @@ var numeric = []string{"integer", "number"}
 
 var tags = []tag{
 	{"jsonschema", nil, func(s *jsonschema.Schema, text string, m *member) error {
+		if notWords.MatchString(text) {
+			return fmt.Errorf("it is the description; what it says more stands in tags of their own, such as minimum:\"1\"")
+		}
 		if m.tag.Get("description") != "" {
 			return fmt.Errorf("description says the same: leave one out")
 		}
@@ -58,7 +59,14 @@ var tags = []tag{
 		}
 		return fmt.Errorf("it must be more than 0")
 	}, true},
-	{"minLength", []string{"string"}, count(func(s *jsonschema.Schema, n *int) { s.MinLength = n }), true},
+	{"minLength", []string{"string"}, func(s *jsonschema.Schema, text string, m *member) error {
+		least := s.MinLength
+		err := count(func(s *jsonschema.Schema, n *int) { s.MinLength = n })(s, text, m)
+		if err == nil && least != nil && *s.MinLength < *least {
+			return fmt.Errorf("the type needs %d", *least)
+		}
+		return err
+	}, true},
 	{"maxLength", []string{"string"}, count(func(s *jsonschema.Schema, n *int) { s.MaxLength = n }), true},
 	{"pattern", []string{"string"}, func(s *jsonschema.Schema, text string, _ *member) error {
 		if s.Pattern != "" {
@@ -68,9 +76,15 @@ var tags = []tag{
 		_, err := regexp.Compile(text)
 		return err
 	}, true},
-	{"format", []string{"string"}, func(s *jsonschema.Schema, text string, _ *member) error { s.Format = text; return nil }, false},
-	{"minItems", []string{"array"}, count(func(s *jsonschema.Schema, n *int) { s.MinItems = n }), true},
-	{"maxItems", []string{"array"}, count(func(s *jsonschema.Schema, n *int) { s.MaxItems = n }), true},
+	{"format", []string{"string"}, func(s *jsonschema.Schema, text string, _ *member) error {
+		if s.Format != "" {
+			return fmt.Errorf("the type has a format of its own, %s", s.Format)
+		}
+		s.Format = text
+		return nil
+	}, false},
+	{"minItems", []string{"array"}, elementCount(func(s *jsonschema.Schema, n *int) { s.MinItems = n }), true},
+	{"maxItems", []string{"array"}, elementCount(func(s *jsonschema.Schema, n *int) { s.MaxItems = n }), true},
 	{"uniqueItems", []string{"array"}, func(s *jsonschema.Schema, text string, _ *member) (err error) {
 		s.UniqueItems, err = strconv.ParseBool(text)
 		return err
@@ -122,6 +136,26 @@ func count(put func(*jsonschema.Schema, *int)) func(*jsonschema.Schema, string, 
 	}
 }
 
+// elementCount is [count] for what has no number of elements of its own.
+func elementCount(put func(*jsonschema.Schema, *int)) func(*jsonschema.Schema, string, *member) error {
+	return func(s *jsonschema.Schema, text string, m *member) error {
+		if s.MaxItems != nil { // which has no tag before
+			return fmt.Errorf("the type has a length of its own, %d", *s.MaxItems)
+		}
+		return count(put)(s, text, m)
+	}
+}
+
+// notWords is what other packages have in the tag.
+var notWords = regexp.MustCompile(`^([^ \t\n]*=|required$|-$)`)
+
+// untaken are the keywords of JSON Schema that no tag says, which would be ignored.
+var untaken = map[string]string{
+	"const": "enum with one value", "minProperties": "", "maxProperties": "", "propertyNames": "", "additionalProperties": "", "minContains": "", "maxContains": "",
+	"contentEncoding": "a []byte", "contentMediaType": "", "deprecated": "the description", "readOnly": "", "writeOnly": "", "nullable": "", "example": "examples",
+	"required": "omitempty, omitzero, a pointer or a default for what is not required", "anyOf": "", "oneOf": "", "allOf": "",
+}
+
 // parsed reads a value in a tag: the text itself for a string, and else JSON.
 func parsed(s *jsonschema.Schema, text string) (any, error) {
 	var v any = text
@@ -141,7 +175,7 @@ func parsedList(s *jsonschema.Schema, text string) (all []any, err error) {
 		return []any{v}, err
 	}
 	for one := range strings.SplitSeq(text, ",") {
-		v, err := parsed(s, one)
+		v, err := parsed(s, strings.TrimSpace(one))
 		if err != nil {
 			return nil, err
 		}
@@ -170,110 +204,4 @@ func double(v any) (float64, bool) {
 		return n, true
 	}
 	return 0, false
-}
-
-// annotated is the schema of a field: that of its type, with what its tags say.
-func (d *describer) annotated(m *member, at place) (*jsonschema.Schema, error) {
-	s := d.schema(m.node)
-	for i := range tags {
-		t := &tags[i]
-		text, ok := m.tag.Lookup(t.name)
-		if !ok {
-			continue
-		}
-		on := s
-		for t.on != nil && !slices.Contains(t.on, on.Type) { // of a list the elements, of a map the values
-			switch {
-			case on.Items != nil:
-				on = on.Items
-				continue
-			case on.Type == "object" && on.AdditionalProperties != nil && on.Properties == nil:
-				on = on.AdditionalProperties
-				continue
-			}
-			return nil, fmt.Errorf("%v: the tag %s:%q stands on %s, and a field of type %v is %s", at, t.name, text, listOfKinds(t.on), m.of, kindOf(s))
-		}
-		if err := t.put(on, text, m); err != nil {
-			return nil, fmt.Errorf("%v: the tag %s:%q: %w", at, t.name, text, err)
-		}
-	}
-	if at.what == "" {
-		return s, nil // which was looked at before
-	}
-	for _, name := range tagNames(m.tag) {
-		for i := range tags {
-			if right := tags[i].name; name != right && strings.EqualFold(name, right) {
-				return nil, fmt.Errorf("%v: the tag %s is spelled %s", at, name, right)
-			}
-		}
-	}
-	return s, d.consistent(s, at)
-}
-
-// assertions is the rule of a field whose tags say more than its type does, of which what is encoded may be in breach, or nil.
-func assertions(s *jsonschema.Schema, m *member) *rule {
-	for i := range tags {
-		if _, ok := m.tag.Lookup(tags[i].name); ok && tags[i].asserts {
-			c := compiler{root: s, made: map[*jsonschema.Schema]*rule{}}
-			return c.rule(s)
-		}
-	}
-	return nil
-}
-
-func kindOf(s *jsonschema.Schema) string {
-	if s.Type == "" {
-		return "of any type"
-	}
-	return kinds[s.Type]
-}
-
-// consistent holds the default and the examples of a field against the rest of its schema.
-func (d *describer) consistent(s *jsonschema.Schema, at place) error {
-	if s.Default == nil && s.Examples == nil {
-		return nil
-	}
-	rest := *s
-	rest.Default, rest.Examples = nil, nil
-	c, err := NewChecker(&rest)
-	if err != nil {
-		return fmt.Errorf("%v: a type that is a part of itself can have neither default nor examples", at)
-	}
-	held := slices.Clone(s.Examples)
-	if s.Default != nil {
-		v, err := mcp.Decode(s.Default)
-		if err != nil {
-			return fmt.Errorf("%v: %w", at, err)
-		}
-		held = append(held, v)
-	}
-	for _, v := range held {
-		if err := c.Check(v); err != nil {
-			return fmt.Errorf("%v: the default or an example, %s, does not fit: %w", at, shown(v), err)
-		}
-	}
-	return nil
-}
-
-// tagNames are the keys of a struct tag, as package reflect reads them.
-func tagNames(tag reflect.StructTag) (names []string) {
-	for rest := string(tag); ; {
-		rest = strings.TrimLeft(rest, " ")
-		name, after, ok := strings.Cut(rest, `:"`)
-		if !ok {
-			return names
-		}
-		names = append(names, name)
-		end := 0
-		for end < len(after) && after[end] != '"' {
-			if after[end] == '\\' {
-				end++
-			}
-			end++
-		}
-		if end >= len(after) {
-			return names
-		}
-		rest = after[end+1:]
-	}
 }

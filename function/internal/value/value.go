@@ -18,6 +18,8 @@ import (
 	"sync"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // A Use is what a type is for.
@@ -39,13 +41,24 @@ type Type struct {
 // Of describes a type. Schema says what can't be described, so that a schema that is written by hand can stand in its place; the error is of what
 // can't even be decoded or encoded.
 func Of(t reflect.Type, use Use) (*Type, error) {
-	d := describer{use: use, home: &home{}, made: map[reflect.Type]*node{}, defs: map[reflect.Type]string{}}
+	return of(t, use, false)
+}
+
+func of(t reflect.Type, use Use, held bool) (*Type, error) {
+	d := describer{use: use, held: held, home: &home{}, made: map[reflect.Type]*node{}, defs: map[*node]string{}}
 	n := d.node(t, place{what: t.String()})
+	if err := errors.Join(d.faults...); err != nil || held {
+		return &Type{node: n}, err
+	}
+	d.findLoops()
+	for _, o := range d.objects {
+		d.annotate(o.node, o.at)
+	}
 	out := &Type{node: n, fault: errors.Join(d.undescribed...)}
 	if out.fault == nil {
 		out.schema = d.root(n)
 	}
-	return out, errors.Join(d.faults...)
+	return out, nil
 }
 
 // String is the name of the Go type.
@@ -55,8 +68,41 @@ func (t *Type) String() string { return t.node.of.String() }
 func (t *Type) Schema() (*jsonschema.Schema, error) { return t.schema, t.fault }
 
 // Declare says which schema stands in the place of the type's own: where a type reads names by itself, those of the schema are spelled as
-// they are there.
-func (t *Type) Declare(s *jsonschema.Schema) { t.node.home.declared = foldedNames(declared(s)) }
+// they are there. The error is of what of the schema the type can't take: no call would get past it.
+func (t *Type) Declare(s *jsonschema.Schema) error {
+	t.node.home.declared = foldedNames(declared(s))
+	n := t.node.pointee()
+	if n.shape != object {
+		return nil
+	}
+	var faults []error
+	for _, name := range slices.Sorted(slices.Values(s.Required)) {
+		if s.Properties[name] == nil {
+			continue
+		}
+		i, ok := n.byName[name]
+		if right := n.folded[strictjson.Fold(name)]; !ok && right != "" {
+			faults = append(faults, fmt.Errorf("the property %s is spelled %s in %v", named(name), named(right), n.of))
+			continue
+		}
+		types := s.Properties[name].Types
+		if one := s.Properties[name].Type; one != "" {
+			types = []string{one}
+		}
+		if !ok || types == nil {
+			continue
+		}
+		d := describer{use: In, defs: map[*node]string{}}
+		takes := d.whole(n.members[i].node.pointee()).Type
+		if takes == "" || slices.ContainsFunc(types, func(t string) bool {
+			return t == takes || t == "integer" && takes == "number" || t == "number" && takes == "integer"
+		}) {
+			continue
+		}
+		faults = append(faults, fmt.Errorf("the property %s is %s, and %s is what %v has for it", named(name), listOfKinds(types), kinds[takes], n.of))
+	}
+	return errors.Join(faults...)
+}
 
 // declared are the names of properties that a schema has anywhere.
 func declared(s *jsonschema.Schema) (names []string) {
@@ -105,13 +151,20 @@ type Fault struct {
 	What string
 }
 
-const mostFaults = 12 // that are said; a model that has mended these asks again
+const (
+	mostFaults = 12  // that are said; a model that has mended these asks again
+	mostFound  = 100 // after which no more are looked for
+)
 
 func (fs Faults) Error() string {
 	var b strings.Builder
 	for i, f := range fs {
 		if i == mostFaults {
-			fmt.Fprintf(&b, "; and %d more", len(fs)-i)
+			if len(fs) >= mostFound {
+				b.WriteString("; and more")
+			} else {
+				fmt.Fprintf(&b, "; and %d more", len(fs)-i)
+			}
 			break
 		}
 		if i > 0 {
@@ -162,7 +215,7 @@ func (h *home) held(t reflect.Type) (*Type, error) {
 	if known, ok := h.types.Load(t); ok {
 		return known.(*Type), nil
 	}
-	made, err := Of(t, Out)
+	made, err := of(t, Out, true)
 	if err != nil {
 		return nil, err
 	}

@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
+	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/strictjson"
 )
 
@@ -31,11 +34,44 @@ func shown(v any) string {
 	if n, ok := v.(float64); ok {
 		return strconv.FormatFloat(n, 'g', -1, 64)
 	}
-	text := plainJSON(v)
+	text := string(beginning(nil, v))
 	if len(text) > mostShown {
 		return strings.ToValidUTF8(text[:mostShown], "") + "…"
 	}
 	return text
+}
+
+// beginning appends the JSON of a value, of which all beyond what is shown may be missing: it may be as large as a request.
+func beginning(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case string:
+		return mcp.AppendString(b, v[:min(len(v), mostShown+utf8.UTFMax)])
+	case []any:
+		b = append(b, '[')
+		for i, e := range v {
+			if len(b) > mostShown {
+				return b
+			}
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = beginning(b, e)
+		}
+		return append(b, ']')
+	case map[string]any:
+		b = append(b, '{')
+		for i, name := range slices.Sorted(maps.Keys(v)) {
+			if len(b) > mostShown {
+				return b
+			}
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = beginning(append(beginning(b, name), ':'), v[name])
+		}
+		return append(b, '}')
+	}
+	return append(b, plainJSON(v)...)
 }
 
 // plainJSON is the JSON of a decoded value, without what encoding/json escapes for HTML.
