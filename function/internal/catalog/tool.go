@@ -89,8 +89,9 @@ func (t *Tool) add(c *Catalog) error {
 		if err != nil {
 			faults = append(faults, fmt.Errorf("output schema: %w", err))
 		} else {
-			if t.out == nil || t.written { // of its own types package value sees to it
-				t.engine.Fits = fitsOf(checker)
+			t.engine.Fits = fitsOf(checker)
+			if t.out != nil && !t.written { // package value has seen to it
+				t.engine.Fits = func(*mcp.Result) error { return nil }
 			}
 			if output.Type != "object" {
 				// Clients of earlier revisions refuse a whole list for an output schema that is not of an object.

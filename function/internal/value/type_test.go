@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -546,16 +547,17 @@ func spoil(r *rand.Rand, v any) {
 	other, _ := mcp.Decode([]byte(candidates[r.IntN(len(candidates))]))
 	switch v := v.(type) {
 	case map[string]any:
-		for name, e := range v {
-			switch r.IntN(4) {
-			case 0:
-				v[name] = other
-			case 1:
-				delete(v, name)
-			default:
-				spoil(r, e)
-			}
+		if len(v) == 0 {
 			return
+		}
+		name := slices.Sorted(maps.Keys(v))[r.IntN(len(v))]
+		switch r.IntN(4) {
+		case 0:
+			v[name] = other
+		case 1:
+			delete(v, name)
+		default:
+			spoil(r, v[name])
 		}
 	case []any:
 		if len(v) > 0 {
