@@ -32,13 +32,13 @@ func tenantsAndKeys(t *testing.T, emulator *world.Daemon) {
 			return c.Code == notEntitled && strings.Contains(c.Said, "suspended by operator: "+reason)
 		})
 	}
-	entitled("a tenant granted", 201, "PUT", "/v1/tenants/acme", `{"plan":"enterprise"}`, ran, "If-None-Match", "*")
+	entitled("a tenant granted", 201, "PUT", "/v1/tenants/acme", `{"plan":"enterprise"}`, known, "If-None-Match", "*")
 	suspend("suspended", "looks like abuse")
-	entitled("resumed", 200, "POST", "/v1/tenants/acme/resume", "", ran)
+	entitled("resumed", 200, "POST", "/v1/tenants/acme/resume", "", known)
 
 	second := p.order(201, "POST", "/v1/keys", `{"tenant":"acme","subject":"second","scopes":["*"]}`)
 	others := load(servers, second.text(t, "text"), "note", 1, 100*time.Millisecond)
-	follows(t, "a key made", second, others, ran)
+	follows(t, "a key made", second, others, known)
 	follows(t, "a key revoked", p.order(200, "DELETE", "/v1/keys/"+second.text(t, "id"), ""), others, func(c *world.Call) bool { return c.Code != 0 })
 	end(others)
 
@@ -47,7 +47,7 @@ func tenantsAndKeys(t *testing.T, emulator *world.Daemon) {
 	if a.value(t, "warnings") == nil {
 		t.Errorf("nothing says that instances could not be told: %s", a.body)
 	}
-	entitled("resumed, with Redis stopped", 200, "POST", "/v1/tenants/acme/resume", "", ran)
+	entitled("resumed, with Redis stopped", 200, "POST", "/v1/tenants/acme/resume", "", known)
 	w.Redis.Continue()
 	time.Sleep(time.Second)
 	end(calls)
