@@ -84,12 +84,14 @@ const mostDepth = 500 // of schemas within schemas, which may be within themselv
 
 // effort is what a check has cost so far: alternatives within alternatives are tried a number of times that grows with each level.
 type effort struct {
-	alternatives int
+	within       int // alternatives that are being tried
+	alternatives int // that were tried within others
 	settled      int
 	deep         bool // beyond mostDepth
 }
 
-const mostAlternatives = 1 << 18
+// mostAlternatives is how many alternatives within others are tried for one value. Those beside each other are no more than the value has parts.
+const mostAlternatives = 1 << 14
 
 // A rule is one schema, prepared.
 type rule struct {
@@ -341,17 +343,26 @@ func (r *rule) checkAlternatives(v any, depth int, spent *effort) (fs Faults) {
 	if r.one != nil {
 		fs = append(fs, alternatives(r.one, v, depth, spent, true)...)
 	}
-	if r.not != nil && r.not.check(v, depth-1, spent) == nil {
-		fs = append(fs, Fault{What: shown(v) + " is what it must not be"})
+	if r.not != nil {
+		spent.within++
+		if r.not.check(v, depth-1, spent) == nil {
+			fs = append(fs, Fault{What: shown(v) + " is what it must not be"})
+		}
+		spent.within--
 	}
 	return fs
 }
 
 // alternatives says of a value that fits none what is wrong by the one that it comes closest to.
 func alternatives(all []*rule, v any, depth int, spent *effort, exactlyOne bool) Faults {
-	if spent.alternatives += len(all); spent.alternatives > mostAlternatives {
+	if spent.within > 0 {
+		spent.alternatives += len(all)
+	}
+	if spent.alternatives > mostAlternatives {
 		return faultf("takes too long")
 	}
+	spent.within++
+	defer func() { spent.within-- }()
 	var closest Faults
 	fit := 0
 	for _, one := range all {
@@ -366,7 +377,7 @@ func alternatives(all []*rule, v any, depth int, spent *effort, exactlyOne bool)
 	case fit == 0 && len(all) == 1:
 		return closest
 	case fit == 0:
-		return faultf("%s fits none of %d alternatives; the closest says %v", shown(v), len(all), closest)
+		return faultf("%s fits none of %d alternatives; the closest says %s", shown(v), len(all), cut(closest.Error(), 4*mostShown))
 	case exactlyOne && fit > 1:
 		return faultf("%s fits %d alternatives, and must fit one", shown(v), fit)
 	}

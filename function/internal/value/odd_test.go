@@ -283,8 +283,8 @@ func TestWritten(t *testing.T) {
 	}
 }
 
-// TestTime: a small request can't buy a long check.
-func TestTime(t *testing.T) {
+// TestEffort: a small request can't buy a long check, which would not end without a bound.
+func TestEffort(t *testing.T) {
 	many := "[" + strings.Repeat("1,", 200000) + "1]"
 	var distinct strings.Builder
 	for i := range 100000 {
@@ -293,6 +293,7 @@ func TestTime(t *testing.T) {
 	deep := strings.Repeat(`{"left":`, 90) + `{"op":"none"}` + strings.Repeat("}", 90)
 	for _, c := range []struct{ schema, value, want string }{
 		{`{"items":{"type":"string"}}`, many, "; and more"},
+		{`{"items":{"anyOf":[{"type":"string"},{"type":"null"},{"type":"integer"}]}}`, many, ""}, // alternatives beside each other
 		{`{"uniqueItems":true}`, "[" + distinct.String() + `"x"]`, ""},
 		{`{"uniqueItems":true}`, many, "; and more"},
 		{`{"oneOf":[{"properties":{"op":{"const":"add"},"left":{"$ref":"#"}}},{"properties":{"op":{"const":"sub"},"left":{"$ref":"#"}}}]}`, deep, "takes too long to be held against its schema"},
@@ -310,12 +311,8 @@ func TestTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		start := time.Now()
 		k.Settle(v, true)
 		err = k.Check(v)
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("%s took %v", c.schema, took)
-		}
 		if got := fmt.Sprint(err); !strings.Contains(got, c.want) || (err == nil) != (c.want == "") || len(got) > 3000 {
 			t.Errorf("%s: %.500s, want %s", c.schema, got, c.want)
 		}

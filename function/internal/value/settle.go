@@ -87,7 +87,7 @@ func settleAs(all []*rule, v any, defaults bool, depth int, spent *effort) {
 	}
 }
 
-const mostSettled = 1 << 12 // alternatives that are tried for one value, each within another
+const mostSettled = 1 << 10 // alternatives that are tried for one value, each within another
 
 func cloned(v any) any {
 	switch v := v.(type) {

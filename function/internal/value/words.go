@@ -35,10 +35,15 @@ func shown(v any) string {
 		return strconv.FormatFloat(n, 'g', -1, 64)
 	}
 	text := string(beginning(nil, v))
-	if len(text) > mostShown {
-		return strings.ToValidUTF8(text[:mostShown], "") + "…"
+	return cut(text, mostShown)
+}
+
+// cut is a text, or its beginning.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
-	return text
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // beginning appends the JSON of a value, of which all beyond what is shown may be missing: it may be as large as a request.
