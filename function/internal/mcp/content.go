@@ -130,7 +130,7 @@ func (c *Content) check() error {
 // absolute returns an error for what clients do not take for a URI.
 func absolute(uri string) error {
 	if scheme, _ := cutScheme(uri); scheme == "" {
-		return fmt.Errorf("%s is not a URI: it has no scheme, such as docs:", quote(uri))
+		return fmt.Errorf("%s is not a URI: it has no scheme, such as docs: or https: before it", quote(uri))
 	}
 	return nil
 }

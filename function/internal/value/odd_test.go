@@ -138,9 +138,11 @@ func TestLikeEncodingJSON(t *testing.T) {
 		box{base{ID: "x"}, 1}, pointerBox{&base{ID: "x"}}, lentText{Addr: new(netip.MustParseAddr("::1"))}, lentOut{TextMarshaler: uuid{1}},
 		map[string]uuid{"a": {1}}, []uuid{{2}}, map[uuid]int{{3}: 1}, []pointing{{'a', 'b'}}[0:1], big.NewFloat(1.5), big.NewRat(1, 2), new(big.Int).Lsh(big.NewInt(1), 90),
 		struct {
+			//lint:ignore SA5008 encoding/json takes it for the name "-"
 			A int `json:"-,"`
 			B int `json:"-"`
 			C int `json:"a b;ä/~"`
+			//lint:ignore SA5008 encoding/json takes no such name
 			D int `json:"wrong\"quote"`
 			E int `json:",omitempty"`
 		}{1, 2, 3, 4, 0},
