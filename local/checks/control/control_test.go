@@ -211,8 +211,6 @@ func follows(t *testing.T, what string, a *answer, loads []*world.Load, as func(
 	t.Logf("%s: the last call that was decided as before began %v after the answer (which took %v)", what, slowest.Round(time.Millisecond), a.took.Round(time.Millisecond))
 }
 
-func ran(c *world.Call) bool { return c.Code == 0 }
-
 // known tells that the caller may call, though perhaps not so often: for a lease after a fleet's counters have begun, rates are scarce, and on
 // a busy machine that is while the first change is made.
 func known(c *world.Call) bool { return c.Code == 0 || c.Code == overRate }
