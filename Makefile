@@ -176,13 +176,13 @@ release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
 	KO=$(CURDIR)/$(TOOLS)/ko local/release $(TAG)
 
 FUZZTIME ?= 3s
-FUZZ := mcp.FuzzValue mcp.FuzzMessage mcp.FuzzHeader value.FuzzCheck value.FuzzType tenant.FuzzEvent \
-	receipt.FuzzCanonical receipt.FuzzParse receipt.FuzzExport receipt.FuzzEdits
+FUZZ := function:FuzzReading $(addprefix function/internal/,mcp:FuzzValue mcp:FuzzMessage mcp:FuzzHeader value:FuzzCheck value:FuzzType tenant:FuzzEvent \
+	receipt:FuzzCanonical receipt:FuzzParse receipt:FuzzExport receipt:FuzzEdits)
 
 # To make an input shorter takes a minute else, of which nothing is learnt.
 fuzz: ## each fuzz target for FUZZTIME
 	for target in $(FUZZ); do \
-		$(GO) test -run "^$$" -fuzz "^$${target#*.}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./function/internal/$${target%.*} || exit 1; done
+		$(GO) test -run "^$$" -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$${target%:*} || exit 1; done
 
 coldstart: ## time from exec to the first answered call, and the binary's size
 	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags '-s -w' -o $(TOOLS)/erlmcp ./function/cmd/erlmcp
