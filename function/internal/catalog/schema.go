@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -93,12 +92,8 @@ func headerParams(root *jsonschema.Schema) ([]mcp.HeaderParam, error) {
 // held returns an error where the numbers of a schema are not those that were written: the library has doubles for them.
 func held(number any, at string) error {
 	switch v := number.(type) {
-	case int64:
-		if f := float64(v); f >= -math.MinInt64 || int64(f) != v {
-			return fmt.Errorf("%s: the number %d can't be held exactly: use one that a double holds, or a pattern of digits", at, v)
-		}
-	case uint64:
-		if f := float64(v); f >= 1<<64 || uint64(f) != v {
+	case int64, uint64:
+		if _, same := value.Double(v); !same {
 			return fmt.Errorf("%s: the number %d can't be held exactly: use one that a double holds, or a pattern of digits", at, v)
 		}
 	case []any:

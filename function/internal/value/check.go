@@ -312,10 +312,7 @@ func (r *rule) checkObject(v map[string]any, depth int, spent *effort) (fs Fault
 				fs = append(fs, Fault{At: named(name), What: "is no name for a member: " + f.Error()})
 			}
 		}
-		_, known := v[name], false
-		if _, ok := r.members[name]; ok {
-			known = true
-		}
+		_, known := r.members[name]
 		for _, p := range r.patterns {
 			if p.name != nil && p.name.MatchString(name) {
 				known = true

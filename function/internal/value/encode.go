@@ -95,15 +95,11 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 	case link:
 		return mcp.AppendString(b, reference(addressed(v).Interface().(*url.URL))), nil
 	case textual:
-		m, ok := v.Interface().(encoding.TextMarshaler)
-		if !ok {
-			m = addressed(v).Interface().(encoding.TextMarshaler)
+		text, fs := n.marshalledText(v)
+		if fs != nil {
+			return b, fs
 		}
-		var text []byte
-		if err := n.called(func() (err error) { text, err = m.MarshalText(); return err }); err != nil {
-			return b, faultf("%v", err)
-		}
-		return mcp.AppendString(b, string(text)), nil
+		return mcp.AppendString(b, text), nil
 	}
 	m, ok := v.Interface().(json.Marshaler) // own, bigInt
 	if !ok {
@@ -246,17 +242,22 @@ func (n *node) keyText(v reflect.Value) (string, Faults) {
 	case unsigned:
 		return strconv.FormatUint(v.Uint(), 10), nil
 	case textual:
-		m, ok := v.Interface().(encoding.TextMarshaler)
-		if !ok {
-			m = addressed(v).Interface().(encoding.TextMarshaler)
-		}
-		text, err := m.MarshalText()
-		if err != nil {
-			return "", faultf("%v", err)
-		}
-		return string(text), nil
+		return n.marshalledText(v)
 	}
 	return v.String(), nil
+}
+
+// marshalledText is what a value, or a pointer to it, makes of it.
+func (n *node) marshalledText(v reflect.Value) (string, Faults) {
+	m, ok := v.Interface().(encoding.TextMarshaler)
+	if !ok {
+		m = addressed(v).Interface().(encoding.TextMarshaler)
+	}
+	var text []byte
+	if err := n.called(func() (err error) { text, err = m.MarshalText(); return err }); err != nil {
+		return "", faultf("%v", err)
+	}
+	return string(text), nil
 }
 
 func (n *node) encodeObject(b []byte, v reflect.Value, depth int) ([]byte, Faults) {

@@ -111,7 +111,7 @@ func number(put func(*jsonschema.Schema, float64)) func(*jsonschema.Schema, stri
 		if err != nil {
 			return fmt.Errorf("%q is not a number", text)
 		}
-		f, ok := double(v)
+		f, ok := Double(v)
 		if !ok {
 			return fmt.Errorf("the number %s can't be held exactly: use one that a double holds", text)
 		}
@@ -180,7 +180,7 @@ func parsedList(s *jsonschema.Schema, text string) (all []any, err error) {
 			return nil, err
 		}
 		if _, isText := v.(string); !isText {
-			if f, ok := double(v); ok {
+			if f, ok := Double(v); ok {
 				v = f // as the library has numbers
 			} else if _, isBool := v.(bool); !isBool {
 				return nil, fmt.Errorf("the number %s can't be held exactly: use one that a double holds", one)
@@ -191,8 +191,8 @@ func parsedList(s *jsonschema.Schema, text string) (all []any, err error) {
 	return all, nil
 }
 
-// double is the double of a number, if it is the same.
-func double(v any) (float64, bool) {
+// Double is the double of a number, and whether it is the same.
+func Double(v any) (float64, bool) {
 	switch n := v.(type) {
 	case int64:
 		f := float64(n)
