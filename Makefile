@@ -31,8 +31,8 @@ test: ## everything that needs only Go, whatever else is installed
 module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
-.PHONY: help run demo test module check check-long deploy destroy release packages tools lint race stores clients agents faults conformance traces receipts infra \
-	control fork kubernetes rollout hostile docs observability image fuzz coldstart bench simulate cover mutations flaky
+.PHONY: help run demo test module check check-long deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
+	control fork kubernetes rollout hostile docs observability judge image fuzz coldstart bench simulate cover mutations flaky weigh format
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
 STEPS ?=
@@ -41,7 +41,7 @@ check: ## all that CI runs, and what each step of it took: local/steps has the t
 	@$(TOOLS)/steps $(STEPS)
 
 check-long: ## check with a minute for each fuzz target, figures to publish, and the tests held to account
-	@$(MAKE) --no-print-directory check STEPS=-long FUZZTIME=60s STRICT=-strict COSTROUNDS=15 SEEDS=20000 TRIALS=3 ATTACK=60s \
+	@$(MAKE) --no-print-directory check STEPS=-long FUZZTIME=60s STRICT=-strict COSTROUNDS=15 SEEDS=20000 BAKES=300 TRIALS=3 ATTACK=60s \
 		BENCHFLAGS="-rounds 15 -most 1.4 -together 1.7 -governed 1.15 -observed 1.15"
 
 # What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.
@@ -82,21 +82,32 @@ lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck, and what models' inter
 	cd $(CHECKS) && $(QUICK) vet ./... && $(CURDIR)/$(TOOLS)/staticcheck ./...
 	$(GO) run ./function/cmd/erlmcp lint
 
-REDISDB := example.com/erlmcp/function/internal/redisdb
+format: ## format all files as lint wants them, and lint
+	gofmt -w .
+	$(if $(wildcard $(BESIDE)/setup),$(PROVIDED)) if command -v terraform >/dev/null; then terraform fmt -recursive infra; fi
+	@$(MAKE) --no-print-directory lint
+
+REDISDB := example.com/erlmcp/function/internal/store/redis
+# On one processor: Go 1.26's race detector crashes where two goroutines of a bubble make timers at once that are due (a bubble has one
+# context for both, runtime/time.go). It finds a race by what happens before what, however many processors there are.
 race: redis-server ## the tests under the race detector, and on a real Redis
 	$(QUICK) build -race ./function/...
-	$(GO) test -race -short $(filter-out $(REDISDB),$(shell $(GO) list ./function/...))
+	$(GO) test -race -short -cpu 1 $(filter-out $(REDISDB),$(shell $(GO) list ./function/...))
 	ERLMCP_TEST_ON=redis $(GO) test -race -short $(REDISDB) # by itself: on a real Redis it measures time
 
 stores: redis-server emulator ## the suites of the stores, on a real Redis and the Firestore emulator
 	ERLMCP_TEST_ON=redis $(GO) test $(REDISDB)
-	ERLMCP_TEST_ON="$(STORES)" $(GO) test -race ./function/internal/firestoredb
+	ERLMCP_TEST_ON="$(STORES)" $(GO) test -race ./function/internal/store/firestore
 
 SEEDS ?= 300
+# Of each kind of fleet that a canary is judged in.
+BAKES ?= 20
 # Figures as they are published; without it a busy machine gets leeway.
 STRICT ?=
-simulate: ## the governor's protocol in SEEDS simulated fleets, and the merging of orders in 10 000 schedules
-	$(GO) test -count=1 -run "Simulation|Directive" ./function/internal/governor -seeds $(SEEDS) -schedules 10000
+simulate: ## the governor's protocol in SEEDS simulated fleets, the merging of directives in 10 000 schedules, and canaries, healthy and not
+	$(GO) test -count=1 -run Simulation ./function/internal/governor -seeds $(SEEDS)
+	$(GO) test -count=1 -run Directive ./function/internal/directives -schedules 10000
+	$(GO) test -count=1 -run 'Healthy|Level|Found' -timeout 40m ./function/internal/judge -bakes $(BAKES)
 
 cover: ## how much of each package its own tests run
 	$(GO) test -count=1 -cover ./function/... ./local
@@ -137,15 +148,29 @@ traces: $(TOOLS)/otelcol ## one trace from a client to what a tool calls, throug
 receipts: redis-server emulator ## the record of decisions, while processes are killed and the store is away
 	cd $(CHECKS) && $(GO) test -count=1 -parallel 3 ./receipts
 
+# Of recovery: -seeds 200 has more processes be killed.
+RECOVERY ?=
+recovery: redis-server emulator ## a store that is rolled back and restored: nothing revoked comes back, all that is missing is named
+	$(GO) test -count=1 -timeout 20m ./function/internal/recovery ./function/internal/store/objects ./function/internal/receipt/verify -whole
+	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./recovery $(RECOVERY) | grep -v '^=== '
+
+weigh: redis-server emulator ## what a call weighs in log, store, metrics and traces, against what the cost table takes it to weigh
+	cd $(CHECKS) && $(GO) test -count=1 -v ./weigh | grep -v '^=== '
+
 control: redis-server emulator ## what an operator orders, in four processes, while Redis and the store are stopped, killed and emptied
 	cd $(CHECKS) && $(GO) test -count=1 -v ./control | grep -v '^=== '
 
 infra: $(TOOLS)/tflint ## Terraform: form, types, each combination of variables, plans against rules
-	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./infra
+	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 -timeout 20m ./infra
 	$(TOOLS)/tflint --chdir infra --recursive --config $(CURDIR)/infra/.tflint.hcl
 
 observability: prometheus $(TOOLS)/otelcol ## alerts and dashboard against a server that runs, and a real collector
 	cd $(CHECKS) && $(GO) test -count=1 ./observability
+
+# LONG=-long bakes 20 healthy canaries in place of 3, in some four minutes.
+LONG ?=
+judge: haproxy prometheus ## canaries that are bad in one way each, and healthy ones: erlmcp judge must tell, behind a real balancer, by a real Prometheus
+	cd $(CHECKS) && $(GO) test -count=1 -parallel 20 ./judge $(LONG)
 
 kubernetes: ## the manifests on a real API server: accepted, rolled out, undone, drained
 	@$(CHECKS)/debian $(CLUSTER)
@@ -159,8 +184,8 @@ ATTACK ?= 4s
 hostile: ## attacks on a server, each for ATTACK, while another tenant calls and the platform probes
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./hostile -for $(ATTACK) $(STRICT) | grep -v '^=== '
 
-rollout: ## the steps of a release, on a cloud that is played
-	cd $(CHECKS) && $(GO) test -count=1 ./rollout
+rollout: ## releases by gcloud over what Terraform plans, on a Cloud Deploy that is played
+	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./rollout
 
 docs: ## every command of the documents, and cloudbuild.yaml
 	cd $(CHECKS) && $(GO) test -count=1 ./docs
@@ -169,15 +194,22 @@ PLATFORM ?= cloudrun
 deploy: ## plan, show and apply infra for ENV, on PLATFORM cloudrun or gke
 	infra/deploy "$(ENV)" $(PLATFORM)
 
+# The same source is the same image, so that a tag can be built again.
+tagged: ## in a build: the image of TAG, pushed under the name IMAGE; its digest in /workspace/image
+	@version=v$$($(GO) run ./function/cmd/erlmcp version); [ "$$version" = "$(TAG)" ] || \
+	  { echo "the tag is $(TAG) and the source says $$version (Version in function/tools/tools.go, and else in function/function.go)" >&2; exit 1; }
+	$(GO) install github.com/google/ko@v0.19.1
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) KO_DOCKER_REPO=$(IMAGE) ko build ./function/cmd/erlmcp --bare --tags "$(TAG)" --image-refs /workspace/image
+
 destroy: ## say what stays, show what goes, and destroy ENV on PLATFORM
-	infra/destroy "$(ENV)" $(PLATFORM)
+	infra/deploy -destroy "$(ENV)" $(PLATFORM)
 
 release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
 	KO=$(CURDIR)/$(TOOLS)/ko local/release $(TAG)
 
 FUZZTIME ?= 3s
-FUZZ := function:FuzzReading $(addprefix function/internal/,mcp:FuzzValue mcp:FuzzMessage mcp:FuzzHeader value:FuzzCheck value:FuzzType tenant:FuzzEvent \
-	receipt:FuzzCanonical receipt:FuzzParse receipt:FuzzExport receipt:FuzzEdits)
+FUZZ := function:FuzzReading $(addprefix function/internal/,mcp:FuzzValue mcp:FuzzMessage mcp:FuzzHeader value:FuzzCheck value:FuzzType entitlement:FuzzEvent \
+	receipt:FuzzCanonical receipt:FuzzParse receipt/verify:FuzzExport receipt/verify:FuzzEdits)
 
 # To make an input shorter takes a minute else, of which nothing is learnt.
 fuzz: ## each fuzz target for FUZZTIME
@@ -191,4 +223,4 @@ coldstart: ## time from exec to the first answered call, and the binary's size
 bench: redis-server emulator ## what a call costs, beside a bare handler and two other servers, what a decision does, and what receipts do
 	cd $(CHECKS) && $(GO) build -o $(CURDIR)/$(TOOLS)/bench ./bench
 	$(TOOLS)/bench $(BENCHFLAGS)
-	ERLMCP_TEST_ON="$(STORES)" $(GO) test -count=1 -v -p 1 -run TestCost ./function/internal/redisdb ./function/internal/identity ./function/internal/policy ./function/internal/receipt ./function/internal/firestoredb -cost $(COSTROUNDS) $(STRICT) | grep -v '^=== '
+	ERLMCP_TEST_ON="$(STORES)" $(GO) test -count=1 -v -p 1 -run TestCost ./function/internal/store/redis ./function/internal/identity ./function/internal/policy ./function/internal/receipt/verify ./function/internal/store/firestore -cost $(COSTROUNDS) $(STRICT) | grep -v '^=== '

@@ -10,8 +10,4 @@ import (
 	"example.com/erlmcp/function/tools"
 )
 
-func init() {
-	for _, target := range []string{function.Target, function.ControlTarget} {
-		functions.HTTP(target, function.Handler(target, tools.Catalog()...))
-	}
-}
+func init() { function.Register(functions.HTTP, tools.Catalog()) }

@@ -16,9 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/agenttools"
+	"example.com/erlmcp/function/internal/entitlement"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/receipt"
-	"example.com/erlmcp/function/internal/tenant"
 )
 
 // agent calls tools of the governor with a key, and returns the structured content, or the text of what went wrong.
@@ -47,27 +48,27 @@ func agent(t *testing.T, url, key string) func(tool, arguments string) (map[stri
 func TestAgentTools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}}, identity.Key{Tenant: "other", Subject: "ci", Scopes: []string{"*"}})
 		secret := []byte(strings.Repeat("s", 32))
 		var altered atomic.Bool
 		s := start(t, WithMemory(memory), WithTools(packedTools()...),
-			func(o *options) {
-				o.receipts = func(s receipt.Store) receipt.Store { return tampered{s, &altered} }
+			func(o *Options) {
+				o.stand.Receipts = func(s receipt.Store) receipt.Store { return tampered{s, &altered} }
 			},
 			WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", redis.URL,
 				"TAIEA_TOOLS", "health.check,receipts.verify_chain,support.model,entitlement.apply_event", "WEBHOOK_SECRETS", "shop=whsec_"+base64.StdEncoding.EncodeToString(secret))))
 		call, other := agent(t, s.URL, keys[0]), agent(t, s.URL, keys[1])
 
-		signed := func(e tenant.Event, with []byte) string {
+		signed := func(e entitlement.Event, with []byte) string {
 			payload, _ := json.Marshal(e)
 			at := strconv.FormatInt(time.Now().Unix(), 10)
 			mac := hmac.New(sha256.New, with)
 			fmt.Fprintf(mac, "%s.%s.%s", e.ID, at, payload)
-			arguments, _ := json.Marshal(signedEvent{ID: e.ID, Timestamp: at, Signature: "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)), Payload: string(payload)})
+			arguments, _ := json.Marshal(agenttools.SignedEvent{ID: e.ID, Timestamp: at, Signature: "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)), Payload: string(payload)})
 			return string(arguments)
 		}
-		grant := tenant.Event{ID: "g1", Source: "shop", Type: tenant.Grant, Tenant: "acme", Time: time.Now(), Plan: "professional", Expires: time.Now().Add(time.Hour)}
+		grant := entitlement.Event{ID: "g1", Source: "shop", Type: entitlement.Grant, Tenant: "acme", Time: time.Now(), Plan: "professional", Expires: time.Now().Add(time.Hour)}
 		if _, fault := call("entitlement.apply_event", signed(grant, []byte("another secret, another secret, an"))); !strings.Contains(fault, "signature") {
 			t.Errorf("forged: %s", fault)
 		}
@@ -152,7 +153,7 @@ func TestAgentToolsAreChosen(t *testing.T) {
 			{[]string{"TAIEA_TOOLS", "entitlement.apply_event"}, "", "TAIEA_TOOLS: names entitlement_apply_event, which takes events that are signed: set WEBHOOK_SECRETS"},
 			{[]string{"TAIEA_TOOLS", "health.chekc"}, "", `"health.chekc" is not one of`},
 		} {
-			s, err := New(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env(c.pairs...)))
+			s, err := assemble(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env(c.pairs...)))
 			if c.fault != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fault) {
 					t.Errorf("%v: %v, want %s", c.pairs, err, c.fault)

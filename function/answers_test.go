@@ -26,7 +26,7 @@ func TestAnswersFit(t *testing.T) {
 	answer := func(name string, out any) Tool {
 		switch out := out.(type) {
 		case *Result:
-			return NewTool(name, "Answers.", func(context.Context, None) (*Result, error) { return out, nil }, OutputSchema(`{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}`))
+			return NewTool(name, "Answers.", func(context.Context, None) (*Result, error) { return out, nil }, ToolOptions{OutputSchema: `{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}`})
 		case Result: // with no schema
 			return NewTool(name, "Answers.", func(context.Context, None) (Result, error) { return out, nil })
 		case error:
@@ -165,7 +165,7 @@ func TestArgumentsInWords(t *testing.T) {
 	}
 	var got order
 	srv := newServer(t, WithTools(
-		NewTool("order", "Orders.", func(_ context.Context, in order) (string, error) { got = in; return "ran", nil }, AllowWhen("args.limit != 8")),
+		NewTool("order", "Orders.", func(_ context.Context, in order) (string, error) { got = in; return "ran", nil }, ToolOptions{AllowWhen: []Condition{{When: "args.limit != 8"}}}),
 	))
 	for _, c := range []struct{ args, want string }{
 		{`{"lines":[{"size":"XL"}],"ship":{}}`, `lines[0].size: \"XL\" is not one of S, M, L; ship.zip: missing`},

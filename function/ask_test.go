@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"example.com/erlmcp/function/ask"
 )
 
 type choice struct {
@@ -20,18 +22,18 @@ func askingTools() []Tool {
 		Name string `json:"name"`
 	}) (string, error) {
 		var sure bool
-		if err := Ask(ctx, Confirm("sure", "Delete "+in.Name+"?", &sure)); err != nil {
+		if err := ask.Client(ctx, ask.Confirm("sure", "Delete "+in.Name+"?", &sure)); err != nil {
 			return "", err
 		}
 		var c choice
-		if err := Ask(ctx, Form("choice", "Which?", &c)); err != nil {
+		if err := ask.Client(ctx, ask.Form("choice", "Which?", &c)); err != nil {
 			return "", fmt.Errorf("wrapped: %w", err)
 		}
 		return fmt.Sprintf("sure=%t color=%s count=%d caller=%s", sure, c.Color, c.Count, Caller(ctx).Tenant), nil
 	}
 	swallow := func(ctx context.Context, _ None) (string, error) {
 		var sure bool
-		if err := Ask(ctx, Confirm("sure", "Sure?", &sure)); err != nil {
+		if err := ask.Client(ctx, ask.Confirm("sure", "Sure?", &sure)); err != nil {
 			return "", errors.New("could not ask: " + err.Error()) // loses the error's identity, as authors will
 		}
 		return "asked", nil
@@ -39,7 +41,7 @@ func askingTools() []Tool {
 	return []Tool{
 		NewTool("remove", "Removes.", remove), NewTool("erase", "Removes too.", remove), NewTool("swallow", "Asks.", swallow),
 		NewTool("visit", "Sends to a page.", func(ctx context.Context, _ None) (string, error) {
-			return "visited", Ask(ctx, Visit("page", "Sign in", "https://example.com/sign-in"))
+			return "visited", ask.Client(ctx, ask.Visit("page", "Sign in", "https://example.com/sign-in"))
 		}),
 	}
 }
@@ -153,7 +155,7 @@ func TestRequestStateIsRefused(t *testing.T) {
 	if flipped[len(flipped)/2] ^= 1; flipped[len(flipped)/2] == '-' {
 		flipped[len(flipped)/2] = 'A'
 	}
-	foreign := call(t, newServer(t, WithTools(askingTools()...), WithGetenv(env("ERLMCP_KEYS", testKey(9)))), "remove", `{"name":"x"}`, "").round(t).RequestState
+	foreign := call(t, newServer(t, WithTools(askingTools()...), WithGetenv(env("SEALING_KEYS", testKey(9)))), "remove", `{"name":"x"}`, "").round(t).RequestState
 	with := func(state string) string { return `,"requestState":"` + state + `"` }
 	for _, c := range []struct{ name, tool, args, more string }{
 		{"one flipped byte", "remove", `{"name":"x"}`, with(string(flipped))},
@@ -169,52 +171,45 @@ func TestRequestStateIsRefused(t *testing.T) {
 		}
 	}
 	// The key ring was rotated, and then the old key dropped.
-	rotated := newServer(t, WithTools(askingTools()...), WithGetenv(env("ERLMCP_KEYS", testKey(2)+","+testKey(1))))
+	rotated := newServer(t, WithTools(askingTools()...), WithGetenv(env("SEALING_KEYS", testKey(2)+","+testKey(1))))
 	if r := call(t, rotated, "remove", `{"name":"x"}`, with(state)).round(t); r.InputRequests["choice"].Method == "" {
 		t.Errorf("with a rotated ring: %+v", r)
 	}
-	dropped := newServer(t, WithTools(askingTools()...), WithGetenv(env("ERLMCP_KEYS", testKey(2))))
+	dropped := newServer(t, WithTools(askingTools()...), WithGetenv(env("SEALING_KEYS", testKey(2))))
 	if a := call(t, dropped, "remove", `{"name":"x"}`, with(state)); a.code() != -32602 {
 		t.Errorf("with the old key dropped: %+v", a)
 	}
 }
 
-func TestCapabilities(t *testing.T) {
-	srv := newServer(t, WithTools(askingTools()...))
-	ask := func(tool, args, capabilities string) answered {
-		w := modern("tools/call", tool, `"name":"`+tool+`","arguments":`+args)
-		w.body = strings.Replace(w.body, `{"elicitation":{},"sampling":{}}`, capabilities, 1)
-		resp, got := w.send(t, srv.URL)
-		a := parse(t, got)
-		if a.Error != nil && resp.StatusCode != 400 {
-			t.Errorf("status %d", resp.StatusCode)
+// TestSealingKeysAreRotated takes the steps that the documents give, an instance at a time, so that before and after each step calls meet
+// instances of both: whichever has asked, whichever hears the answer. It takes the shorter way too, which fails them.
+func TestSealingKeysAreRotated(t *testing.T) {
+	servers := map[string]testServer{}
+	for _, ring := range []string{"1", "1,2", "2,1", "2"} {
+		var keys []string
+		for key := range strings.SplitSeq(ring, ",") {
+			keys = append(keys, testKey(key[0]-'0'))
 		}
-		return a
+		servers[ring] = newServer(t, WithTools(askingTools()...), WithGetenv(env("SEALING_KEYS", strings.Join(keys, ","))))
 	}
-	for _, c := range []struct{ tool, args, capabilities, need string }{
-		{"remove", `{"name":"x"}`, `{}`, `{"requiredCapabilities":{"elicitation":{}}}`},
-		{"remove", `{"name":"x"}`, `{"elicitation":{"url":{}}}`, `{"requiredCapabilities":{"elicitation":{}}}`},
-		{"remove", `{"name":"x"}`, `{"elicitation":{"form":{}}}`, ""},
-		{"remove", `{"name":"x"}`, `{"elicitation":{}}`, ""},
-		{"visit", `{}`, `{"elicitation":{}}`, `{"requiredCapabilities":{"elicitation":{"url":{}}}}`},
-		{"visit", `{}`, `{"elicitation":{"url":{}}}`, ""},
-	} {
-		a := ask(c.tool, c.args, c.capabilities)
-		if c.need == "" {
-			if a.round(t).ResultType != "input_required" {
-				t.Errorf("%s with %s: %+v", c.tool, c.capabilities, a)
+	failed := func(rings ...string) (n int) {
+		for _, asks := range rings {
+			for _, hears := range rings {
+				state := call(t, servers[asks], "remove", `{"name":"x"}`, "").round(t).RequestState
+				if a := call(t, servers[hears], "remove", `{"name":"x"}`, `,"inputResponses":{"sure":`+accepted+`},"requestState":"`+state+`"`); a.Error != nil {
+					n++
+				}
 			}
-		} else if a.code() != -32021 || string(a.Error.Data) != c.need {
-			t.Errorf("%s with %s: %+v", c.tool, c.capabilities, a)
+		}
+		return n
+	}
+	for _, step := range [][]string{{"1", "1,2"}, {"1,2", "2,1"}, {"2,1", "2"}} {
+		if n := failed(step...); n > 0 {
+			t.Errorf("while %s becomes %s %d calls of 4 fail", step[0], step[1], n)
 		}
 	}
-}
-
-func TestAskALegacyClient(t *testing.T) {
-	srv := newServer(t, WithTools(askingTools()...))
-	_, got := legacy("2025-11-25", "tools/call", `"name":"remove","arguments":{"name":"x"}`).send(t, srv.URL)
-	if r := parse(t, got).round(t); !r.IsError || !strings.Contains(r.Content[0].Text, "2026-07-28") {
-		t.Errorf("%+v", r)
+	if failed("1", "2,1") == 0 {
+		t.Error("instances that do not know a key open what it has sealed")
 	}
 }
 
@@ -268,34 +263,5 @@ func TestPages(t *testing.T) {
 	json.Unmarshal(parse(t, got).Result, &page)
 	if _, got := modern("prompts/list", "", `"cursor":"`+page.NextCursor+`"`).send(t, first.URL); parse(t, got).code() != -32602 {
 		t.Errorf("a cursor of tools on prompts: %s", got)
-	}
-}
-
-// TestFormsThatSayNull hands a form's content on without the nulls that stand for what is not filled in, and with those that are answers.
-func TestFormsThatSayNull(t *testing.T) {
-	const schema = `{"type":"object","required":["a"],"properties":{"a":{"type":["string","null"]},"b":{"type":"integer"},"c":{"type":["integer","null"]},"d":{"type":"array","items":{"type":"string"}}}}`
-	for content, want := range map[string]string{
-		`{"a":"x","b":null,"c":1,"d":null}`:      `{"a":"x","c":1}`,
-		`{"a":null,"b":9007199254740993}`:        `{"a":null,"b":9007199254740993}`,
-		`{"a":null,"b":null,"c":null,"d":["y"]}`: `{"a":null,"c":null,"d":["y"]}`,
-		`{"b":null}`:                             "",
-		`{"a":"x","d":[null]}`:                   "",
-	} {
-		got := ""
-		q := FormSchema("form", "Fill in.", schema, func(content json.RawMessage) error {
-			got = string(content)
-			return nil
-		})
-		if err := q.request.Accept(json.RawMessage(`{"action":"accept","content":` + content + `}`)); got != want || (err == nil) != (want != "") {
-			t.Errorf("%s: %s %v, want %s", content, got, err, want)
-		}
-	}
-	var said Sample
-	if err := AskModel("model", SampleRequest{Prompt: "?"}, &said).request.Accept(json.RawMessage(`{"role":"assistant","content":{"type":"text","text":"yes"},"model":"m","stopReason":null}`)); err != nil || said.Text != "yes" {
-		t.Errorf("%+v %v", said, err)
-	}
-	var roots []Root
-	if err := Roots("roots", &roots).request.Accept(json.RawMessage(`{"roots":[{"uri":"file:///x","name":null}]}`)); err != nil || len(roots) != 1 {
-		t.Errorf("%+v %v", roots, err)
 	}
 }

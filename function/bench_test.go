@@ -27,7 +27,7 @@ func BenchmarkCall(b *testing.B) {
 		B    int    `json:"b"`
 		Note string `json:"note"`
 	}
-	s, err := New(b.Context(), WithGetenv(env("RATE_LIMIT_PER_SECOND", "250000", "RECEIPTS", os.Getenv("RECEIPTS"))), WithLogOutput(io.Discard), WithTools(
+	s, err := assemble(b.Context(), WithGetenv(env("RATE_LIMIT_PER_SECOND", "250000", "RECEIPTS", os.Getenv("RECEIPTS"))), WithLogOutput(io.Discard), WithTools(
 		NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) {
 			return "the sum is " + strconv.Itoa(in.A+in.B), nil
 		})))

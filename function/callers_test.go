@@ -208,9 +208,9 @@ func TestCredentials(t *testing.T) {
 			} {
 				var log safeBuffer
 				s := start(t, WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
-					WithTools(NewAction("wipe", "Wipes.", func(context.Context, None) error { return nil }, Scopes("admin"))),
+					WithTools(NewAction("wipe", "Wipes.", func(context.Context, None) error { return nil }, ToolOptions{Scopes: []string{"admin"}})),
 					WithGetenv(env("AUTHENTICATION", "keys,oauth", "API_KEYS_FILE", file, "OAUTH_ISSUERS", issuer, "PUBLIC_URL", "https://mcp.example",
-						"OAUTH_SCOPES", "read", "OUTBOUND_ALLOW", "127.0.0.1")))
+						"OAUTH_SCOPES", "read", "EGRESS_ALLOW", "127.0.0.1")))
 				client := network.Client(t)
 				send := func(method, path, body string) (*http.Response, string) {
 					req, _ := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
@@ -284,7 +284,7 @@ func TestGuessing(t *testing.T) {
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
 		var urls []string
 		for range 2 {
-			urls = append(urls, newServer(t, WithMemory(NewMemory()), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", redis.URL, "PROXIES", "1"))).URL)
+			urls = append(urls, newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", redis.URL, "TRUSTED_PROXIES", "1"))).URL)
 		}
 		attempt := func(i int, key, address string) (*http.Response, string) {
 			return modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).with("Authorization", "Bearer "+key, "X-Forwarded-For", address).send(t, urls[i])
@@ -325,7 +325,7 @@ func TestGuessing(t *testing.T) {
 func TestPublicPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := newIssuer(t)
-		s := start(t, WithTools(wireTools()...), WithGetenv(env("AUTHENTICATION", "oauth", "OAUTH_ISSUERS", issuer, "PUBLIC_URL", "https://Example.com:443/tools/", "OUTBOUND_ALLOW", "127.0.0.1")))
+		s := start(t, WithTools(wireTools()...), WithGetenv(env("AUTHENTICATION", "oauth", "OAUTH_ISSUERS", issuer, "PUBLIC_URL", "https://Example.com:443/tools/", "EGRESS_ALLOW", "127.0.0.1")))
 		const (
 			endpoint = "https://example.com/tools/mcp"
 			metadata = "/.well-known/oauth-protected-resource"

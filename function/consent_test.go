@@ -9,14 +9,21 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/ask"
 )
 
 // anyArguments is a tool that a person must agree to, and counts its calls.
-func anyArguments(ran *atomic.Int64, name string, opts ...ToolOption) Tool {
+func anyArguments(ran *atomic.Int64, name string, opts ...ToolOptions) Tool {
+	var o ToolOptions
+	if len(opts) > 0 {
+		o = opts[0]
+	}
+	o.ConfirmWhen = []Condition{{When: "true", Message: "Really?"}}
 	return NewTool(name, "Pays.", func(context.Context, map[string]any) (string, error) {
 		ran.Add(1)
 		return "paid", nil
-	}, append(opts, ConfirmWhen("true", "Really?"))...)
+	}, o)
 }
 
 func consentText(t *testing.T, r round, key string) string {
@@ -83,7 +90,7 @@ func TestConsentShowsTheArguments(t *testing.T) {
 	// A tool's own question.
 	own := newServer(t, WithTools(NewTool("own", "Asks.", func(ctx context.Context, in map[string]any) (string, error) {
 		var sure bool
-		return "", Ask(ctx, Confirm("sure", fmt.Sprint("Delete ", in["name"], "?\nما\u200cبین"), &sure))
+		return "", ask.Client(ctx, ask.Confirm("sure", fmt.Sprint("Delete ", in["name"], "?\nما\u200cبین"), &sure))
 	})))
 	if text := consentText(t, call(t, own, "own", `{"name":"a\u202eb\u0007"}`, "").round(t), "sure"); text != `Delete a\u202eb\u0007?`+"\nما\u200cبین" {
 		t.Errorf("%q", text)
@@ -100,10 +107,10 @@ func TestAnAnswerCountsOnce(t *testing.T) {
 		asking := func(name string) Tool {
 			return NewTool(name, "Asks twice.", func(ctx context.Context, _ None) (string, error) {
 				var sure, again bool
-				if err := Ask(ctx, Confirm("sure", "Sure?", &sure)); err != nil {
+				if err := ask.Client(ctx, ask.Confirm("sure", "Sure?", &sure)); err != nil {
 					return "", err
 				}
-				if err := Ask(ctx, Confirm("again", "Again?", &again)); err != nil {
+				if err := ask.Client(ctx, ask.Confirm("again", "Again?", &again)); err != nil {
 					return "", err
 				}
 				ran.Add(1)
@@ -112,13 +119,13 @@ func TestAnAnswerCountsOnce(t *testing.T) {
 		}
 		both := NewTool("either", "Goes on after a no.", func(ctx context.Context, _ None) (string, error) {
 			var sure bool
-			if err := Ask(ctx, Confirm("sure", "Sure?", &sure)); err != nil && err != ErrDeclined {
+			if err := ask.Client(ctx, ask.Confirm("sure", "Sure?", &sure)); err != nil && err != ask.ErrDeclined {
 				return "", err
 			}
 			ran.Add(1)
 			return "ran", nil
 		})
-		options := []Option{WithTools(anyArguments(&ran, "pay"), anyArguments(&ran, "strict", Strict()), asking("twice"), both), WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL))}
+		options := []Option{WithTools(anyArguments(&ran, "pay"), anyArguments(&ran, "strict", ToolOptions{RequireReceipt: true}), asking("twice"), both), WithMemory(NewInMemoryStore()), WithGetenv(env("REDIS_URL", redis.URL))}
 		first, second := newServer(t, options...), newServer(t, options...)
 		synctest.Wait()
 		state := func(r round) string { return `,"requestState":"` + r.RequestState + `"` }
@@ -175,7 +182,7 @@ func TestAnswersToOtherQuestions(t *testing.T) {
 	question := "Sure?"
 	asks := NewTool("asks", "Asks.", func(ctx context.Context, _ None) (string, error) {
 		var sure bool
-		if err := Ask(ctx, Confirm("sure", question, &sure)); err != nil {
+		if err := ask.Client(ctx, ask.Confirm("sure", question, &sure)); err != nil {
 			return "", err
 		}
 		ran.Add(1)
@@ -216,7 +223,7 @@ func TestAnswersWithoutRedis(t *testing.T) {
 		redis := network.Redis(t)
 		t.Cleanup(func() { time.Sleep(time.Second) }) // so often the Redis client's goroutine that dials looks whether it is closed
 		var ran atomic.Int64
-		tools := WithTools(anyArguments(&ran, "pay"), anyArguments(&ran, "strict", Strict()))
+		tools := WithTools(anyArguments(&ran, "pay"), anyArguments(&ran, "strict", ToolOptions{RequireReceipt: true}))
 		ring := env()
 		for _, c := range []struct {
 			name         string
@@ -228,14 +235,14 @@ func TestAnswersWithoutRedis(t *testing.T) {
 			{"Redis is there", env("REDIS_URL", redis.URL), false, 1, 1},
 			{"none, and keys that others may have", ring, false, 1, 0},
 			{"none, and a key of its own", func(name string) string {
-				if name == "ERLMCP_KEYS" {
+				if name == "SEALING_KEYS" {
 					return ""
 				}
 				return ring(name)
 			}, false, 1, 1},
 		} {
 			redis.Start()
-			srv := newServer(t, tools, WithMemory(NewMemory()), WithGetenv(c.getenv))
+			srv := newServer(t, tools, WithMemory(NewInMemoryStore()), WithGetenv(c.getenv))
 			synctest.Wait()
 			for tool, want := range map[string]int64{"pay": c.pays, "strict": c.strict} {
 				asked := call(t, srv, tool, `{}`, "").round(t)

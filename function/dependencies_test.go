@@ -16,11 +16,12 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"example.com/erlmcp/function/internal/control"
+	"example.com/erlmcp/function/internal/app"
+	"example.com/erlmcp/function/internal/directives"
+	"example.com/erlmcp/function/internal/entitlement"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/receipt"
-	"example.com/erlmcp/function/internal/tenant"
 )
 
 // A way is how a dependency is away.
@@ -122,16 +123,18 @@ func (a *absence) meet(ctx context.Context) error {
 	return nil
 }
 
+// directivesStore is another name, beside that of a store of receipts.
+type directivesStore = directives.Store
+
 // awayStore is a store that may be away.
 type awayStore struct {
 	governor.Epochs
-	governor.OrderStore
+	directivesStore
 	governor.QuotaStore
-	governor.VersionStore
+	directives.VersionStore
 	receipt.Store
-	tenant tenant.Store
+	tenant entitlement.Store
 	identity.KeyStore
-	control.Replays
 	absence *absence
 }
 
@@ -142,11 +145,11 @@ func (s awayStore) Next(ctx context.Context) (int64, bool, error) {
 	return s.Epochs.Next(ctx)
 }
 
-func (s awayStore) Orders(ctx context.Context) (governor.Orders, error) {
+func (s awayStore) Directives(ctx context.Context) (directives.Directives, error) {
 	if err := s.absence.meet(ctx); err != nil {
-		return governor.Orders{}, err
+		return directives.Directives{}, err
 	}
-	return s.OrderStore.Orders(ctx)
+	return s.directivesStore.Directives(ctx)
 }
 
 func (s awayStore) Take(ctx context.Context, key, day string, most, want int64) (taken, left int64, err error) {
@@ -163,7 +166,7 @@ func (s awayStore) Return(ctx context.Context, key, day string, n int64) error {
 	return s.QuotaStore.Return(ctx, key, day, n)
 }
 
-func (s awayStore) Versions(ctx context.Context) (governor.Versions, error) {
+func (s awayStore) Versions(ctx context.Context) (directives.Versions, error) {
 	if err := s.absence.meet(ctx); err != nil {
 		return nil, err
 	}
@@ -192,11 +195,11 @@ func (s awayStore) KeyChanges(ctx context.Context, since int64) ([]*identity.Sto
 }
 
 type awayTenants struct {
-	tenant.Store
+	entitlement.Store
 	absence *absence
 }
 
-func (s awayTenants) Changes(ctx context.Context, since int64) (*tenant.Changes, error) {
+func (s awayTenants) Changes(ctx context.Context, since int64) (*entitlement.Changes, error) {
 	if err := s.absence.meet(ctx); err != nil {
 		return nil, err
 	}
@@ -204,13 +207,13 @@ func (s awayTenants) Changes(ctx context.Context, since int64) (*tenant.Changes,
 }
 
 // stand puts the absence before the stores.
-func (a *absence) stand(p *parts) {
-	s := awayStore{p.epochs, p.orders, p.quotas, p.versions, p.receipts, nil, p.keys, p.replays, a}
-	p.orders, p.quotas, p.versions, p.receipts, p.keys = s, s, s, s, s
-	if p.redis != nil {
-		p.epochs = s
+func (a *absence) stand(p *app.Stores) {
+	s := awayStore{p.Epochs, p.Directives, p.Quotas, p.Versions, p.Receipts, nil, p.Keys, a}
+	p.Directives, p.Quotas, p.Versions, p.Receipts, p.Keys = s, s, s, s, s
+	if p.Redis != nil {
+		p.Epochs = s
 	}
-	p.tenants = awayTenants{p.tenants, a}
+	p.Tenants = awayTenants{p.Tenants, a}
 }
 
 // A dependency is what a server needs and can be away.
@@ -238,7 +241,7 @@ func dependencies() []dependency {
 			if opts == nil {
 				settings = []string{"REDIS_URL", network.Redis(t).URL}
 			}
-			return settings, []Option{WithMemory(NewMemory()), func(o *options) { o.stores = a.stand }}
+			return settings, []Option{WithMemory(NewInMemoryStore()), func(o *Options) { o.stand.Stores = a.stand }}
 		}
 	}
 	issuer := ""
@@ -246,7 +249,7 @@ func dependencies() []dependency {
 		{name: "Redis", said: "governor: ", prepare: func(t *testing.T, a *absence) ([]string, []Option) {
 			redis := network.Redis(t)
 			ofURL(a, redis.URL)
-			return []string{"REDIS_URL", redis.URL}, []Option{WithMemory(NewMemory())}
+			return []string{"REDIS_URL", redis.URL}, []Option{WithMemory(NewInMemoryStore())}
 		}},
 		{name: "the store of one instance", said: "the store", prepare: store("GOVERNOR_SCOPE", "instance")},
 		{name: "the store of a fleet", said: "the store", prepare: store()},
@@ -258,7 +261,7 @@ func dependencies() []dependency {
 		{name: "the issuer", settle: 11 * time.Minute, said: "authentication: ", prepare: func(t *testing.T, a *absence) ([]string, []Option) {
 			issuer = newIssuer(t)
 			ofURL(a, issuer)
-			return []string{"AUTHENTICATION", "oauth", "OAUTH_ISSUERS", issuer, "PUBLIC_URL", "https://mcp.example.com", "OUTBOUND_ALLOW", "127.0.0.0/8"}, nil
+			return []string{"AUTHENTICATION", "oauth", "OAUTH_ISSUERS", issuer, "PUBLIC_URL", "https://mcp.example.com", "EGRESS_ALLOW", "127.0.0.0/8"}, nil
 		}, token: func(t *testing.T) string {
 			return sign(t, jose.RS256, rsaKey(), "rsa", map[string]any{"iss": issuer, "sub": "alice", "aud": "https://mcp.example.com", "exp": time.Now().Add(time.Hour).Unix()})
 		}},
@@ -267,8 +270,8 @@ func dependencies() []dependency {
 
 const (
 	// Each answer of a server whose dependency is away comes within these.
-	mostReady = 3 * time.Second
-	mostCall  = 6 * time.Second
+	maxReady = 3 * time.Second
+	maxCall  = 6 * time.Second
 	// saidWithin is by when /ready says so, and wellWithin by when all is well again.
 	saidWithin = 25 * time.Second
 	wellWithin = 6 * time.Second
@@ -292,24 +295,24 @@ func try(t *testing.T, d dependency, a *absence, from way) *tried {
 	settings, more := d.prepare(t, a)
 	a.turn(from)
 	x := &tried{t: t, d: d, ended: make(chan error, 1), held: make(chan struct{}, 1)}
-	opts := append([]Option{WithGetenv(env(settings...)), WithLogger(logTo(t)), func(o *options) { o.dial = a.dial }, WithTools(
-		NewTool("work", "Works.", func(context.Context, None) (string, error) { return "worked", nil }, PerSecond(100, 10)),
+	opts := append([]Option{WithGetenv(env(settings...)), WithLogger(logTo(t)), func(o *Options) { o.stand.Dial = a.dial }, WithTools(
+		NewTool("work", "Works.", func(context.Context, None) (string, error) { return "worked", nil }, ToolOptions{PerSecond: 100, Burst: 10}),
 		NewTool("hold", "Does not end.", func(ctx context.Context, _ None) (string, error) {
 			x.held <- struct{}{}
 			<-ctx.Done()
 			return "", ctx.Err()
-		}, Timeout(time.Hour)),
+		}, ToolOptions{Timeout: time.Hour}),
 	)}, more...)
 	ctx, term := context.WithCancel(t.Context())
 	begin := time.Now()
-	s, err := New(ctx, opts...)
+	s, err := assemble(ctx, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	x.within("the start", begin, time.Second)
 	ln := network.Listen()
 	x.s, x.term, x.base = s, term, "http://"+ln.Addr().String()
-	go func() { x.ended <- s.serve(ctx, []net.Listener{ln}) }()
+	go func() { x.ended <- s.plane.(listens).Serve(ctx, ln) }()
 	if d.token != nil {
 		x.token = "Bearer " + d.token(t)
 	}
@@ -327,7 +330,7 @@ func (x *tried) ready() string {
 	x.t.Helper()
 	begin := time.Now()
 	status, body := get(x.t, x.base+"/ready")
-	x.within("/ready", begin, mostReady)
+	x.within("/ready", begin, maxReady)
 	return fmt.Sprint(status, " ", body)
 }
 
@@ -339,7 +342,7 @@ func (x *tried) call(tool string) string {
 		w = w.with("Authorization", x.token)
 	}
 	_, got := w.send(x.t, x.base)
-	x.within("a call", begin, mostCall)
+	x.within("a call", begin, maxCall)
 	return got
 }
 

@@ -9,16 +9,18 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/app/controlplane"
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/receipt"
 )
 
-// TestOrdersThroughRedisAlone gives orders with REDIS_URL alone, as where the store is away: the control plane sees them, no later change
+// TestDirectivesThroughRedisAlone gives directives with REDIS_URL alone, as where the store is away: the control plane sees them, no later change
 // of another order lifts them, and the store gets them.
-func TestOrdersThroughRedisAlone(t *testing.T) {
+func TestDirectivesThroughRedisAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
 		taiea, urls, admin, _ := controlled(t, 2, "REDIS_URL", redis.URL)
-		op, err := OpenOperator(t.Context(), WithGetenv(env("REDIS_URL", redis.URL)), WithTools(packedTools()...), onNetwork)
+		op, err := openOperator(t.Context(), WithGetenv(env("REDIS_URL", redis.URL)), WithTools(packedTools()...), onNetwork)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,20 +37,22 @@ func TestOrdersThroughRedisAlone(t *testing.T) {
 		if err := json.Unmarshal([]byte(ask("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["x"]}`, 201)), &made); err != nil {
 			t.Fatal(err)
 		}
-		change := func(change func(*Orders) error) {
+		change := func(change func(*directives.Directives) error) {
 			t.Helper()
 			if _, err := op.Change(t.Context(), change); err != nil {
 				t.Fatal(err)
 			}
 		}
 		rate := 7.0
-		kill := func(scope string) func(*Orders) error {
-			return func(o *Orders) error { return o.Kill(Kill{Scope: scope, Reason: "it leaks", At: time.Now()}) }
+		kill := func(scope string) func(*directives.Directives) error {
+			return func(o *directives.Directives) error {
+				return o.Kill(directives.Kill{Scope: scope, Reason: "it leaks", At: time.Now()})
+			}
 		}
 		// What is ordered in Redis alone is in force after each of these, all of them unrelated.
 		change(kill("tool:plain"))
-		change(func(o *Orders) error {
-			return o.Override(Override{Scope: "tool:report", PerSecond: &rate, At: time.Now()})
+		change(func(o *directives.Directives) error {
+			return o.Override(directives.Override{Scope: "tool:report", Limits: directives.Limits{PerSecond: &rate}, At: time.Now()})
 		})
 		for _, later := range []struct {
 			name         string
@@ -92,31 +96,31 @@ func TestOrdersThroughRedisAlone(t *testing.T) {
 		if err := json.Unmarshal([]byte(ask("GET", "/v1/kills", "", 200)), &kills); err != nil || len(kills.Kills) != 0 {
 			t.Errorf("once it is lifted: %+v %v", kills, err)
 		}
-		if o, err := op.Orders(t.Context()); err != nil || len(o.Kills) != 0 || len(o.Limits) != 2 {
+		if o, err := op.Directives(t.Context()); err != nil || len(o.Kills) != 0 || len(o.Limits) != 2 {
 			t.Errorf("in Redis: %+v %v", o, err)
 		}
 	})
 }
 
-// TestOperatorsOrders gives orders as the operator's command does, through the stores: with the checks, warnings and receipts of the
+// TestOperatorsDirectives gives directives as the operator's command does, through the stores: with the checks, warnings and receipts of the
 // control plane, and about what the fleet serves, not the command's own build.
-func TestOperatorsOrders(t *testing.T) {
+func TestOperatorsDirectives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		file, _ := keyFile(t)
 		runs, ends := make(chan struct{}), make(chan struct{})
 		s := start(t, WithMemory(memory), WithTools(
-			NewAction("slots", "Waits.", func(context.Context, None) error { runs <- struct{}{}; <-ends; return nil }, AtATime(64), Upstream("crm")),
-			NewTool("rate", "Says it.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(7, 3)),
+			NewAction("slots", "Waits.", func(context.Context, None) error { runs <- struct{}{}; <-ends; return nil }, ToolOptions{MaxConcurrent: 64, Upstream: "crm"}),
+			NewTool("rate", "Says it.", func(context.Context, None) (string, error) { return "here", nil }, ToolOptions{PerSecond: 7, Burst: 3}),
 		), WithLoopback(), WithGetenv(env("REDIS_URL", redis.URL, "API_KEYS_FILE", file)))
 		for range 2 {
 			go func() { modern("tools/call", "slots", `"name":"slots"`).send(t, s.URL) }()
 			<-runs
 		}
 		time.Sleep(3 * time.Second) // until the instance has said so
-		open := func(opts ...Option) *Operator {
-			op, err := OpenOperator(t.Context(), append(opts, WithGetenv(env("REDIS_URL", redis.URL)), WithTools(packedTools()...), onNetwork)...)
+		open := func(opts ...Option) *controlplane.Local {
+			op, err := openOperator(t.Context(), append(opts, WithGetenv(env("REDIS_URL", redis.URL)), WithTools(packedTools()...), onNetwork)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +139,7 @@ func TestOperatorsOrders(t *testing.T) {
 			}
 		}
 		var ids []string
-		give := func(op *Operator, method, path, etag, body string, status int, warns string) (a answer) {
+		give := func(op *controlplane.Local, method, path, etag, body string, status int, warns string) (a answer) {
 			t.Helper()
 			got, text, err := op.Order(t.Context(), method, path, etag, []byte(body))
 			if err != nil || got != status {
@@ -200,7 +204,7 @@ func TestOperatorsOrders(t *testing.T) {
 		}
 		for _, id := range ids {
 			kinds := map[receipt.Kind]int{}
-			for _, r := range find(t, memory.receipts, id) {
+			for _, r := range find(t, memory.memory.Receipts, id) {
 				kinds[r.Kind]++
 			}
 			if kinds[receipt.Admitted] != 1 || kinds[receipt.Killed]+kinds[receipt.Changed] != 1 {
@@ -213,7 +217,7 @@ func TestOperatorsOrders(t *testing.T) {
 		if alone.Recorded() || alone.Stored() {
 			t.Error("without a store, it is said that orders are recorded, or stored")
 		}
-		quiet, err := OpenOperator(t.Context(), WithGetenv(env("REDIS_URL", redis.URL, "RECEIPTS", "false")), WithMemory(memory), onNetwork)
+		quiet, err := openOperator(t.Context(), WithGetenv(env("REDIS_URL", redis.URL, "RECEIPTS", "false")), WithMemory(memory), onNetwork)
 		if err != nil {
 			t.Fatal(err)
 		}

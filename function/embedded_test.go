@@ -16,19 +16,19 @@ func TestCountersOfTheProcess(t *testing.T) {
 		for _, c := range []struct {
 			name  string
 			late  time.Duration
-			limit []ToolOption
+			limit ToolOptions
 			calls int // at once
 			most  int // that are refused by the limit
 		}{
-			{"at once", 0, nil, 4, 0},
-			{"as late as a network", 15 * time.Millisecond, nil, 4, 0},
-			{"later than a network's patience", 30 * time.Millisecond, nil, 4, 0},
-			{"many calls", 60 * time.Millisecond, nil, 40, 0},
-			{"later than a network's message", 120 * time.Millisecond, nil, 4, 0},
-			{"slots", 60 * time.Millisecond, []ToolOption{AtATime(4)}, 4, 0},
-			{"more than the slots", 60 * time.Millisecond, []ToolOption{AtATime(4)}, 9, 5},
-			{"a burst", 30 * time.Millisecond, []ToolOption{PerSecond(2, 4)}, 1, 0},
-			{"more than a burst", 30 * time.Millisecond, []ToolOption{PerSecond(2, 4)}, 9, 8},
+			{"at once", 0, ToolOptions{}, 4, 0},
+			{"as late as a network", 15 * time.Millisecond, ToolOptions{}, 4, 0},
+			{"later than a network's patience", 30 * time.Millisecond, ToolOptions{}, 4, 0},
+			{"many calls", 60 * time.Millisecond, ToolOptions{}, 40, 0},
+			{"later than a network's message", 120 * time.Millisecond, ToolOptions{}, 4, 0},
+			{"slots", 60 * time.Millisecond, ToolOptions{MaxConcurrent: 4}, 4, 0},
+			{"more than the slots", 60 * time.Millisecond, ToolOptions{MaxConcurrent: 4}, 9, 5},
+			{"a burst", 30 * time.Millisecond, ToolOptions{PerSecond: 2, Burst: 4}, 1, 0},
+			{"more than a burst", 30 * time.Millisecond, ToolOptions{PerSecond: 2, Burst: 4}, 9, 8},
 		} {
 			inCase(t, c.name, func() {
 				redis := network.Redis(t)
@@ -36,11 +36,11 @@ func TestCountersOfTheProcess(t *testing.T) {
 					conn, err := network.Dial(ctx, protocol, address)
 					return slowConn{conn, c.late}, err
 				}
-				s := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL)), func(o *options) { o.dial = dial },
+				s := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("REDIS_URL", redis.URL)), func(o *Options) { o.stand.Dial = dial },
 					WithTools(NewTool("slow", "Says it.", func(ctx context.Context, _ None) (string, error) {
 						time.Sleep(time.Second) // in a bubble
 						return "here", nil
-					}, c.limit...)))
+					}, c.limit)))
 				time.Sleep(10 * time.Second) // what starts is over
 				codes := make([]int, c.calls)
 				var all sync.WaitGroup

@@ -27,8 +27,8 @@ func TestNoTenantCrowdsOutAnother(t *testing.T) {
 		{"a rate on everything", []string{"RATE_LIMIT_PER_SECOND", "20"}, quick("quick")},
 		{"a rate without a burst", []string{"RATE_LIMIT_PER_SECOND", "10"}, quick("quick")},
 		{"calls at a time on everything", []string{"MAX_CONCURRENT_CALLS", "4"}, NewTool("quick", "Waits.", wait)},
-		{"calls at a time of the tool", nil, NewTool("quick", "Waits.", wait, AtATime(4))},
-		{"a rate of the tool", nil, quick("quick", PerSecond(20, 0))},
+		{"calls at a time of the tool", nil, NewTool("quick", "Waits.", wait, ToolOptions{MaxConcurrent: 4})},
+		{"a rate of the tool", nil, quick("quick", ToolOptions{PerSecond: 20})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestNoTenantCrowdsOutAnother(t *testing.T) {
 				set := append([]string{"AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", redis.URL}, c.env...)
 				var fleet []testServer
 				for range 2 {
-					fleet = append(fleet, newServer(t, WithTools(c.tool), WithGetenv(env(set...)), WithMemory(NewMemory())))
+					fleet = append(fleet, newServer(t, WithTools(c.tool), WithGetenv(env(set...)), WithMemory(NewInMemoryStore())))
 				}
 				const each = 20
 				var mu sync.Mutex
@@ -68,7 +68,7 @@ func TestNoTenantCrowdsOutAnother(t *testing.T) {
 				if served[0] < 60 {
 					t.Errorf("of the other's only %d", served[0])
 				}
-				if said := fmt.Sprint(fleet[0].degraded()); !strings.Contains(said, "several tenants asked for more than the limit on ") || !strings.Contains(said, "erlmcp limits each-tenant -per-second N") {
+				if said := fmt.Sprint(data(fleet[0].Server).Degraded()); !strings.Contains(said, "several tenants asked for more than the limit on ") || !strings.Contains(said, "erlmcp limits each-tenant -per-second N") {
 					t.Errorf("operators are told %s", said)
 				}
 			})

@@ -12,6 +12,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 
+	"example.com/erlmcp/function/internal/app/controlplane"
+	"example.com/erlmcp/function/internal/fleet"
 	"example.com/erlmcp/function/internal/identity"
 )
 
@@ -20,7 +22,7 @@ func TestInstancesThatAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
 		file, _ := keyFile(t)
-		s := packed(t, NewMemory(), "REDIS_URL", redis.URL, "API_KEYS_FILE", file)
+		s := packed(t, NewInMemoryStore(), "REDIS_URL", redis.URL, "API_KEYS_FILE", file)
 		const board = "{erlmcp}:fleet"
 		put := func(name string, ago time.Duration) {
 			redis.HSet(board, name, fmt.Sprintf(`{"name":%q,"seen":%q}`, name, time.Now().Add(-ago).Format(time.RFC3339)))
@@ -36,7 +38,8 @@ func TestInstancesThatAreGone(t *testing.T) {
 			}
 			return false
 		})
-		o := &Operator{parts: s.parts}
+		p := data(s.Server)
+		o := controlplane.NewFleet(p.Config, p.Catalog, p.Stores)
 		for _, c := range []struct {
 			what    string
 			refuses bool
@@ -51,7 +54,7 @@ func TestInstancesThatAreGone(t *testing.T) {
 			all, err := o.Instances(t.Context())
 			var names []string
 			for _, i := range all {
-				if i.Name != s.instance {
+				if i.Name != p.Instance {
 					names = append(names, i.Name)
 				}
 			}
@@ -92,7 +95,7 @@ func TestWhatInstancesServe(t *testing.T) {
 			return false
 		})
 		file, _ := keyFile(t)
-		s := packed(t, NewMemory(), "REDIS_URL", redis.URL, "API_KEYS_FILE", file)
+		s := packed(t, NewInMemoryStore(), "REDIS_URL", redis.URL, "API_KEYS_FILE", file)
 		time.Sleep(time.Second)
 		mu.Lock()
 		if len(puts) != 2 || puts[0] != fleet {
@@ -105,21 +108,22 @@ func TestWhatInstancesServe(t *testing.T) {
 		}
 		between = func() { put("comes", "new", `{"Scopes":["tool:new"]}`) }
 		mu.Unlock()
-		o := &Operator{parts: s.parts, entries: s.observer.catalog}
-		if _, all, err := o.running(t.Context()); err != nil || all == nil || !slices.Contains(all.Scopes, "tool:plain") {
+		p := data(s.Server)
+		o := controlplane.NewFleet(p.Config, p.Catalog, p.Stores)
+		if _, all, err := o.Running(t.Context()); err != nil || all == nil || !slices.Contains(all.Scopes, "tool:plain") {
 			t.Errorf("%+v %v", all, err)
 		}
-		if o.known("tool:new") == "" || o.known("tool:plain") == "" || o.known("tool:none") != "" {
+		if o.Known("tool:new") == "" || o.Known("tool:plain") == "" || o.Known("tool:none") != "" {
 			t.Error("what an instance serves that came meanwhile is not known")
 		}
 
 		put("odd", "odd", "{")
 		redis.HSet(catalogs, "old", `{"Scopes":["tool:old"]}`)
-		instances, all, err := o.running(t.Context())
+		instances, all, err := o.Running(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "odd") || len(instances) != 3 || all == nil || !slices.Contains(all.Scopes, "tool:new") {
 			t.Errorf("one can't be read: %d instances, %+v %v", len(instances), all, err)
 		}
-		if o.known("tool:new") == "" || o.known("tool:plain") == "" || o.known("tool:old") != "" {
+		if o.Known("tool:new") == "" || o.Known("tool:plain") == "" || o.Known("tool:old") != "" {
 			t.Error("one can't be read, and what the others serve is not known")
 		}
 		if redis.HGet(catalogs, "odd") == "" || redis.HGet(catalogs, "old") != "" {
@@ -135,8 +139,8 @@ func TestControlPlaneCleansUp(t *testing.T) {
 		controlled(t, 1, "REDIS_URL", redis.URL)
 		time.Sleep(time.Second)
 		redis.HSet("{erlmcp}:catalogs", "old", `{}`)
-		redis.HSet("{erlmcp}:fleet", "killed", fmt.Sprintf(`{"name":"killed","catalog":"old","seen":%q}`, time.Now().Add(-forgetInstance).Format(time.RFC3339)))
-		time.Sleep(noteEvery + sayEvery)
+		redis.HSet("{erlmcp}:fleet", "killed", fmt.Sprintf(`{"name":"killed","catalog":"old","seen":%q}`, time.Now().Add(-fleet.ForgetAfter).Format(time.RFC3339)))
+		time.Sleep(time.Minute + fleet.AnnounceEvery)
 		if redis.HGet("{erlmcp}:fleet", "killed") != "" || redis.HGet("{erlmcp}:catalogs", "old") != "" {
 			t.Error("they are still there")
 		}
@@ -150,7 +154,7 @@ func TestControlPlaneCleansUp(t *testing.T) {
 func TestCallable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		operators, texts := keyFile(t, identity.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}})
 		taiea := start(t, WithMemory(memory), WithGetenv(env("FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "REDIS_URL", redis.URL)))
 		time.Sleep(3 * time.Second)
@@ -174,7 +178,7 @@ func TestCallable(t *testing.T) {
 				t.Errorf("%s: a warning: %t, want %t", tenant, got, want)
 			}
 		}
-		if got := fmt.Sprint(server.self().Tenants); got != "[acme7 google:* login.example_a:*]" {
+		if got := fmt.Sprint(data(server.Server).Self().Tenants); got != "[acme7 google:* login.example_a:*]" {
 			t.Errorf("the instance says %s", got)
 		}
 		redis.HSet("{erlmcp}:fleet", "old", fmt.Sprintf(`{"name":"old","seen":%q}`, time.Now().Format(time.RFC3339)))

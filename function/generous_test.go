@@ -2,9 +2,7 @@ package function
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +12,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/ask"
+	"example.com/erlmcp/function/internal/directives"
+	"example.com/erlmcp/function/internal/identity"
 )
 
 // These tests send what real clients send, and what can mean one thing only.
@@ -44,180 +46,6 @@ func (e exchange) run(t *testing.T, url string) {
 	})
 }
 
-func TestHeadersThatAreGivenTwice(t *testing.T) {
-	srv := newServer(t)
-	const version, method, name = "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"
-	call := modern("tools/call", "add", `"name":"add","arguments":{"a":1,"b":2}`)
-	old := legacy("2025-11-25", "tools/call", `"name":"add","arguments":{"a":1,"b":2}`)
-	b64 := func(s string) string { return "=?base64?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?=" }
-	read := func(uri, header string) wire {
-		return modern("resources/read", header, `"uri":"`+uri+`"`)
-	}
-	shard := func(header string) wire {
-		return modern("tools/call", "shard", `"name":"shard","arguments":{"shard":"a,a"}`).with("Mcp-Param-Shard", header)
-	}
-	for _, c := range []exchange{
-		{"version on two lines", call.and(version, "2026-07-28"), 200, 0, `{"a":3}`},
-		{"version on three lines", call.and(version, "2026-07-28", version, "2026-07-28"), 200, 0, `{"a":3}`},
-		{"version joined", call.with(version, "2026-07-28, 2026-07-28"), 200, 0, `{"a":3}`},
-		{"version joined without a space", call.with(version, "2026-07-28,2026-07-28,2026-07-28"), 200, 0, `{"a":3}`},
-		{"version joined with tabs", call.with(version, "2026-07-28\t,\t2026-07-28"), 200, 0, `{"a":3}`},
-		{"versions that differ", call.and(version, "2025-11-25"), 400, -32020, "not each time with the same value"},
-		{"versions that differ, joined", call.with(version, "2026-07-28, 2025-11-25"), 400, -32020, ""},
-		{"method on two lines", call.and(method, "tools/call"), 200, 0, `{"a":3}`},
-		{"method joined", call.with(method, "tools/call, tools/call"), 200, 0, `{"a":3}`},
-		{"methods that differ", call.and(method, "tools/list"), 400, -32020, "Mcp-Method"},
-		{"methods that differ, joined", call.with(method, "tools/call, tools/list"), 400, -32020, "Mcp-Method"},
-		{"methods that differ by case", call.and(method, "Tools/Call"), 400, -32020, "Mcp-Method"},
-		{"name on two lines", call.and(name, "add"), 200, 0, `{"a":3}`},
-		{"name joined", call.with(name, "add, add"), 200, 0, `{"a":3}`},
-		{"name in base64 on the second line", call.and(name, b64("add")), 200, 0, `{"a":3}`},
-		{"name in base64, joined", call.with(name, b64("add")+", "+b64("add")), 200, 0, `{"a":3}`},
-		{"names that differ", call.and(name, "fail"), 400, -32020, "Mcp-Name"},
-		{"names that differ, joined", call.with(name, "add, fail"), 400, -32020, "Mcp-Name"},
-		{"all three", call.and(version, "2026-07-28", method, "tools/call", name, "add"), 200, 0, `{"a":3}`},
-		{"a URI with a comma", read("note://by/a,b", "note://by/a,b"), 200, 0, "note://by/a,b"},
-		{"a URI with a comma, joined", read("note://by/a,b", "note://by/a,b, note://by/a,b"), 200, 0, "note://by/a,b"},
-		{"a URI that looks like copies", read("note://by/x,note://by/x", "note://by/x,note://by/x"), 400, -32602, `"uri":"note://by/x,note://by/x"`},
-		{"a mirrored argument that looks like copies", shard("a,a"), 200, 0, "shard a,a"},
-		{"a mirrored argument on two lines", shard("a,a").and("Mcp-Param-Shard", "a,a"), 200, 0, "shard a,a"},
-		{"mirrored arguments that differ", shard("a,a").and("Mcp-Param-Shard", "b"), 400, -32020, "Mcp-Param-Shard"},
-		{"legacy version on two lines", old.and(version, "2025-11-25"), 200, 0, `{"a":3}`},
-		{"legacy version joined", old.with(version, "2025-11-25, 2025-11-25"), 200, 0, `{"a":3}`},
-		{"oldest version joined", legacy("2024-11-05,2024-11-05", "ping", ""), 200, 0, `"result":{}`},
-		{"legacy versions that differ", old.and(version, "2025-06-18"), 400, -32020, ""},
-		{"legacy, with other headers that differ", old.and(method, "x", method, "y"), 200, 0, `{"a":3}`},
-	} {
-		c.run(t, srv.URL)
-	}
-}
-
-func TestInitializeIsNegotiated(t *testing.T) {
-	srv := newServer(t)
-	const version = "MCP-Protocol-Version"
-	hello := func(header, asked string) wire { return legacy(header, "initialize", asked) }
-	for _, c := range []exchange{
-		{"no header", hello("", `"protocolVersion":"2025-06-18"`), 200, 0, `"protocolVersion":"2025-06-18"`},
-		{"header of the modern version", hello("2026-07-28", `"protocolVersion":"2025-11-25"`), 200, 0, `"protocolVersion":"2025-11-25"`},
-		{"header and body of the modern version", hello("2026-07-28", `"protocolVersion":"2026-07-28"`), 200, 0, `"protocolVersion":"2025-11-25"`},
-		{"header of a version to come", hello("2030-01-01", `"protocolVersion":"2030-01-01"`), 200, 0, `"protocolVersion":"2025-11-25"`},
-		{"header of another legacy version", hello("2024-11-05", `"protocolVersion":"2025-03-26"`), 200, 0, `"protocolVersion":"2025-03-26"`},
-		{"header of no version", hello("latest", `"protocolVersion":"2025-06-18"`), 200, 0, `"protocolVersion":"2025-06-18"`},
-		{"headers that differ", hello("2025-11-25", `"protocolVersion":"2025-06-18"`).and(version, "2025-06-18"), 200, 0, `"protocolVersion":"2025-06-18"`},
-		{"headers of another message", hello("2026-07-28", `"protocolVersion":"2025-06-18"`).with("Mcp-Method", "tools/call", "Mcp-Name", "add"), 200, 0, `"protocolVersion":"2025-06-18"`},
-		{"headers of its own", hello("2026-07-28", `"protocolVersion":"2025-06-18"`).with("Mcp-Method", "initialize"), 200, 0, `"protocolVersion":"2025-06-18"`},
-		{"without a version at all", hello("2026-07-28", ``), 200, 0, `"protocolVersion":"2025-11-25"`},
-		{"a modern request", modern("initialize", "", ""), 404, -32601, ""},
-	} {
-		c.run(t, srv.URL)
-	}
-}
-
-func TestListsOfHTTP(t *testing.T) {
-	srv := newServer(t, WithTools(NewTool("steps", "Tells how far it is.", func(ctx context.Context, _ None) (string, error) {
-		Progress(ctx, 1, 2, "half")
-		return "there", nil
-	})))
-	const events = "event: message\ndata: "
-	eras := map[string]wire{
-		"modern": modern("tools/call", "add", `"name":"add","arguments":{"a":3}`),
-		"legacy": legacy("2025-06-18", "tools/call", `"name":"add","arguments":{"a":3}`),
-	}
-	for era, call := range eras {
-		for _, c := range []struct{ accept, begins string }{
-			{"application/json", "{"},
-			{"APPLICATION/JSON, TEXT/EVENT-STREAM", "{"},
-			{"application/json;q=0.1, text/event-stream;q=1", "{"},
-			{"application/json ; charset=utf-8,text/event-stream", "{"},
-			{"*/*", "{"},
-			{"*", "{"},
-			{"application/*", "{"},
-			{"text/html, */*;q=0.1", "{"},
-			{"text/html", "{"},
-			{"", "{"},
-			{", ,", "{"},
-			{"text/event-stream", events},
-			{"Text/Event-Stream", events},
-			{"text/*", events},
-			{"TEXT/*;q=0.5", events},
-			{"application/json;q=0, text/event-stream", events},
-			{"application/json;Q=0.000, */*", events},
-			{"application/json; q=0, text/event-stream; q=0.5", events},
-			{`text/event-stream;a="x, application/json;q=1"`, events},
-			{"text/event-stream;q=0, */*", "{"},
-			{"text/event-stream;q=0", "{"},
-			{"application/*;q=0, application/json", "{"},
-			{"*/*;q=0, text/event-stream", events},
-			{"x-application/json, text/event-stream", events},
-		} {
-			if _, got := call.with("Accept", c.accept).send(t, srv.URL); !strings.HasPrefix(got, c.begins) || !strings.Contains(got, `{"a":3}`) {
-				t.Errorf("%s: Accept: %s: %s", era, c.accept, got)
-			}
-		}
-		if _, got := call.with("Accept", "-").and("Accept", "text/html", "Accept", "text/event-stream").send(t, srv.URL); !strings.HasPrefix(got, events) {
-			t.Errorf("%s: Accept on two lines: %s", era, got)
-		}
-		for _, c := range []struct {
-			contentType, encoding string
-			status                int
-		}{
-			{"application/json", "-", 200},
-			{"Application/JSON", "-", 200},
-			{"application/json;charset=UTF-8", "-", 200},
-			{`application/json; charset="utf-8"`, "-", 200},
-			{"application/json; charset='utf-8'", "-", 200},
-			{"application/json; Charset=utf8", "-", 200},
-			{"application/json ;charset=utf_8", "-", 200},
-			{"application/json;charset=us-ascii", "-", 200},
-			{"application/json; charset=", "-", 200},
-			{"application/json;", "-", 200},
-			{"application/json; version=1; charset=utf-8", "-", 200},
-			{"application/json; odata", "-", 200},
-			{"application/json, application/json", "-", 200},
-			{"application/json; charset=utf-8, application/json", "-", 200},
-			{"application/json, text/plain", "-", 415},
-			{"application/json; charset=latin1", "-", 415},
-			{"application/json; charset=utf-16", "-", 415},
-			{`text/plain; a="application/json"`, "-", 415},
-			{"application/jsonl", "-", 415},
-			{"", "-", 415},
-			{"application/json", "identity", 200},
-			{"application/json", "IDENTITY", 200},
-			{"application/json", "identity, identity", 200},
-			{"application/json", "", 200},
-			{"application/json", " , ", 200},
-			{"application/json", "gzip", 415},
-			{"application/json", "identity, gzip", 415},
-		} {
-			if resp, got := call.with("Content-Type", c.contentType, "Content-Encoding", c.encoding).send(t, srv.URL); resp.StatusCode != c.status {
-				t.Errorf("%s: Content-Type: %s, Content-Encoding: %s: %d %s", era, c.contentType, c.encoding, resp.StatusCode, got)
-			}
-		}
-		if resp, got := call.and("Content-Encoding", "identity", "Content-Encoding", "gzip").send(t, srv.URL); resp.StatusCode != 415 {
-			t.Errorf("%s: Content-Encoding on two lines: %d %s", era, resp.StatusCode, got)
-		}
-		for prefix, status := range map[string]int{"\ufeff": 200, "\ufeff \r\n\t": 200, "\ufeff\ufeff": 400, " \ufeff": 400, "\xfe\xff": 400, "\ufeff\ufeffx": 400} {
-			w := call
-			w.body = prefix + call.body
-			if resp, got := w.send(t, srv.URL); resp.StatusCode != status {
-				t.Errorf("%s: a body that begins with %q: %d %s", era, prefix, resp.StatusCode, got)
-			}
-		}
-	}
-	w := legacy("2025-03-26", "", "")
-	w.body = "\ufeff[" + eras["legacy"].body + "]"
-	if resp, got := w.send(t, srv.URL); resp.StatusCode != 200 || !strings.HasPrefix(got, "[") {
-		t.Errorf("a batch with a byte order mark: %d %s", resp.StatusCode, got)
-	}
-	for accept, begins := range map[string]string{"application/json, text/*": events, "application/json, text/event-stream;q=0": "{", "Application/JSON, */*;q=0.1": events} {
-		w := modern("tools/call", "steps", `"name":"steps"`).with("Accept", accept)
-		w.body = strings.Replace(w.body, `"_meta":{`, `"_meta":{"progressToken":1,`, 1)
-		if _, got := w.send(t, srv.URL); !strings.HasPrefix(got, begins) || !strings.Contains(got, "there") {
-			t.Errorf("progress, with Accept: %s: %s", accept, got)
-		}
-	}
-}
-
 func TestPathsThatMeanTheSame(t *testing.T) {
 	srv := newServer(t)
 	at := func(path string, w wire) wire { w.path = path; return w }
@@ -242,7 +70,7 @@ func TestPathsThatMeanTheSame(t *testing.T) {
 
 // TestWhoIsNotSignedIn wants each way in which clients begin to lead to where they sign in.
 func TestWhoIsNotSignedIn(t *testing.T) {
-	file, keys := keyFile(t, Key{Tenant: "acme", Subject: "ci"})
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci"})
 	byKey := newServer(t, WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file)))
 	byToken := newServer(t, WithGetenv(env("AUTHENTICATION", "oauth", "OAUTH_ISSUERS", "https://login.example.com", "PUBLIC_URL", "https://mcp.example.com")))
 	for _, method := range []string{"GET", "DELETE", "PUT", "PATCH", "HEAD"} {
@@ -310,29 +138,12 @@ func TestNullIsAbsence(t *testing.T) {
 			b, err := json.Marshal(in)
 			return string(b), err
 		}),
-		NewTool("raw", "Reads by itself.", ran, InputSchema(either)),
-		NewTool("few", "Has a rule.", func(_ context.Context, in leaves) (string, error) { return "allowed", nil }, AllowWhen("!has(args.days) || args.days < 3")),
-		NewTool("book", "Asks first.", func(context.Context, leaves) (string, error) { return "booked", nil }, ConfirmWhen("true", "Really?")),
+		NewTool("raw", "Reads by itself.", ran, ToolOptions{InputSchema: either}),
+		NewTool("few", "Has a rule.", func(_ context.Context, in leaves) (string, error) { return "allowed", nil }, ToolOptions{AllowWhen: []Condition{{When: "!has(args.days) || args.days < 3"}}}),
+		NewTool("book", "Asks first.", func(context.Context, leaves) (string, error) { return "booked", nil }, ToolOptions{ConfirmWhen: []Condition{{When: "true", Message: "Really?"}}}),
 	)...))
 	const old = "2025-06-18"
-	body := func(w wire, body string) wire { w.body = body; return w }
 	for _, c := range []struct{ name, method, header, params, want string }{
-		{"arguments", "tools/call", "list", `"name":"list","arguments":null`, "[1,2]"},
-		{"arguments of a prompt that needs one", "prompts/get", "greet", `"name":"greet","arguments":null`, `needs the argument`},
-		{"an argument of a prompt that needs it", "prompts/get", "greet", `"name":"greet","arguments":{"who":null}`, `needs the argument`},
-		{"another argument of a prompt", "prompts/get", "greet", `"name":"greet","arguments":{"who":"Ada","tone":null}`, `Hello, Ada`},
-		{"cursor", "tools/list", "", `"cursor":null`, `"name":"add"`},
-		{"an empty cursor", "tools/list", "", `"cursor":""`, `"name":"add"`},
-		{"cursor of prompts", "prompts/list", "", `"cursor":null`, `"name":"greet"`},
-		{"cursor of resources", "resources/list", "", `"cursor":null`, `note://`},
-		{"cursor of templates", "resources/templates/list", "", `"cursor":""`, `note://`},
-		{"context", "completion/complete", "", `"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"who","value":"a"},"context":null`, `"Ada"`},
-		{"arguments of a context", "completion/complete", "", `"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"who","value":"a"},"context":{"arguments":null}`, `"Ada"`},
-		{"an argument of a context", "completion/complete", "", `"ref":{"type":"ref/prompt","name":"greet"},"argument":{"name":"who","value":"a"},"context":{"arguments":{"x":null}}`, `"Ada"`},
-		{"answers and state", "tools/call", "list", `"name":"list","inputResponses":null,"requestState":null`, "[1,2]"},
-		{"what is not known", "tools/call", "list", `"name":"list","task":null,"other":null`, "[1,2]"},
-		{"name, which is wanted", "tools/call", "list", `"name":null`, "params.name is missing"},
-		{"uri, which is wanted", "resources/read", "", `"uri":null`, "params.uri is missing"},
 		{"optional arguments of a tool", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","days":null,"unit":null,"ship":null,"lines":null}`, `{\"city\":\"Oslo\"}`},
 		{"optional members within", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","ship":{"zip":"1","note":null,"tags":null},"lines":[{"name":"a","count":null}]}`, `{\"zip\":\"1\"},\"lines\":[{\"name\":\"a\"}]`},
 		{"an argument that is wanted", "tools/call", "plan", `"name":"plan","arguments":{"city":null}`, `"isError":true`},
@@ -341,44 +152,12 @@ func TestNullIsAbsence(t *testing.T) {
 		{"an element", "tools/call", "plan", `"name":"plan","arguments":{"city":"Oslo","lines":[null]}`, `"isError":true`},
 		{"a value that the schema knows", "tools/call", "raw", `"name":"raw","arguments":{"a":null,"b":"null","c":null,"d":null}`, `got {\"a\":null,\"b\":\"null\",\"c\":null,\"d\":null}`},
 		{"what a rule looks for", "tools/call", "few", `"name":"few","arguments":{"city":"Oslo","days":null}`, "allowed"},
-		{"twice", "tools/list", "", `"cursor":null,"cursor":null`, "duplicate member"},
-		{"beside a value", "tools/call", "list", `"name":null,"name":"list"`, "duplicate member"},
-		{"half a null", "tools/list", "", `"cursor":nul`, "-32700"},
 	} {
 		for _, w := range []wire{modern(c.method, c.header, c.params), legacy(old, c.method, c.params)} {
 			if _, got := w.send(t, srv.URL); !strings.Contains(got, c.want) {
 				t.Errorf("%s: %s: %s, want %s", c.name, w.body, got, c.want)
 			}
 		}
-	}
-	listing := modern("tools/call", "list", `"name":"list"`)
-	meta := func(members string) wire {
-		w := listing
-		w.body = strings.Replace(w.body, `"_meta":{`, `"_meta":{`+members, 1)
-		return w
-	}
-	for _, c := range []exchange{
-		{"params of a list", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}`), 200, 0, `"tools":[`},
-		{"params of ping", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":1,"method":"ping","params":null,"result":null,"error":null}`), 200, 0, `{}`},
-		{"params of initialize", body(legacy("", "", ""), `{"jsonrpc":"2.0","id":1,"method":"initialize","params":null}`), 200, 0, `"protocolVersion":"2025-11-25"`},
-		{"members of initialize", legacy("", "initialize", `"protocolVersion":null,"capabilities":null,"clientInfo":null,"_meta":null`), 200, 0, `"protocolVersion":"2025-11-25"`},
-		{"params of a notification", body(legacy(old, "", ""), `{"jsonrpc":"2.0","method":"notifications/initialized","params":null}`), 202, 0, ""},
-		{"id of a notification", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":null,"method":"notifications/initialized","params":null}`), 202, 0, ""},
-		{"id of a request", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":null,"method":"tools/list"}`), 400, -32600, "id must be"},
-		{"params and id of a modern notification", body(listing, `{"jsonrpc":"2.0","id":null,"method":"notifications/cancelled","params":null}`), 202, 0, ""},
-		{"method of a response", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":1,"method":null,"result":{}}`), 202, 0, ""},
-		{"id and result of an error", body(legacy(old, "", ""), `{"jsonrpc":"2.0","id":null,"result":null,"error":{"code":1,"message":"x"}}`), 202, 0, ""},
-		{"_meta of a legacy call", legacy(old, "tools/call", `"name":"list","_meta":null`), 200, 0, "[1,2]"},
-		{"progress token of a legacy call", legacy(old, "tools/call", `"name":"list","_meta":{"progressToken":null}`), 200, 0, "[1,2]"},
-		{"version in _meta of a legacy call", legacy(old, "tools/call", `"name":"list","_meta":{"io.modelcontextprotocol/protocolVersion":null}`), 200, 0, "[1,2]"},
-		{"level, which is wanted", legacy(old, "logging/setLevel", `"level":null`), 200, -32602, "unknown log level"},
-		{"params of a modern call", body(listing, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}`).with("Mcp-Method", "tools/list"), 400, -32602, "_meta"},
-		{"_meta of a modern call", body(listing, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":null}}`).with("Mcp-Method", "tools/list"), 400, -32602, "_meta"},
-		{"progress token of a modern call", meta(`"progressToken":null,`), 200, 0, "[1,2]"},
-		{"log level and client of a modern call", meta(`"io.modelcontextprotocol/logLevel":null,"io.modelcontextprotocol/clientInfo":null,`), 200, 0, "[1,2]"},
-		{"traces of a modern call", meta(`"traceparent":null,"tracestate":null,"baggage":null,`), 200, 0, "[1,2]"},
-	} {
-		c.run(t, srv.URL)
 	}
 	// A question's answer holds for the call with and without what is not set.
 	for _, args := range []string{`{"city":"Oslo","days":null}`, `{"city":"Oslo"}`, `{"unit":null,"city":"Oslo"}`} {
@@ -390,55 +169,16 @@ func TestNullIsAbsence(t *testing.T) {
 	}
 }
 
-// TestOriginsThatCanBeNamed names each origin that a 403 asks to have named, and is let in.
-func TestOriginsThatCanBeNamed(t *testing.T) {
-	const named = "name it in ALLOWED_ORIGINS"
-	post := modern("tools/call", "list", `"name":"list"`)
-	preflight := wire{method: "OPTIONS"}
-	closed := newServer(t)
-	for _, c := range []struct{ origin, setting, other string }{
-		{"https://app.example.com", "", "https://app.example.com:8443"},
-		{"https://app.example.com:8443", "", "https://app.example.com"},
-		{"https://app.example.com", "HTTPS://App.Example.com:443/", "http://app.example.com"},
-		{"http://app.example.com", "http://app.example.com:80", "https://app.example.com"},
-		{"https://xn--mnchen-3ya.example", "", "https://munchen.example"},
-		{"http://[2001:db8::1]:3000", "", "http://[2001:db8::2]:3000"},
-		{"chrome-extension://abcdefghijklmnopabcdefghijklmnop", "", "chrome-extension://other"},
-		{"moz-extension://2f3c9a4e-0000-4000-8000-123456789abc", "", "null"},
-		{"safari-web-extension://2F3C9A4E-0000-4000-8000-123456789ABC", "", "null"},
-		{"vscode-webview://1l2qd1e7a8q6b1q9k0t2", "", "vscode-webview://2"},
-		{"vscode-file://vscode-app", "", "vscode-file://other"},
-		{"capacitor://localhost", "", "ionic://localhost"},
-		{"tauri://localhost", "", "https://localhost"},
-		{"app://.", "", "app://-"},
-		{"file://", "file:///", "null"},
-		{"null", "", "https://app.example.com"},
-		{"NULL", "null", "file://"},
-		{"https://b.example", "https://a.example, https://b.example", "https://c.example"},
-		{"https://any.example", "*", ""},
-	} {
-		open := newServer(t, WithGetenv(env("ALLOWED_ORIGINS", cmp.Or(c.setting, c.origin))))
-		for _, w := range []wire{post, legacy("2025-06-18", "ping", ""), preflight} {
-			if resp, got := w.with("Origin", c.origin).send(t, closed.URL); resp.StatusCode != 403 || !strings.Contains(got, named) {
-				t.Errorf("%s: %d %s", c.origin, resp.StatusCode, got)
-			}
-			if resp, got := w.with("Origin", c.origin).send(t, open.URL); resp.StatusCode >= 300 || resp.Header.Get("Access-Control-Allow-Origin") != c.origin {
-				t.Errorf("%s: %d %v %s", c.origin, resp.StatusCode, resp.Header, got)
-			}
-			if c.other != "" {
-				if resp, got := w.with("Origin", c.other).send(t, open.URL); resp.StatusCode != 403 {
-					t.Errorf("%s, where %s is named: %d %s", c.other, c.origin, resp.StatusCode, got)
-				}
-			}
+// TestOriginsOfTheSetting lets in whom ALLOWED_ORIGINS names, and starts with origins alone.
+func TestOriginsOfTheSetting(t *testing.T) {
+	srv := newServer(t, WithGetenv(env("ALLOWED_ORIGINS", "https://a.example, https://b.example")))
+	for origin, status := range map[string]int{"https://b.example": 200, "https://c.example": 403} {
+		if resp, got := legacy("2025-06-18", "ping", "").with("Origin", origin).send(t, srv.URL); resp.StatusCode != status {
+			t.Errorf("%s: %d %s", origin, resp.StatusCode, got)
 		}
 	}
-	for _, origin := range []string{"https://a.example/x", "https://a,b", "a.example", "https://*.example", "https://", "https://:443", "https://a b", "javascript:x", "https://münchen.example", "https://u@a.example", "https://a.example:x", "https://a.example?x"} {
-		if resp, got := post.with("Origin", origin).send(t, closed.URL); resp.StatusCode != 403 || strings.Contains(got, named) {
-			t.Errorf("%s is asked to be named: %d %s", origin, resp.StatusCode, got)
-		}
-		if _, err := New(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env("ALLOWED_ORIGINS", origin))); err == nil || !strings.Contains(err.Error(), "is not an origin") {
-			t.Errorf("ALLOWED_ORIGINS=%s: %v", origin, err)
-		}
+	if _, err := assemble(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env("ALLOWED_ORIGINS", "https://a.example/x"))); err == nil || !strings.Contains(err.Error(), "is not an origin") {
+		t.Error(err)
 	}
 }
 
@@ -471,14 +211,6 @@ func TestWhatIsNotThere(t *testing.T) {
 			if _, got := w.send(t, srv.URL); parse(t, got).code() != c.code {
 				t.Errorf("%s: %s", c.params, got)
 			}
-		}
-	}
-	for id, status := range map[string]int{`"one"`: 200, `""`: 200, `1`: 200, `-7`: 200, `0`: 200, `5.0`: 200, `1e2`: 200, `1.5e1`: 200, `9007199254740993`: 200, `1.5`: 400, `-0.1`: 400, `1e-1`: 400, `15e-2`: 400, `true`: 400, `[]`: 400, `null`: 400} {
-		w := modern("tools/list", "", "")
-		w.body = strings.Replace(w.body, `"one"`, id, 1)
-		resp, got := w.send(t, srv.URL)
-		if a := parse(t, got); resp.StatusCode != status || status == 200 && string(a.ID) != id || status == 400 && (a.code() != -32600 || a.ID != nil) {
-			t.Errorf("id %s: %d %s", id, resp.StatusCode, got)
 		}
 	}
 	for _, method := range []string{"resources/subscribe", "resources/unsubscribe"} {
@@ -553,7 +285,7 @@ func TestURIsThatMeanTheSame(t *testing.T) {
 func TestConnectingIsNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		file, keys := keyFile(t, Key{Tenant: "acme", Subject: "ann"}, Key{Tenant: "acme", Subject: "bob"})
+		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ann"}, identity.Key{Tenant: "acme", Subject: "bob"})
 		getenv := env("REDIS_URL", redis.URL, "AUTHENTICATION", "keys,anonymous", "API_KEYS_FILE", file,
 			"RATE_LIMIT_PER_SECOND", "1", "TENANT_RATE_LIMIT_PER_SECOND", "1", "CLIENT_RATE_LIMIT_PER_SECOND", "1", "ANONYMOUS_RATE_LIMIT_PER_SECOND", "1")
 		servers := []string{newServer(t, WithGetenv(getenv)).URL, newServer(t, WithGetenv(getenv)).URL}
@@ -624,14 +356,14 @@ func TestAskedAgain(t *testing.T) {
 	const schema = `{"type":"object","properties":{"response":{"type":"string","minLength":2,"maxLength":9,"pattern":"^[a-z]*$"},"size":{"type":"string","enum":["S","M"]},"count":{"type":"integer","minimum":1,"maximum":3},"sure":{"type":"boolean"}},"required":["response"]}`
 	srv := newServer(t, WithTools(append(askingTools(), NewTool("form", "Asks.", func(ctx context.Context, _ None) (string, error) {
 		var got string
-		err := Ask(ctx, FormSchema("q", "What do you say?", schema, func(content json.RawMessage) error {
+		err := ask.Client(ctx, ask.FormSchema("q", "What do you say?", schema, func(content json.RawMessage) error {
 			if got = string(content); strings.Contains(got, "nonsense") {
 				return errors.New("response: that is nonsense")
 			}
 			return nil
 		}))
 		return got, err
-	}), NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "paid", nil }, ConfirmWhen("true", "Really?")))...))
+	}), NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "paid", nil }, ToolOptions{ConfirmWhen: []Condition{{When: "true", Message: "Really?"}}}))...))
 	for _, c := range []struct{ tool, key, answer, want string }{
 		{"form", "q", `{"action":"accept"}`, "response: missing. What do you say?"},
 		{"form", "q", `{"action":"accept","content":null}`, "response: missing. What do you say?"},
@@ -732,7 +464,7 @@ func TestComplaintsAboutArguments(t *testing.T) {
 // TestNamesThatModelsTake: providers take ^[a-zA-Z0-9_-]{1,64}$, and tools of the governor have had dots in their names.
 func TestNamesThatModelsTake(t *testing.T) {
 	var log bytes.Buffer
-	srv := newServer(t, WithMemory(NewMemory()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))), WithTools(NewTool("dotted.name", "Has a dot.", func(context.Context, None) (string, error) { return "dotted", nil })),
+	srv := newServer(t, WithMemory(NewInMemoryStore()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))), WithTools(NewTool("dotted.name", "Has a dot.", func(context.Context, None) (string, error) { return "dotted", nil })),
 		WithGetenv(env("TAIEA_TOOLS", "health.check,support_model,receipts.verify_chain", "POLICY_FILE", writeFile(t, "", `rules: [{name: hidden, when: 'tool.name == "taiea_support_model"', then: deny}]`))))
 	for _, w := range []wire{modern("tools/list", "", ""), legacy("2025-06-18", "tools/list", "")} {
 		_, got := w.send(t, srv.URL)
@@ -760,7 +492,7 @@ func TestNamesThatModelsTake(t *testing.T) {
 		t.Error(said)
 	}
 	for _, tools := range [][]Tool{wireTools(), askingTools()} {
-		if findings, err := Lint(WithTools(tools...)); err != nil || len(findings) > 0 {
+		if findings, err := (Catalog{Tools: tools}).Lint(); err != nil || len(findings) > 0 {
 			t.Errorf("%q %v", findings, err)
 		}
 	}
@@ -775,20 +507,20 @@ rules:
 - {name: open, when: 'tool.name in ["taiea.health.check", "taiea.receipts.verify_chain"]', then: allow}
 - {name: rest, when: 'tool.name.startsWith("taiea_")', then: deny}
 `
-		memory := WithMemory(NewMemory())
+		memory := WithMemory(NewInMemoryStore())
 		settings := WithGetenv(env("REDIS_URL", network.Redis(t).URL, "TAIEA_TOOLS", "", "POLICY_FILE", writeFile(t, "", rules)))
-		op, err := OpenOperator(t.Context(), settings, memory, onNetwork)
+		op, err := openOperator(t.Context(), settings, memory, onNetwork)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer op.Close()
 		one, slow, many := 1.0, 0.001, 50.0
-		for _, v := range []Override{
-			{Scope: "tool:taiea.health.check", PerSecond: &slow, Burst: &one},
-			{Scope: "tool:taiea.receipts.verify_chain", PerSecond: &slow, Burst: &one},
-			{Scope: "tool:taiea_receipts_verify_chain", PerSecond: &many, Burst: &many},
+		for _, v := range []directives.Override{
+			{Scope: "tool:taiea.health.check", Limits: directives.Limits{PerSecond: &slow, Burst: &one}},
+			{Scope: "tool:taiea.receipts.verify_chain", Limits: directives.Limits{PerSecond: &slow, Burst: &one}},
+			{Scope: "tool:taiea_receipts_verify_chain", Limits: directives.Limits{PerSecond: &many, Burst: &many}},
 		} {
-			if _, err := op.Change(t.Context(), func(o *Orders) error { return o.Override(v) }); err != nil {
+			if _, err := op.Change(t.Context(), func(o *directives.Directives) error { return o.Override(v) }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -831,7 +563,7 @@ rules:
 			}
 		}
 		for scope, want := range map[string]string{"tool:taiea.health.check": "tool:taiea_health_check", "tool:taiea_health_check": "tool:taiea_health_check", "tool:taiea.health": ""} {
-			if now := op.known(scope); now != want {
+			if now := op.Known(scope); now != want {
 				t.Errorf("%s is called %q", scope, now)
 			}
 		}

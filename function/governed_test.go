@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/directives"
 )
 
 // governed has a tool that may run once at a time, and one that may be called once in a while.
@@ -24,9 +25,9 @@ func governed(t *testing.T, opts ...Option) (url string, entered, leave chan str
 			case <-ctx.Done():
 			}
 			return nil
-		}, AtATime(1)),
-		NewTool("rare", "Two, and one every 0.4 s.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(2.5, 2)),
-		NewTool("heavy", "Weighs three.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(1, 3), Weight(3)),
+		}, ToolOptions{MaxConcurrent: 1}),
+		NewTool("rare", "Two, and one every 0.4 s.", func(context.Context, None) (string, error) { return "here", nil }, ToolOptions{PerSecond: 2.5, Burst: 2}),
+		NewTool("heavy", "Weighs three.", func(context.Context, None) (string, error) { return "here", nil }, ToolOptions{PerSecond: 1, Burst: 3, Weight: 3}),
 	}
 	return newServer(t, append([]Option{WithTools(tools...)}, opts...)...).URL, entered, leave
 }
@@ -217,7 +218,7 @@ func TestUnknownNamesMakeNoKeys(t *testing.T) {
 			name := fmt.Sprint("made-up-", i)
 			modern("tools/call", name, `"name":"`+name+`"`).send(t, s.URL)
 		}
-		if n := s.governor.Accounts(); n > 2 {
+		if n := data(s.Server).Governor.Accounts(); n > 2 {
 			t.Errorf("%d accounts", n)
 		}
 	})
@@ -229,10 +230,10 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 		redis := network.Redis(t)
 		getenv := env("REDIS_URL", redis.URL)
 		tools := WithTools(
-			NewTool("scarce", "Three a day.", func(context.Context, None) (string, error) { return "here", nil }, PerDay(3)),
+			NewTool("scarce", "Three a day.", func(context.Context, None) (string, error) { return "here", nil }, ToolOptions{PerDay: 3}),
 			NewTool("free", "No limit.", func(context.Context, None) (string, error) { return "here", nil }),
 		)
-		url := newServer(t, WithGetenv(getenv), WithMemory(NewMemory()), tools).URL
+		url := newServer(t, WithGetenv(getenv), WithMemory(NewInMemoryStore()), tools).URL
 		scarce, free := modern("tools/call", "scarce", `"name":"scarce"`), modern("tools/call", "free", `"name":"free"`)
 		for i := range 5 {
 			resp, got := scarce.send(t, url)
@@ -250,12 +251,12 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 			}
 		}
 
-		op, err := OpenOperator(t.Context(), WithGetenv(getenv), tools, onNetwork)
+		op, err := openOperator(t.Context(), WithGetenv(getenv), tools, onNetwork)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer op.Close()
-		order := func(change func(*Orders) error) {
+		order := func(change func(*directives.Directives) error) {
 			t.Helper()
 			if _, err := op.Change(t.Context(), change); err != nil {
 				t.Fatal(err)
@@ -277,7 +278,9 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 				}
 			}
 		}
-		order(func(o *Orders) error { return o.Kill(Kill{Scope: "tool:free", Reason: "it leaks", At: time.Now()}) })
+		order(func(o *directives.Directives) error {
+			return o.Kill(directives.Kill{Scope: "tool:free", Reason: "it leaks", At: time.Now()})
+		})
 		until(2041)
 		redis.FlushAll()
 		for range 10 {
@@ -290,7 +293,7 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 			t.Errorf("a used up quota after Redis was emptied: %s", got)
 		}
 		for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) { // an instance puts its copy back
-			o, err := op.Orders(t.Context())
+			o, err := op.Directives(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -301,11 +304,13 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 				t.Fatal("the orders are still lost")
 			}
 		}
-		order(func(o *Orders) error { return o.Lift("tool:free") })
+		order(func(o *directives.Directives) error { return o.Lift("tool:free") })
 		until(0)
 
 		rate := 0.01
-		order(func(o *Orders) error { return o.Override(Override{Scope: "tool:free", PerSecond: &rate}) })
+		order(func(o *directives.Directives) error {
+			return o.Override(directives.Override{Scope: "tool:free", Limits: directives.Limits{PerSecond: &rate}})
+		})
 		until(1056)
 		list, instances, err := op.Limits(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "GOOGLE_CLOUD_PROJECT") { // the operator's own settings name no store
@@ -318,12 +323,14 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 		if !found || instances != 1 {
 			t.Errorf("%+v, %d instances", list, instances)
 		}
-		order(func(o *Orders) error { return o.Reset("tool:free") })
+		order(func(o *directives.Directives) error { return o.Reset("tool:free") })
 		until(0)
 
 		// A script that changes limits again and again is held up, and a kill switch never is.
 		for i := range 30 {
-			if _, err = op.Change(t.Context(), func(o *Orders) error { return o.Override(Override{Scope: "tool:free", PerSecond: &rate}) }); err != nil {
+			if _, err = op.Change(t.Context(), func(o *directives.Directives) error {
+				return o.Override(directives.Override{Scope: "tool:free", Limits: directives.Limits{PerSecond: &rate}})
+			}); err != nil {
 				break
 			}
 			if i == 29 {
@@ -333,7 +340,9 @@ func TestOrdersAndQuotasOutliveRedis(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "wait") {
 			t.Error(err)
 		}
-		order(func(o *Orders) error { return o.Kill(Kill{Scope: "tool:free", Reason: "it leaks", At: time.Now()}) })
+		order(func(o *directives.Directives) error {
+			return o.Kill(directives.Kill{Scope: "tool:free", Reason: "it leaks", At: time.Now()})
+		})
 		until(2041)
 	})
 }
@@ -343,7 +352,7 @@ func TestNewerFormatStopsTheStart(t *testing.T) {
 		redis := network.Redis(t)
 		redis.HSet("{erlmcp}:epoch", "epoch", "1", "format", "2")
 		s := start(t, WithGetenv(env("REDIS_URL", redis.URL)))
-		if err := s.serve(t.Context(), []net.Listener{network.Listen()}); err == nil || !strings.Contains(err.Error(), "deploy the newer version") {
+		if err := s.plane.(listens).Serve(t.Context(), network.Listen()); err == nil || !strings.Contains(err.Error(), "deploy the newer version") {
 			t.Errorf("%v", err)
 		}
 	})
@@ -382,7 +391,7 @@ func TestStartupWaitsForRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
 		redis.Stop()
-		url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL))).URL
+		url := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("REDIS_URL", redis.URL))).URL
 		startup := func() (int, string) {
 			resp, err := fetch(t, url+"/startup")
 			if err != nil {
@@ -416,7 +425,7 @@ func TestBreakerOfATool(t *testing.T) {
 				return "", fmt.Errorf("the CRM is away: %w", ErrUnavailable)
 			}
 			return "here", nil
-		}, Upstream("crm"), Breaker(2, 300*time.Millisecond)))).URL
+		}, ToolOptions{Upstream: "crm", Breaker: Breaker{Failures: 2, Rest: 300 * time.Millisecond}}))).URL
 		call := modern("tools/call", "crm", `"name":"crm"`)
 		for range 2 {
 			if _, got := call.send(t, url); !strings.Contains(got, "the CRM is away") {
@@ -462,12 +471,12 @@ func TestTenantLimits(t *testing.T) {
 }
 
 func TestQuotaNeedsAStore(t *testing.T) {
-	tool := NewAction("x", "X.", func(context.Context, None) error { return nil }, PerDay(5))
-	_, err := New(t.Context(), WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1")), WithTools(tool))
+	tool := NewAction("x", "X.", func(context.Context, None) error { return nil }, ToolOptions{PerDay: 5})
+	_, err := assemble(t.Context(), WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1")), WithTools(tool))
 	if err == nil || !strings.Contains(err.Error(), "tool:x: calls a day") || !strings.Contains(err.Error(), "GOOGLE_CLOUD_PROJECT") {
 		t.Errorf("%v", err)
 	}
-	if _, err = New(t.Context(), WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1", "TENANT_CALLS_PER_DAY", "5"))); err == nil || !strings.Contains(err.Error(), "each-tenant") {
+	if _, err = assemble(t.Context(), WithGetenv(env("REDIS_URL", "redis://127.0.0.1:1", "TENANT_CALLS_PER_DAY", "5"))); err == nil || !strings.Contains(err.Error(), "each-tenant") {
 		t.Errorf("%v", err)
 	}
 }

@@ -21,9 +21,9 @@ import (
 func TestArgumentsCantBeGuessed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}}, identity.Key{Tenant: "blue", Subject: "ci", Scopes: []string{"*"}})
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		settings := func(fleet string) Option {
-			return WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "ERLMCP_KEYS", fleet))
+			return WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "SEALING_KEYS", fleet))
 		}
 		// The fleet's keys are replaced between the two calls of each.
 		for i, fleet := range []string{testKey(1), testKey(2) + "," + testKey(1)} {
@@ -44,7 +44,7 @@ func TestArgumentsCantBeGuessed(t *testing.T) {
 			{"acme", testKey(3), nil},
 			{"", testKey(2) + "," + testKey(1), nil},
 		} {
-			r, err := OpenRecords(t.Context(), "", WithMemory(memory), settings(c.fleet))
+			r, err := openRecords(t.Context(), "", WithMemory(memory), settings(c.fleet))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func answerOn(t *testing.T, conn net.Conn) (int, string) {
 
 func TestLateBodyHoldsNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, _, _ := runServer(t, WithTools(NewAction("one", "Runs alone.", func(context.Context, None) error { return nil }, AtATime(1))))
+		base, _, _ := runServer(t, WithTools(NewAction("one", "Runs alone.", func(context.Context, None) error { return nil }, ToolOptions{MaxConcurrent: 1})))
 		call := modern("tools/call", "one", `"name":"one"`)
 		late := dial(t, base)
 		begin(t, base, late, call)
@@ -66,7 +66,7 @@ func TestLateBodyIsDecidedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
-		base, _, _ := runServer(t, WithTools(NewAction("one", "Runs alone.", func(context.Context, None) error { <-release; return nil }, AtATime(1))))
+		base, _, _ := runServer(t, WithTools(NewAction("one", "Runs alone.", func(context.Context, None) error { <-release; return nil }, ToolOptions{MaxConcurrent: 1})))
 		call := modern("tools/call", "one", `"name":"one"`)
 		late := dial(t, base)
 		begin(t, base, late, call)

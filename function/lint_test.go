@@ -6,14 +6,15 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/erlmcp/function/internal/agenttools"
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
 )
 
 // TestLintOfTheGovernorsTools wants none that an interface refuses: every server lists them beside its own.
 func TestLintOfTheGovernorsTools(t *testing.T) {
-	cfg := &config.Config{AgentTools: []string{"entitlement_apply_event", "health_check", "receipts_verify_chain", "support_model"}}
-	entries := (&agentTools{}).entries(cfg, true)
+	cfg := &config.Config{AgentTools: config.AgentTools}
+	entries := (&agenttools.Tools{}).Entries(cfg, true)
 	built, err := catalog.Build(entries...)
 	if err != nil || len(entries) != len(cfg.AgentTools) {
 		t.Fatal(len(entries), err)
@@ -36,7 +37,7 @@ func TestStartsWarn(t *testing.T) {
 		}),
 	)
 	var log strings.Builder
-	s, err := New(t.Context(), tools, WithLoopback(), WithMemory(NewMemory()), WithGetenv(env()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	s, err := assemble(t.Context(), tools, WithLoopback(), WithMemory(NewInMemoryStore()), WithGetenv(env()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +45,10 @@ func TestStartsWarn(t *testing.T) {
 	if said := log.String(); strings.Count(said, "refuse a tool") != 1 || !strings.Contains(said, "tool grade: input.Grade: its enum has 1, and must have texts alone: refused by Google") {
 		t.Error(said)
 	}
-	if findings, err := Lint(tools); err != nil || len(findings) != 3 || !strings.HasPrefix(findings[1], "tool "+long+": its name has 60 characters") || !strings.HasPrefix(findings[2], "tool loose: input.Value: it has no type: refused by Fireworks") {
+	if findings, err := catalogOf(tools).Lint(); err != nil || len(findings) != 3 || !strings.HasPrefix(findings[1], "tool "+long+": its name has 60 characters") || !strings.HasPrefix(findings[2], "tool loose: input.Value: it has no type: refused by Fireworks") {
 		t.Errorf("%q %v", findings, err)
 	}
-	if _, err := Lint(WithTools(NewTool("mute", "", func(context.Context, None) (string, error) { return "", nil }))); err == nil {
+	if _, err := catalogOf(WithTools(NewTool("mute", "", func(context.Context, None) (string, error) { return "", nil }))).Lint(); err == nil {
 		t.Error("a tool without a description is linted")
 	}
 }

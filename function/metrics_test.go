@@ -59,7 +59,7 @@ func TestRuleInForceIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
 		var log safeBuffer
-		url := newServer(t, WithGetenv(env("REDIS_URL", redis.URL)), WithMemory(NewMemory()), WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
+		url := newServer(t, WithGetenv(env("REDIS_URL", redis.URL)), WithMemory(NewInMemoryStore()), WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
 			WithTools(NewTool("free", "No limit.", func(context.Context, None) (string, error) { return "here", nil }))).URL
 		call := modern("tools/call", "free", `"name":"free"`)
 		if _, got := call.send(t, url); parse(t, got).code() != 0 {

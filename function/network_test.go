@@ -13,7 +13,7 @@ import (
 var network memnet.Network
 
 // onNetwork puts a server on the network of the tests.
-func onNetwork(o *options) { o.dial = network.Dial }
+func onNetwork(o *Options) { o.stand.Dial = network.Dial }
 
 // logTo is a log that is shown when the test fails.
 func logTo(t *testing.T) *slog.Logger {
@@ -29,7 +29,7 @@ type testServer struct {
 // start assembles a server and serves it until the test ends. Its log is shown when the test fails.
 func start(t *testing.T, opts ...Option) testServer {
 	t.Helper()
-	s, err := New(t.Context(), append([]Option{WithGetenv(env()), WithLogger(logTo(t)), onNetwork}, opts...)...)
+	s, err := assemble(t.Context(), append([]Option{WithGetenv(env()), WithLogger(logTo(t)), onNetwork}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

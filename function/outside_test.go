@@ -8,7 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"example.com/erlmcp/function/internal/outbound"
+	"example.com/erlmcp/function/internal/egress"
 )
 
 // TestClient has a tool fetch what its caller names, as an attacker would.
@@ -22,7 +22,7 @@ func TestClient(t *testing.T) {
 		}
 		resp, err := Client(ctx).Do(req)
 		if err != nil {
-			var refused *outbound.RefusedError
+			var refused *egress.RefusedError
 			return "refused", map[bool]error{false: err}[errors.As(err, &refused)]
 		}
 		return resp.Status, resp.Body.Close()
@@ -41,9 +41,9 @@ func TestClient(t *testing.T) {
 			}
 		}
 		// What an operator names is reached.
-		open := newServer(t, WithGetenv(env("OUTBOUND_ALLOW", "127.0.0.1")), tool).URL
+		open := newServer(t, WithGetenv(env("EGRESS_ALLOW", "127.0.0.1")), tool).URL
 		if _, got := modern("tools/call", "get", `"name":"get","arguments":{"url":"`+secret+`"}`).send(t, open); !strings.Contains(got, `"text":"200 OK"`) {
-			t.Errorf("a host in OUTBOUND_ALLOW: %s", got)
+			t.Errorf("a host in EGRESS_ALLOW: %s", got)
 		}
 	})
 	if got, err := get(t.Context(), struct {

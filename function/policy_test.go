@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/admission"
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/receipt"
 )
@@ -29,19 +30,24 @@ func writeFile(t *testing.T, path, text string) string {
 	return path
 }
 
+// when allows a tool where a condition holds.
+func when(condition string) ToolOptions {
+	return ToolOptions{AllowWhen: []Condition{{When: condition}}}
+}
+
 func policyTools(called *[]string) []Tool {
 	type in struct {
 		Rows int `json:"rows,omitempty"`
 	}
-	tool := func(name string, opts ...ToolOption) Tool {
+	tool := func(name string, opts ...ToolOptions) Tool {
 		return NewTool(name, "Does "+name+".", func(_ context.Context, in in) (string, error) {
 			*called = append(*called, name)
 			return "did " + name, nil
 		}, opts...)
 	}
 	return []Tool{
-		tool("look", ReadOnly()), tool("wipe"), tool("export", AllowWhen(`args.?rows.orValue(0) <= 100`)),
-		tool("pay", ConfirmWhen(`principal.tenant != "bank"`, "This costs money.")), tool("audit", AllowWhen(`principal.tenant == "bank"`)), tool("admin", Scopes("admin")),
+		tool("look", ToolOptions{ReadOnly: true}), tool("wipe"), tool("export", when(`args.?rows.orValue(0) <= 100`)),
+		tool("pay", ToolOptions{ConfirmWhen: []Condition{{When: `principal.tenant != "bank"`, Message: "This costs money."}}}), tool("audit", when(`principal.tenant == "bank"`)), tool("admin", ToolOptions{Scopes: []string{"admin"}}),
 	}
 }
 
@@ -375,10 +381,10 @@ func TestCallerFaults(t *testing.T) {
 			{[]string{"AUTHENTICATION", "anonymous,keys,keys,magic", "API_KEYS_FILE", "/nonexistent/keys.json"}, []string{"anonymous must come last", "keys is named twice", `"magic" is not one of`, "API_KEYS_FILE: open /nonexistent/keys.json"}},
 			{[]string{"API_KEYS_FILE", writeFile(t, "", `{"keys":[{"id":"x"}]}`), "AUTHENTICATION", "keys"}, []string{`key 1 ("x"): the id must have`, "the tenant", "the subject", "the hash"}},
 			{[]string{"AUTHENTICATION", "oauth", "OAUTH_ISSUERS", "https://login.example", "PUBLIC_URL", "https://mcp.example", "OAUTH_AUDIENCES", " , "}, []string{"OAUTH_AUDIENCES: is not set"}},
-			{[]string{"PUBLIC_URL", "http://mcp.example", "OAUTH_ALGORITHMS", "HS256", "OAUTH_ISSUERS", "login.example", "OUTBOUND_ALLOW", "http://x"}, []string{"PUBLIC_URL:", "OAUTH_ALGORITHMS:", "OAUTH_ISSUERS:", "OUTBOUND_ALLOW:"}},
+			{[]string{"PUBLIC_URL", "http://mcp.example", "OAUTH_ALGORITHMS", "HS256", "OAUTH_ISSUERS", "login.example", "EGRESS_ALLOW", "http://x"}, []string{"PUBLIC_URL:", "OAUTH_ALGORITHMS:", "OAUTH_ISSUERS:", "EGRESS_ALLOW:"}},
 			{[]string{"POLICY_FILE", writeFile(t, "", "rules:\n- {name: a, when: 1 + , then: deny}\n- {then: perhaps}")}, []string{"POLICY_FILE:", "line 2 (a): when:", "line 3 (rule-2): then:"}},
 		} {
-			_, err := New(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env(c.env...)))
+			_, err := assemble(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env(c.env...)))
 			if err == nil {
 				t.Errorf("%q starts", c.env)
 				continue
@@ -389,8 +395,8 @@ func TestCallerFaults(t *testing.T) {
 				}
 			}
 		}
-		bad := NewAction("bad", "Bad.", func(context.Context, None) error { return nil }, AllowWhen("principal.name == 3"))
-		if _, err := New(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env()), WithTools(bad)); err == nil || !strings.Contains(err.Error(), `tool "bad": its policy: rule 1 (bad-1): when:`) {
+		bad := NewAction("bad", "Bad.", func(context.Context, None) error { return nil }, ToolOptions{AllowWhen: []Condition{{When: "principal.name == 3"}}})
+		if _, err := assemble(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env()), WithTools(bad)); err == nil || !strings.Contains(err.Error(), `tool "bad": its policy: rule 1 (bad-1): when:`) {
 			t.Errorf("a wrong rule of a tool: %v", err)
 		}
 	})
@@ -406,9 +412,11 @@ func TestHiddenCallsAreRefusals(t *testing.T) {
 		var called []string
 		store := &shaky{}
 		say := func(context.Context, None) (string, error) { return "here", nil }
-		srv := newServer(t, WithLogger(slog.New(slog.NewJSONHandler(&log, nil))), WithTools(append(policyTools(&called), NewTool("strict", "Strict.", say, Strict()))...),
+		srv := newServer(t, WithLogger(slog.New(slog.NewJSONHandler(&log, nil))), WithTools(append(policyTools(&called), NewTool("strict", "Strict.", say, ToolOptions{RequireReceipt: true}))...),
 			WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "POLICY_FILE", policy)),
-			func(o *options) { o.receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store } })
+			func(o *Options) {
+				o.stand.Receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store }
+			})
 		tool := func(name string) wire { return modern("tools/call", name, `"name":"`+name+`"`) }
 		old := func(name string) wire { return legacy("2025-06-18", "tools/call", `"name":"`+name+`"`) }
 		cases := []struct {
@@ -452,7 +460,7 @@ func TestHiddenCallsAreRefusals(t *testing.T) {
 				t.Errorf("%s: the log says %+v", c.name, line)
 			}
 		}
-		if n := srv.gate.Decided()[admission.Decided{Rule: "readers", Effect: "deny"}]; n != 6 {
+		if n := data(srv.Server).Gate.Decided()[admission.Decided{Rule: "readers", Effect: "deny"}]; n != 6 {
 			t.Errorf("%d calls are counted by the rule, want 6", n)
 		}
 		srv.Close()
@@ -472,15 +480,17 @@ func TestHiddenCallsAreRefusals(t *testing.T) {
 // TestKilledCallsHaveTheReason wants the operator's reason in the receipts of the calls that a kill switch refuses.
 func TestKilledCallsHaveTheReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		store := &shaky{}
 		srv := start(t, WithMemory(memory), WithTools(packedTools()...), WithGetenv(env("GOVERNOR_SCOPE", "instance", "REFUSALS", "error")),
-			func(o *options) { o.receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store } })
+			func(o *Options) {
+				o.stand.Receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store }
+			})
 		reasons := []string{"it leaks", `it "quotes"`, "line\nbreak", "<b>&amp;", "ünïcode \u202e", strings.Repeat("long ", 90)}
 		ids := make([]string, len(reasons))
 		for i, reason := range reasons {
-			if _, err := memory.store.Change(t.Context(), func(o *Orders) error {
-				return o.Kill(Kill{Scope: "tool:plain", Reason: reason, At: time.Now()})
+			if _, err := memory.memory.Store.Change(t.Context(), func(o *directives.Directives) error {
+				return o.Kill(directives.Kill{Scope: "tool:plain", Reason: reason, At: time.Now()})
 			}); err != nil {
 				t.Fatal(err)
 			}

@@ -45,8 +45,8 @@ func TestQuotasOfCallsThatWereNotEntered(t *testing.T) {
 							return "", context.DeadlineExceeded
 						}
 						return "here", nil
-					}, PerDay(2))
-					url := newServer(t, WithMemory(NewMemory()), WithTools(scarce)).URL
+					}, ToolOptions{PerDay: 2})
+					url := newServer(t, WithMemory(NewInMemoryStore()), WithTools(scarce)).URL
 					send := func(params, header string) int {
 						w := modern("tools/call", "scarce", `"name":"scarce",`+params)
 						if header != "" {

@@ -9,9 +9,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/directives"
 )
 
-func quick(name string, opts ...ToolOption) Tool {
+func quick(name string, opts ...ToolOptions) Tool {
 	return NewTool(name, "At once.", func(context.Context, None) (string, error) { return "here", nil }, opts...)
 }
 
@@ -21,7 +23,7 @@ func TestRatesAdmit(t *testing.T) {
 	type limited struct {
 		name   string
 		env    []string
-		tool   []ToolOption
+		tool   ToolOptions
 		rate   float64
 		burst  int
 		weight int
@@ -29,7 +31,7 @@ func TestRatesAdmit(t *testing.T) {
 	var cases []limited
 	for _, rate := range []int{1, 2, 3, 4, 5, 6, 9, 10, 11, 15, 17, 18, 20, 100, 199} {
 		for _, name := range []string{"RATE_LIMIT_PER_SECOND", "TENANT_RATE_LIMIT_PER_SECOND", "CLIENT_RATE_LIMIT_PER_SECOND"} {
-			cases = append(cases, limited{fmt.Sprint(name, " ", rate), []string{name, strconv.Itoa(rate)}, nil, float64(rate), max(1, rate/10), 1})
+			cases = append(cases, limited{fmt.Sprint(name, " ", rate), []string{name, strconv.Itoa(rate)}, ToolOptions{}, float64(rate), max(1, rate/10), 1})
 		}
 	}
 	for _, c := range []struct {
@@ -40,8 +42,8 @@ func TestRatesAdmit(t *testing.T) {
 		if burst == 0 {
 			burst = int(c.rate / 10)
 		}
-		cases = append(cases, limited{fmt.Sprintf("PerSecond(%v, %d), Weight(%d)", c.rate, c.burst, c.weight), nil,
-			[]ToolOption{PerSecond(c.rate, c.burst), Weight(c.weight)}, c.rate, burst, c.weight})
+		cases = append(cases, limited{fmt.Sprintf("%v a second, %d at once, weight %d", c.rate, c.burst, c.weight), nil,
+			ToolOptions{PerSecond: c.rate, Burst: c.burst, Weight: c.weight}, c.rate, burst, c.weight})
 	}
 	for _, shared := range []bool{false, true} {
 		for _, c := range cases {
@@ -51,7 +53,7 @@ func TestRatesAdmit(t *testing.T) {
 					if shared {
 						set = append(set, "REDIS_URL", network.Redis(t).URL)
 					}
-					url := newServer(t, WithGetenv(env(set...)), WithMemory(NewMemory()), WithTools(quick("quick", c.tool...))).URL
+					url := newServer(t, WithGetenv(env(set...)), WithMemory(NewInMemoryStore()), WithTools(quick("quick", c.tool))).URL
 					call := modern("tools/call", "quick", `"name":"quick"`)
 					burst := c.burst / c.weight
 					pause := time.Duration(float64(c.burst)/c.rate*float64(time.Second))*11/10 + 50*time.Millisecond
@@ -75,21 +77,21 @@ func TestWeightsThatNoLimitAdmits(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		env  []string
-		tool []ToolOption
+		tool ToolOptions
 		want string // "" starts
 	}{
-		{"its own burst", nil, []ToolOption{PerSecond(100, 4), Weight(5)}, "tool:quick"},
-		{"its own burst of its rate", nil, []ToolOption{PerSecond(40, 0), Weight(5)}, "tool:quick"},
-		{"its own burst in shadow mode", nil, []ToolOption{PerSecond(10, 1), Weight(2), Shadow()}, "tool:quick"},
-		{"everything", []string{"RATE_LIMIT_PER_SECOND", "40"}, []ToolOption{Weight(5)}, "everything"},
-		{"each tenant", []string{"TENANT_RATE_LIMIT_PER_SECOND", "40"}, []ToolOption{Weight(5)}, "each-tenant"},
-		{"each client", []string{"CLIENT_RATE_LIMIT_PER_SECOND", "40"}, []ToolOption{Weight(5)}, "each-client"},
-		{"anonymous callers", []string{"ANONYMOUS_RATE_LIMIT_PER_SECOND", "4"}, []ToolOption{Weight(5)}, "anonymous callers"},
-		{"as much as there is", []string{"RATE_LIMIT_PER_SECOND", "50"}, []ToolOption{Weight(5)}, ""},
-		{"its own, as much as there is", nil, []ToolOption{PerSecond(1, 5), Weight(5)}, ""},
+		{"its own burst", nil, ToolOptions{PerSecond: 100, Burst: 4, Weight: 5}, "tool:quick"},
+		{"its own burst of its rate", nil, ToolOptions{PerSecond: 40, Weight: 5}, "tool:quick"},
+		{"its own burst in shadow mode", nil, ToolOptions{PerSecond: 10, Burst: 1, Weight: 2, DryRun: true}, "tool:quick"},
+		{"everything", []string{"RATE_LIMIT_PER_SECOND", "40"}, ToolOptions{Weight: 5}, "everything"},
+		{"each tenant", []string{"TENANT_RATE_LIMIT_PER_SECOND", "40"}, ToolOptions{Weight: 5}, "each-tenant"},
+		{"each client", []string{"CLIENT_RATE_LIMIT_PER_SECOND", "40"}, ToolOptions{Weight: 5}, "each-client"},
+		{"anonymous callers", []string{"ANONYMOUS_RATE_LIMIT_PER_SECOND", "4"}, ToolOptions{Weight: 5}, "anonymous callers"},
+		{"as much as there is", []string{"RATE_LIMIT_PER_SECOND", "50"}, ToolOptions{Weight: 5}, ""},
+		{"its own, as much as there is", nil, ToolOptions{PerSecond: 1, Burst: 5, Weight: 5}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, err := New(t.Context(), WithGetenv(env(c.env...)), WithTools(quick("quick", c.tool...)))
+			s, err := assemble(t.Context(), WithGetenv(env(c.env...)), WithTools(quick("quick", c.tool)))
 			if err == nil {
 				s.Close()
 			}
@@ -106,36 +108,36 @@ func TestWeightsThatNoLimitAdmits(t *testing.T) {
 // TestOverridesThatNoCallFits wants an override refused that would never admit a call of some tool.
 func TestOverridesThatNoCallFits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		opts := []Option{WithGetenv(env("REDIS_URL", network.Redis(t).URL)), WithTools(quick("heavy", Weight(5)), quick("light")), onNetwork}
-		op, err := OpenOperator(t.Context(), opts...)
+		opts := []Option{WithGetenv(env("REDIS_URL", network.Redis(t).URL)), WithTools(quick("heavy", ToolOptions{Weight: 5}), quick("light")), onNetwork}
+		op, err := openOperator(t.Context(), opts...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer op.Close()
 		number := func(f float64) *float64 { return &f }
 		for _, c := range []struct {
-			v    Override
+			v    directives.Override
 			fits bool
 		}{
-			{Override{Scope: "everything", PerSecond: number(40)}, false},
-			{Override{Scope: "everything", PerSecond: number(50)}, true},
-			{Override{Scope: "everything", Burst: number(4)}, false},
-			{Override{Scope: "each-tenant", PerSecond: number(4)}, false},
-			{Override{Scope: "each-client", PerSecond: number(400), Burst: number(4)}, false},
-			{Override{Scope: "tenant:acme", PerSecond: number(4)}, false},
-			{Override{Scope: "tenant:acme", PerSecond: number(4), Burst: number(5)}, true},
-			{Override{Scope: "tool:heavy", PerSecond: number(10)}, false},
-			{Override{Scope: "tool:light", PerSecond: number(10)}, true},
+			{directives.Override{Scope: "everything", Limits: directives.Limits{PerSecond: number(40)}}, false},
+			{directives.Override{Scope: "everything", Limits: directives.Limits{PerSecond: number(50)}}, true},
+			{directives.Override{Scope: "everything", Limits: directives.Limits{Burst: number(4)}}, false},
+			{directives.Override{Scope: "each-tenant", Limits: directives.Limits{PerSecond: number(4)}}, false},
+			{directives.Override{Scope: "each-client", Limits: directives.Limits{PerSecond: number(400), Burst: number(4)}}, false},
+			{directives.Override{Scope: "tenant:acme", Limits: directives.Limits{PerSecond: number(4)}}, false},
+			{directives.Override{Scope: "tenant:acme", Limits: directives.Limits{PerSecond: number(4), Burst: number(5)}}, true},
+			{directives.Override{Scope: "tool:heavy", Limits: directives.Limits{PerSecond: number(10)}}, false},
+			{directives.Override{Scope: "tool:light", Limits: directives.Limits{PerSecond: number(10)}}, true},
 		} {
-			before, err := op.Orders(t.Context())
+			before, err := op.Directives(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			after, err := op.Change(t.Context(), func(o *Orders) error { return o.Override(c.v) })
+			after, err := op.Change(t.Context(), func(o *directives.Directives) error { return o.Override(c.v) })
 			if (err == nil) != c.fits || err != nil && !strings.Contains(err.Error(), "the override on "+c.v.Scope+": a call of heavy costs 5") {
 				t.Errorf("%+v: %v", c.v, err)
 			}
-			if after, _ = op.Orders(t.Context()); (after.Version > before.Version) != c.fits {
+			if after, _ = op.Directives(t.Context()); (after.Version > before.Version) != c.fits {
 				t.Errorf("%+v: version %d after %d", c.v, after.Version, before.Version)
 			}
 		}
@@ -146,27 +148,27 @@ func TestOverridesThatNoCallFits(t *testing.T) {
 // is refused in words, other calls are limited as before, and it is told before the first call.
 func TestOverridesThatToolsOutgrow(t *testing.T) {
 	number := func(f float64) *float64 { return &f }
-	for _, v := range []Override{
-		{Scope: "everything", PerSecond: number(0.1), Burst: number(2)},
-		{Scope: "each-tenant", PerSecond: number(0.1), Burst: number(2)},
-		{Scope: "each-client", PerSecond: number(0.1), Burst: number(2)},
-		{Scope: "tenant:anonymous", PerSecond: number(0.1), Burst: number(2)},
-		{Scope: "upstream:crm", PerSecond: number(0.1), Burst: number(2)},
-		{Scope: "tool:heavy", PerSecond: number(0.1), Burst: number(2)},
+	for _, v := range []directives.Override{
+		{Scope: "everything", Limits: directives.Limits{PerSecond: number(0.1), Burst: number(2)}},
+		{Scope: "each-tenant", Limits: directives.Limits{PerSecond: number(0.1), Burst: number(2)}},
+		{Scope: "each-client", Limits: directives.Limits{PerSecond: number(0.1), Burst: number(2)}},
+		{Scope: "tenant:anonymous", Limits: directives.Limits{PerSecond: number(0.1), Burst: number(2)}},
+		{Scope: "upstream:crm", Limits: directives.Limits{PerSecond: number(0.1), Burst: number(2)}},
+		{Scope: "tool:heavy", Limits: directives.Limits{PerSecond: number(0.1), Burst: number(2)}},
 	} {
 		t.Run(v.Scope, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				settings, memory := WithGetenv(env("REDIS_URL", network.Redis(t).URL)), WithMemory(NewMemory())
-				op, err := OpenOperator(t.Context(), settings, memory, onNetwork, WithTools(quick("heavy", Upstream("crm")), quick("light", Upstream("crm"))))
+				settings, memory := WithGetenv(env("REDIS_URL", network.Redis(t).URL)), WithMemory(NewInMemoryStore())
+				op, err := openOperator(t.Context(), settings, memory, onNetwork, WithTools(quick("heavy", ToolOptions{Upstream: "crm"}), quick("light", ToolOptions{Upstream: "crm"})))
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer op.Close()
-				if _, err := op.Change(t.Context(), func(o *Orders) error { return o.Override(v) }); err != nil {
+				if _, err := op.Change(t.Context(), func(o *directives.Directives) error { return o.Override(v) }); err != nil {
 					t.Fatal(err)
 				}
 				var log safeBuffer
-				s := start(t, settings, memory, WithLogger(slog.New(slog.NewTextHandler(&log, nil))), WithTools(quick("heavy", Upstream("crm"), Weight(3)), quick("light", Upstream("crm"))))
+				s := start(t, settings, memory, WithLogger(slog.New(slog.NewTextHandler(&log, nil))), WithTools(quick("heavy", ToolOptions{Upstream: "crm", Weight: 3}), quick("light", ToolOptions{Upstream: "crm"})))
 				time.Sleep(time.Second)
 				status, ready := get(t, s.URL+"/ready")
 				if status != 200 || !strings.Contains(ready, "orders: the override on "+v.Scope+": a call of heavy costs 3, and no more than 2 may come at once") {
@@ -238,11 +240,11 @@ func TestRemediesOfLimits(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			with := func(rate float64, burst int) []Option {
 				if c.setting != "" {
-					return []Option{WithGetenv(env(c.setting, strconv.FormatFloat(rate, 'f', -1, 64))), WithTools(quick("heavy", Weight(5)))}
+					return []Option{WithGetenv(env(c.setting, strconv.FormatFloat(rate, 'f', -1, 64))), WithTools(quick("heavy", ToolOptions{Weight: 5}))}
 				}
-				return []Option{WithTools(quick("heavy", Weight(5), PerSecond(rate, burst)))}
+				return []Option{WithTools(quick("heavy", ToolOptions{Weight: 5, PerSecond: rate, Burst: burst}))}
 			}
-			_, err := New(t.Context(), append([]Option{WithGetenv(env())}, with(c.rate, c.burst)...)...)
+			_, err := assemble(t.Context(), append([]Option{WithGetenv(env())}, with(c.rate, c.burst)...)...)
 			burst, perSecond := remedies(t, err)
 			tried := 0
 			try := func(rate, burst float64) {
@@ -267,26 +269,26 @@ func TestRemediesOfLimits(t *testing.T) {
 	}
 }
 
-// TestRemediesOfOverrides takes each remedy at its word: as another order on the same scope it is accepted, and the call is admitted.
+// TestRemediesOfOverrides takes each remedy at its word: as another override on the same scope it is accepted, and the call is admitted.
 func TestRemediesOfOverrides(t *testing.T) {
 	number := func(f float64) *float64 { return &f }
 	for _, scope := range []string{"everything", "each-tenant", "each-client", "tenant:anonymous", "upstream:crm", "tool:heavy"} {
-		for name, v := range map[string]Override{
-			"a rate":             {PerSecond: number(40)},
-			"a rate and a burst": {PerSecond: number(400), Burst: number(4)},
-			"a burst":            {Burst: number(4)},
+		for name, v := range map[string]directives.Override{
+			"a rate":             {Limits: directives.Limits{PerSecond: number(40)}},
+			"a rate and a burst": {Limits: directives.Limits{PerSecond: number(400), Burst: number(4)}},
+			"a burst":            {Limits: directives.Limits{Burst: number(4)}},
 		} {
 			t.Run(scope+", "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					opts := []Option{WithGetenv(env("REDIS_URL", network.Redis(t).URL, "TENANT_RATE_LIMIT_PER_SECOND", "1000", "CLIENT_RATE_LIMIT_PER_SECOND", "1000")), WithMemory(NewMemory()),
-						WithTools(quick("heavy", Weight(5), Upstream("crm"), PerSecond(100, 5)))}
-					op, err := OpenOperator(t.Context(), append(opts, onNetwork)...)
+					opts := []Option{WithGetenv(env("REDIS_URL", network.Redis(t).URL, "TENANT_RATE_LIMIT_PER_SECOND", "1000", "CLIENT_RATE_LIMIT_PER_SECOND", "1000")), WithMemory(NewInMemoryStore()),
+						WithTools(quick("heavy", ToolOptions{Weight: 5, Upstream: "crm", PerSecond: 100, Burst: 5}))}
+					op, err := openOperator(t.Context(), append(opts, onNetwork)...)
 					if err != nil {
 						t.Fatal(err)
 					}
 					defer op.Close()
-					order := func(more Override) error {
-						_, err := op.Change(t.Context(), func(o *Orders) error {
+					order := func(more directives.Override) error {
+						_, err := op.Change(t.Context(), func(o *directives.Directives) error {
 							first := v
 							first.Scope, more.Scope = scope, scope
 							o.Override(first)
@@ -294,17 +296,17 @@ func TestRemediesOfOverrides(t *testing.T) {
 						})
 						return err
 					}
-					err = order(Override{})
+					err = order(directives.Override{})
 					if err == nil && scope == "upstream:crm" && name == "a burst" {
 						return // of no rate
 					}
 					burst, perSecond := remedies(t, err)
-					var remedies []Override
+					var remedies []directives.Override
 					if burst > 0 {
-						remedies = append(remedies, Override{Burst: &burst})
+						remedies = append(remedies, directives.Override{Limits: directives.Limits{Burst: &burst}})
 					}
 					if perSecond > 0 {
-						remedies = append(remedies, Override{PerSecond: &perSecond})
+						remedies = append(remedies, directives.Override{Limits: directives.Limits{PerSecond: &perSecond}})
 					}
 					s := start(t, opts...)
 					for _, remedy := range remedies {
@@ -315,7 +317,7 @@ func TestRemediesOfOverrides(t *testing.T) {
 						if _, got := modern("tools/call", "heavy", `"name":"heavy"`).send(t, s.URL); parse(t, got).code() != 0 {
 							t.Errorf("%s", got)
 						}
-						if _, err := op.Change(t.Context(), func(o *Orders) error { return o.Reset(scope) }); err != nil {
+						if _, err := op.Change(t.Context(), func(o *directives.Directives) error { return o.Reset(scope) }); err != nil {
 							t.Fatal(err)
 						}
 					}

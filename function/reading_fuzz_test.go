@@ -96,11 +96,11 @@ func (s *fuzzSelf) UnmarshalJSON(text []byte) error {
 }
 
 // fuzzTools make a tool whose arguments are of a type, and that tells what it got as JSON.
-var fuzzTools = []func(got *[]byte, opts ...ToolOption) Tool{
+var fuzzTools = []func(got *[]byte, opts ...ToolOptions) Tool{
 	fuzzTool[fuzzInner], fuzzTool[fuzzEmbedded], fuzzTool[fuzzTree], fuzzTool[fuzzUntagged], fuzzTool[map[string]any], fuzzTool[json.RawMessage],
 }
 
-func fuzzTool[In any](got *[]byte, opts ...ToolOption) Tool {
+func fuzzTool[In any](got *[]byte, opts ...ToolOptions) Tool {
 	return NewTool("tool", "Takes anything.", func(_ context.Context, in In) (string, error) {
 		b, err := json.Marshal(in)
 		*got = b
@@ -278,8 +278,8 @@ func readRandomly(t *testing.T, seed uint64) (ran int) {
 		return 0
 	}
 	var got []byte
-	tool := fuzzTools[r.IntN(len(fuzzTools))](&got, InputSchema(schema), AllowWhen(condition))
-	s, err := New(t.Context(), WithTools(tool), WithGetenv(env("GOVERNOR_ENABLED", "false", "RECEIPTS", "false")), WithLogOutput(io.Discard))
+	tool := fuzzTools[r.IntN(len(fuzzTools))](&got, ToolOptions{InputSchema: schema, AllowWhen: []Condition{{When: condition}}})
+	s, err := assemble(t.Context(), WithTools(tool), WithGetenv(env("GOVERNOR_ENABLED", "false", "RECEIPTS", "false")), WithLogOutput(io.Discard))
 	if err != nil {
 		t.Fatalf("%s %s: %v", schema, condition, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"example.com/erlmcp/function/ask"
 )
 
 type (
@@ -41,12 +43,12 @@ func TestNamesReachNoOtherField(t *testing.T) {
 	var got *spelled
 	run := func(_ context.Context, in spelled) (string, error) { got = &in; return "ran", nil }
 	srv := newServer(t, WithTools(
-		NewTool("open", "Has a schema that is not closed.", run, InputSchema(openSchema)),
-		NewTool("allowed", "Has a condition.", run, InputSchema(openSchema), AllowWhen(`args.?rows.orValue(0) <= 1000`)),
+		NewTool("open", "Has a schema that is not closed.", run, ToolOptions{InputSchema: openSchema}),
+		NewTool("allowed", "Has a condition.", run, ToolOptions{InputSchema: openSchema, AllowWhen: []Condition{{When: `args.?rows.orValue(0) <= 1000`}}}),
 		NewTool("raw", "Reads by itself.", func(_ context.Context, raw json.RawMessage) (string, error) {
 			got = &spelled{}
 			return "ran", json.Unmarshal(raw, got)
-		}, InputSchema(openSchema)),
+		}, ToolOptions{InputSchema: openSchema}),
 	), WithGetenv(env("POLICY_FILE", writeFile(t, "", `rules: [{name: few, when: 'has(args.rows) && args.rows > 1000', then: deny}]`))))
 	for _, c := range []struct{ args, fault string }{
 		{`{"rows":1000,"other":{"Rows":1}}`, ""},
@@ -85,9 +87,9 @@ func TestNamesReachNoOtherField(t *testing.T) {
 func TestAnswersAreReadAsTheyAreSpelled(t *testing.T) {
 	srv := newServer(t, WithTools(append(askingTools(), NewTool("count", "Asks for a number.", func(ctx context.Context, _ None) (string, error) {
 		var c choice
-		err := Ask(ctx, Form("count", "How many?", &c))
+		err := ask.Client(ctx, ask.Form("count", "How many?", &c))
 		return fmt.Sprintf("count=%d", c.Count), err
-	}), NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "paid", nil }, ConfirmWhen("true", "Really?")))...))
+	}), NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "paid", nil }, ToolOptions{ConfirmWhen: []Condition{{When: "true", Message: "Really?"}}}))...))
 	for _, c := range []struct{ tool, args, key, answer string }{
 		{"remove", `{"name":"x"}`, "sure", `{"action":"accept","content":{"confirm":false,"Confirm":true}}`},
 		{"remove", `{"name":"x"}`, "sure", `{"action":"accept","content":{"confirm":false,"confirm":true}}`},
@@ -127,14 +129,16 @@ func TestNumbersAreExact(t *testing.T) {
 	type anything struct {
 		N any `json:"n"`
 	}
-	only := AllowWhen("args.?n.orValue(0) == 9007199254741000 || args.?n.orValue(0u) == 18446744073709551615u || args.?n.orValue(0.0) == 0.1 || args.?n.orValue(0) <= 1000")
+	only := func(schema string) ToolOptions {
+		return ToolOptions{InputSchema: schema, AllowWhen: []Condition{{When: "args.?n.orValue(0) == 9007199254741000 || args.?n.orValue(0u) == 18446744073709551615u || args.?n.orValue(0.0) == 0.1 || args.?n.orValue(0) <= 1000"}}}
+	}
 	srv := newServer(t, WithTools(
-		NewTool("int", "Takes a number.", func(_ context.Context, in whole) (string, error) { got = in.N; return "ran", nil }, only, InputSchema(exactSchema)),
-		NewTool("uint", "Takes a number.", func(_ context.Context, in unsigned) (string, error) { got = in.N; return "ran", nil }, only, InputSchema(`{"type":"object"}`)),
-		NewTool("float", "Takes a number.", func(_ context.Context, in double) (string, error) { got = in.N; return "ran", nil }, InputSchema(`{"type":"object"}`)),
-		NewTool("float32", "Takes a number.", func(_ context.Context, in single) (string, error) { got = in.N; return "ran", nil }, InputSchema(`{"type":"object"}`)),
-		NewTool("any", "Takes a number.", func(_ context.Context, in anything) (string, error) { got = in.N; return "ran", nil }, only, InputSchema(`{"type":"object"}`)),
-		NewTool("map", "Takes a number.", func(_ context.Context, in map[string]any) (string, error) { got = in["n"]; return "ran", nil }, only),
+		NewTool("int", "Takes a number.", func(_ context.Context, in whole) (string, error) { got = in.N; return "ran", nil }, only(exactSchema)),
+		NewTool("uint", "Takes a number.", func(_ context.Context, in unsigned) (string, error) { got = in.N; return "ran", nil }, only(`{"type":"object"}`)),
+		NewTool("float", "Takes a number.", func(_ context.Context, in double) (string, error) { got = in.N; return "ran", nil }, ToolOptions{InputSchema: `{"type":"object"}`}),
+		NewTool("float32", "Takes a number.", func(_ context.Context, in single) (string, error) { got = in.N; return "ran", nil }, ToolOptions{InputSchema: `{"type":"object"}`}),
+		NewTool("any", "Takes a number.", func(_ context.Context, in anything) (string, error) { got = in.N; return "ran", nil }, only(`{"type":"object"}`)),
+		NewTool("map", "Takes a number.", func(_ context.Context, in map[string]any) (string, error) { got = in["n"]; return "ran", nil }, only("")),
 	))
 	const denied, misfit, unread = "refused by policy", "can't be held exactly", "-32602"
 	for _, c := range []struct {
@@ -186,8 +190,8 @@ func TestNumbersAreExact(t *testing.T) {
 func TestMultiplesAreExact(t *testing.T) {
 	take := func(context.Context, json.RawMessage) (string, error) { return "ran", nil }
 	srv := newServer(t, WithTools(
-		NewTool("open", "Takes numbers.", take, InputSchema(`{"type":"object","properties":{"even":{"multipleOf":2},"list":{"items":{"multipleOf":3}},"tenth":{"multipleOf":0.1}}}`)),
-		NewTool("hidden", "Takes numbers.", take, InputSchema(`{"type":"object","properties":{"even":{"anyOf":[{"multipleOf":2}]}}}`)),
+		NewTool("open", "Takes numbers.", take, ToolOptions{InputSchema: `{"type":"object","properties":{"even":{"multipleOf":2},"list":{"items":{"multipleOf":3}},"tenth":{"multipleOf":0.1}}}`}),
+		NewTool("hidden", "Takes numbers.", take, ToolOptions{InputSchema: `{"type":"object","properties":{"even":{"anyOf":[{"multipleOf":2}]}}}`}),
 	))
 	for _, c := range []struct {
 		tool, args string
@@ -219,7 +223,7 @@ func TestConsentIsForOneNumber(t *testing.T) {
 	}) (string, error) {
 		paid = append(paid, in.Cents)
 		return "paid", nil
-	}, ConfirmWhen("args.cents > 9007199254740992", "Really?"))
+	}, ToolOptions{ConfirmWhen: []Condition{{When: "args.cents > 9007199254740992", Message: "Really?"}}})
 	srv := newServer(t, WithTools(pay))
 	for _, c := range []struct{ asked, paid string }{
 		{"9007199254740993", "9007199254740994"}, {"9007199254740994", "9007199254740993"}, {"9223372036854775807", "9223372036854775806"}, {"9007199254740995", "9007199254740996"},
@@ -249,7 +253,7 @@ func TestSchemasHoldTheirNumbers(t *testing.T) {
 		`{"type":"object","properties":{"n":{"exclusiveMaximum":9223372036854775807}}}`, `{"type":"object","properties":{"n":{"anyOf":[{"minimum":1e400}]}}}`,
 		`{"type":"object","properties":{"n":{"maximum":1,"maximum":5000}}}`,
 	} {
-		_, err := New(t.Context(), WithTools(NewTool("n", "Takes a number.", none, InputSchema(schema))), WithGetenv(env()))
+		_, err := assemble(t.Context(), WithTools(NewTool("n", "Takes a number.", none, ToolOptions{InputSchema: schema})), WithGetenv(env()))
 		if err == nil || !strings.Contains(err.Error(), "input schema") {
 			t.Errorf("%s: %v", schema, err)
 		}
@@ -257,7 +261,7 @@ func TestSchemasHoldTheirNumbers(t *testing.T) {
 	type bounded struct {
 		N int64 `json:"n" maximum:"9007199254740993"`
 	}
-	_, err := New(t.Context(), WithTools(NewTool("n", "Takes a number.", func(context.Context, bounded) (string, error) { return "", nil })), WithGetenv(env()))
+	_, err := assemble(t.Context(), WithTools(NewTool("n", "Takes a number.", func(context.Context, bounded) (string, error) { return "", nil })), WithGetenv(env()))
 	if err == nil || !strings.Contains(err.Error(), "can't be held exactly") {
 		t.Error(err)
 	}

@@ -14,10 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/erlmcp/function/internal/gcp"
-	"example.com/erlmcp/function/internal/gcp/gcptest"
-	"example.com/erlmcp/function/internal/memdb"
+	"example.com/erlmcp/function/internal/cloudkms"
+	"example.com/erlmcp/function/internal/cloudkms/cloudkmstest"
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/seal"
 )
 
@@ -38,15 +38,15 @@ func (s *shaky) PutSegment(ctx context.Context, seg *receipt.Segment) error {
 func recorded(t *testing.T, tools []Tool, opts ...Option) (url string, store *shaky, end func()) {
 	t.Helper()
 	store = &shaky{}
-	s := start(t, append([]Option{WithLoopback(), WithTools(tools...), func(o *options) {
-		o.receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store }
+	s := start(t, append([]Option{WithLoopback(), WithTools(tools...), func(o *Options) {
+		o.stand.Receipts = func(s receipt.Store) receipt.Store { store.Store = s; return store }
 	}}, opts...)...)
 	return s.URL, store, s.Close
 }
 
 func find(t *testing.T, store receipt.Store, id string) []receipt.Receipt {
 	t.Helper()
-	all, report, err := receipt.Find(context.Background(), store, id, nil)
+	all, report, err := verify.Find(context.Background(), store, id, nil)
 	if err != nil || !report.OK() {
 		t.Fatalf("%s: %v %v", id, err, report)
 	}
@@ -60,14 +60,14 @@ func sum(t *testing.T, text string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return receipt.NewHasher(ring.Derive(hashes)...).Hash("local", []byte(text)).String()
+	return receipt.NewHasher(ring.Derive("hashes in receipts")...).Hash("local", []byte(text)).String()
 }
 
 func TestEveryDecisionHasItsReceipt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const took = 30 * time.Millisecond // by the bubble's clock, only what sleeps takes time
 		nap := NewTool("nap", "Adds slowly.", func(_ context.Context, in pair) (pair, error) { time.Sleep(took); return pair{A: in.A + in.B}, nil })
-		url, store, end := recorded(t, append(wireTools(), nap, NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))))
+		url, store, end := recorded(t, append(wireTools(), nap, NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, ToolOptions{PerSecond: 0.01, Burst: 1})))
 		const arguments, nulls = `{"a":1,"b":2}`, `{ "b" : null, "a": 1 }`
 		const large, larger = `{"n":9007199254740992}`, `{"n":9007199254740993}`
 		cases := []struct {
@@ -143,7 +143,7 @@ func TestEveryDecisionHasItsReceipt(t *testing.T) {
 		if counted != 1 {
 			t.Error("the second refusal of a second has a receipt of its own")
 		}
-		report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{})
+		report, err := verify.Store(t.Context(), store, verify.Options{})
 		if err != nil || !report.OK() || report.Receipts != int64(len(cases)-counted)+1 { // and the end of the chain
 			t.Errorf("%v\n%v", err, report)
 		}
@@ -158,14 +158,14 @@ func TestStrictToolsWaitForTheStore(t *testing.T) {
 		strict := NewTool("pay", "Pays.", func(ctx context.Context, _ None) (string, error) {
 			calls.Add(1)
 			n := 0
-			for r, err := range receipt.Select(ctx, store, "", time.Time{}, time.Time{}) {
+			for r, err := range verify.Select(ctx, store, "", time.Time{}, time.Time{}) {
 				if err == nil && r.Kind == receipt.Admitted && r.Tool == "pay" {
 					n++
 				}
 			}
 			known <- n
 			return "paid", nil
-		}, Strict())
+		}, ToolOptions{RequireReceipt: true})
 		url, store2, end := recorded(t, append(wireTools(), strict))
 		store = store2
 		pay := modern("tools/call", "pay", `"name":"pay"`)
@@ -204,7 +204,7 @@ func TestStrictToolsWaitForTheStore(t *testing.T) {
 		if strings.Join(kinds, " ") != "admitted completed" {
 			t.Errorf("a strict call left %q", kinds)
 		}
-		if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{}); err != nil || !report.OK() || report.Lost != 0 {
+		if report, err := verify.Store(t.Context(), store, verify.Options{}); err != nil || !report.OK() || report.Lost != 0 {
 			t.Errorf("%v\n%v", err, report)
 		}
 	})
@@ -221,7 +221,7 @@ func TestLongCallsAreKnownWhileTheyRun(t *testing.T) {
 			answered <- got
 		}()
 		kinds := func() (all []string) {
-			for r, err := range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
+			for r, err := range verify.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -262,9 +262,9 @@ func TestReceiptSettings(t *testing.T) {
 			"no such file": {[]string{"RECEIPT_KEY_FILE", "/nowhere/key.pem"}, "RECEIPT_KEY_FILE"},
 			"no key":       {[]string{"RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KEY_FILE"},
 			"no version":   {[]string{"RECEIPT_KMS_KEY", "receipts"}, "RECEIPT_KMS_KEY"},
-			"two keys":     {[]string{"RECEIPT_KMS_KEY", gcptest.Key, "RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KMS_KEY"},
+			"two keys":     {[]string{"RECEIPT_KMS_KEY", cloudkmstest.Key, "RECEIPT_KEY_FILE", "receipts_test.go"}, "RECEIPT_KMS_KEY"},
 		} {
-			_, err := New(t.Context(), WithGetenv(env(c.env...)), WithLoopback(), WithLogger(logTo(t)), onNetwork)
+			_, err := assemble(t.Context(), WithGetenv(env(c.env...)), WithLoopback(), WithLogger(logTo(t)), onNetwork)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -272,39 +272,39 @@ func TestReceiptSettings(t *testing.T) {
 		url, store, end := recorded(t, wireTools(), WithGetenv(env("RECEIPTS", "false")))
 		modern("tools/list", "", "").send(t, url)
 		end()
-		for range receipt.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
+		for range verify.Select(context.Background(), store, "", time.Time{}, time.Time{}) {
 			t.Fatal("RECEIPTS=false records")
 		}
 	})
 }
 
 // standIn has a server use a test's Cloud KMS, which the network of the tests reaches.
-func standIn(t *testing.T, kms *gcptest.KMS) Option {
+func standIn(t *testing.T, kms *cloudkmstest.KMS) Option {
 	endpoint, client := network.Serve(t, kms), network.Client(t)
-	return func(o *options) {
-		o.kms = func(k *gcp.Options) {
-			k.Endpoint, k.Client, k.Token = endpoint, client, func(context.Context) (string, error) { return gcptest.Token, nil }
+	return func(o *Options) {
+		o.stand.KMS = func(k *cloudkms.Options) {
+			k.Endpoint, k.Client, k.Token = endpoint, client, func(context.Context) (string, error) { return cloudkmstest.Token, nil }
 		}
 	}
 }
 
 // TestReceiptsSignedByKMS proves what a server has recorded by the public key that Cloud KMS shows.
 func TestReceiptsSignedByKMS(t *testing.T) {
-	kms := gcptest.NewKMS(t)
+	kms := cloudkmstest.NewKMS(t)
 	synctest.Test(t, func(t *testing.T) {
-		url, store, end := recorded(t, wireTools(), standIn(t, kms), WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key)))
+		url, store, end := recorded(t, wireTools(), standIn(t, kms), WithGetenv(env("RECEIPT_KMS_KEY", cloudkmstest.Key)))
 		modern("tools/list", "", "").send(t, url)
 		end()
 		keys, err := receipt.ParseKeys(kms.PEM)
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: keys})
+		report, err := verify.Store(t.Context(), store, verify.Options{Keys: keys})
 		if err != nil || !report.OK() || report.Receipts != 2 || report.Roots != 1 || kms.Signed() != 2 { // with the end of the chain, and the root that holds it
 			t.Errorf("%v, %v, %d signatures", err, report, kms.Signed())
 		}
 		other, _, _ := ed25519.GenerateKey(nil)
-		if report, err := receipt.Verify(t.Context(), store, receipt.VerifyOptions{Keys: []ed25519.PublicKey{other}}); err != nil || report.OK() {
+		if report, err := verify.Store(t.Context(), store, verify.Options{Keys: []ed25519.PublicKey{other}}); err != nil || report.OK() {
 			t.Errorf("by another key: %v, %v", err, report)
 		}
 	})
@@ -313,12 +313,12 @@ func TestReceiptsSignedByKMS(t *testing.T) {
 // TestNoStartWithoutTheKey wants both functions to refuse to start where Cloud KMS does, or says nothing for 5 s.
 func TestNoStartWithoutTheKey(t *testing.T) {
 	for name, c := range map[string]struct {
-		meddle gcptest.Meddle
+		meddle cloudkmstest.Meddle
 		want   string
 		took   time.Duration
 	}{
 		"denied": {func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
-			gcptest.Refuse(w, 403, "PERMISSION_DENIED", "no", "")
+			cloudkmstest.Refuse(w, 403, "PERMISSION_DENIED", "no", "")
 			return true
 		}, "roles/cloudkms.signerVerifier", 0},
 		"slow": {func(_ string, _ http.ResponseWriter, r *http.Request, _ map[string]any) bool {
@@ -328,12 +328,12 @@ func TestNoStartWithoutTheKey(t *testing.T) {
 	} {
 		for _, target := range []string{"erlmcp", "taiea"} {
 			t.Run(name+" "+target, func(t *testing.T) {
-				kms := gcptest.NewKMS(t)
+				kms := cloudkmstest.NewKMS(t)
 				kms.Meddle(c.meddle)
 				synctest.Test(t, func(t *testing.T) {
 					begun := time.Now()
-					_, err := New(t.Context(), WithLoopback(), WithMemory(NewMemory()), WithLogger(logTo(t)), onNetwork, standIn(t, kms),
-						WithGetenv(env("RECEIPT_KMS_KEY", gcptest.Key, "FUNCTION_TARGET", target, "AUTHENTICATION", "anonymous")))
+					_, err := assemble(t.Context(), WithLoopback(), WithMemory(NewInMemoryStore()), WithLogger(logTo(t)), onNetwork, standIn(t, kms),
+						WithGetenv(env("RECEIPT_KMS_KEY", cloudkmstest.Key, "FUNCTION_TARGET", target, "AUTHENTICATION", "anonymous")))
 					var start *StartError
 					if !errors.As(err, &start) || !strings.Contains(err.Error(), "RECEIPT_KMS_KEY: ") || !strings.Contains(err.Error(), c.want) {
 						t.Error(err)
@@ -347,13 +347,12 @@ func TestNoStartWithoutTheKey(t *testing.T) {
 	}
 }
 
-// TestReceiptsInTheLog wants a record in the log of each receipt, by its id: of requests their own, and of orders one more, since
-// nothing else tells what was ordered.
+// TestReceiptsInTheLog wants a record in the log of each receipt of a request, by its id.
 func TestReceiptsInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text safeBuffer
 		logger := slog.New(slog.NewJSONHandler(&text, nil))
-		url, _, end := recorded(t, append(wireTools(), NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))), WithLogger(logger))
+		url, _, end := recorded(t, append(wireTools(), NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, ToolOptions{PerSecond: 0.01, Burst: 1})), WithLogger(logger))
 		var ids []string
 		for range 3 {
 			resp, _ := modern("tools/call", "rare", `"name":"rare"`).send(t, url)
@@ -365,58 +364,6 @@ func TestReceiptsInTheLog(t *testing.T) {
 				t.Errorf("%s is in the log %d times:\n%s", id, n, &text)
 			}
 		}
-
-		store := &shaky{Store: memdb.NewReceipts(0)}
-		journal, err := receipt.Open(receipt.Options{Instance: "taiea-1", Store: store})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var said safeBuffer
-		l := (&recorder{journal: journal, logger: slog.New(slog.NewJSONHandler(&said, nil))}).ledger()
-		order := func(kind receipt.Kind, decision receipt.Decision, detail string) receipt.Receipt {
-			return receipt.Receipt{ID: journal.NewID(), Kind: kind, Tenant: "acme", Principal: "5d41402abc4b2a76", Method: "PUT /v1/kills", Decision: decision, Detail: detail}
-		}
-		for _, c := range []struct {
-			r             receipt.Receipt
-			commit, away  bool
-			level, member string // "" where the log says nothing
-		}{
-			{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, false, "INFO", `"detail":"{\"scope\":\"tool:pay\"}"`},
-			{order(receipt.Changed, receipt.Allow, ""), true, false, "INFO", `"principal":"5d41402abc4b2a76"`},
-			{order(receipt.Entitled, receipt.Allow, `{"event":"grant"}`), false, false, "INFO", `"tenant":"acme"`},
-			{order(receipt.Admitted, receipt.Allow, `{"intent":"killed"}`), true, false, "INFO", `recorded: admitted`},
-			{order(receipt.Refused, receipt.Refuse, `{"role":"viewer"}`), false, false, "WARN", `"decision":"refuse"`},
-			{order(receipt.Failed, receipt.Allow, `{"error":"x"}`), false, false, "WARN", `recorded: failed`},
-			{order(receipt.Completed, receipt.Allow, ""), false, false, "", ""},
-			{order(receipt.Refused, receipt.Refuse, ""), false, false, "", ""},
-			{order(receipt.Killed, receipt.Allow, `{"scope":"tool:pay"}`), true, true, "WARN", `"error":"the receipt is not stored: context deadline exceeded"`},
-		} {
-			store.away.Store(c.away)
-			if c.commit {
-				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-				if err := l.Commit(ctx, c.r); (err != nil) != c.away {
-					t.Errorf("%s: %v", c.r.Kind, err)
-				}
-				cancel()
-			} else {
-				l.Append(c.r)
-			}
-			line := ""
-			for one := range strings.Lines(said.String()) {
-				if strings.Contains(one, c.r.ID) {
-					line += one
-				}
-			}
-			if strings.Count(line, "\n") > 1 || (line == "") != (c.level == "") || !strings.Contains(line, c.level) || !strings.Contains(line, c.member) {
-				t.Errorf("%s %q: the log says %q, want %s with %s", c.r.Kind, c.r.Detail, line, c.level, c.member)
-			}
-		}
-		store.away.Store(false)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if err := journal.Close(ctx); err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -425,15 +372,15 @@ func TestReceiptsInTheLog(t *testing.T) {
 func TestAnchoredWithoutAnnouncements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		s := newServer(t, WithMemory(memory), WithGetenv(env("REDIS_URL", redis.URL)))
 		modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).send(t, s.URL)
 		time.Sleep(1500 * time.Millisecond) // and its receipt is stored
 		redis.HSet("{erlmcp}:heads", "someone", "garbage")
-		if err := s.recorder.anchorOnce(t.Context()); err == nil || !strings.Contains(err.Error(), "can't be read: garbage") {
+		if err := data(s.Server).Recorder.AnchorOnce(t.Context()); err == nil || !strings.Contains(err.Error(), "can't be read: garbage") {
 			t.Errorf("an announcement that can't be read: %v", err)
 		}
-		root, err := memory.receipts.LastRoot(t.Context())
+		root, err := memory.memory.Receipts.LastRoot(t.Context())
 		if err != nil || root == nil {
 			t.Fatalf("no root: %v", err)
 		}
@@ -472,7 +419,7 @@ func TestInvalidRequestsCount(t *testing.T) {
 		for era, w := range c.send {
 			t.Run(c.name+", "+era, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					url, store, end := recorded(t, []Tool{NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, PerSecond(0.01, 1))},
+					url, store, end := recorded(t, []Tool{NewTool("rare", "Once.", func(context.Context, None) (string, error) { return "here", nil }, ToolOptions{PerSecond: 0.01, Burst: 1})},
 						WithGetenv(env("RATE_LIMIT_PER_SECOND", "10")))
 					var first string
 					code, sent := 0, 0

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/fleet"
 	"github.com/alicebob/miniredis/v2/server"
 )
 
@@ -36,7 +37,7 @@ func TestRedisAsPeopleHaveIt(t *testing.T) {
 				}
 				return !well.Load()
 			})
-			url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL))).URL
+			url := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("REDIS_URL", redis.URL))).URL
 			ask := func(path string) string {
 				resp, err := fetch(t, url+path)
 				if err != nil {
@@ -88,14 +89,14 @@ func TestEvictingRedis(t *testing.T) {
 				p.WriteBulk("# Memory\r\nused_memory:1\r\nmaxmemory_policy:" + set.Load().(string) + "\r\nmem_allocator:jemalloc\r\n")
 				return true
 			})
-			url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL))).URL
+			url := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("REDIS_URL", redis.URL))).URL
 			time.Sleep(time.Second)
 			_, got := get(t, url+"/ready")
 			if strings.Contains(got, "maxmemory-policy "+policy) != (warns != "") || !strings.Contains(got, warns) || strings.Contains(got, all) != (warns == all) {
 				t.Errorf("%s: %s", policy, got)
 			}
 			set.Store("noeviction")
-			time.Sleep(lookEvery + sayEvery)
+			time.Sleep(time.Minute + fleet.AnnounceEvery)
 			if _, got := get(t, url+"/ready"); !strings.Contains(got, `"degraded":[]`) {
 				t.Errorf("once it does not: %s", got)
 			}
@@ -107,14 +108,14 @@ func TestEvictingRedis(t *testing.T) {
 func TestWhiteSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL+"\n", "ERLMCP_KEYS", testKey(1)+"\r\n", "GOVERNOR_ENABLED", " true", "LOG_LEVEL", "debug\t",
-			"RATE_LIMIT_PER_SECOND", "100 ", "DRAIN_TIMEOUT", " 8s\n", "AUTHENTICATION", "anonymous \n", "HEALTH_ENDPOINT", "/health\n", "RATE_LIMIT_OUTAGE", "local\n"))).URL
+		url := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("REDIS_URL", redis.URL+"\n", "SEALING_KEYS", testKey(1)+"\r\n", "GOVERNOR_ENABLED", " true", "LOG_LEVEL", "debug\t",
+			"RATE_LIMIT_PER_SECOND", "100 ", "DRAIN_TIMEOUT", " 8s\n", "AUTHENTICATION", "anonymous \n", "HEALTH_ENDPOINT", "/health\n", "RATE_LIMIT_ON_REDIS_FAILURE", "local\n"))).URL
 		time.Sleep(time.Second)
 		if status, got := get(t, url+"/ready"); status != 200 || !strings.Contains(got, `"degraded":[]`) || !strings.Contains(got, "fleet") {
 			t.Errorf("%d %s", status, got)
 		}
 	})
-	_, err := New(t.Context(), WithGetenv(env("REDIS_URL", "redis://:secret@host :6379")))
+	_, err := assemble(t.Context(), WithGetenv(env("REDIS_URL", "redis://:secret@host :6379")))
 	if err == nil || !strings.Contains(err.Error(), "REDIS_URL: has white space in it") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("%v", err)
 	}

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/directives"
+	"example.com/erlmcp/function/internal/identity"
 )
 
 // TestRefusalsReachModels refuses calls for each reason, in both eras, and wants a result that says in words which limit it was, when to
@@ -19,29 +22,31 @@ func TestRefusalsReachModels(t *testing.T) {
 			entered, leave := make(chan struct{}), make(chan struct{})
 			here := func(context.Context, None) (string, error) { return "here", nil }
 			tools := WithTools(
-				NewTool("rare", "One now and then.", here, PerSecond(0.01, 1)),
-				NewTool("scarce", "One a day.", here, PerDay(1)),
-				NewTool("ruled", "Has a rule.", func(context.Context, pair) (string, error) { return "here", nil }, AllowWhen("args.a < 10")),
+				NewTool("rare", "One now and then.", here, ToolOptions{PerSecond: 0.01, Burst: 1}),
+				NewTool("scarce", "One a day.", here, ToolOptions{PerDay: 1}),
+				NewTool("ruled", "Has a rule.", func(context.Context, pair) (string, error) { return "here", nil }, ToolOptions{AllowWhen: []Condition{{When: "args.a < 10"}}}),
 				NewTool("stopped", "Is killed.", here),
-				NewTool("packed", "Is of a pack.", here, Pack("gold")),
-				NewTool("recorded", "Has an output schema.", func(context.Context, None) (pair, error) { return pair{}, nil }, PerSecond(0.01, 1)),
+				NewTool("packed", "Is of a pack.", here, ToolOptions{Toolset: "gold"}),
+				NewTool("recorded", "Has an output schema.", func(context.Context, None) (pair, error) { return pair{}, nil }, ToolOptions{PerSecond: 0.01, Burst: 1}),
 				NewAction("single", "One at a time.", func(context.Context, None) error {
 					entered <- struct{}{}
 					<-leave
 					return nil
-				}, AtATime(1)),
-				NewAction("broken", "Fails.", func(context.Context, None) error { return fmt.Errorf("no answer: %w", ErrUnavailable) }, Breaker(1, time.Hour)),
+				}, ToolOptions{MaxConcurrent: 1}),
+				NewAction("broken", "Fails.", func(context.Context, None) error { return fmt.Errorf("no answer: %w", ErrUnavailable) }, ToolOptions{Breaker: Breaker{Failures: 1, Rest: time.Hour}}),
 			)
 			redis := network.Redis(t)
 			getenv := env("REDIS_URL", redis.URL, "REFUSALS", mode)
-			memory := NewMemory()
+			memory := NewInMemoryStore()
 			srv, other := newServer(t, WithGetenv(getenv), WithMemory(memory), tools), newServer(t, WithGetenv(getenv), WithMemory(memory), tools)
-			op, err := OpenOperator(t.Context(), WithGetenv(getenv), WithMemory(memory), tools, onNetwork)
+			op, err := openOperator(t.Context(), WithGetenv(getenv), WithMemory(memory), tools, onNetwork)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer op.Close()
-			if _, err := op.Change(t.Context(), func(o *Orders) error { return o.Kill(Kill{Scope: "tool:stopped", Reason: "it leaks", At: time.Now()}) }); err != nil {
+			if _, err := op.Change(t.Context(), func(o *directives.Directives) error {
+				return o.Kill(directives.Kill{Scope: "tool:stopped", Reason: "it leaks", At: time.Now()})
+			}); err != nil {
 				t.Fatal(err)
 			}
 			var running sync.WaitGroup
@@ -52,7 +57,7 @@ func TestRefusalsReachModels(t *testing.T) {
 			for _, tool := range []string{"rare", "scarce", "recorded", "broken"} {
 				modern("tools/call", tool, `"name":"`+tool+`"`).send(t, srv.URL)
 			}
-			time.Sleep(3 * time.Second) // orders are in force
+			time.Sleep(3 * time.Second) // directives are in force
 			large := `"name":"add","arguments":{},"pad":"` + strings.Repeat("x", 1<<20) + `"`
 			for _, c := range []struct {
 				name, tool, params string
@@ -133,7 +138,7 @@ func TestRefusalsReachModels(t *testing.T) {
 // TestRefusalsOfOtherMethods are errors, with a status whose bodies clients read.
 func TestRefusalsOfOtherMethods(t *testing.T) {
 	for mode, status := range map[string]int{"": 200, "error": 403} {
-		srv := newServer(t, WithGetenv(env("REFUSALS", mode, "TENANTS", "listed")), WithMemory(NewMemory()))
+		srv := newServer(t, WithGetenv(env("REFUSALS", mode, "UNKNOWN_TENANTS", "deny")), WithMemory(NewInMemoryStore()))
 		for _, c := range []struct{ method, name, params string }{
 			{"resources/read", "note://by/ada", `"uri":"note://by/ada"`},
 			{"prompts/get", "greet", `"name":"greet","arguments":{"who":"Ada"}`},
@@ -159,8 +164,8 @@ func TestRefusalsOfOtherMethods(t *testing.T) {
 		}
 	}
 	// Who is not known is told by the status.
-	file, keys := keyFile(t, Key{Tenant: "acme", Subject: "ci"})
-	srv := newServer(t, WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file)), WithTools(NewTool("scoped", "Needs a scope.", func(context.Context, None) (string, error) { return "", nil }, Scopes("admin"))))
+	file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci"})
+	srv := newServer(t, WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file)), WithTools(NewTool("scoped", "Needs a scope.", func(context.Context, None) (string, error) { return "", nil }, ToolOptions{Scopes: []string{"admin"}})))
 	for _, c := range []struct {
 		name, auth, tool string
 		status           int

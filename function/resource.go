@@ -67,7 +67,11 @@ func (o ResourceOptions) reader(read ReadFunc) catalog.Read {
 		if err != nil {
 			return nil, err
 		}
-		return &mcp.ReadResult{Contents: contents, TTL: o.TTL, Private: !o.Public}, nil
+		result := &mcp.ReadResult{TTL: o.TTL, Private: !o.Public}
+		for _, c := range contents {
+			result.Contents = append(result.Contents, mcp.ResourceContents(c))
+		}
+		return result, nil
 	}
 }
 
@@ -85,13 +89,17 @@ func ReadAsServer(ctx context.Context, uri string) ([]ResourceContents, error) {
 func read(ctx context.Context, by func(*mcp.Call) (*mcp.ReadResult, error)) ([]ResourceContents, error) {
 	c := mcp.FromContext(ctx)
 	if c == nil {
-		return nil, errNoCall
+		return nil, mcp.ErrNoCall
 	}
 	r, err := by(c)
 	if err != nil {
 		return nil, err
 	}
-	return r.Contents, nil
+	out := make([]ResourceContents, len(r.Contents))
+	for i, c := range r.Contents {
+		out[i] = ResourceContents(c)
+	}
+	return out, nil
 }
 
 // A Prompt is a set of messages that a person picks, often with arguments.
@@ -106,25 +114,39 @@ type PromptOptions struct {
 }
 
 // An Argument of a prompt is a string.
-type Argument = catalog.Argument
+type Argument struct {
+	Name, Description string
+	Required          bool
+}
 
 // A Message of a prompt has the role user or assistant.
-type Message = mcp.PromptMessage
+type Message struct {
+	Role    string
+	Content Content
+}
 
 // UserSays is a message in the user's role.
 func UserSays(c Content) Message { return Message{Role: "user", Content: c} }
 
 // NewPrompt makes a prompt. The function gets the arguments by their names; the required ones are there.
 func NewPrompt(name, description string, fn func(ctx context.Context, args map[string]string) ([]Message, error), o PromptOptions) Prompt {
+	var arguments []catalog.Argument
+	for _, a := range o.Arguments {
+		arguments = append(arguments, catalog.Argument(a))
+	}
 	return Prompt{&catalog.Prompt{
-		Name: name, Title: o.Title, Description: description, Arguments: o.Arguments, Complete: catalog.Complete(o.Complete),
+		Name: name, Title: o.Title, Description: description, Arguments: arguments, Complete: catalog.Complete(o.Complete),
 		Terms: catalog.Terms{Timeout: o.Timeout},
 		Get: func(ctx context.Context, args map[string]string) (*mcp.PromptResult, error) {
 			messages, err := fn(ctx, args)
 			if err != nil {
 				return nil, err
 			}
-			return &mcp.PromptResult{Description: description, Messages: messages}, nil
+			result := &mcp.PromptResult{Description: description}
+			for _, m := range messages {
+				result.Messages = append(result.Messages, mcp.PromptMessage{Role: m.Role, Content: m.Content.block()})
+			}
+			return result, nil
 		},
 	}}
 }

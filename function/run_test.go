@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/serve"
 )
 
 func dial(t *testing.T, base string) net.Conn {
@@ -38,14 +40,14 @@ func runServer(t *testing.T, opts ...Option) (base string, term func(), ended ch
 	t.Helper()
 	opts = append([]Option{WithGetenv(env()), WithLogger(logTo(t)), onNetwork, WithLoopback(), WithTools(wireTools()...)}, opts...)
 	ctx, term := context.WithCancel(t.Context()) // one for both, as with a signal
-	s, err := New(ctx, opts...)
+	s, err := assemble(ctx, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended = make(chan error, 1)
 	ln := network.Listen()
 	var running sync.WaitGroup
-	running.Go(func() { ended <- s.serve(ctx, []net.Listener{ln}) })
+	running.Go(func() { ended <- s.plane.(listens).Serve(ctx, ln) })
 	t.Cleanup(func() { term(); running.Wait(); s.Close() })
 	return "http://" + ln.Addr().String(), term, ended
 }
@@ -122,7 +124,7 @@ func TestDrain(t *testing.T) {
 		}
 		term()
 		synctest.Wait()
-		for _, later := range []time.Duration{0, lameDuck - time.Nanosecond} { // the lame duck still answers, and says that it goes
+		for _, later := range []time.Duration{0, serve.LameDuck - time.Nanosecond} { // the lame duck still answers, and says that it goes
 			time.Sleep(later)
 			if status, got := get(t, base+"/ready"); status != 503 || !strings.Contains(got, "draining") {
 				t.Errorf("/ready after %v: %d %s", later, status, got)
@@ -139,7 +141,7 @@ func TestDrain(t *testing.T) {
 		if resp, err := fetch(t, base+"/ready"); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("after the lame duck: %v %v", resp, err)
 		}
-		time.Sleep(8*time.Second - lameDuck - deadlineSlack - time.Millisecond) // running calls still finish, until the end
+		time.Sleep(8*time.Second - serve.LameDuck - serve.Reserve - time.Millisecond) // running calls still finish, until the end
 		select {
 		case err := <-ended:
 			t.Fatalf("the server ended with a call running: %v", err)
@@ -263,7 +265,7 @@ func TestListens(t *testing.T) {
 		hosts = append(hosts, "::1")
 	}
 	entered := make(chan struct{})
-	s, err := New(t.Context(), WithGetenv(env("PORT", "0", "MAX_CONNECTIONS", strconv.Itoa(2*len(hosts)), "DRAIN_TIMEOUT", "100ms")), WithLogger(logTo(t)), WithLoopback(), WithTools(
+	s, err := assemble(t.Context(), WithGetenv(env("PORT", "0", "MAX_CONNECTIONS", strconv.Itoa(2*len(hosts)), "DRAIN_TIMEOUT", "100ms")), WithLogger(logTo(t)), WithLoopback(), WithTools(
 		NewAction("wait", "Waits.", func(ctx context.Context, _ None) error {
 			entered <- struct{}{}
 			<-ctx.Done()
@@ -324,7 +326,7 @@ func TestListens(t *testing.T) {
 	}
 	over := open()
 	wantTooMany(t, healthOn(t, over))
-	other, err := New(ctx, WithGetenv(env("PORT", at.Port())), WithLogger(logTo(t)), WithLoopback())
+	other, err := assemble(ctx, WithGetenv(env("PORT", at.Port())), WithLogger(logTo(t)), WithLoopback())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,19 +392,19 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestStartFaults(t *testing.T) {
-	_, err := New(t.Context(), WithGetenv(env("PORT", "http", "ERLMCP_KEYS", "short", "K_SERVICE", "erlmcp")),
+	_, err := assemble(t.Context(), WithGetenv(env("PORT", "http", "SEALING_KEYS", "short", "K_SERVICE", "erlmcp")),
 		WithTools(
 			NewTool("twice", "One.", func(context.Context, None) (None, error) { return None{}, nil }),
 			NewTool("twice", "Two.", func(context.Context, None) (None, error) { return None{}, nil }),
-			NewTool("no good", "", func(context.Context, string) (None, error) { return None{}, nil }, Timeout(-1)),
+			NewTool("no good", "", func(context.Context, string) (None, error) { return None{}, nil }, ToolOptions{Timeout: -1}),
 			NewTool[None, None]("missing", "No function.", nil),
-			NewTool("schema", "Bad schema.", func(context.Context, None) (None, error) { return None{}, nil }, InputSchema(`{"type":"object","$ref":"https://example.com/s"}`)),
+			NewTool("schema", "Bad schema.", func(context.Context, None) (None, error) { return None{}, nil }, ToolOptions{InputSchema: `{"type":"object","$ref":"https://example.com/s"}`}),
 		), WithPrompts(NewPrompt("", "x", nil, PromptOptions{})), WithResources(NewTemplate("note://{", "x", nil, ResourceOptions{})))
 	if err == nil {
 		t.Fatal("started")
 	}
 	for _, want := range []string{
-		"PORT:", "ERLMCP_KEYS:", `tool "twice": there is another tool of this name`, `tool "no good": a name has`, `tool "no good": a description is missing`,
+		"PORT:", "SEALING_KEYS:", `tool "twice": there is another tool of this name`, `tool "no good": a name has`, `tool "no good": a description is missing`,
 		`tool "no good": input type: string is not a struct`, `tool "no good": the timeout -1ns is negative`, `tool "missing": the function is nil`,
 		`tool "schema": input schema:`, `prompt "": a name has`, `resource template "note://{":`,
 	} {

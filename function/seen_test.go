@@ -18,6 +18,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/app"
+	"example.com/erlmcp/function/internal/identity"
 )
 
 // observed is a server whose log, traces and metrics can be looked at.
@@ -26,7 +29,7 @@ func observed(t *testing.T, log io.Writer, pairs []string, opts ...Option) (url 
 	collector = newCollected(t)
 	pairs = append(pairs, "OTEL_EXPORTER_OTLP_ENDPOINT", collector.url, "OTEL_TRACES_SAMPLER", "always_on", "LOG_LEVEL", "debug", "NODE_NAME", "n")
 	opts = append([]Option{WithGetenv(env(pairs...)), WithLogOutput(log), onNetwork, WithTools(wireTools()...), WithPrompts(wirePrompt()), WithResources(wireResources()...)}, opts...)
-	s, err := New(t.Context(), opts...)
+	s, err := assemble(t.Context(), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +43,7 @@ func TestRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log safeBuffer
 		url, stop, _ := observed(t, &log, nil, WithTools(
-			NewTool("full", "Is never free.", func(context.Context, None) (string, error) { return "", nil }, PerSecond(0.001, 1)),
+			NewTool("full", "Is never free.", func(context.Context, None) (string, error) { return "", nil }, ToolOptions{PerSecond: 0.001, Burst: 1}),
 			NewTool("slow", "Takes its time.", func(context.Context, None) (string, error) { time.Sleep(250 * time.Millisecond); return "", nil }),
 		))
 		full := modern("tools/call", "full", `"name":"full"`)
@@ -116,8 +119,8 @@ func TestRecords(t *testing.T) {
 func TestSecretsAreNotSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const canary = "cAnArY"
-		key, entry := NewKey(Key{Tenant: "acme", Subject: "ci"})
-		text, err := json.Marshal(KeyFile{Keys: []Key{entry}})
+		key, entry := identity.NewKey(identity.Key{Tenant: "acme", Subject: "ci"})
+		text, err := json.Marshal(identity.KeyFile{Keys: []identity.Key{entry}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,9 +146,9 @@ func TestSecretsAreNotSeen(t *testing.T) {
 		logFile := filepath.Join(t.TempDir(), "erlmcp.log")
 		url, stop, collector := observed(t, &log, []string{
 			"REDIS_URL", strings.Replace(redis.URL, "//", "//:"+canary+"redis@", 1), "AUTHENTICATION", "keys,anonymous", "API_KEYS_FILE", file, "LOG_FILE", logFile,
-			"ERLMCP_KEYS", base64.StdEncoding.EncodeToString([]byte((canary + strings.Repeat("x", 32))[:32])), "OTEL_EXPORTER_OTLP_HEADERS", "api-key=" + canary + "otel",
+			"SEALING_KEYS", base64.StdEncoding.EncodeToString([]byte((canary + strings.Repeat("x", 32))[:32])), "OTEL_EXPORTER_OTLP_HEADERS", "api-key=" + canary + "otel",
 			"OTEL_METRIC_EXPORT_INTERVAL", "200",
-		}, WithMemory(NewMemory()), WithTools(NewTool("leak", "Says it.", leak)))
+		}, WithMemory(NewInMemoryStore()), WithTools(NewTool("leak", "Says it.", leak)))
 
 		sent := 0
 		try := func(w wire) {
@@ -181,7 +184,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
 		try(wire{body: `[` + legacy("", "tools/call", `"name":"`+canary+`"`).body + `]`})
 		try(modern("tools/list", "", `"cursor":"`+canary+`"`))
 		try(wire{header: map[string]string{"Origin": "https://" + canary + ".example"}})
-		for _, path := range []string{"/health", "/ready", "/startup", "/metrics", metadataPath, metadataPath + "/mcp", "/" + canary, "/mcp/" + canary} {
+		for _, path := range []string{"/health", "/ready", "/startup", "/metrics", app.MetadataPath, app.MetadataPath + "/mcp", "/" + canary, "/mcp/" + canary} {
 			for _, method := range []string{"GET", "POST", canary} {
 				req, err := http.NewRequest(method, url+path+"?token="+canary, strings.NewReader(canary))
 				if err != nil {
@@ -230,7 +233,7 @@ func readFile(t *testing.T, path string) string {
 // TestSeriesAreBounded calls as 200 clients, each with names of its own, and then as 1000 others, which make no series.
 func TestSeriesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := New(t.Context(), WithGetenv(env("RATE_LIMIT_PER_SECOND", "250000", "CLIENT_RATE_LIMIT_PER_SECOND", "1000")), WithLogOutput(io.Discard), WithTools(wireTools()...), WithResources(wireResources()...))
+		s, err := assemble(t.Context(), WithGetenv(env("RATE_LIMIT_PER_SECOND", "250000", "CLIENT_RATE_LIMIT_PER_SECOND", "1000")), WithLogOutput(io.Discard), WithTools(wireTools()...), WithResources(wireResources()...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +282,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		before := series()
 		callAs(200, 1200)
 		after := series()
-		t.Logf("%d series", len(after)) // README.md has it
+		t.Logf("%d series", len(after)) // infra/docs/benchmarks.md has it
 		if len(before) < 300 || len(after) >= 2000 {
 			t.Errorf("%d series, then %d", len(before), len(after))
 		}
@@ -294,7 +297,7 @@ func TestNamedMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log safeBuffer
 		redis := network.Redis(t)
-		url, _, collector := observed(t, &log, []string{"REDIS_URL", redis.URL, "OTEL_METRIC_EXPORT_INTERVAL", "100"}, WithMemory(NewMemory()))
+		url, _, collector := observed(t, &log, []string{"REDIS_URL", redis.URL, "OTEL_METRIC_EXPORT_INTERVAL", "100"}, WithMemory(NewInMemoryStore()))
 		modern("tools/call", "add", `"name":"add","arguments":{"a":1}`).send(t, url)
 		modern("resources/read", "note://by/ada", `"uri":"note://by/ada"`).send(t, url)
 		synctest.Wait() // a request is counted once it is answered
@@ -302,7 +305,7 @@ func TestNamedMetrics(t *testing.T) {
 		_, open := scrape(t, url, "Accept", "application/openmetrics-text; version=1.0.0")
 		for _, want := range []string{
 			`erlmcp_requests_total{method="tools/call",outcome="completed"} 1`, `erlmcp_request_duration_seconds_count{method="tools/call"} 1`, "erlmcp_errors_total", "erlmcp_active_connections ",
-			`tools_called_total{outcome="completed",tool="add"} 1`, `resources_accessed_total{outcome="completed",resource="note://by/{name}"} 1`, "subscriptions_active 0",
+			`erlmcp_era_requests_total{era="2026-07-28",outcome="completed"} 2`, `tools_called_total{outcome="completed",tool="add"} 1`, `resources_accessed_total{outcome="completed",resource="note://by/{name}"} 1`, "subscriptions_active 0",
 			`mcp_server_operation_duration_seconds_count{error_type="",gen_ai_tool_name="add",mcp_method_name="tools/call"} 1`,
 			"erlmcp_governor_decisions_total", "erlmcp_governor_wait_seconds_total", "erlmcp_governor_in_flight", "erlmcp_governor_leased", "erlmcp_governor_round_trips_total", "erlmcp_governor_round_trip_seconds_count",
 			"erlmcp_governor_degraded", "go_memstats_heap_alloc_bytes", "go_goroutines", "go_sched_latencies_seconds", "process_open_fds", "erlmcp_request_overhead_seconds_count 2",

@@ -12,8 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/app"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/verify"
+	"example.com/erlmcp/function/internal/serve"
 )
 
 // canaryOf is what a stranger writes wherever something can be written.
@@ -48,8 +51,8 @@ func TestStrangersWriteNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				file, _ := keyFile(t, identity.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}})
-				memory := NewMemory()
-				target := map[bool]string{true: ControlTarget, false: Target}[c.taiea]
+				memory := NewInMemoryStore()
+				target := map[bool]string{true: app.ControlTarget, false: app.Target}[c.taiea]
 				s := start(t, WithMemory(memory), WithGetenv(env("FUNCTION_TARGET", target, "AUTHENTICATION", "keys", "API_KEYS_FILE", file,
 					"WEBHOOK_SECRETS", "shop=whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=")))
 				const seconds, each = 5, 20
@@ -70,7 +73,7 @@ func TestStrangersWriteNothing(t *testing.T) {
 				}
 				s.Close()
 				total, kept := int64(0), 0
-				for r, err := range receipt.Select(context.Background(), memory.receipts, "", time.Time{}, time.Time{}) {
+				for r, err := range verify.Select(context.Background(), memory.memory.Receipts, "", time.Time{}, time.Time{}) {
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -133,7 +136,7 @@ func TestStrangersForceNoTraces(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				got := newCollected(t)
 				file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
-				s := newServer(t, WithMemory(NewMemory()), WithGetenv(env(append([]string{"AUTHENTICATION", "keys", "API_KEYS_FILE", file,
+				s := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env(append([]string{"AUTHENTICATION", "keys", "API_KEYS_FILE", file,
 					"OTEL_EXPORTER_OTLP_ENDPOINT", got.url, "OTEL_TRACES_SAMPLER", c.sampler, "OTEL_TRACES_SAMPLER_ARG", "0.0000000001"}, c.settings...)...)))
 				if c.key {
 					c.call = c.call.with("Authorization", "Bearer "+keys[0])
@@ -176,7 +179,7 @@ func TestWordsAreForOperators(t *testing.T) {
 		redis := network.Redis(t)
 		policy := writeFile(t, "", "rules: []")
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
-		s := newServer(t, WithMemory(NewMemory()), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "POLICY_FILE", policy, "REDIS_URL", redis.URL,
+		s := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "POLICY_FILE", policy, "REDIS_URL", redis.URL,
 			"TAIEA_TOOLS", "health.check,support.model", "NODE_NAME", "gke-host-7")))
 		call := func(tool string) string {
 			_, got := modern("tools/call", tool, `"name":"`+tool+`","arguments":{}`).with("Authorization", "Bearer "+keys[0]).send(t, s.URL)
@@ -239,7 +242,7 @@ func TestSubjects(t *testing.T) {
 		if c.words != "" {
 			words = strings.Split(c.words, "|")
 		}
-		if got := fmt.Sprint(subjectsOf(words)); got != c.want {
+		if got := fmt.Sprint(serve.Subjects(words)); got != c.want {
 			t.Errorf("%q: %s, want %s", c.words, got, c.want)
 		}
 	}

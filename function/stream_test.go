@@ -30,7 +30,7 @@ func (s *slow) tool(limit time.Duration) Tool {
 		<-ctx.Done()
 		s.ended <- ctx.Err()
 		return ctx.Err()
-	}, Timeout(limit))
+	}, ToolOptions{Timeout: limit})
 }
 
 func TestDisconnect(t *testing.T) {
@@ -123,66 +123,6 @@ func stream(t *testing.T, url string, w wire) *http.Response {
 	return resp
 }
 
-func TestStream(t *testing.T) {
-	talk := NewTool("talk", "Talks.", func(ctx context.Context, _ None) (string, error) {
-		Progress(ctx, 1, 3, "first")
-		Progress(ctx, 1, 3, "not greater: dropped")
-		Progress(ctx, 2, 0, "")
-		Log(ctx, "debug", "talk", "fine detail")
-		Log(ctx, "warning", "talk", map[string]int{"left": 2})
-		return "said\nall", nil
-	})
-	srv := newServer(t, WithTools(talk))
-	call := modern("tools/call", "talk", `"name":"talk"`)
-	meta := func(members string) wire {
-		w := call
-		w.body = strings.Replace(call.body, `"_meta":{`, `"_meta":{`+members+`,`, 1)
-		return w
-	}
-	for _, c := range []struct {
-		name string
-		send wire
-		want []string // of each message before the answer; nil for plain JSON
-	}{
-		{"no token and no level: plain JSON", call, nil},
-		{"progress", meta(`"progressToken":"t"`), []string{
-			`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":1,"total":3,"message":"first"}}`,
-			`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":2}}`,
-		}},
-		{"numeric token", meta(`"progressToken":7`), []string{`"progressToken":7`, `"progressToken":7`}},
-		{"log from a level", meta(`"io.modelcontextprotocol/logLevel":"warning"`), []string{
-			`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","logger":"talk","data":{"left":2}}}`,
-		}},
-		{"log from debug", meta(`"io.modelcontextprotocol/logLevel":"debug"`), []string{`"fine detail"`, `"left":2`}},
-		{"the client takes no events", meta(`"progressToken":"t"`).with("Accept", "application/json"), nil},
-		{"the client takes only events", call.with("Accept", "text/event-stream"), []string{}},
-		{"legacy hears from info on", legacy("2025-11-25", "tools/call", `"name":"talk"`), []string{`"level":"warning"`}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			resp := stream(t, srv.URL, c.send)
-			if c.want == nil {
-				if ct := resp.Header.Get("Content-Type"); ct != "application/json" {
-					t.Errorf("content type %q", ct)
-				}
-				return
-			}
-			got := events(t, resp)
-			if len(got) != len(c.want)+1 {
-				t.Fatalf("%d messages, want %d: %s", len(got), len(c.want)+1, got)
-			}
-			for i, want := range c.want {
-				if !strings.Contains(string(got[i]), want) {
-					t.Errorf("message %d: %s, want %s", i, got[i], want)
-				}
-			}
-			last := string(got[len(got)-1])
-			if parse(t, last).code() != 0 || !strings.Contains(last, `said\nall`) {
-				t.Errorf("the last message is not the answer: %s", last)
-			}
-		})
-	}
-}
-
 func TestNotificationsEndWithTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan struct{})
@@ -202,62 +142,6 @@ func TestNotificationsEndWithTheAnswer(t *testing.T) {
 		}
 		<-late
 	})
-}
-
-func TestBatch(t *testing.T) {
-	srv := newServer(t)
-	batch := func(version, body string) wire {
-		w := legacy(version, "", "")
-		w.body = body
-		return w
-	}
-	call := func(id int, args string) string {
-		return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"add","arguments":%s}}`, id, args)
-	}
-	const note = `{"jsonrpc":"2.0","method":"notifications/initialized"}`
-	many := "[" + strings.Repeat(call(1, "{}")+",", 100) + call(1, "{}") + "]"
-	for _, c := range []struct {
-		name   string
-		send   wire
-		status int
-		want   []string // of each answer; one for an answer that is no array
-	}{
-		{"two calls and a notification", batch("2025-03-26", "["+call(1, `{"a":1}`)+","+note+","+call(2, `{"a":2}`)+"]"), 200, []string{`"id":1,"result"`, `"id":2,"result"`}},
-		{"no version header", batch("", "["+call(1, `{"a":1}`)+"]"), 200, []string{`"a":1`}},
-		{"each element by itself", batch("2024-11-05", "["+call(1, `{"a":1}`)+`,7,{"jsonrpc":"2.0","id":3,"method":"no/such"},{"jsonrpc":"2.0","id":4,"method":"initialize"}]`), 200,
-			[]string{`"a":1`, `-32600`, `"id":3,"error":{"code":-32601`, `"id":4,"error":{"code":-32600`}},
-		{"only notifications", batch("2025-03-26", "["+note+"]"), 202, nil},
-		{"empty", batch("2025-03-26", "[]"), 400, []string{"-32600"}},
-		{"too many", batch("2025-03-26", many), 400, []string{"-32600"}},
-		{"not JSON", batch("2025-03-26", "["+call(1, "{}")+","), 400, []string{"-32700"}},
-		{"from 2025-06-18 on", batch("2025-06-18", "["+call(1, "{}")+"]"), 400, []string{"-32600"}},
-		{"a modern message inside", batch("", "["+modern("tools/call", "add", `"name":"add"`).body+"]"), 200, []string{"-32600"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			resp, got := c.send.send(t, srv.URL)
-			if resp.StatusCode != c.status {
-				t.Errorf("status %d, want %d", resp.StatusCode, c.status)
-			}
-			var answers []json.RawMessage
-			switch {
-			case got == "":
-			case got[0] != '[':
-				answers = []json.RawMessage{json.RawMessage(got)}
-			default:
-				if err := json.Unmarshal([]byte(got), &answers); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if len(answers) != len(c.want) {
-				t.Fatalf("%d answers, want %d: %s", len(answers), len(c.want), got)
-			}
-			for i, want := range c.want {
-				if !strings.Contains(string(answers[i]), want) {
-					t.Errorf("answer %d: %s, want %s", i, answers[i], want)
-				}
-			}
-		})
-	}
 }
 
 func TestBodies(t *testing.T) {
@@ -312,22 +196,6 @@ func TestBodies(t *testing.T) {
 			t.Errorf("it was given up after %v", d)
 		}
 	})
-}
-
-func TestRepeatedHeaders(t *testing.T) {
-	srv := newServer(t)
-	conn := dial(t, srv.URL)
-	body := modern("tools/call", "add", `"name":"add"`).body
-	fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n"+
-		"Mcp-Name: add\r\nMcp-Name: fail\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a answered
-	if json.NewDecoder(resp.Body).Decode(&a); resp.StatusCode != 400 || a.code() != -32020 {
-		t.Errorf("%d %+v", resp.StatusCode, a)
-	}
 }
 
 func TestPanicIsLogged(t *testing.T) {

@@ -24,15 +24,15 @@ import (
 func controlled(t *testing.T, instances int, pairs ...string) (taiea string, urls []string, admin string, log *safeBuffer) {
 	t.Helper()
 	redis := network.Redis(t)
-	memory := NewMemory()
+	memory := NewInMemoryStore()
 	file, _ := keyFile(t)
 	for range instances {
-		urls = append(urls, packed(t, memory, append([]string{"API_KEYS_FILE", file, "REDIS_URL", redis.URL, "ERLMCP_KEYS", testKey(1)}, pairs...)...).URL)
+		urls = append(urls, packed(t, memory, append([]string{"API_KEYS_FILE", file, "REDIS_URL", redis.URL, "SEALING_KEYS", testKey(1)}, pairs...)...).URL)
 	}
 	operators, texts := keyFile(t, identity.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}}, identity.Key{Tenant: "acme", Subject: "bob", Scopes: []string{"*"}})
 	log = &safeBuffer{}
 	s := start(t, WithMemory(memory), WithTools(packedTools()...), WithLogger(slog.New(slog.NewJSONHandler(log, nil))),
-		WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "REDIS_URL", redis.URL, "ERLMCP_KEYS", testKey(1)}, pairs...)...)))
+		WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "REDIS_URL", redis.URL, "SEALING_KEYS", testKey(1)}, pairs...)...)))
 	if status, body := order(t, "GET", s.URL+"/v1/tenants", texts[1], ""); status != 403 {
 		t.Errorf("the scope * makes an operator: %d %s", status, body)
 	}
@@ -70,7 +70,7 @@ func order(t *testing.T, method, url, key, body string, headers ...string) (int,
 // within 2 s.
 func TestControlPlaneReachesTheFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		taiea, urls, admin, log := controlled(t, 2, "TENANTS", "listed")
+		taiea, urls, admin, log := controlled(t, 2, "UNKNOWN_TENANTS", "deny")
 		do := func(method, path, body string, want int, headers ...string) map[string]any {
 			t.Helper()
 			status, text := order(t, method, taiea+path, admin, body, headers...)
@@ -162,7 +162,7 @@ func TestControlPlaneStarts(t *testing.T) {
 			{"a push account that is none", []string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x", "PUBSUB_AUDIENCE", "y", "PUBSUB_SERVICE_ACCOUNT", "push"}, `PUBSUB_SERVICE_ACCOUNT: "push": is not the e-mail address`},
 			{"a push account without an audience", []string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x", "PUBSUB_SERVICE_ACCOUNT", "p@x.iam.gserviceaccount.com"}, "PUBSUB_AUDIENCE: is not set"},
 		} {
-			s, err := New(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea"}, c.pairs...)...)))
+			s, err := assemble(t.Context(), WithLogger(logTo(t)), onNetwork, WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea"}, c.pairs...)...)))
 			if err == nil {
 				s.Close()
 			}
@@ -183,7 +183,7 @@ func TestPushedThroughCloudRun(t *testing.T) {
 			return "e30." + base64.RawURLEncoding.EncodeToString(claims) + ".SIGNATURE_REMOVED_BY_GOOGLE"
 		}
 		plane := func(authentication string) string {
-			return start(t, WithMemory(NewMemory()), WithGetenv(env("FUNCTION_TARGET", "taiea",
+			return start(t, WithMemory(NewInMemoryStore()), WithGetenv(env("FUNCTION_TARGET", "taiea",
 				"K_SERVICE", "taiea", "GOVERNOR_SCOPE", "instance", "AUTHENTICATION", authentication, "PUBLIC_URL", "https://taiea.example.com", "PUBSUB_SERVICE_ACCOUNT", account, "OPERATORS", "viewer=bob@example.com"))).URL
 		}
 		private, public := plane("cloudrun"), plane("google")
@@ -213,7 +213,7 @@ func TestPushedThroughCloudRun(t *testing.T) {
 // names are looked up in a test.
 type names map[string]string
 
-// LookupNetIP implements [outbound.Resolver].
+// LookupNetIP implements [egress.Resolver].
 func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
 	addr, err := netip.ParseAddr(n[host])
 	if err != nil {
@@ -222,7 +222,7 @@ func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 	return []netip.Addr{addr}, nil
 }
 
-// TestPushReachesPublicAddressesAlone has Google's keys lie at an address that OUTBOUND_ALLOW names. Operators' tokens are verified by
+// TestPushReachesPublicAddressesAlone has Google's keys lie at an address that EGRESS_ALLOW names. Operators' tokens are verified by
 // what is there; push deliveries, which anyone may send, are not.
 func TestPushReachesPublicAddressesAlone(t *testing.T) {
 	for address, public := range map[string]bool{
@@ -238,17 +238,17 @@ func TestPushReachesPublicAddressesAlone(t *testing.T) {
 				dialed = nil
 				return all
 			}
-			outside := func(o *options) {
-				o.resolver = names{"www.googleapis.com": address}
-				o.dial = func(_ context.Context, _, to string) (net.Conn, error) {
+			outside := func(o *Options) {
+				o.stand.Resolver = names{"www.googleapis.com": address}
+				o.stand.Dial = func(_ context.Context, _, to string) (net.Conn, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					dialed = append(dialed, to)
 					return nil, errors.New("there is no one")
 				}
 			}
-			plane := start(t, outside, WithMemory(NewMemory()), WithGetenv(env("FUNCTION_TARGET", "taiea", "AUTHENTICATION", "google", "GOVERNOR_SCOPE", "instance",
-				"PUBLIC_URL", "https://taiea.example.com", "PUBSUB_SERVICE_ACCOUNT", "push@acme.iam.gserviceaccount.com", "OUTBOUND_ALLOW", "www.googleapis.com,"+address)))
+			plane := start(t, outside, WithMemory(NewInMemoryStore()), WithGetenv(env("FUNCTION_TARGET", "taiea", "AUTHENTICATION", "google", "GOVERNOR_SCOPE", "instance",
+				"PUBLIC_URL", "https://taiea.example.com", "PUBSUB_SERVICE_ACCOUNT", "push@acme.iam.gserviceaccount.com", "EGRESS_ALLOW", "www.googleapis.com,"+address)))
 			token := func(audience string) string {
 				claims, _ := json.Marshal(map[string]any{"iss": "https://accounts.google.com", "aud": audience, "email": "push@acme.iam.gserviceaccount.com", "email_verified": true, "sub": "1",
 					"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()})

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,21 +13,21 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/erlmcp/function/internal/control"
-	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/directives"
+	"example.com/erlmcp/function/internal/entitlement"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/receipt"
-	"example.com/erlmcp/function/internal/tenant"
+	"example.com/erlmcp/function/internal/receipt/verify"
 )
 
 // packedTools are of no pack, of one, and of another.
 func packedTools() []Tool {
 	say := func(context.Context, None) (string, error) { return "here", nil }
-	return []Tool{NewTool("plain", "For all.", say), NewTool("report", "Of a pack.", say, Pack("professional")), NewTool("forecast", "Of another.", say, Pack("science"))}
+	return []Tool{NewTool("plain", "For all.", say), NewTool("report", "Of a pack.", say, ToolOptions{Toolset: "professional"}), NewTool("forecast", "Of another.", say, ToolOptions{Toolset: "science"})}
 }
 
 // packed serves them to callers with keys, who are refused with a status.
-func packed(t *testing.T, m *Memory, pairs ...string) testServer {
+func packed(t *testing.T, m *InMemoryStore, pairs ...string) testServer {
 	t.Helper()
 	return start(t, WithMemory(m), WithTools(packedTools()...), WithGetenv(env(append([]string{"AUTHENTICATION", "keys", "REFUSALS", "error"}, pairs...)...)))
 }
@@ -51,7 +50,7 @@ func within(t *testing.T, most time.Duration, ask func() (wrong string)) {
 }
 
 // said has a source say something of a tenant, as the control plane does.
-func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions) error, e tenant.Event) {
+func said(t *testing.T, m *InMemoryStore, tell func(context.Context, directives.Versions) error, e entitlement.Event) {
 	t.Helper()
 	if e.Time.IsZero() {
 		e.Time = time.Now()
@@ -59,8 +58,8 @@ func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions)
 	if err := e.Check(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	d := tenant.NewDirectory()
-	stored, err := m.store.ChangeTenant(t.Context(), e.Tenant, nil, func(x *tenant.Tenant) error {
+	d := entitlement.NewDirectory()
+	stored, err := m.memory.Store.ChangeTenant(t.Context(), e.Tenant, nil, func(x *entitlement.Tenant) error {
 		x.Apply(&e)
 		x.Note(d.Plans, time.Now())
 		return nil
@@ -69,7 +68,7 @@ func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions)
 		t.Fatal(err)
 	}
 	if tell != nil {
-		if err := tell(t.Context(), governor.Versions{tenant.VersionName: stored.Revision}); err != nil {
+		if err := tell(t.Context(), directives.Versions{entitlement.VersionName: stored.Revision}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,7 +78,7 @@ func said(t *testing.T, m *Memory, tell func(context.Context, governor.Versions)
 func TestSuspendedEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}}, identity.Key{Tenant: "other", Subject: "ci", Scopes: []string{"*"}})
 		var servers []testServer
 		for range 4 {
@@ -108,16 +107,16 @@ func TestSuspendedEverywhere(t *testing.T) {
 		until("unlisted", 200)
 		for _, announced := range []bool{true, false} {
 			what := fmt.Sprintf("announced %v", announced)
-			say := func(e tenant.Event) {
+			say := func(e entitlement.Event) {
 				e.Source, e.Tenant = "marketplace", "acme"
 				if announced {
-					said(t, memory, servers[0].parts.counters.Announce, e)
+					said(t, memory, data(servers[0].Server).Stores.Counters.Announce, e)
 				} else { // an announcement that is lost is made up for by the store
 					said(t, memory, nil, e)
 				}
 			}
-			say(tenant.Event{ID: "1", Type: tenant.Grant, Plan: "enterprise"})
-			say(tenant.Event{ID: "2", Type: tenant.Suspend, Reason: "the bill is open"})
+			say(entitlement.Event{ID: "1", Type: entitlement.Grant, Plan: "enterprise"})
+			say(entitlement.Event{ID: "2", Type: entitlement.Suspend, Reason: "the bill is open"})
 			until(what+": suspended", 403)
 			if _, body := call(0, 0); !strings.Contains(body, "suspended by marketplace: the bill is open") || !strings.Contains(body, "2001") || !strings.Contains(body, "tenant:acme") {
 				t.Errorf("%s: the refusal does not say why: %s", what, body)
@@ -125,14 +124,14 @@ func TestSuspendedEverywhere(t *testing.T) {
 			if status, body := call(1, 1); status != 200 {
 				t.Errorf("%s: another tenant: %d %s", what, status, body)
 			}
-			say(tenant.Event{ID: "3", Type: tenant.Resume})
+			say(entitlement.Event{ID: "3", Type: entitlement.Resume})
 			until(what+": resumed", 200)
 		}
 		for _, s := range servers {
 			s.Close()
 		}
 		var recorded int64
-		for r, err := range receipt.Select(t.Context(), memory.receipts, "acme", time.Time{}, time.Time{}) {
+		for r, err := range verify.Select(t.Context(), memory.memory.Receipts, "acme", time.Time{}, time.Time{}) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,29 +151,29 @@ func TestEntitlements(t *testing.T) {
 	begins := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // the clock of a bubble
 	for i, c := range []struct {
 		name   string
-		events []tenant.Event
+		events []entitlement.Event
 		pairs  []string
 		tools  string // that are listed, or "" where lists are refused
 		status map[string]int
 		says   string // of the first that is refused
 	}{
 		{"unlisted", nil, nil, "forecast plain report", map[string]int{"plain": 200, "report": 200}, ""},
-		{"unlisted where they must be", nil, []string{"TENANTS", "listed"}, "", map[string]int{"plain": 403}, "the tenant acme is not known here"},
-		{"base", []tenant.Event{{Type: tenant.Grant, Plan: "base"}}, []string{"TENANTS", "listed"}, "plain", map[string]int{"plain": 200, "report": 403}, "report belongs to the pack professional, which the plan base of acme leaves out"},
-		{"professional", []tenant.Event{{Type: tenant.Grant, Plan: "professional"}}, nil, "plain report", map[string]int{"plain": 200, "report": 200, "forecast": 403}, "belongs to the pack science"},
-		{"professional and a pack", []tenant.Event{{Type: tenant.Grant, Plan: "professional", Packs: []string{"science"}}}, nil, "forecast plain report", map[string]int{"forecast": 200}, ""},
-		{"enterprise", []tenant.Event{{Type: tenant.Grant, Plan: "enterprise"}}, nil, "forecast plain report", map[string]int{"forecast": 200}, ""},
-		{"revoked", []tenant.Event{{Type: tenant.Grant, Plan: "base"}, {Type: tenant.Revoke, Reason: "the contract has ended"}}, nil, "", map[string]int{"plain": 403}, "revoked by shop: the contract has ended"},
-		{"nothing granted yet", []tenant.Event{{Type: tenant.Resume}}, nil, "", map[string]int{"plain": 403}, "nothing has been granted to it yet"},
-		{"expired", []tenant.Event{{Type: tenant.Grant, Plan: "base", Expires: begins.Add(-48 * time.Hour)}}, nil, "", map[string]int{"plain": 403}, "expired on"},
-		{"in grace", []tenant.Event{{Type: tenant.Grant, Plan: "base", Expires: begins.Add(-time.Hour)}}, nil, "plain", map[string]int{"plain": 200}, ""},
-		{"expires soon", []tenant.Event{{Type: tenant.Grant, Plan: "base", Expires: begins.Add(time.Hour)}}, nil, "plain", map[string]int{"plain": 200}, ""},
-		{"a plan that is gone", []tenant.Event{{Type: tenant.Grant, Plan: "gold"}}, nil, "", map[string]int{"plain": 403}, `there is no plan \"gold\"`},
-		{"limits of its own", []tenant.Event{{Type: tenant.Grant, Plan: "base", Limits: tenant.Limits{PerSecond: &ten, Burst: &burst}}}, nil, "plain", map[string]int{"plain": 200}, ""},
+		{"unlisted where they must be", nil, []string{"UNKNOWN_TENANTS", "deny"}, "", map[string]int{"plain": 403}, "the tenant acme is not known here"},
+		{"base", []entitlement.Event{{Type: entitlement.Grant, Plan: "base"}}, []string{"UNKNOWN_TENANTS", "deny"}, "plain", map[string]int{"plain": 200, "report": 403}, "report belongs to the pack professional, which the plan base of acme leaves out"},
+		{"professional", []entitlement.Event{{Type: entitlement.Grant, Plan: "professional"}}, nil, "plain report", map[string]int{"plain": 200, "report": 200, "forecast": 403}, "belongs to the pack science"},
+		{"professional and a pack", []entitlement.Event{{Type: entitlement.Grant, Plan: "professional", Packs: []string{"science"}}}, nil, "forecast plain report", map[string]int{"forecast": 200}, ""},
+		{"enterprise", []entitlement.Event{{Type: entitlement.Grant, Plan: "enterprise"}}, nil, "forecast plain report", map[string]int{"forecast": 200}, ""},
+		{"revoked", []entitlement.Event{{Type: entitlement.Grant, Plan: "base"}, {Type: entitlement.Revoke, Reason: "the contract has ended"}}, nil, "", map[string]int{"plain": 403}, "revoked by shop: the contract has ended"},
+		{"nothing granted yet", []entitlement.Event{{Type: entitlement.Resume}}, nil, "", map[string]int{"plain": 403}, "nothing has been granted to it yet"},
+		{"expired", []entitlement.Event{{Type: entitlement.Grant, Plan: "base", Expires: begins.Add(-48 * time.Hour)}}, nil, "", map[string]int{"plain": 403}, "expired on"},
+		{"in grace", []entitlement.Event{{Type: entitlement.Grant, Plan: "base", Expires: begins.Add(-time.Hour)}}, nil, "plain", map[string]int{"plain": 200}, ""},
+		{"expires soon", []entitlement.Event{{Type: entitlement.Grant, Plan: "base", Expires: begins.Add(time.Hour)}}, nil, "plain", map[string]int{"plain": 200}, ""},
+		{"a plan that is gone", []entitlement.Event{{Type: entitlement.Grant, Plan: "gold"}}, nil, "", map[string]int{"plain": 403}, `there is no plan \"gold\"`},
+		{"limits of its own", []entitlement.Event{{Type: entitlement.Grant, Plan: "base", Limits: directives.Limits{PerSecond: &ten, Burst: &burst}}}, nil, "plain", map[string]int{"plain": 200}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				memory := NewMemory()
+				memory := NewInMemoryStore()
 				for n, e := range c.events {
 					e.ID, e.Source, e.Tenant, e.Time = fmt.Sprint(i, "-", n), "shop", "acme", time.Now().Add(time.Duration(n)*time.Millisecond)
 					said(t, memory, nil, e)
@@ -211,7 +210,7 @@ func TestEntitlements(t *testing.T) {
 func TestPlansLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
 		s := packed(t, memory, "API_KEYS_FILE", file, "REDIS_URL", redis.URL)
 		one, two := 0.01, 2.0
@@ -226,12 +225,12 @@ func TestPlansLimit(t *testing.T) {
 			}
 			return served, last
 		}
-		said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "1", Source: "shop", Type: tenant.Grant, Tenant: "acme", Plan: "base", Limits: tenant.Limits{PerSecond: &one, Burst: &two}})
+		said(t, memory, data(s.Server).Stores.Counters.Announce, entitlement.Event{ID: "1", Source: "shop", Type: entitlement.Grant, Tenant: "acme", Plan: "base", Limits: directives.Limits{PerSecond: &one, Burst: &two}})
 		time.Sleep(inForce)
 		if served, last := burst(); served != 2 || !strings.Contains(last, `"reason":"rate"`) || !strings.Contains(last, `"scope":"tenant:acme"`) {
 			t.Errorf("under its own rate %d of 6 are served: %s", served, last)
 		}
-		said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "2", Source: "shop", Type: tenant.Grant, Tenant: "acme", Plan: "enterprise"})
+		said(t, memory, data(s.Server).Stores.Counters.Announce, entitlement.Event{ID: "2", Source: "shop", Type: entitlement.Grant, Tenant: "acme", Plan: "enterprise"})
 		time.Sleep(inForce)
 		burst() // what the rate before has left of the burst: none, and tokens of the longest hold may be out
 		time.Sleep(500 * time.Millisecond)
@@ -245,20 +244,20 @@ func TestPlansLimit(t *testing.T) {
 func TestClockChangesAState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
 		const short = 2 * inForce // the instances know of one transition before the next is due
-		if _, err := memory.store.ChangePlan(t.Context(), "short", func(p *tenant.Plan) error {
-			p.Notice, p.Grace = tenant.Duration(short), tenant.Duration(short)
+		if _, err := memory.memory.Store.ChangePlan(t.Context(), "short", func(p *entitlement.Plan) error {
+			p.Notice, p.Grace = entitlement.Duration(short), entitlement.Duration(short)
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
-		plans := tenant.NewDirectory().Plans
-		plans["short"] = &tenant.Plan{Name: "short", Notice: tenant.Duration(short), Grace: tenant.Duration(short)}
+		plans := entitlement.NewDirectory().Plans
+		plans["short"] = &entitlement.Plan{Name: "short", Notice: entitlement.Duration(short), Grace: entitlement.Duration(short)}
 		ends := time.Now().Add(2 * short)
-		if _, err := memory.store.ChangeTenant(t.Context(), "acme", nil, func(x *tenant.Tenant) error {
-			x.Apply(&tenant.Event{ID: "1", Source: "shop", Type: tenant.Grant, Tenant: "acme", Time: time.Now(), Plan: "short", Expires: ends})
+		if _, err := memory.memory.Store.ChangeTenant(t.Context(), "acme", nil, func(x *entitlement.Tenant) error {
+			x.Apply(&entitlement.Event{ID: "1", Source: "shop", Type: entitlement.Grant, Tenant: "acme", Time: time.Now(), Plan: "short", Expires: ends})
 			x.Note(plans, time.Now())
 			return nil
 		}); err != nil {
@@ -284,7 +283,7 @@ func TestClockChangesAState(t *testing.T) {
 			s.Close()
 		}
 		var found []receipt.Receipt
-		for r, err := range receipt.Select(t.Context(), memory.receipts, "acme", begun.Add(-time.Minute), time.Now().Add(time.Minute)) {
+		for r, err := range verify.Select(t.Context(), memory.memory.Receipts, "acme", begun.Add(-time.Minute), time.Now().Add(time.Minute)) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -307,77 +306,11 @@ func TestClockChangesAState(t *testing.T) {
 	})
 }
 
-// TestManyTransitionsAtOnce has a thousand tenants expire in a store that does not answer: they take one goroutine and none of the
-// plans, and the end does not wait for them.
-func TestManyTransitionsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		memory := NewMemory()
-		for i := range 1000 {
-			if _, err := memory.store.ChangeTenant(t.Context(), fmt.Sprint("t", i), nil, func(x *tenant.Tenant) error {
-				x.Apply(&tenant.Event{Source: "shop", Type: tenant.Grant, Time: time.Now(), Plan: "base"})
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		store := &mute{Store: memory.store, asked: make(chan string, 1000)}
-		logger := logTo(t)
-		e := openEntitled(&parts{tenants: store, keys: memory.store}, nil, logger)
-		j, err := receipt.Open(receipt.Options{Instance: "i", Store: memory.receipts})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer j.Close(t.Context())
-		e.record(control.NewEntitlements(control.EntitlementOptions{Tenants: store, Journal: j, Logger: logger}), j)
-		d, known := e.directory.Get(t.Context(), time.Now())
-		if !known || len(d.Tenants) != 1000 {
-			t.Fatalf("the directory is %+v", d)
-		}
-		before := runtime.NumGoroutine()
-		for id := range d.Tenants {
-			e.note(id)
-		}
-		<-store.asked
-		if n := runtime.NumGoroutine() - before; n > 2 {
-			t.Errorf("a thousand transitions have %d goroutines more", n)
-		}
-		if n := len(e.queue); n != mostNoting && n != mostNoting-1 {
-			t.Errorf("%d tenants wait, want %d", n, mostNoting)
-		}
-		begun := time.Now()
-		e.close()
-		if took := time.Since(begun); took > 0 {
-			t.Errorf("the end took %v", took)
-		}
-		if n := store.plans.Load(); n > 0 {
-			t.Errorf("the plans were read %d times", n)
-		}
-	})
-}
-
-// mute is a store that does not answer for a tenant.
-type mute struct {
-	tenant.Store
-	asked chan string
-	plans atomic.Int64
-}
-
-func (m *mute) Tenant(ctx context.Context, id string) (*tenant.Tenant, error) {
-	m.asked <- id
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
-func (m *mute) Plans(ctx context.Context) ([]*tenant.Plan, error) {
-	m.plans.Add(1)
-	return m.Store.Plans(ctx)
-}
-
 // TestKeysOfTheStore makes and revokes API keys while two instances run.
 func TestKeysOfTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		file, _ := keyFile(t) // without a key
 		var urls []string
 		for range 2 {
@@ -398,15 +331,15 @@ func TestKeysOfTheStore(t *testing.T) {
 				return wrong
 			})
 		}
-		text, key := NewKey(Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}, Created: time.Now()})
+		text, key := identity.NewKey(identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}, Created: time.Now()})
 		if call(0, text) != 401 {
 			t.Fatal("a key that no one has made is good")
 		}
-		if _, err := memory.store.AddKey(t.Context(), key); err != nil {
+		if _, err := memory.memory.Store.AddKey(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
 		until(text, 200)
-		if _, err := memory.store.ChangeKey(t.Context(), key.ID, func(k *Key) error { k.Revoked = time.Now(); return nil }); err != nil {
+		if _, err := memory.memory.Store.ChangeKey(t.Context(), key.ID, func(k *identity.Key) error { k.Revoked = time.Now(); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		until(text, 401)
@@ -415,14 +348,14 @@ func TestKeysOfTheStore(t *testing.T) {
 
 // absent is a tenant store that can be taken away, or stalled.
 type absent struct {
-	tenant.Store
+	entitlement.Store
 	away, stalled atomic.Bool
 }
 
 // stall is how long a stalled reading takes, as a transaction of Firestore's library may, whatever its context.
 const stall = 5 * time.Second
 
-func (s *absent) Changes(ctx context.Context, since int64) (*tenant.Changes, error) {
+func (s *absent) Changes(ctx context.Context, since int64) (*entitlement.Changes, error) {
 	if s.stalled.Load() {
 		time.Sleep(stall) // in a bubble
 	}
@@ -437,12 +370,12 @@ func (s *absent) Changes(ctx context.Context, since int64) (*tenant.Changes, err
 func TestStoreOfTenantsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		memory := NewMemory()
+		memory := NewInMemoryStore()
 		file, keys := keyFile(t, identity.Key{Tenant: "acme", Subject: "ci", Scopes: []string{"*"}})
-		store := &absent{Store: memory.store}
+		store := &absent{Store: memory.memory.Store}
 		store.away.Store(true)
 		s := start(t, WithMemory(memory), WithTools(packedTools()...), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", redis.URL, "REFUSALS", "error")),
-			func(o *options) { o.tenants = func(tenant.Store) tenant.Store { return store } })
+			func(o *Options) { o.stand.Tenants = func(entitlement.Store) entitlement.Store { return store } })
 		call := func() (int, string) {
 			resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+keys[0]).send(t, s.URL)
 			return resp.StatusCode, body
@@ -460,7 +393,7 @@ func TestStoreOfTenantsAway(t *testing.T) {
 			}
 			return ""
 		})
-		said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "1", Source: "shop", Type: tenant.Suspend, Tenant: "acme"})
+		said(t, memory, data(s.Server).Stores.Counters.Announce, entitlement.Event{ID: "1", Source: "shop", Type: entitlement.Suspend, Tenant: "acme"})
 		within(t, inForce, func() (wrong string) {
 			if status, body := call(); status != 403 {
 				return fmt.Sprintf("it is not suspended: %d %s", status, body)
@@ -468,7 +401,7 @@ func TestStoreOfTenantsAway(t *testing.T) {
 			return ""
 		})
 		store.away.Store(true)
-		said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "2", Source: "shop", Type: tenant.Resume, Tenant: "acme"})
+		said(t, memory, data(s.Server).Stores.Counters.Announce, entitlement.Event{ID: "2", Source: "shop", Type: entitlement.Resume, Tenant: "acme"})
 		time.Sleep(inForce)
 		if status, body := call(); status != 503 || !strings.Contains(body, "1005") {
 			t.Errorf("a call is decided by what has changed since: %d %s", status, body)
@@ -477,7 +410,7 @@ func TestStoreOfTenantsAway(t *testing.T) {
 			t.Errorf("/ready %d %s", status, body)
 		}
 		store.stalled.Store(true)
-		said(t, memory, s.parts.counters.Announce, tenant.Event{ID: "3", Source: "shop", Type: tenant.Suspend, Tenant: "acme"})
+		said(t, memory, data(s.Server).Stores.Counters.Announce, entitlement.Event{ID: "3", Source: "shop", Type: entitlement.Suspend, Tenant: "acme"})
 		time.Sleep(1200 * time.Millisecond)
 		call()
 		begun := time.Now()
@@ -493,18 +426,18 @@ func TestStoreOfTenantsAway(t *testing.T) {
 func TestWhatNeedsAStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := network.Redis(t)
-		pay := WithTools(NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "", nil }, Strict()))
+		pay := WithTools(NewTool("pay", "Pays.", func(context.Context, None) (string, error) { return "", nil }, ToolOptions{RequireReceipt: true}))
 		for _, c := range []struct {
 			pairs []string
 			opt   Option
 			fault string
 		}{
-			{[]string{"REDIS_URL", redis.URL, "TENANTS", "listed"}, pay, "TENANTS: is listed, and there is no store"},
+			{[]string{"REDIS_URL", redis.URL, "UNKNOWN_TENANTS", "deny"}, pay, "UNKNOWN_TENANTS: is deny, and there is no store"},
 			{[]string{"REDIS_URL", redis.URL}, pay, "RECEIPTS: the tool pay is strict, and nothing is recorded"},
 			{[]string{"RECEIPTS", "false"}, pay, "RECEIPTS: the tool pay is strict, and nothing is recorded"},
 			{[]string{"REDIS_URL", redis.URL, "TAIEA_TOOLS", "entitlement.apply_event", "WEBHOOK_SECRETS", "shop=whsec_" + testKey(2)}, WithPageSize(10), "TAIEA_TOOLS: names entitlement_apply_event, and there is no store"},
 		} {
-			s, err := New(t.Context(), c.opt, WithLogger(logTo(t)), onNetwork, WithGetenv(env(c.pairs...)))
+			s, err := assemble(t.Context(), c.opt, WithLogger(logTo(t)), onNetwork, WithGetenv(env(c.pairs...)))
 			if err == nil {
 				s.Close()
 			}

@@ -142,17 +142,17 @@ func TestTraces(t *testing.T) {
 		c := newCollected(t)
 		began := make(chan struct{}, 1)
 		redis := network.Redis(t)
-		url := newServer(t, WithMemory(NewMemory()), WithGetenv(env("REDIS_URL", redis.URL, "OTEL_EXPORTER_OTLP_ENDPOINT", c.url, "OTEL_TRACES_SAMPLER", "always_on", "OUTBOUND_ALLOW", "127.0.0.1")), WithTools(
-			NewTool("fetch", "Fetches.", fetch, PerDay(100)),
+		url := newServer(t, WithMemory(NewInMemoryStore()), WithGetenv(env("REDIS_URL", redis.URL, "OTEL_EXPORTER_OTLP_ENDPOINT", c.url, "OTEL_TRACES_SAMPLER", "always_on", "EGRESS_ALLOW", "127.0.0.1")), WithTools(
+			NewTool("fetch", "Fetches.", fetch, ToolOptions{PerDay: 100}),
 			NewTool("no", "Fails.", func(context.Context, None) (string, error) { return "", errors.New("no") }),
 			NewTool("away", "Is away.", func(context.Context, None) (string, error) { return "", ErrUnavailable }),
-			NewTool("slow", "Takes its time.", func(ctx context.Context, _ None) (string, error) { <-ctx.Done(); return "", ctx.Err() }, Timeout(20*time.Millisecond)),
+			NewTool("slow", "Takes its time.", func(ctx context.Context, _ None) (string, error) { <-ctx.Done(); return "", ctx.Err() }, ToolOptions{Timeout: 20 * time.Millisecond}),
 			NewTool("wait", "Waits.", func(ctx context.Context, _ None) (string, error) {
 				began <- struct{}{}
 				<-ctx.Done()
 				return "", ctx.Err()
 			}),
-			NewTool("full", "Is never free.", func(context.Context, None) (string, error) { return "", nil }, PerSecond(0.001, 1)),
+			NewTool("full", "Is never free.", func(context.Context, None) (string, error) { return "", nil }, ToolOptions{PerSecond: 0.001, Burst: 1}),
 		)).URL
 		parent := `"traceparent":"00-` + traceID + `-` + spanID + `-01",`
 		for _, tc := range []struct {

@@ -101,11 +101,11 @@ func TestVariablesLeadNowhereElse(t *testing.T) {
 	for _, r := range []Resource{
 		NewResource("doc://%zz", "x", nil, ResourceOptions{}), NewTemplate("doc://%/{a}", "x", nil, ResourceOptions{}),
 	} {
-		if _, err := New(t.Context(), WithResources(r), WithGetenv(env())); err == nil || !strings.Contains(err.Error(), "doc://%") {
+		if _, err := assemble(t.Context(), WithResources(r), WithGetenv(env())); err == nil || !strings.Contains(err.Error(), "doc://%") {
 			t.Errorf("%v", err)
 		}
 	}
-	if _, err := New(t.Context(), WithResources(append(documents(&read), NewResource("doc://fixed/%61", "again", nil, ResourceOptions{}))...), WithGetenv(env())); err == nil || !strings.Contains(err.Error(), "another resource") {
+	if _, err := assemble(t.Context(), WithResources(append(documents(&read), NewResource("doc://fixed/%61", "again", nil, ResourceOptions{}))...), WithGetenv(env())); err == nil || !strings.Contains(err.Error(), "another resource") {
 		t.Errorf("two spellings of one URI: %v", err)
 	}
 }

@@ -3,13 +3,12 @@ package main
 import (
 	"testing"
 
-	"example.com/erlmcp/function"
 	"example.com/erlmcp/local/sample"
 )
 
 // TestLint wants nothing in the sample that an interface refuses or drops. Of function/tools, which users edit, make lint says it.
 func TestLint(t *testing.T) {
-	findings, err := function.Lint(sample.Catalog()...)
+	findings, err := sample.Catalog().Lint()
 	if err != nil {
 		t.Error(err)
 	}

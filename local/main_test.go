@@ -38,7 +38,7 @@ func command(t *testing.T, args ...string) (cmd *exec.Cmd, stderr *bytes.Buffer)
 	}
 	cmd = exec.CommandContext(t.Context(), program, args...)
 	// An embedded Redis may be late on a machine that is busy, and calls are not refused for it.
-	cmd.Env = []string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "PORT=0", "DRAIN_TIMEOUT=400ms", "CONCURRENT_CALLS_OUTAGE=open"}
+	cmd.Env = []string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "PORT=0", "DRAIN_TIMEOUT=400ms", "CONCURRENT_CALLS_ON_REDIS_FAILURE=open"}
 	stderr = &bytes.Buffer{}
 	cmd.Stderr = stderr
 	return cmd, stderr

@@ -30,14 +30,17 @@ import (
 	"time"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/internal/identity"
 )
 
 // A Setup says what a [Server] serves, and to whom.
 type Setup struct {
-	Catalog  []function.Option
+	Catalog  function.Catalog
 	Callers  []Caller          // beside whoever is at the machine itself
 	Rules    string            // of the operator, as in POLICY_FILE
 	Settings map[string]string // such as TENANT_CALLS_PER_DAY
+
+	pageSize int // of lists, in tests of this package
 }
 
 // A Caller may call.
@@ -69,12 +72,12 @@ func New(t testing.TB, setup Setup) *Server {
 		}
 	}
 	if len(setup.Callers) > 0 {
-		var file function.KeyFile
+		var file identity.KeyFile
 		for _, c := range setup.Callers {
 			if c.Subject == "" {
 				c.Subject = "default"
 			}
-			text, key := function.NewKey(function.Key{Tenant: c.Tenant, Subject: c.Subject, Scopes: c.Scopes, Created: time.Now()})
+			text, key := identity.NewKey(identity.Key{Tenant: c.Tenant, Subject: c.Subject, Scopes: c.Scopes, Created: time.Now()})
 			file.Keys = append(file.Keys, key)
 			if s.keys[c.Tenant] == "" {
 				s.keys[c.Tenant] = text
@@ -93,8 +96,9 @@ func New(t testing.TB, setup Setup) *Server {
 	}
 	maps.Copy(settings, setup.Settings)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	server, err := function.New(t.Context(), append(slices.Clip(setup.Catalog), function.WithLoopback(), function.WithLogger(log),
-		function.WithGetenv(func(name string) string { return settings[name] }))...)
+	server, err := function.New(t.Context(), function.Options{
+		Catalog: setup.Catalog, Loopback: true, Logger: log, Getenv: func(name string) string { return settings[name] }, PageSize: setup.pageSize,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +131,7 @@ func (s *Server) Call(tool string, args any, answers ...Answer) Response {
 // Call calls the tool as the one of a server.
 func Call(t testing.TB, tool function.Tool, args any, answers ...Answer) Response {
 	t.Helper()
-	return New(t, Setup{Catalog: []function.Option{function.WithTools(tool)}}).Call(tool.Name(), args, answers...)
+	return New(t, Setup{Catalog: function.Catalog{Tools: []function.Tool{tool}}}).Call(tool.Name(), args, answers...)
 }
 
 // Read reads a resource.
@@ -260,7 +264,7 @@ func Accept(key string, content any) Answer {
 	return Answer{key, map[string]any{"action": "accept", "content": content}}
 }
 
-// Confirm answers function.Confirm.
+// Confirm answers ask.Confirm.
 func Confirm(key string, yes bool) Answer { return Accept(key, map[string]bool{"confirm": yes}) }
 
 // Decline says no to a question.

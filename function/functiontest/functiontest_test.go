@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/ask"
 )
 
 type in struct {
@@ -29,11 +30,11 @@ func greet(ctx context.Context, in in) (out, error) {
 	}
 	function.Progress(ctx, 1, 2, "half")
 	var formal bool
-	var said function.Sample
-	if err := function.Ask(ctx, function.Confirm("formal", "Formally?", &formal)); err != nil {
+	var said ask.ModelAnswer
+	if err := ask.Client(ctx, ask.Confirm("formal", "Formally?", &formal)); err != nil {
 		return out{}, err
 	}
-	if err := function.Ask(ctx, function.AskModel("style", function.SampleRequest{Prompt: "How?"}, &said)); err != nil {
+	if err := ask.Client(ctx, ask.Model("style", ask.ModelRequest{Prompt: "How?"}, &said)); err != nil {
 		return out{}, err
 	}
 	return out{fmt.Sprintf("%s, %s (formal: %t)", said.Text, in.Name, formal), function.Caller(ctx).Tenant}, nil

@@ -16,7 +16,7 @@ type rows struct {
 	Force bool `json:"force,omitempty"`
 }
 
-func catalog() []function.Option {
+func catalog() function.Catalog {
 	read := func(_ context.Context, uri string, vars map[string]string) ([]function.ResourceContents, error) {
 		if vars["name"] == "none" {
 			return nil, function.ErrNotFound
@@ -27,9 +27,8 @@ func catalog() []function.Option {
 		p := function.Caller(ctx)
 		return p.Tenant + "/" + p.Subject + " " + strings.Join(p.Scopes, ","), nil
 	}
-	return []function.Option{
-		function.WithPageSize(2),
-		function.WithTools(
+	return function.Catalog{
+		Tools: []function.Tool{
 			function.NewTool("who", "Says who calls.", who),
 			function.NewTool("blocks", "Answers content.", func(context.Context, function.None) ([]function.Content, error) {
 				return []function.Content{
@@ -37,28 +36,28 @@ func catalog() []function.Option {
 					function.Embed(function.ResourceContents{URI: "c://d", Text: "d"}), function.Text("two"),
 				}, nil
 			}),
-			function.NewTool("rare", "Can be called once.", who, function.PerSecond(0.001, 1)),
-			function.NewTool("guarded", "Needs a scope.", who, function.Scopes("write")),
+			function.NewTool("rare", "Can be called once.", who, function.ToolOptions{PerSecond: 0.001, Burst: 1}),
+			function.NewTool("guarded", "Needs a scope.", who, function.ToolOptions{Scopes: []string{"write"}}),
 			function.NewTool("ruled", "Has rules.", func(_ context.Context, in rows) (string, error) { return "done", nil },
-				function.AllowWhen("!has(args.rows) || args.rows <= 100", "at most 100 rows")),
+				function.ToolOptions{AllowWhen: []function.Condition{{When: "!has(args.rows) || args.rows <= 100", Message: "at most 100 rows"}}}),
 			function.NewTool("needs", "Depends on what may be missing.", func(_ context.Context, in rows) (string, error) { return "done", nil },
-				function.AllowWhen("args.rows <= 100")),
+				function.ToolOptions{AllowWhen: []function.Condition{{When: "args.rows <= 100"}}}),
 			function.NewTool("wipe", "Wipes.", func(_ context.Context, in rows) (string, error) { return "wiped", nil }),
-		),
-		function.WithResources(
+		},
+		Resources: []function.Resource{
 			function.NewTemplate("note:///{name}", "note", read, function.ResourceOptions{Complete: function.CompleteFrom("Ada", "Alan", "Grace")}),
-		),
-		function.WithPrompts(function.NewPrompt("greet", "Greets.", func(_ context.Context, args map[string]string) ([]function.Message, error) {
+		},
+		Prompts: []function.Prompt{function.NewPrompt("greet", "Greets.", func(_ context.Context, args map[string]string) ([]function.Message, error) {
 			if args["name"] == "nobody" {
 				return nil, function.BadArgument("nobody is there")
 			}
 			return []function.Message{function.UserSays(function.Text("Hello " + args["name"])), {Role: "assistant", Content: function.Image([]byte("PNG"), "image/png")}}, nil
-		}, function.PromptOptions{Arguments: []function.Argument{{Name: "name", Required: true}}, Complete: function.CompleteFrom("Ada", "Alan")})),
+		}, function.PromptOptions{Arguments: []function.Argument{{Name: "name", Required: true}}, Complete: function.CompleteFrom("Ada", "Alan")})},
 	}
 }
 
 func TestContent(t *testing.T) {
-	s := New(t, Setup{Catalog: catalog()})
+	s := New(t, Setup{Catalog: catalog(), pageSize: 2})
 	r := s.Call("blocks", nil)
 	if len(r.Content) != 5 || r.Text != "one\ntwo" || string(r.Content[1].Data) != "PNG" || r.Content[1].MIMEType != "image/png" ||
 		r.Content[2].URI != "a://b" || r.Content[2].Name != "b" || r.Content[3].Resource.Text != "d" {
@@ -95,7 +94,7 @@ func TestContent(t *testing.T) {
 
 func TestCallers(t *testing.T) {
 	s := New(t, Setup{
-		Catalog: catalog(),
+		Catalog: catalog(), pageSize: 2,
 		Callers: []Caller{{Tenant: "acme", Scopes: []string{"read"}}, {Tenant: "acme", Subject: "boss", Scopes: []string{"*"}}, {Tenant: "shop"}},
 		Rules: `rules:
 - {name: ours, when: 'principal.tenant == "shop" && tool.name == "wipe"', then: deny}
@@ -137,7 +136,7 @@ func TestCallers(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	s := New(t, Setup{Catalog: catalog()})
+	s := New(t, Setup{Catalog: catalog(), pageSize: 2})
 	if r := s.Call("rare", nil); r.IsError || r.Refusal != nil {
 		t.Errorf("%+v", r)
 	}
@@ -145,7 +144,7 @@ func TestLimits(t *testing.T) {
 	if !r.IsError || r.Refusal == nil || r.Refusal.Reason != "rate" || r.Refusal.Code != 1056 || r.Refusal.Scope != "tool:rare" || r.Refusal.RetryAfter <= 0 {
 		t.Errorf("%+v %+v", r, r.Refusal)
 	}
-	s = New(t, Setup{Catalog: catalog(), Callers: []Caller{{Tenant: "acme"}}, Settings: map[string]string{"TENANT_CALLS_PER_DAY": "2"}})
+	s = New(t, Setup{Catalog: catalog(), pageSize: 2, Callers: []Caller{{Tenant: "acme"}}, Settings: map[string]string{"TENANT_CALLS_PER_DAY": "2"}})
 	var reasons []string
 	for range 3 {
 		reason := ""
@@ -173,9 +172,8 @@ func TestRulesThatNameNothing(t *testing.T) {
 		"!args.force":                   "",
 		"size(args) > 0":                "",
 	} {
-		tool := function.NewTool("t", "Has a rule.", func(context.Context, rows) (string, error) { return "", nil }, function.AllowWhen(condition))
-		s, err := function.New(t.Context(), function.WithLoopback(), function.WithTools(tool), function.WithGetenv(func(string) string { return "" }),
-			function.WithLogger(slog.New(slog.DiscardHandler)))
+		tool := function.NewTool("t", "Has a rule.", func(context.Context, rows) (string, error) { return "", nil }, function.ToolOptions{AllowWhen: []function.Condition{{When: condition}}})
+		s, err := function.New(t.Context(), function.Options{Loopback: true, Getenv: func(string) string { return "" }, Logger: slog.New(slog.DiscardHandler), Catalog: function.Catalog{Tools: []function.Tool{tool}}})
 		if err == nil {
 			s.Close()
 		}

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	mostRounds = 10
-	meta       = `{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"test",` +
+	maxRounds = 10
+	meta      = `{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"test",` +
 		`"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{},"url":{}},"sampling":{},"roots":{}}}`
 )
 
@@ -33,7 +33,7 @@ func (s *Server) ask(method, name string, params map[string]any, answers []Answe
 		header = s.mirror(name, params["arguments"])
 	}
 	var all Response
-	for range mostRounds {
+	for range maxRounds {
 		result, err := s.once(method, name, params, header, &all.Progress)
 		if err != nil {
 			all.Error = err
@@ -58,7 +58,7 @@ func (s *Server) ask(method, name string, params map[string]any, answers []Answe
 		}
 		params["inputResponses"], params["requestState"] = responses, again.RequestState
 	}
-	s.t.Fatalf("%s still asks after %d rounds, the last time %v", name, mostRounds, all.Asked)
+	s.t.Fatalf("%s still asks after %d rounds, the last time %v", name, maxRounds, all.Asked)
 	return nil, all
 }
 

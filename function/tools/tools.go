@@ -11,18 +11,18 @@ import (
 )
 
 // Catalog is what is served, and how the server presents itself.
-func Catalog() []function.Option {
-	return []function.Option{
-		function.WithInfo(function.Info{
+func Catalog() function.Catalog {
+	return function.Catalog{
+		Info: function.Info{
 			Name: "erlmcp", Title: "erlmcp", // a Version here takes the place of erlmcp's own
 			Instructions: "Tools of this server are governed: a refused call says why and when to try again.",
-		}),
-		function.WithTools(
+		},
+		Tools: []function.Tool{
 			function.NewTool("time_in_zone", "Tells the date, time and UTC offset in an IANA time zone, now or at a given moment.", timeInZone,
-				function.Title("Time in a zone"), function.ReadOnly(), function.OpenWorld(false)),
-		),
-		function.WithResources(),
-		function.WithPrompts(),
+				function.ToolOptions{Title: "Time in a zone", ReadOnly: true, ClosedWorld: true}),
+		},
+		Resources: []function.Resource{},
+		Prompts:   []function.Prompt{},
 	}
 }
 

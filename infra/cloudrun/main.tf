@@ -26,6 +26,12 @@ locals {
     }
   } }
 
+  # Where the judge gets in, it calls the tools that only read, so that a release is judged also while nobody else calls.
+  deployer = "${local.name}-deploy@${var.project}.iam.gserviceaccount.com"
+  loaded = var.public || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? ["-undecided=pass"] : [
+    "-undecided=fail", "-load=${local.url}/mcp", "-as=${local.deployer}", "-audience=https://${local.name}-${var.project_number}.${var.region}.run.app",
+  ]
+
   methods = [for m in split(",", var.authentication) : trimspace(m)]
   shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key == "secret" ? ["receipt-key"] : []))
   secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
@@ -34,14 +40,13 @@ locals {
     AUTHENTICATION     = var.authentication
     CONNECTION_TIMEOUT = "620s" # beyond the 600 s for which load balancers keep connections
     PUBLIC_URL         = local.url
-    TENANTS            = var.tenants
-  }, var.domain == "" ? {} : { PROXIES = "2" }, var.settings)
+    UNKNOWN_TENANTS    = var.unknown_tenants
+  }, var.domain == "" ? {} : { TRUSTED_PROXIES = "2" }, var.settings)
 
   # What both functions are told.
   platform = merge({
     FIRESTORE_DATABASE   = module.firestore.database
     GOOGLE_CLOUD_PROJECT = var.project
-    REDIS_CA             = module.redis.ca
   }, var.receipt_key == "kms" ? { RECEIPT_KMS_KEY = module.signing[0].version } : {}, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {})
 
   # The control plane.
@@ -62,8 +67,8 @@ locals {
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudkms", "cloudtrace", "compute", "firestore", "iam",
-    "iamcredentials", "monitoring", "pubsub", "redis", "run", "secretmanager", "servicenetworking", "telemetry",
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "clouddeploy", "cloudkms", "cloudtrace", "compute", "firestore", "iam",
+    "iamcredentials", "monitoring", "pubsub", "redis", "run", "secretmanager", "servicenetworking", "storage", "telemetry",
   ])
   project            = var.project
   service            = "${each.key}.googleapis.com"
@@ -135,13 +140,14 @@ module "secrets" {
 }
 
 module "signing" {
-  count      = var.receipt_key == "kms" ? 1 : 0
-  source     = "../modules/signing"
-  project    = var.project
-  region     = var.region
-  name       = local.name
-  signers    = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
-  depends_on = [google_project_service.this]
+  count       = var.receipt_key == "kms" ? 1 : 0
+  source      = "../modules/signing"
+  project     = var.project
+  region      = var.region
+  name        = local.name
+  key_version = var.receipt_key_version
+  signers     = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
+  depends_on  = [google_project_service.this]
 }
 
 module "registry" {
@@ -159,11 +165,10 @@ module "service" {
   name        = local.name
   function    = "erlmcp"
   labels      = local.labels
-  image       = var.image
   account     = module.identity.email
   collector   = local.collectors[local.name]
-  network     = module.network.network
-  subnetwork  = module.network.subnetwork
+  network     = module.network.names.network
+  subnetwork  = module.network.names.subnetwork
   secrets     = { for n in local.secrets : n => module.secrets.ids[n] }
   settings    = local.settings
   startup     = "/startup"
@@ -189,11 +194,10 @@ module "taiea" {
   name        = local.taiea
   function    = "taiea"
   labels      = local.labels
-  image       = var.image
   account     = module.taiea_identity.email
   collector   = local.collectors[local.taiea]
-  network     = module.network.network
-  subnetwork  = module.network.subnetwork
+  network     = module.network.names.network
+  subnetwork  = module.network.names.subnetwork
   secrets     = { for n in local.taiea_secrets : trimprefix(n, "taiea-") => module.secrets.ids[n] }
   settings    = local.taiea_settings
   startup     = "/ready"
@@ -208,7 +212,6 @@ module "taiea" {
   timeout     = 900
   billing     = var.billing
   protected   = local.protected
-  depends_on  = [module.service] # it is there once the data plane is healthy
 }
 
 module "events" {
@@ -242,6 +245,22 @@ module "balancer" {
   certificate_map = module.certificate[0].map
 }
 
+module "delivery" {
+  source   = "../modules/delivery"
+  project  = var.project
+  region   = var.region
+  name     = local.name
+  accounts = { erlmcp = module.identity.account, taiea = module.taiea_identity.account }
+  registry = module.registry.repository
+  bake     = var.bake
+  pipelines = {
+    erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = true, judge = concat(["judge", "-service=projects/${var.project}/locations/${var.region}/services/${local.name}", "-bake=${var.bake}s"], local.loaded) }
+    taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
+  }
+  protected  = local.protected
+  depends_on = [google_project_service.this]
+}
+
 module "release" {
   count          = var.repository == null ? 0 : 1
   source         = "../modules/release"
@@ -251,11 +270,7 @@ module "release" {
   name           = local.name
   repository     = var.repository
   registry       = module.registry.repository
-  accounts       = { erlmcp = module.identity.account, taiea = module.taiea_identity.account }
-  service        = module.service.name
-  taiea          = module.taiea.name
-  bake           = var.bake
-  approval       = local.protected
+  delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
 }
 
@@ -268,6 +283,7 @@ module "observability" {
   service        = local.name
   telemetry      = var.telemetry
   private        = !var.public
+  pipelines      = module.delivery.names
   emails         = var.emails
   budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
   depends_on     = [google_project_service.this]
@@ -279,6 +295,17 @@ module "cost" {
   balanced                  = var.domain != ""
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
+  firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) } # daily ones, and weekly ones for 14 weeks
+  secrets = {
+    count = length(setunion(local.secrets, local.taiea_secrets))
+    files = length(setsubtract(local.secrets, local.shared)) # receipt keys are read once
+    kms   = var.receipt_key == "kms"
+  }
+  settings  = var.settings
+  telemetry = var.telemetry
+  uptime    = var.ingress != "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  alerts    = length(module.observability.alerts)
+  release   = { build_minutes = 30, deploy_minutes = 10 + 2 * var.bake / 60 }
   cloudrun = {
     cpu        = tonumber(var.cpu) + (var.telemetry ? 0.5 : 0)
     memory_gib = tonumber(trimsuffix(var.memory, "Gi")) + (var.telemetry ? 0.25 : 0)

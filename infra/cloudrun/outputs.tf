@@ -17,13 +17,8 @@ output "client" {
 }
 
 output "cost" {
-  description = "USD at list prices: idle a month, and per million calls."
+  description = "USD at list prices: idle a month, per million calls, and of a release, each with its parts."
   value       = module.cost.table
-}
-
-output "deployed_image" {
-  description = "Image that the service was made with."
-  value       = module.service.image
 }
 
 output "events" {
@@ -39,6 +34,11 @@ output "image" {
 output "proxy" {
   description = "Command that lets a client on this machine into a private service."
   value       = "gcloud run services proxy ${local.name} --project ${var.project} --region ${var.region} --port 8081"
+}
+
+output "release" {
+  description = "What a release needs: the bucket with what it brings, the pipelines, and a digest of what it brings."
+  value       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, digest = sha256(jsonencode(module.delivery.files)) }
 }
 
 output "service" {

@@ -29,13 +29,13 @@ variable "backup_days" {
 }
 
 variable "bake" {
-  description = "Seconds to wait and watch after a release has 10 %, and after it has 50 %, of the traffic."
-  type        = string
-  default     = "1800"
+  description = "Seconds for which a release that has 10 %, and then 50 %, of the traffic is compared with the one before it."
+  type        = number
+  default     = 1800
 
   validation {
-    condition     = can(regex("^[0-9]{1,5}$", var.bake)) && try(tonumber(var.bake) <= 7200, false)
-    error_message = "bake is a whole number of seconds up to 7200, so that both bakes fit into the build's timeout."
+    condition     = var.bake == floor(var.bake) && var.bake >= 600 && var.bake <= 43200
+    error_message = "bake is a whole number of seconds from 600 to 43200: Cloud Monitoring has metrics once a minute, and half a day is enough."
   }
 }
 
@@ -159,16 +159,6 @@ variable "firestore_location" {
   }
 }
 
-variable "image" {
-  description = "Image of the first revision, by digest; releases bring later ones."
-  type        = string
-
-  validation {
-    condition     = can(regex("^[a-z0-9.-]+/.+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.image))
-    error_message = "image is a name with a tag or a digest, such as us-central1-docker.pkg.dev/PROJECT/erlmcp/erlmcp@sha256:…"
-  }
-}
-
 variable "ingress" {
   description = "From where the service's own URL is reached: INGRESS_TRAFFIC_ALL, INGRESS_TRAFFIC_INTERNAL_ONLY, or INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER with a domain. IAM, or authentication where it is public, decides about callers in any case. Releases ask new revisions at that URL: but for INGRESS_TRAFFIC_ALL they must be built in a private pool within the network."
   type        = string
@@ -235,7 +225,7 @@ variable "policy" {
 
   validation {
     condition     = var.policy == "" || can(yamldecode(var.policy).rules)
-    error_message = "policy is YAML with rules, as in the README."
+    error_message = "policy is YAML with rules, as in infra/docs/callers.md."
   }
 }
 
@@ -304,6 +294,17 @@ variable "receipt_key" {
   }
 }
 
+variable "receipt_key_version" {
+  description = "Version of the key in Cloud KMS that signs receipts, where receipt_key is kms. Public halves of earlier ones stay with verifiers."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.receipt_key_version == floor(var.receipt_key_version) && var.receipt_key_version >= 1
+    error_message = "receipt_key_version is a whole number from 1."
+  }
+}
+
 variable "redis_highly_available" {
   description = "Whether Redis has a replica that takes over within seconds."
   type        = bool
@@ -358,8 +359,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "TENANTS"])) == 0
-    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY or TENANTS: they follow from other variables, or are secret."
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "SEALING_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "UNKNOWN_TENANTS"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, SEALING_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY or UNKNOWN_TENANTS: they follow from other variables, or are secret."
   }
 }
 
@@ -395,8 +396,8 @@ variable "taiea_settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "WEBHOOK_SECRETS"])) == 0
-    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY, WEBHOOK_SECRETS."
+    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "SEALING_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "WEBHOOK_SECRETS"])) == 0
+    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, SEALING_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY, WEBHOOK_SECRETS."
   }
 }
 
@@ -404,17 +405,6 @@ variable "telemetry" {
   description = "Whether a collector beside each instance sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. It takes half a CPU and 256 MiB."
   type        = bool
   default     = true
-}
-
-variable "tenants" {
-  description = "TENANTS: open lets in tenants that nobody has entered, listed those alone that the control plane knows."
-  type        = string
-  default     = "open"
-
-  validation {
-    condition     = contains(["open", "listed"], var.tenants)
-    error_message = "tenants is open or listed."
-  }
 }
 
 variable "timeout" {
@@ -425,6 +415,17 @@ variable "timeout" {
   validation {
     condition     = var.timeout >= 1 && var.timeout <= 3600
     error_message = "timeout is from 1 to 3600 seconds."
+  }
+}
+
+variable "unknown_tenants" {
+  description = "UNKNOWN_TENANTS: allow lets in tenants that nobody has entered, deny those alone that the control plane knows."
+  type        = string
+  default     = "allow"
+
+  validation {
+    condition     = contains(["allow", "deny"], var.unknown_tenants)
+    error_message = "unknown_tenants is allow or deny."
   }
 }
 

@@ -25,7 +25,7 @@ locals {
 
   receipt_key = {
     secret = { RECEIPT_KEY_FILE = "/secrets/receipt-key" }
-    kms    = { RECEIPT_KMS_KEY = try(module.signing[0].version, "projects/${var.project}/locations/${var.region}/keyRings/${local.name}/cryptoKeys/receipts/cryptoKeyVersions/1") }
+    kms    = { RECEIPT_KMS_KEY = try(module.signing[0].version, "projects/${var.project}/locations/${var.region}/keyRings/${local.name}/cryptoKeys/receipts/cryptoKeyVersions/${var.receipt_key_version}") }
     none   = {}
   }[var.receipt_key]
 
@@ -36,12 +36,13 @@ locals {
   account         = "${local.name}@${var.project}.iam.gserviceaccount.com"
   account_name    = var.shares_cloudrun ? "projects/${var.project}/serviceAccounts/${local.account}" : module.identity[0].account
   certificate_map = local.name
+  delivery        = var.shares_cloudrun ? "${local.name}-gke" : local.name
 }
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "cloudkms", "cloudtrace", "compute", "container", "firestore",
-    "iam", "iamcredentials", "monitoring", "pubsub", "redis", "secretmanager", "servicenetworking", "telemetry",
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "clouddeploy", "cloudkms", "cloudtrace", "compute", "container", "firestore",
+    "iam", "iamcredentials", "monitoring", "pubsub", "redis", "secretmanager", "servicenetworking", "storage", "telemetry",
   ])
   project            = var.project
   service            = "${each.key}.googleapis.com"
@@ -135,13 +136,14 @@ module "secrets" {
 }
 
 module "signing" {
-  count      = var.receipt_key == "kms" && !var.shares_cloudrun ? 1 : 0
-  source     = "../modules/signing"
-  project    = var.project
-  region     = var.region
-  name       = local.name
-  signers    = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
-  depends_on = [google_project_service.this]
+  count       = var.receipt_key == "kms" && !var.shares_cloudrun ? 1 : 0
+  source      = "../modules/signing"
+  project     = var.project
+  region      = var.region
+  name        = local.name
+  key_version = var.receipt_key_version
+  signers     = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
+  depends_on  = [google_project_service.this]
 }
 
 module "events" {
@@ -198,22 +200,41 @@ module "cluster" {
   depends_on = [google_project_service.this]
 }
 
+module "delivery" {
+  source   = "../modules/delivery"
+  project  = var.project
+  region   = var.region
+  name     = local.delivery
+  accounts = {} # pods have theirs by Workload Identity
+  registry = local.registry
+  bake     = var.bake
+  cluster  = { name = module.cluster.name, location = module.cluster.location }
+  pipelines = { erlmcp = {
+    files = merge({ "gke/environments/release/kustomization.yaml" = local.kustomization },
+      { for f in fileset("${path.module}/workload", "**") : "gke/workload/${f}" => file("${path.module}/workload/${f}") },
+      { for f in fileset("${path.module}/../observability", "*") : "observability/${f}" => file("${path.module}/../observability/${f}") },
+    )
+    kustomization = "gke/environments/release"
+    gradual       = true
+    # Pods of the canary are of a Deployment of their own, and an instance has its pod's name. The judge has no key to call with.
+    judge = ["judge", "-bake=${var.bake}s", "-undecided=pass", "-prometheus=https://monitoring.googleapis.com/v1/projects/${var.project}/location/global/prometheus",
+    "-canary=job=\"${local.name}-gke\",instance=~\"erlmcp-canary-.*\"", "-baseline=job=\"${local.name}-gke\",instance!~\"erlmcp-canary-.*\""]
+  } }
+  protected  = local.protected
+  depends_on = [google_project_service.this]
+}
+
 module "release" {
-  count            = var.repository == null ? 0 : 1
-  source           = "../modules/release"
-  project          = var.project
-  project_number   = var.project_number
-  region           = var.region
-  name             = var.shares_cloudrun ? "${local.name}-gke" : local.name
-  repository       = var.repository
-  registry         = local.registry
-  accounts         = merge({ erlmcp = local.account_name }, local.taiea ? { taiea = module.taiea_identity[0].account } : {})
-  cluster          = module.cluster.name
-  cluster_location = module.cluster.location
-  taiea            = local.taiea ? "taiea" : ""
-  bake             = var.bake
-  approval         = local.protected
-  depends_on       = [google_project_service.this]
+  count          = var.repository == null ? 0 : 1
+  source         = "../modules/release"
+  project        = var.project
+  project_number = var.project_number
+  region         = var.region
+  name           = local.delivery
+  repository     = var.repository
+  registry       = local.registry
+  delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
+  depends_on     = [google_project_service.this]
 }
 
 module "observability" {
@@ -225,6 +246,7 @@ module "observability" {
   cluster        = module.cluster.name
   telemetry      = var.telemetry
   private        = false
+  pipelines      = module.delivery.names
   emails         = var.emails
   budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
   depends_on     = [google_project_service.this]
@@ -236,5 +258,12 @@ module "cost" {
   balanced                  = true
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
+  firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) }                                                  # daily ones, and weekly ones for 14 weeks
+  secrets                   = { count = length(setunion(local.secrets, local.taiea_secrets)), files = 0, kms = var.receipt_key == "kms" } # files are in the cluster
+  settings                  = var.settings
+  telemetry                 = var.telemetry
+  uptime                    = true
+  alerts                    = length(module.observability.alerts)
+  release                   = { build_minutes = 30, deploy_minutes = 10 + 2 * var.bake / 60 }
   gke                       = { autopilot = var.autopilot, nodes = var.nodes.min, pods = 3, taiea = local.taiea ? 2 : 0, collector = var.telemetry }
 }

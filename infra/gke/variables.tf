@@ -31,13 +31,13 @@ variable "backup_days" {
 }
 
 variable "bake" {
-  description = "Seconds to wait and watch after a release is rolled out."
-  type        = string
-  default     = "1800"
+  description = "Seconds for which a release that has 10 %, and then 50 %, of the traffic is compared with the one before it."
+  type        = number
+  default     = 1800
 
   validation {
-    condition     = can(regex("^[0-9]{1,5}$", var.bake)) && try(tonumber(var.bake) <= 7200, false)
-    error_message = "bake is a whole number of seconds up to 7200, so that both bakes fit into the build's timeout."
+    condition     = var.bake == floor(var.bake) && var.bake >= 600 && var.bake <= 43200
+    error_message = "bake is a whole number of seconds from 600 to 43200: Cloud Monitoring has metrics once a minute, and half a day is enough."
   }
 }
 
@@ -167,7 +167,7 @@ variable "policy" {
 
   validation {
     condition     = var.policy == "" || can(yamldecode(var.policy).rules)
-    error_message = "policy is YAML with rules, as in the README."
+    error_message = "policy is YAML with rules, as in infra/docs/callers.md."
   }
 }
 
@@ -230,6 +230,17 @@ variable "receipt_key" {
   }
 }
 
+variable "receipt_key_version" {
+  description = "Version of the key in Cloud KMS that signs receipts, where receipt_key is kms. Public halves of earlier ones stay with verifiers."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.receipt_key_version == floor(var.receipt_key_version) && var.receipt_key_version >= 1
+    error_message = "receipt_key_version is a whole number from 1."
+  }
+}
+
 variable "redis_highly_available" {
   description = "Whether Redis has a replica that takes over within seconds."
   type        = bool
@@ -284,8 +295,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "TENANTS"])) == 0
-    error_message = "settings must not hold AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY or TENANTS: they follow from other variables, or are secret."
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "SEALING_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "UNKNOWN_TENANTS"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, SEALING_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY or UNKNOWN_TENANTS: they follow from other variables, or are secret."
   }
 }
 
@@ -323,8 +334,8 @@ variable "taiea_settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "ERLMCP_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "WEBHOOK_SECRETS"])) == 0
-    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, ERLMCP_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY, WEBHOOK_SECRETS."
+    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "SEALING_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "WEBHOOK_SECRETS"])) == 0
+    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, SEALING_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY, WEBHOOK_SECRETS."
   }
 }
 
@@ -349,14 +360,14 @@ variable "telemetry" {
   default     = true
 }
 
-variable "tenants" {
-  description = "TENANTS: open lets in tenants that nobody has entered, listed those alone that the control plane knows."
+variable "unknown_tenants" {
+  description = "UNKNOWN_TENANTS: allow lets in tenants that nobody has entered, deny those alone that the control plane knows."
   type        = string
-  default     = "open"
+  default     = "allow"
 
   validation {
-    condition     = contains(["open", "listed"], var.tenants)
-    error_message = "tenants is open or listed."
+    condition     = contains(["allow", "deny"], var.unknown_tenants)
+    error_message = "unknown_tenants is allow or deny."
   }
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/ask"
 )
 
 type (
@@ -51,72 +52,72 @@ func askingTools() []function.Tool {
 	return []function.Tool{
 		function.NewTool("test_input_required_result_elicitation", "Asks for a name.", func(ctx context.Context, _ none) (string, error) {
 			var who named
-			err := function.Ask(ctx, function.Form("user_name", "What is your name?", &who))
+			err := ask.Client(ctx, ask.Form("user_name", "What is your name?", &who))
 			return fmt.Sprintf("Hello, %s!", who.Name), err
 		}),
 		function.NewTool("test_input_required_result_sampling", "Asks the client's model.", func(ctx context.Context, _ none) (string, error) {
-			var said function.Sample
-			err := function.Ask(ctx, function.AskModel("capital_question", function.SampleRequest{Prompt: "What is the capital of France?", MaxTokens: 100}, &said))
+			var said ask.ModelAnswer
+			err := ask.Client(ctx, ask.Model("capital_question", ask.ModelRequest{Prompt: "What is the capital of France?", MaxTokens: 100}, &said))
 			return said.Text, err
 		}),
 		function.NewTool("test_input_required_result_list_roots", "Asks for the client's roots.", func(ctx context.Context, _ none) (string, error) {
-			var roots []function.Root
-			err := function.Ask(ctx, function.Roots("client_roots", &roots))
+			var roots []ask.Root
+			err := ask.Client(ctx, ask.Roots("client_roots", &roots))
 			return fmt.Sprintf("Roots: %v", roots), err
 		}),
 		function.NewTool("test_input_required_result_request_state", "Asks with state.", confirmed("confirm", "state-ok")),
 		function.NewTool("test_input_required_result_tampered_state", "Asks with state that must not be altered.", confirmed("confirm", "state-ok")),
 		function.NewTool("test_input_required_result_multiple_inputs", "Asks three questions at once.", func(ctx context.Context, _ none) (string, error) {
 			var who named
-			var greeting function.Sample
-			var roots []function.Root
-			err := function.Ask(ctx,
-				function.Form("user_name", "What is your name?", &who),
-				function.AskModel("greeting", function.SampleRequest{Prompt: "Generate a greeting", MaxTokens: 50}, &greeting),
-				function.Roots("client_roots", &roots))
+			var greeting ask.ModelAnswer
+			var roots []ask.Root
+			err := ask.Client(ctx,
+				ask.Form("user_name", "What is your name?", &who),
+				ask.Model("greeting", ask.ModelRequest{Prompt: "Generate a greeting", MaxTokens: 50}, &greeting),
+				ask.Roots("client_roots", &roots))
 			return fmt.Sprintf("%s %s, in %v", greeting.Text, who.Name, roots), err
 		}),
 		function.NewTool("test_input_required_result_multi_round", "Asks twice.", func(ctx context.Context, _ none) (string, error) {
 			var who named
-			if err := function.Ask(ctx, function.Form("step1", "Step 1: What is your name?", &who)); err != nil {
+			if err := ask.Client(ctx, ask.Form("step1", "Step 1: What is your name?", &who)); err != nil {
 				return "", err
 			}
 			var favourite colored
-			err := function.Ask(ctx, function.Form("step2", "Step 2: What is your favorite color?", &favourite))
+			err := ask.Client(ctx, ask.Form("step2", "Step 2: What is your favorite color?", &favourite))
 			return fmt.Sprintf("%s likes %s.", who.Name, favourite.Color), err
 		}),
 		function.NewTool("test_input_required_result_capabilities", "Asks only what the client can answer.", func(ctx context.Context, _ none) (string, error) {
 			var who named
-			var said function.Sample
-			var questions []function.Question
-			if function.CanAsk(ctx, "elicitation") {
-				questions = append(questions, function.Form("user_name", "What is your name?", &who))
+			var said ask.ModelAnswer
+			var questions []ask.Question
+			if ask.Can(ctx, "elicitation") {
+				questions = append(questions, ask.Form("user_name", "What is your name?", &who))
 			}
-			if function.CanAsk(ctx, "sampling") {
-				questions = append(questions, function.AskModel("greeting", function.SampleRequest{Prompt: "Generate a greeting"}, &said))
+			if ask.Can(ctx, "sampling") {
+				questions = append(questions, ask.Model("greeting", ask.ModelRequest{Prompt: "Generate a greeting"}, &said))
 			}
-			return said.Text + who.Name, function.Ask(ctx, questions...)
+			return said.Text + who.Name, ask.Client(ctx, questions...)
 		}),
 		function.NewTool("test_missing_capability", "Needs sampling.", func(ctx context.Context, _ none) (string, error) {
-			var said function.Sample
-			err := function.Ask(ctx, function.AskModel("question", function.SampleRequest{Prompt: "Hello"}, &said))
+			var said ask.ModelAnswer
+			err := ask.Client(ctx, ask.Model("question", ask.ModelRequest{Prompt: "Hello"}, &said))
 			return said.Text, err
 		}),
 		function.NewTool("test_streaming_elicitation", "Asks after a notification.", func(ctx context.Context, _ none) (string, error) {
 			function.Progress(ctx, 1, 2, "about to ask")
 			var who named
-			err := function.Ask(ctx, function.Form("user_name", "What is your name?", &who))
+			err := ask.Client(ctx, ask.Form("user_name", "What is your name?", &who))
 			return who.Name, err
 		}),
 		// The next four ask a legacy client within its call.
 		function.NewTool("test_sampling", "Asks the client's model.", func(ctx context.Context, in prompt) (string, error) {
-			var said function.Sample
-			err := function.Ask(ctx, function.AskModel("sampling", function.SampleRequest{Prompt: in.Prompt, MaxTokens: 100}, &said))
+			var said ask.ModelAnswer
+			err := ask.Client(ctx, ask.Model("sampling", ask.ModelRequest{Prompt: in.Prompt, MaxTokens: 100}, &said))
 			return "LLM response: " + said.Text, err
 		}),
 		function.NewTool("test_elicitation", "Asks the user.", func(ctx context.Context, in message) (string, error) {
 			var r reply
-			err := function.Ask(ctx, function.Form("elicitation", in.Message, &r))
+			err := ask.Client(ctx, ask.Form("elicitation", in.Message, &r))
 			return "User response: " + r.Response, err
 		}),
 		function.NewTool("test_elicitation_sep1034_defaults", "Asks with defaults.", form("Please review and update the form fields with defaults", defaultsForm)),
@@ -127,7 +128,7 @@ func askingTools() []function.Tool {
 func confirmed(key, answer string) func(context.Context, none) (string, error) {
 	return func(ctx context.Context, _ none) (string, error) {
 		var o okay
-		err := function.Ask(ctx, function.Form(key, "Please confirm", &o))
+		err := ask.Client(ctx, ask.Form(key, "Please confirm", &o))
 		return answer, err
 	}
 }
@@ -135,7 +136,7 @@ func confirmed(key, answer string) func(context.Context, none) (string, error) {
 func form(text, schema string) func(context.Context, none) (string, error) {
 	return func(ctx context.Context, _ none) (string, error) {
 		var content json.RawMessage
-		err := function.Ask(ctx, function.FormSchema("form", text, schema, func(c json.RawMessage) error { content = c; return nil }))
+		err := ask.Client(ctx, ask.FormSchema("form", text, schema, func(c json.RawMessage) error { content = c; return nil }))
 		return fmt.Sprintf("Elicitation completed: action=accept, content=%s", content), err
 	}
 }

@@ -2,15 +2,13 @@
 // exported function package, with every guard on and the settings from the environment.
 package main
 
-import "example.com/erlmcp/function"
+import (
+	"slices"
+
+	"example.com/erlmcp/function"
+)
 
 func main() {
 	function.Main(
-		function.WithLoopback(),
-		function.WithInfo(function.Info{Name: "erlmcp-conformance", Version: function.Version}),
-		function.WithTools(contentTools()...),
-		function.WithTools(askingTools()...),
-		function.WithResources(resources()...),
-		function.WithPrompts(prompts()...),
-	)
+		function.Options{Loopback: true, Catalog: function.Catalog{Info: function.Info{Name: "erlmcp-conformance", Version: function.Version}, Tools: slices.Concat(contentTools(), askingTools()), Resources: resources(), Prompts: prompts()}})
 }

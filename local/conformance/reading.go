@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/ask"
 )
 
 func resources() []function.Resource {
@@ -66,7 +67,7 @@ func prompts() []function.Prompt {
 			var answer struct {
 				Context string `json:"context"`
 			}
-			if err := function.Ask(ctx, function.Form("user_context", "What context should the prompt use?", &answer)); err != nil {
+			if err := ask.Client(ctx, ask.Form("user_context", "What context should the prompt use?", &answer)); err != nil {
 				return nil, err
 			}
 			return says(function.Text("Prompt with context: " + answer.Context))

@@ -87,7 +87,7 @@ func contentTools() []function.Tool {
 		function.NewTool("test_logging_tool", "Sends log messages, to those who asked.", logs),
 		function.NewTool("json_schema_2020_12_tool", "Tool with JSON Schema 2020-12 features.", func(_ context.Context, in json.RawMessage) (string, error) {
 			return "called with " + string(in), nil
-		}, function.InputSchema(schema2020)),
+		}, function.ToolOptions{InputSchema: schema2020}),
 		function.NewTool("test_x_mcp_header", "Mirrors its arguments into headers.", func(_ context.Context, in mirrored) (mirrored, error) {
 			return in, nil
 		}),

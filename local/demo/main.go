@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,9 +38,10 @@ func main() {
 
 type demo struct {
 	out    io.Writer
-	dir    string           // of files
-	memory *function.Memory // the store of the fleet
-	id     string           // of the last call
+	dir    string                  // of files
+	memory *function.InMemoryStore // the store of the fleet
+	taiea  string                  // the control plane, for whoever is at this machine
+	id     string                  // of the last call
 	err    error
 
 	serving sync.WaitGroup
@@ -65,10 +67,10 @@ func walk(ctx context.Context, out io.Writer) error {
 	if err := makeKey(receiptKey); err != nil {
 		return err
 	}
-	d := &demo{out: out, dir: dir, memory: function.NewMemory()}
+	d := &demo{out: out, dir: dir, memory: function.NewInMemoryStore()}
 	defer func() { stop(); d.serving.Wait() }()
-	base := map[string]string{"PORT": "0", "ERLMCP_KEYS": keys, "DRAIN_TIMEOUT": "0s", "REDIS_URL": redis, "RECEIPT_KEY_FILE": receiptKey,
-		"CONCURRENT_CALLS_OUTAGE": "open"} // an embedded Redis may be late on a machine that is busy
+	base := map[string]string{"PORT": "0", "SEALING_KEYS": keys, "DRAIN_TIMEOUT": "0s", "REDIS_URL": redis, "RECEIPT_KEY_FILE": receiptKey,
+		"CONCURRENT_CALLS_ON_REDIS_FAILURE": "open"} // an embedded Redis may be late on a machine that is busy
 	first, err := d.instance(ctx, base)
 	if err != nil {
 		return err
@@ -77,6 +79,12 @@ func walk(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	plane := maps.Clone(base)
+	plane["FUNCTION_TARGET"] = "taiea"
+	if d.taiea, err = d.instance(ctx, plane); err != nil {
+		return err
+	}
+	d.taiea = strings.TrimSuffix(d.taiea, "/mcp")
 
 	d.title("1. A call, as most clients of today send it")
 	d.send(ctx, &exchange{url: first, body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"distance","arguments":{"from":"Lima","to":"Sydney"}}}`})
@@ -117,9 +125,7 @@ func walk(ctx context.Context, out io.Writer) error {
 	d.modern(ctx, first, "distance", `"arguments":{"from":"`+strings.Repeat("x", 5<<20)+`"}`)
 
 	d.title("8. An operator stops a tool, on all instances within 2 seconds")
-	if err := order(ctx, redis, func(o *function.Orders) error {
-		return o.Kill(function.Kill{Scope: "tool:distance", Reason: "its map is being redrawn", At: time.Now()})
-	}); err != nil {
+	if _, err := d.operate(ctx, "PUT", "/v1/kills/tool:distance", `{"reason":"its map is being redrawn"}`); err != nil {
 		return err
 	}
 	d.stopped(ctx, first, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
@@ -132,21 +138,25 @@ func walk(ctx context.Context, out io.Writer) error {
 	if d.err != nil {
 		return d.err
 	}
-	return d.receipts(ctx, base, called, refused)
+	return d.receipts(ctx, called, refused)
 }
 
 // callers shows a server that lets in who has a key, and a rule that hides tools from one of them.
 func (d *demo) callers(ctx context.Context, base map[string]string) error {
-	guest, guestEntry := function.NewKey(function.Key{Tenant: "visitors", Subject: "guest", Scopes: []string{"read"}})
-	staff, staffEntry := function.NewKey(function.Key{Tenant: "office", Subject: "staff", Scopes: []string{"*"}})
-	file, err := json.Marshal(function.KeyFile{Keys: []function.Key{guestEntry, staffEntry}})
-	if err != nil {
-		return err
+	var keys [2]struct{ Text string }
+	for i, caller := range []string{`{"tenant":"visitors","subject":"guest","scopes":["read"]}`, `{"tenant":"office","subject":"staff","scopes":["*"]}`} {
+		made, err := d.operate(ctx, "POST", "/v1/keys", caller)
+		if err == nil {
+			err = json.Unmarshal(made, &keys[i])
+		}
+		if err != nil {
+			return err
+		}
 	}
 	env := maps.Clone(base)
 	env["AUTHENTICATION"], env["API_KEYS_FILE"], env["POLICY_FILE"] = "keys", filepath.Join(d.dir, "keys.json"), filepath.Join(d.dir, "policy.yaml")
 	const rule = `rules: [{name: visitors, when: 'principal.tenant == "visitors" && tool.name != "find_cities"', then: deny}]`
-	if err := errors.Join(os.WriteFile(env["API_KEYS_FILE"], file, 0o600), os.WriteFile(env["POLICY_FILE"], []byte(rule), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(env["API_KEYS_FILE"], []byte(`{"keys":[]}`), 0o600), os.WriteFile(env["POLICY_FILE"], []byte(rule), 0o600)); err != nil {
 		return err
 	}
 	url, err := d.instance(ctx, env)
@@ -160,87 +170,102 @@ func (d *demo) callers(ctx context.Context, base map[string]string) error {
 	d.title("9. A server with callers of its own: a key that no one has is refused …")
 	call("erlmcp_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaa")
 	d.title("… the key of a visitor does not see the tool: the rule is " + rule)
-	call(guest)
+	call(keys[0].Text)
 	d.title("… and the key of the staff does")
-	call(staff)
+	call(keys[1].Text)
 	return nil
 }
 
 // receipts shows what was recorded of two calls, and proves that nothing is missing from the record, or altered in it.
-func (d *demo) receipts(ctx context.Context, env map[string]string, called, refused string) error {
-	r, err := function.OpenRecords(ctx, "", function.WithMemory(d.memory), function.WithGetenv(func(name string) string { return env[name] }))
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if _, err := find(ctx, r, d.id); err != nil { // then those of before are there too
+func (d *demo) receipts(ctx context.Context, called, refused string) error {
+	if _, err := d.find(ctx, d.id); err != nil { // then those of before are there too
 		return err
 	}
 	d.title("10. Each decision has left a receipt: of the first call …")
-	if err := d.receipt(ctx, r, called); err != nil {
+	if err := d.receipt(ctx, called); err != nil {
 		return err
 	}
 	d.title("… and of the one to a tool that was stopped, by the id that its caller was told")
-	if err := d.receipt(ctx, r, refused); err != nil {
+	if err := d.receipt(ctx, refused); err != nil {
 		return err
 	}
-	d.title("Each of the three instances has written them in a chain: all are there, and as they were recorded …")
-	report, err := r.Verify(ctx, "", time.Time{}, time.Time{})
+	d.title("Each of the three instances, and the control plane, has written them in a chain: all are there, and as they were recorded …")
+	report, err := d.operate(ctx, "GET", "/v1/receipts/verify", "")
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.out, "\n  %s", indented(report))
+	d.indent(report)
 	d.title("… and in a copy, which an auditor verifies with the public key alone, that refusal can't be made another thing")
-	var text bytes.Buffer
-	if _, err := r.Export(ctx, &text, "", time.Time{}, time.Time{}); err != nil {
-		return err
-	}
-	public, err := function.PublicKeys(filepath.Join(d.dir, publicKey))
+	text, err := d.operate(ctx, "GET", "/v1/receipts/export", "")
 	if err != nil {
 		return err
 	}
-	lines := bytes.SplitAfter(text.Bytes(), []byte("\n"))
+	lines := bytes.SplitAfter(text, []byte("\n"))
 	for i, line := range lines {
 		if bytes.Contains(line, []byte(refused)) {
 			lines[i] = bytes.Replace(line, []byte(`"decision":"refuse"`), []byte(`"decision":"allow"`), 1)
 		}
 	}
-	if report, err = function.VerifyExport(ctx, bytes.NewReader(bytes.Join(lines, nil)), public); err != nil {
-		return err
-	}
-	fmt.Fprintf(d.out, "\n  %s", indented(report))
-	return nil
-}
-
-func indented(r *function.Report) string {
-	return strings.ReplaceAll(strings.TrimSuffix(r.String(), "\n"), "\n", "\n  ") + "\n"
-}
-
-// receipt shows the receipts of a call.
-func (d *demo) receipt(ctx context.Context, r *function.Records, id string) error {
-	found, err := find(ctx, r, id)
+	found, err := function.VerifyExport(ctx, bytes.NewReader(bytes.Join(lines, nil)), filepath.Join(d.dir, publicKey))
 	if err != nil {
 		return err
 	}
-	for _, one := range found {
-		var pretty bytes.Buffer
-		if err := json.Indent(&pretty, one.Append(nil), "  ", "  "); err != nil {
-			return err
-		}
-		fmt.Fprintf(d.out, "\n  %s\n", &pretty)
-	}
+	fmt.Fprintf(d.out, "\n  %s\n", strings.ReplaceAll(strings.TrimSuffix(found, "\n"), "\n", "\n  "))
 	return nil
 }
 
+// receipt shows the receipts of a call.
+func (d *demo) receipt(ctx context.Context, id string) error {
+	found, err := d.find(ctx, id)
+	for _, one := range found {
+		d.indent(one)
+	}
+	return err
+}
+
+func (d *demo) indent(text []byte) {
+	var pretty bytes.Buffer
+	json.Indent(&pretty, text, "  ", "  ") // what is no JSON shows as nothing
+	fmt.Fprintf(d.out, "\n  %s\n", &pretty)
+}
+
 // find returns the receipts of a call, which are stored within a second or so.
-func find(ctx context.Context, r *function.Records, id string) ([]function.Receipt, error) {
+func (d *demo) find(ctx context.Context, id string) ([]json.RawMessage, error) {
+	var err error
 	for range 300 {
-		if found, _, err := r.Find(ctx, id); err != nil || len(found) > 0 {
-			return found, err
+		var answer []byte
+		if answer, err = d.operate(ctx, "GET", "/v1/receipts/"+id, ""); err == nil {
+			var found struct{ Receipts []json.RawMessage }
+			err = json.Unmarshal(answer, &found)
+			return found.Receipts, err
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return nil, fmt.Errorf("there is no receipt of %s", id)
+	return nil, err
+}
+
+// operate asks the control plane.
+func (d *demo) operate(ctx context.Context, method, path, body string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, d.taiea+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if method == http.MethodPut {
+		r.Header.Set("If-None-Match", "*")
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s", method, path, answer)
+	}
+	return answer, err
 }
 
 const publicKey = "receipts.pub"
@@ -267,8 +292,9 @@ func makeKey(file string) error {
 
 // instance starts a server on a free port and returns the URL of its endpoint.
 func (d *demo) instance(ctx context.Context, env map[string]string) (string, error) {
-	s, err := function.New(ctx, append(sample.Catalog(), function.WithLoopback(), function.WithMemory(d.memory), function.WithLogger(slog.New(slog.DiscardHandler)),
-		function.WithGetenv(func(name string) string { return env[name] }))...)
+	s, err := function.New(ctx, function.Options{
+		Catalog: sample.Catalog(), Loopback: true, Store: d.memory, Logger: slog.New(slog.DiscardHandler), Getenv: func(name string) string { return env[name] },
+	})
 	if err != nil {
 		return "", err
 	}
@@ -283,15 +309,4 @@ func (d *demo) instance(ctx context.Context, env map[string]string) (string, err
 	case err := <-failed:
 		return "", err
 	}
-}
-
-// order changes what holds on the fleet, as erlmcp kill and erlmcp limits do.
-func order(ctx context.Context, redis string, change func(*function.Orders) error) error {
-	op, err := function.OpenOperator(ctx, function.WithGetenv(func(name string) string { return map[string]string{"REDIS_URL": redis}[name] }))
-	if err != nil {
-		return err
-	}
-	defer op.Close()
-	_, err = op.Change(ctx, change)
-	return err
 }

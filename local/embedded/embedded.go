@@ -4,8 +4,6 @@ package embedded
 
 import (
 	"fmt"
-	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -15,18 +13,18 @@ import (
 )
 
 // Redis starts a Redis on a free port of this machine, unless the settings name one or do without. It returns the URL, ""
-// for none, the options of servers that use it, and what ends it.
-func Redis(getenv func(string) string) (url string, opts []function.Option, stop func(), err error) {
+// for none, the settings and the store of servers that use it, and what ends it.
+func Redis(getenv func(string) string) (url string, o function.Options, stop func(), err error) {
 	if getenv("REDIS_URL") != "" || getenv("GOVERNOR_SCOPE") != "" || getenv("GOVERNOR_ENABLED") == "false" {
-		return "", []function.Option{function.WithGetenv(getenv)}, func() {}, nil
+		return "", function.Options{Getenv: getenv}, func() {}, nil
 	}
-	memory, err := function.OpenMemory(getenv("STORE_FILE"), slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	store, err := function.OpenInMemoryStore(getenv("STORE_FILE"))
 	if err != nil {
-		return "", nil, nil, fmt.Errorf("STORE_FILE: %w", err)
+		return "", o, nil, fmt.Errorf("STORE_FILE: %w", err)
 	}
 	m := miniredis.NewMiniRedis()
 	if err := m.StartAddr("127.0.0.1:0"); err != nil {
-		return "", nil, nil, err
+		return "", o, nil, err
 	}
 	done := make(chan struct{})
 	go func() { // its keys expire by this clock alone
@@ -42,13 +40,11 @@ func Redis(getenv func(string) string) (url string, opts []function.Option, stop
 		}
 	}()
 	url = "redis://" + m.Addr()
-	return url, []function.Option{
-		function.WithMemory(memory),
-		function.WithGetenv(func(name string) string {
-			if name == "REDIS_URL" {
-				return url
-			}
-			return getenv(name)
-		}),
-	}, sync.OnceFunc(func() { close(done); m.Close(); memory.Close() }), nil
+	o = function.Options{Store: store, Getenv: func(name string) string {
+		if name == "REDIS_URL" {
+			return url
+		}
+		return getenv(name)
+	}}
+	return url, o, sync.OnceFunc(func() { close(done); m.Close(); store.Close() }), nil
 }

@@ -14,11 +14,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"example.com/erlmcp/function"
@@ -27,7 +25,7 @@ import (
 
 // A Program is what is run.
 type Program struct {
-	Catalog  []function.Option
+	Catalog  function.Catalog
 	Commands string  // how the operator's commands are run, such as "go run ./cmd/myshop"
 	Sample   *Sample // nil for none
 }
@@ -35,7 +33,7 @@ type Program struct {
 // A Sample is a catalog to try the server with, beside its own.
 type Sample struct {
 	What    string // in a few words
-	Catalog []function.Option
+	Catalog function.Catalog
 	Tool    string // one to show the operator's commands with
 	Tries   func(now time.Time) []Try
 }
@@ -74,24 +72,22 @@ func (p Program) run(args []string, out io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	redis, opts, stopRedis, err := embedded.Redis(os.Getenv)
+	redis, o, stopRedis, err := embedded.Redis(os.Getenv)
 	if err != nil {
 		return err
 	}
 	defer stopRedis()
-	opts = append(opts, p.Catalog...)
+	o.Catalog = p.Catalog
 	if *withSample {
-		opts = append(opts, p.Sample.Catalog...)
+		o.Catalog = o.Catalog.With(p.Sample.Catalog)
 	} else {
 		p.Sample = nil
 	}
 	if os.Getenv("LOG_OUTPUT") == "" { // standard output is for what to try
-		opts = append(opts, function.WithLogOutput(os.Stderr))
+		o.LogOutput = os.Stderr
 	}
-	if !*public { // others get in with credentials alone
-		opts = append(opts, function.WithLoopback())
-	}
-	s, err := function.New(ctx, opts...)
+	o.Loopback = !*public // others get in with credentials alone
+	s, err := function.New(ctx, o)
 	if err != nil && *withSample {
 		return fmt.Errorf("%w\n(go run ./local -sample=false starts without the sample)", err)
 	}
@@ -101,7 +97,7 @@ func (p Program) run(args []string, out io.Writer) error {
 	defer s.Close()
 	g := greeting{Program: p, redis: redis, tools: s.Tools()}
 	if !*public && redis != "" && os.Getenv("FUNCTION_TARGET") == "" {
-		url, stop, err := controlPlane(ctx, opts)
+		url, stop, err := controlPlane(ctx, o)
 		if err != nil {
 			return err
 		}
@@ -112,20 +108,21 @@ func (p Program) run(args []string, out io.Writer) error {
 }
 
 // controlPlane serves taiea beside the function, on the port after its own, with the same stores.
-func controlPlane(ctx context.Context, opts []function.Option) (url string, stop func(), err error) {
+func controlPlane(ctx context.Context, o function.Options) (url string, stop func(), err error) {
 	port := "8081"
 	if p, err := strconv.Atoi(os.Getenv("PORT")); err == nil && p > 0 {
 		port = strconv.Itoa(p + 1)
 	} else if err == nil {
 		port = "0"
 	}
-	own := map[string]string{"FUNCTION_TARGET": function.ControlTarget, "PORT": port}
-	s, err := function.New(ctx, append(slices.Clip(opts), function.Changing(func(name, value string) string {
+	own, shared := map[string]string{"FUNCTION_TARGET": "taiea", "PORT": port}, o.Getenv
+	o.Getenv = func(name string) string {
 		if v, ok := own[name]; ok {
 			return v
 		}
-		return value
-	}))...)
+		return shared(name)
+	}
+	s, err := function.New(ctx, o)
 	if err != nil {
 		return "", nil, err
 	}
@@ -149,9 +146,5 @@ func usage(flags *flag.FlagSet) {
 		"The control plane is on the port after PORT.\n\nUsage: go run ./local [flags]\n\n", function.Version)
 	flags.PrintDefaults()
 	fmt.Fprint(w, "\nSettings, from the environment:\n\n")
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, s := range function.Settings() {
-		fmt.Fprintf(t, "  %s\t%s\n\tdefault: %s\n", s.Name, s.Help, s.Default)
-	}
-	t.Flush()
+	function.WriteSettings(w)
 }

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/ask"
 )
 
 type inviteQuery struct {
@@ -28,11 +29,11 @@ func invite(ctx context.Context, in inviteQuery) ([]function.Content, error) {
 		return nil, err
 	}
 	var sure bool
-	if err := function.Ask(ctx, function.Confirm("confirm", e.question(), &sure)); err != nil {
+	if err := ask.Client(ctx, ask.Confirm("confirm", e.question(), &sure)); err != nil {
 		return nil, err
 	}
 	if !sure {
-		return nil, function.ErrDeclined
+		return nil, ask.ErrDeclined
 	}
 	return []function.Content{
 		function.Text("The invitation is made, not sent: hand the calendar file to the user. " + e.inWords()),
@@ -57,7 +58,7 @@ func newEvent(in inviteQuery) (*event, error) {
 		return nil, fmt.Errorf("the start %s is not between 1970 and 2099", e.start.Format(time.RFC3339))
 	}
 	var err error
-	e.cities, err = lookupAll(in.Cities, 1, mostCities)
+	e.cities, err = lookupAll(in.Cities, 1, maxCities)
 	return e, err
 }
 

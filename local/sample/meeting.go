@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	mostCities = 8
-	step       = 15 * time.Minute // between the starts that are tried
-	mostSlots  = 3                // proposed where none suits all
-	apart      = time.Hour        // at least, between two such
+	maxCities = 8
+	step      = 15 * time.Minute // between the starts that are tried
+	maxSlots  = 3                // proposed where none suits all
+	apart     = time.Hour        // at least, between two such
 )
 
 type meetingQuery struct {
@@ -88,7 +88,7 @@ type meeting struct {
 func newMeeting(in meetingQuery) (*meeting, error) {
 	m := &meeting{length: time.Duration(cmp.Or(in.Minutes, 60)) * time.Minute}
 	var err error
-	if m.cities, err = lookupAll(in.Cities, 2, mostCities); err != nil {
+	if m.cities, err = lookupAll(in.Cities, 2, maxCities); err != nil {
 		return nil, err
 	}
 	if m.date, err = parseDate(in.Date, m.cities[0].location); err != nil {
@@ -173,7 +173,7 @@ func (m *meeting) slots() (found []slot, suits bool) {
 	slices.SortStableFunc(all, func(a, b slot) int { return cmp.Compare(a.pain, b.pain) })
 	for _, s := range all {
 		near := func(other slot) bool { return s.first.Sub(other.first).Abs() < apart }
-		if len(found) < mostSlots && !slices.ContainsFunc(found, near) {
+		if len(found) < maxSlots && !slices.ContainsFunc(found, near) {
 			found = append(found, s)
 		}
 	}

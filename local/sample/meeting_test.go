@@ -74,7 +74,7 @@ func TestMeetingTimesThatHurt(t *testing.T) {
 	if want := "15:30 UTC hurts least: in San Francisco it starts 0h30m before working hours; in London it ends 0h30m after working hours."; !strings.Contains(plan.Summary, want) {
 		t.Errorf("summary %q, want %q", plan.Summary, want)
 	}
-	if len(plan.Slots) != mostSlots {
+	if len(plan.Slots) != maxSlots {
 		t.Errorf("%d slots", len(plan.Slots))
 	}
 }

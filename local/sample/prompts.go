@@ -25,7 +25,7 @@ func Prompts() []function.Prompt {
 }
 
 func planCall(_ context.Context, args map[string]string) ([]function.Message, error) {
-	list, err := lookupAll(splitList(args["cities"]), 2, mostCities)
+	list, err := lookupAll(splitList(args["cities"]), 2, maxCities)
 	if err != nil {
 		return nil, function.BadArgument("cities: %v", err)
 	}

@@ -17,8 +17,9 @@ import (
 // serve makes a server of the whole catalog.
 func serve(t *testing.T) http.Handler {
 	t.Helper()
-	s, err := function.New(t.Context(), append(Catalog(), function.WithLoopback(),
-		function.WithGetenv(func(string) string { return "" }), function.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))...)
+	s, err := function.New(t.Context(), function.Options{
+		Catalog: Catalog(), Loopback: true, Getenv: func(string) string { return "" }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

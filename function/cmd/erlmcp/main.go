@@ -6,4 +6,4 @@ import (
 	"example.com/erlmcp/function/tools"
 )
 
-func main() { function.Main(tools.Catalog()...) }
+func main() { function.Main(function.Options{Catalog: tools.Catalog()}) }

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-
-	"example.com/erlmcp/function"
 )
 
 // asProgram is set in the environment of a process that is to be the program, and not its tests.
@@ -51,7 +50,7 @@ func run(t *testing.T, env []string, args ...string) (int, string) {
 
 // exported are receipts as an earlier version exported them, and root is the last root among them.
 const (
-	exported = "../../internal/receipt/testdata/export.jsonl"
+	exported = "../../internal/receipt/verify/testdata/export.jsonl"
 	root     = "2:5bcf04719296ffd2654f9743c1a424d7eacca4857cc6e72fe758ba64a8bc69c0"
 )
 
@@ -105,7 +104,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"PORT=x", "LOG_LEVEL=y"}, "serve", 1, "LOG_LEVEL"},
 		{[]string{"PORT=x"}, "probe", 1, "PORT"},
 		{[]string{"FUNCTION_TARGET=other"}, "serve", 1, "there is erlmcp"},
-		{[]string{"K_SERVICE=erlmcp"}, "serve", 1, "ERLMCP_KEYS: is not set"},
+		{[]string{"K_SERVICE=erlmcp"}, "serve", 1, "SEALING_KEYS: is not set"},
 		{nil, "serve", 1, "AUTHENTICATION: is not set"},
 		{nil, "keys", 0, "erlmcp.test keys add"},
 		{nil, "verify -offline " + exported, 0, "the last root is " + root},
@@ -114,8 +113,30 @@ func TestCommands(t *testing.T) {
 		{nil, "verify -root 2:" + strings.Repeat("0", 64) + " -offline " + exported, 1, "REPLACED"},
 		{nil, "verify -root " + root + " -root 1" + root[1:] + " -offline " + exported, 1, "REPLACED"},
 		{nil, "verify -root 2 -offline " + exported, 2, "NUMBER:HASH"},
+		{nil, "verify -roots place -offline " + exported, 2, "-tenant and -roots"},
+		{nil, "help backup", 0, "erlmcp.test backup PLACE -roots"},
+		{nil, "help restore", 0, "erlmcp.test restore PLACE -confirm"},
+		{nil, "help drill", 0, "erlmcp.test drill PLACE -into NAME"},
+		{nil, "backup", 2, "which place?"},
+		{nil, "backup -roots", 2, "which place?"},
+		{nil, "backup place -roots -list", 2, "do not go together"},
+		{nil, "backup -at 1h -roots place", 2, "do not go together"},
+		{nil, "backup -at noon place", 2, "24h or 7d"},
+		{nil, "backup one -roots two", 2, `what is ["two"]?`},
+		{nil, "backup -list none", 0, "SIGNED BY"},
+		{nil, "backup s3://bucket -list", 1, "neither a folder nor gs://BUCKET/PREFIX"},
+		{nil, "backup place", 1, "GOOGLE_CLOUD_PROJECT or STORE_FILE"},
+		{[]string{"STORE_FILE=" + filepath.Join(t.TempDir(), "store")}, "restore " + t.TempDir(), 1, "there is no backup in"},
+		{nil, "restore place -confirm -backup x", 2, "leave -backup out"},
+		{nil, "restore place -confirm -adopt", 2, "-adopt comes first"},
+		{nil, "restore -confirm", 2, "which place?"},
+		{nil, "drill place", 2, "wants a place and -into"},
+		{nil, "drill -verify " + exported, 2, "whose signature?"},
 		{nil, "version", 0, version},
 		{nil, "settings", 0, "ALLOWED_ORIGINS"},
+		{nil, "settings -markdown", 0, "\n| `PORT` | `8080` | port"},
+		{nil, "settings all", 2, "0 words are wanted"},
+		{nil, "help settings", 0, "erlmcp.test settings [-markdown]"},
 		{nil, "help", 0, "Usage"},
 		{nil, "sevre", 2, "erlmcp.test: unknown command \"sevre\"\n\nerlmcp.test "},
 		{nil, "version now", 2, "takes no arguments"},
@@ -136,14 +157,34 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-func TestReadmeListsTheSettings(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+var update = flag.Bool("update", false, "write the table of infra/docs/settings.md anew")
+
+// TestSettingsDocument wants of infra/docs/settings.md, between its markers, what erlmcp settings -markdown prints.
+func TestSettingsDocument(t *testing.T) {
+	const (
+		document = "../../../infra/docs/settings.md"
+		begin    = "<!-- begin: erlmcp settings -markdown -->\n"
+		end      = "<!-- end -->\n"
+	)
+	text, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range function.Settings() {
-		if !bytes.Contains(readme, []byte("| `"+s.Name+"` |")) {
-			t.Errorf("README.md lacks the setting %s", s.Name)
+	before, rest, begun := strings.Cut(string(text), begin)
+	have, after, ended := strings.Cut(rest, end)
+	if !begun || !ended {
+		t.Fatalf("%s has no table between %q and %q", document, begin, end)
+	}
+	status, table := run(t, nil, "settings", "-markdown")
+	switch {
+	case status != 0:
+		t.Fatalf("status %d: %s", status, table)
+	case have == table:
+	case *update:
+		if err := os.WriteFile(document, []byte(before+begin+table+end+after), 0o644); err != nil {
+			t.Fatal(err)
 		}
+	default:
+		t.Errorf("the table of infra/docs/settings.md is not that of the settings: go test ./function/cmd/erlmcp -run TestSettingsDocument -update")
 	}
 }

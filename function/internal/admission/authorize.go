@@ -9,17 +9,17 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/catalog"
-	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/directives"
+	"example.com/erlmcp/function/internal/entitlement"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
-	"example.com/erlmcp/function/internal/tenant"
 )
 
 // A verdict is what policies say of one call.
 type verdict struct {
 	object        *catalog.Object // nil where the call is about no entry
-	standing      *tenant.Standing
+	standing      *entitlement.Standing
 	hidden        bool
 	now           time.Time
 	rules         *policy.Set // of the operator, as they were at first
@@ -27,11 +27,11 @@ type verdict struct {
 }
 
 // early decides before the arguments are known.
-func (g *Gate) early(p *identity.Principal, o *catalog.Object, now time.Time) verdict {
-	v := verdict{object: o, now: now}
-	q := policy.Question{Principal: p, Object: &o.Object, Now: now, Early: true}
-	if g.opts.Policy != nil {
-		v.rules = g.opts.Policy()
+func (a *Admission) early(o *catalog.Object, now time.Time) verdict {
+	v := verdict{object: o, standing: a.verdict.standing, now: now}
+	q := policy.Question{Principal: a.principal, Object: &o.Object, Now: now, Early: true}
+	if set := a.gate.opts.Policy; set != nil {
+		v.rules = set()
 	}
 	v.operator, v.own = v.rules.Decide(&q), o.Policy.Decide(&q)
 	v.hidden = v.decision().Effect == policy.Deny
@@ -49,25 +49,24 @@ func (v *verdict) late(p *identity.Principal, arguments map[string]any) policy.D
 func (v *verdict) decision() policy.Decision { return policy.Stricter(v.operator, v.own) }
 
 // authorize decides from the name alone whether the caller may see what it asks for, and has the scopes for it.
-func (g *Gate) authorize(p *identity.Principal, s *tenant.Standing, requestID, method, name string) (v verdict, _ *mcp.Refusal) {
-	v.standing = s
-	o := g.opts.Catalog.Object(method, name)
+func (a *Admission) authorize(name string) *mcp.Refusal {
+	g, v := a.gate, &a.verdict
+	o := g.opts.Catalog.Object(a.method, name)
+	*v = verdict{object: o, standing: v.standing}
 	if o == nil {
-		if lacks := p.Missing(g.opts.Scopes); len(lacks) > 0 {
-			return v, g.lacksScopes(nil, g.opts.Scopes, requestID)
+		if lacks := a.principal.Missing(g.opts.Scopes); len(lacks) > 0 {
+			return g.lacksScopes(nil, g.opts.Scopes, a.head.RequestID)
 		}
-		return v, nil
+		return nil
 	}
-	v.object = o
 	if g.governed() {
-		v = g.early(p, o, g.opts.Now())
-		v.standing = s
+		*v = a.early(o, g.opts.Now())
 	}
 	if v.hidden {
-		return v, nil // the catalog says so
+		return nil // the catalog says so
 	}
-	if refusal := lacksPack(p, o, s, requestID); refusal != nil {
-		return v, refusal
+	if refusal := lacksPack(a.principal, o, v.standing, a.head.RequestID); refusal != nil {
+		return refusal
 	}
 	need := g.opts.Scopes
 	if len(o.Scopes) > 0 {
@@ -76,17 +75,18 @@ func (g *Gate) authorize(p *identity.Principal, s *tenant.Standing, requestID, m
 	if d := v.decision(); d.Effect == policy.Scopes {
 		need = append(slices.Clip(need), d.Scopes...)
 	}
-	if lacks := p.Missing(need); len(lacks) > 0 {
-		return v, g.lacksScopes(o, need, requestID)
+	if lacks := a.principal.Missing(need); len(lacks) > 0 {
+		return g.lacksScopes(o, need, a.head.RequestID)
 	}
-	return v, nil
+	return nil
 }
 
 // governed tells whether not all callers see all.
 func (g *Gate) governed() bool { return g.opts.Policy != nil || g.ruled || g.packed }
 
 // enforce decides with the arguments at hand, and lets the call see of the catalog what the caller may.
-func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, v *verdict) (context.Context, *mcp.Refusal) {
+func (a *Admission) enforce(ctx context.Context, c *mcp.Call) (context.Context, *mcp.Refusal) {
+	g, v := a.gate, &a.verdict
 	if !g.governed() {
 		return ctx, nil
 	}
@@ -98,7 +98,7 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 			if other == o {
 				return !v.hidden
 			}
-			d := g.early(p, other, now)
+			d := a.early(other, now)
 			return !d.hidden && (v.standing == nil || v.standing.Enables(other.Pack))
 		})
 	}
@@ -109,7 +109,7 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 		return ctx, nil
 	}
 	early := v.decision()
-	d := v.late(p, g.arguments(o, c))
+	d := v.late(a.principal, g.arguments(o, c))
 	switch {
 	case d.Fault == nil:
 	case c.Method == "completion/complete" && isMissing(d.Fault):
@@ -124,7 +124,7 @@ func (g *Gate) enforce(ctx context.Context, p *identity.Principal, c *mcp.Call, 
 	if err != nil {
 		return ctx, denied(o, &d, err.Error(), c.Head.RequestID)
 	}
-	c.Demand(question)
+	c.Require(question)
 	return ctx, nil
 }
 
@@ -206,20 +206,17 @@ func (g *Gate) MayRead(ctx context.Context, c *mcp.Call, uri string) error {
 	if o == nil {
 		return mcp.ErrUnknown
 	}
-	standing, refusal := g.entitled(ctx, p, c.Head.RequestID)
-	var v verdict
-	if refusal == nil {
-		v, refusal = g.authorize(p, standing, c.Head.RequestID, "resources/read", uri)
+	a := (&Admission{gate: g, principal: p}).of(&mcp.Call{Head: c.Head, Method: "resources/read", Name: uri})
+	if refusal := a.permit(ctx, uri); refusal != nil {
+		return errors.New(refusal.Message)
 	}
 	switch {
-	case refusal != nil:
-		return errors.New(refusal.Message)
-	case v.hidden:
+	case a.verdict.hidden:
 		return mcp.ErrUnknown
 	case !g.governed():
 		return nil
 	}
-	d := v.late(p, g.located(uri))
+	d := a.verdict.late(p, g.located(uri))
 	if refusal := g.follow(ctx, o, &d, c); refusal != nil {
 		return errors.New(refusal.Message)
 	}
@@ -250,7 +247,7 @@ func (g *Gate) misfit(ctx context.Context, c *mcp.Call) bool {
 
 // unauthenticated words why a caller was not let in. It tells no more than the caller may know: whether a key exists, or
 // which check it failed, is for the log.
-func (g *Gate) unauthenticated(e *identity.Error, h *mcp.Head) *mcp.Refusal {
+func (g *Gate) unauthenticated(e *identity.Error, h *mcp.RequestHeader) *mcp.Refusal {
 	r := &mcp.Refusal{Reason: mcp.Unauthenticated, Scope: "authentication", Receipt: h.RequestID}
 	fault, text := "invalid_token", "the credentials are not valid here"
 	switch {
@@ -296,7 +293,7 @@ func (g *Gate) unauthenticated(e *identity.Error, h *mcp.Head) *mcp.Refusal {
 // lacksScopes asks for a token with all the scopes that the call needs (step-up).
 func (g *Gate) lacksScopes(o *catalog.Object, need []string, requestID string) *mcp.Refusal {
 	need = compact(need)
-	what, scope := "this server", governor.Everything
+	what, scope := "this server", directives.Everything
 	if o != nil {
 		what, scope = o.Name, o.Kind+":"+o.Name
 	}

@@ -13,7 +13,6 @@ import (
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
-	"example.com/erlmcp/function/internal/strictjson"
 )
 
 var (
@@ -42,33 +41,30 @@ func confirmation(d *policy.Decision, o *catalog.Object, c *mcp.Call) (mcp.Input
 	if err != nil {
 		panic(err) // text only
 	}
+	agreed := false
+	accept := mcp.Elicited(func(content struct {
+		Confirm *bool `json:"confirm"`
+	}) error {
+		if content.Confirm == nil {
+			return errors.New("confirm: missing")
+		}
+		agreed = *content.Confirm
+		return nil
+	})
 	return mcp.InputRequest{
 		Key: "erlmcp.confirm." + d.Rule, Method: "elicitation/create", Capability: "elicitation", Params: params,
 		Accept: func(raw json.RawMessage) error {
-			var answer struct {
-				Action  string `json:"action"`
-				Content struct {
-					Confirm *bool `json:"confirm"`
-				} `json:"content"`
-			}
-			if err := strictjson.Unmarshal(raw, "the answer", &answer, strictjson.Skip); err != nil {
-				return mcp.Malformed(err)
-			}
-			switch {
-			case answer.Action != "accept" && answer.Action != "decline" && answer.Action != "cancel":
-				return mcp.Malformed(fmt.Errorf("unknown action %q", answer.Action))
-			case answer.Action == "accept" && answer.Content.Confirm == nil:
-				return mcp.Malformed(errors.New("confirm: missing"))
-			case answer.Action != "accept" || !*answer.Content.Confirm:
+			err := accept(raw)
+			if err == nil && !agreed || err == mcp.ErrDeclined || err == mcp.ErrDismissed {
 				return errDeclined
 			}
-			return nil
+			return err
 		},
 	}, nil
 }
 
-// mostShown is how much of a call a person is shown, in bytes. More than that nobody reads.
-const mostShown = 4000
+// maxShown is how much of a call a person is shown, in bytes. More than that nobody reads.
+const maxShown = 4000
 
 // shortenings are how long texts may be, in characters, and lists, in elements: the first that keeps the whole within its bound is taken.
 var shortenings = []shortening{{80, 20}, {32, 6}, {12, 3}}
@@ -91,7 +87,7 @@ func shown(arguments map[string]any) (string, error) {
 
 // value appends a value. It gives up where there is too much.
 func (s shortening) value(b []byte, value any) (_ []byte, ok bool) {
-	if len(b) > mostShown {
+	if len(b) > maxShown {
 		return b, false
 	}
 	switch v := value.(type) {
@@ -131,7 +127,7 @@ func (s shortening) value(b []byte, value any) (_ []byte, ok bool) {
 		}
 		b = append(b, text...)
 	}
-	return b, len(b) <= mostShown
+	return b, len(b) <= maxShown
 }
 
 func (s shortening) text(b []byte, text string) []byte {

@@ -5,18 +5,18 @@ import (
 	"testing"
 
 	"example.com/erlmcp/function/internal/catalog"
-	"example.com/erlmcp/function/internal/governor"
-	"example.com/erlmcp/function/internal/tenant"
+	"example.com/erlmcp/function/internal/directives"
+	"example.com/erlmcp/function/internal/entitlement"
 )
 
-// TestWhatIsKnownLaterStays has calls that began earlier come after others: what those had heard of stays, of orders and of tenants.
+// TestWhatIsKnownLaterStays has calls that began earlier come after others: what those had heard of stays, of directives and of tenants.
 func TestWhatIsKnownLaterStays(t *testing.T) {
-	older, newer := &governor.Orders{Version: 1}, &governor.Orders{Version: 2}
-	before, after := &tenant.Directory{Version: 1}, &tenant.Directory{Version: 2}
+	older, newer := &directives.Directives{Version: 1}, &directives.Directives{Version: 2}
+	before, after := &entitlement.Directory{Version: 1}, &entitlement.Directory{Version: 2}
 	for _, c := range []struct {
-		name      string
-		orders    *governor.Orders
-		directory *tenant.Directory
+		name       string
+		directives *directives.Directives
+		directory  *entitlement.Directory
 	}{
 		{"orders that were not heard of yet", nil, after},
 		{"older orders", older, after},
@@ -30,9 +30,9 @@ func TestWhatIsKnownLaterStays(t *testing.T) {
 				t.Fatal(err)
 			}
 			g.generation(newer, after)
-			got := g.generation(c.orders, c.directory)
-			if got.rules.orders != newer || c.directory != nil && got.directory != after {
-				t.Errorf("orders %+v and tenants %+v", got.rules.orders, got.directory)
+			got := g.generation(c.directives, c.directory)
+			if got.rules.directives != newer || c.directory != nil && got.directory != after {
+				t.Errorf("orders %+v and tenants %+v", got.rules.directives, got.directory)
 			}
 		})
 	}

@@ -10,29 +10,23 @@ import (
 	"strings"
 
 	"example.com/erlmcp/function/internal/catalog"
+	"example.com/erlmcp/function/internal/directives"
+	"example.com/erlmcp/function/internal/entitlement"
 	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/identity"
-	"example.com/erlmcp/function/internal/tenant"
 )
-
-// A Limit is what is allowed on a scope, in calls; 0 is no limit of that kind.
-type Limit struct {
-	PerSecond   float64
-	Concurrency int64
-	PerDay      int64
-}
 
 // rules are the limits in force: those of the settings and the catalog, with the operators' overrides in place.
 type rules struct {
-	orders  *governor.Orders // that they were made with
-	call    rule             // a call of no tool that has limits of its own
-	other   rule             // what is no call
-	apart   governor.Limit   // on that, of each client
-	tools   map[string]rule
-	tenants map[string]governor.Override
-	each    map[string]governor.Limit // EachTenant, EachClient
-	anyone  governor.Limit            // of the tenant of anonymous callers
-	renamed []string                  // overrides on names that tools had, in words
+	directives *directives.Directives // that they were made with
+	call       rule                   // a call of no tool that has limits of its own
+	other      rule                   // what is no call
+	apart      governor.Limit         // on that, of each client
+	tools      map[string]rule
+	tenants    map[string]directives.Limits // overrides
+	each       map[string]governor.Limit    // EachTenant, EachClient
+	anyone     governor.Limit               // of the tenant of anonymous callers
+	renamed    []string                     // overrides on names that tools had, in words
 }
 
 type rule struct {
@@ -40,21 +34,21 @@ type rule struct {
 	call     governor.Call
 }
 
-// What is no call has a rate of its own for each client, of a tenth of what all calls together have, and of leastApart a second at least.
+// What is no call has a rate of its own for each client, of a tenth of what all calls together have, and of minApart a second at least.
 const (
 	scopeApart = "client-messages"
-	leastApart = 20
+	minApart   = 20
 )
 
 // makeRules makes the rules. Limits of the settings and the catalog that are wrong are faults, and left out. An override that the tools
 // have outgrown is a fault too, and stays in force as it was ordered: who deploys does not undo what operators decided.
-func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
+func makeRules(o *Options, d *directives.Directives) (*rules, error) {
 	var faults []error
-	overrides := map[string]governor.Override{}
-	for _, v := range orders.Limits {
+	overrides := map[string]directives.Override{}
+	for _, v := range d.Limits {
 		overrides[v.Scope] = v
 	}
-	r := &rules{orders: orders, tools: map[string]rule{}, tenants: map[string]governor.Override{}, each: map[string]governor.Limit{}}
+	r := &rules{directives: d, tools: map[string]rule{}, tenants: map[string]directives.Limits{}, each: map[string]governor.Limit{}}
 	for _, t := range o.Catalog.Renamed() {
 		was, is := "tool:"+t.Formerly, "tool:"+t.Name
 		v, old := overrides[was]
@@ -67,12 +61,12 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		}
 	}
 	weights := weigh(o.Catalog)
-	override := func(v *governor.Override, l governor.Limit) governor.Limit {
-		over := v.Over(l)
-		if err := weights.check(over, burstOrRate); err != nil {
-			faults = append(faults, &governor.OverrideFault{Scope: v.Scope, Err: err})
+	override := func(v *directives.Override, l governor.Limit) governor.Limit {
+		l = l.With(v.Limits)
+		if err := weights.check(&l, burstOrRate); err != nil {
+			faults = append(faults, &directives.OverrideFault{Scope: v.Scope, Err: err})
 		}
-		return *over
+		return l
 	}
 	// resolve puts the override of the scope in place, if there is one.
 	resolve := func(l governor.Limit, remedy remedy) governor.Limit {
@@ -89,14 +83,11 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		}
 		return l
 	}
-	base := func(scope, key string, l Limit) governor.Limit {
-		return governor.Limit{Scope: scope, Key: key, Common: key != "", PerSecond: l.PerSecond, Concurrency: l.Concurrency, PerDay: l.PerDay}
-	}
-	everything := resolve(base(governor.Everything, "all", o.Everything), tenfold)
-	r.each[governor.EachTenant] = resolve(base(governor.EachTenant, "", o.EachTenant), tenfold)
-	r.each[governor.EachClient] = resolve(base(governor.EachClient, "", o.EachClient), tenfold)
+	everything := resolve(on(o.Everything, directives.Everything, "all"), tenfold)
+	r.each[directives.EachTenant] = resolve(on(o.EachTenant, directives.EachTenant, ""), tenfold)
+	r.each[directives.EachClient] = resolve(on(o.EachClient, directives.EachClient, ""), tenfold)
 	var slower bool
-	if r.anyone, slower = anonymous(r.each[governor.EachTenant], o.Anonymous); slower {
+	if r.anyone, slower = anonymous(r.each[directives.EachTenant], o.Anonymous); slower {
 		if err := weights.check(&r.anyone, asMany); err != nil {
 			faults = append(faults, fmt.Errorf("the limit on anonymous callers: %w", err))
 		}
@@ -105,47 +96,51 @@ func makeRules(o *Options, orders *governor.Orders) (*rules, error) {
 		if !strings.HasPrefix(scope, "tenant:") {
 			continue
 		}
-		l := r.each[governor.EachTenant]
+		l := r.each[directives.EachTenant]
 		l.Scope = scope
 		override(&v, l)
-		r.tenants[scope] = v
+		r.tenants[scope] = v.Limits
 	}
-	all := inUnits(everything)
-	apart := max(leastApart, everything.PerSecond/10)
-	r.apart = governor.Limit{Scope: scopeApart, PerSecond: apart, Burst: max(2*leastApart, apart), Many: true}
-	r.other = rule{call: governor.Call{Weight: units}}
-	r.call = rule{call: governor.Call{Weight: units, Limits: active(all)}}
+	apart := max(minApart, everything.PerSecond/10)
+	r.apart = governor.Limit{Scope: scopeApart, PerSecond: apart, Burst: max(2*minApart, apart), Many: true}
+	r.other = rule{call: governor.Call{Weight: 1}}
+	r.call = rule{call: governor.Call{Weight: 1, Limits: active(&everything)}}
 	upstreams := map[string]*governor.Limit{}
 	faults = append(faults, o.Catalog.EachTool(func(name string, terms catalog.Terms) error {
 		scope := "tool:" + name
 		// Names of the catalog alone become keys: what a caller writes never does.
-		own := resolve(governor.Limit{
-			Scope: scope, Key: scope, Common: true, PerSecond: terms.Limits.PerSecond, Burst: float64(terms.Limits.Burst),
-			Concurrency: int64(terms.Limits.Concurrency), PerDay: terms.Limits.PerDay, Shadow: terms.Limits.Shadow,
-		}, burstOrRate)
-		t := rule{upstream: terms.Upstream, call: governor.Call{Weight: units * int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
+		own := resolve(on(terms.Limits, scope, scope), burstOrRate)
+		t := rule{upstream: terms.Upstream, call: governor.Call{Weight: int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
 		if f := terms.Formerly; f != "" {
-			t.call.Scopes = append(t.call.Scopes, "tool:"+f) // orders may be older than the name
+			t.call.Scopes = append(t.call.Scopes, "tool:"+f) // directives may be older than the name
 		}
-		t.call.Limits = active(inUnits(own), all)
+		t.call.Limits = active(&own, &everything)
 		broken := scope
 		if u := terms.Upstream; u != "" {
 			broken = "upstream:" + u
 			t.call.Scopes = append(t.call.Scopes, broken)
 			if _, ok := overrides[broken]; ok {
 				if upstreams[u] == nil {
-					upstreams[u] = inUnits(resolve(governor.Limit{Scope: broken, Key: broken, Common: true}, burstOrRate))
+					l := resolve(on(governor.Limit{}, broken, broken), burstOrRate)
+					upstreams[u] = &l
 				}
 				t.call.Limits = active(append(t.call.Limits, upstreams[u])...)
 			}
 		}
 		if terms.Breaker.Failures > 0 {
-			t.call.Breakers = []*governor.Breaker{{Scope: broken, Failures: terms.Breaker.Failures, Rest: terms.Breaker.Rest}}
+			terms.Breaker.Scope = broken
+			t.call.Breaker = &terms.Breaker
 		}
 		r.tools[name] = t
 		return nil
 	}))
 	return r, errors.Join(faults...)
+}
+
+// on returns the limit with its scope, and with its key where it is one for all: then tenants share it.
+func on(l governor.Limit, scope, key string) governor.Limit {
+	l.Scope, l.Key, l.Common = scope, key, key != ""
+	return l
 }
 
 // weights are the heaviest tools, by the scopes that they are under; "" is for all other scopes.
@@ -208,37 +203,25 @@ func (w weights) check(l *governor.Limit, allow remedy) error {
 
 // active leaves out limits that limit nothing.
 func active(limits ...*governor.Limit) []*governor.Limit {
-	return slices.DeleteFunc(limits, func(l *governor.Limit) bool {
-		return l.PerSecond == 0 && l.Concurrency == 0 && l.PerDay == 0
-	})
-}
-
-// inUnits returns the limit with its rate in units, a quarter of a call.
-func inUnits(l governor.Limit) *governor.Limit {
-	if l.PerSecond > 0 {
-		l.Burst = units * cmp.Or(l.Burst, max(1, l.PerSecond/10))
-		l.PerSecond *= units
-	}
-	return &l
+	return slices.DeleteFunc(limits, func(l *governor.Limit) bool { return !l.Active() })
 }
 
 // of returns what the governor is to be asked for a call of a principal under a rule: what its tenant is entitled to takes the
-// place of what each tenant has, and an operator's order on it that of both.
-func (r *rules) of(p *identity.Principal, s *tenant.Standing, base *governor.Call, isCall bool) *governor.Call {
+// place of what each tenant has, and an operator's override on it that of both.
+func (r *rules) of(p *identity.Principal, s *entitlement.Standing, base *governor.Call, isCall bool) *governor.Call {
 	tenantScope := "tenant:" + p.Tenant
-	each := r.each[governor.EachTenant]
+	each := r.each[directives.EachTenant]
 	if p.Tenant == identity.TenantAnonymous {
 		each = r.anyone
 	}
 	if s != nil {
-		entitled := s.Limits.Override(tenantScope)
-		each = *entitled.Over(each)
+		each = each.With(s.Limits)
 	}
 	if v, ok := r.tenants[tenantScope]; ok {
-		each = *v.Over(each)
+		each = each.With(v)
 	}
 	each.Scope, each.Key = tenantScope, "tenant:"+hashed(p.Tenant)
-	client := r.each[governor.EachClient]
+	client := r.each[directives.EachClient]
 	each.Many, client.Many = true, true
 	client.Scope, client.Key = "client", "client:"+hashed(p.String())
 	c := *base
@@ -247,21 +230,21 @@ func (r *rules) of(p *identity.Principal, s *tenant.Standing, base *governor.Cal
 	if !isCall {
 		apart := r.apart
 		apart.Key = scopeApart + ":" + hashed(p.String())
-		c.Limits = []*governor.Limit{inUnits(apart)}
+		c.Limits = []*governor.Limit{&apart}
 		return &c
 	}
-	c.Limits = slices.Concat(active(inUnits(client), inUnits(each)), c.Limits)
+	c.Limits = slices.Concat(active(&client, &each), c.Limits)
 	return &c
 }
 
 // ofTenants tells whether tenants have limits of their own.
 func (r *rules) ofTenants() bool {
-	l := r.each[governor.EachTenant]
-	return len(active(&l)) > 0
+	l := r.each[directives.EachTenant]
+	return l.Active()
 }
 
 // anonymous is the limit of a tenant, where that of anonymous callers is not smaller. Slower tells whether its rate is.
-func anonymous(tenant governor.Limit, own Limit) (_ governor.Limit, slower bool) {
+func anonymous(tenant, own governor.Limit) (_ governor.Limit, slower bool) {
 	if slower = own.PerSecond > 0 && (tenant.PerSecond == 0 || own.PerSecond < tenant.PerSecond); slower {
 		tenant.PerSecond, tenant.Burst = own.PerSecond, own.PerSecond // a client that starts sends several at once
 	}
@@ -278,8 +261,8 @@ func hashed(name string) string {
 }
 
 // Limits lists the limits in force, in calls, with those that every tenant or client has under their scopes.
-func Limits(o Options, orders *governor.Orders) ([]governor.Limit, error) {
-	r, err := makeRules(&o, orders)
+func Limits(o Options, d *directives.Directives) ([]governor.Limit, error) {
+	r, err := makeRules(&o, d)
 	seen := map[string]bool{}
 	var out []governor.Limit
 	add := func(l governor.Limit) {
@@ -288,35 +271,30 @@ func Limits(o Options, orders *governor.Orders) ([]governor.Limit, error) {
 			out = append(out, l)
 		}
 	}
-	fromUnits := func(l governor.Limit) governor.Limit {
-		l.PerSecond /= units
-		l.Burst /= units
-		return l
-	}
 	for _, l := range r.call.call.Limits {
-		add(fromUnits(*l))
+		add(*l)
 	}
-	for _, scope := range []string{governor.EachTenant, governor.EachClient} {
-		if l := r.each[scope]; len(active(&l)) > 0 {
+	for _, scope := range []string{directives.EachTenant, directives.EachClient} {
+		if l := r.each[scope]; l.Active() {
 			add(l)
 		}
 	}
-	if o.Anonymous != (Limit{}) {
+	if o.Anonymous != (governor.Limit{}) {
 		l := r.anyone
 		l.Scope, l.Key = "tenant:"+identity.TenantAnonymous, "tenant:"+hashed(identity.TenantAnonymous)
 		if v, ok := r.tenants[l.Scope]; ok {
-			l = *v.Over(l)
+			l = l.With(v)
 		}
 		add(l)
 	}
 	for scope, v := range r.tenants {
-		l := r.each[governor.EachTenant]
+		l := r.each[directives.EachTenant]
 		l.Scope, l.Key = scope, "tenant:"+hashed(strings.TrimPrefix(scope, "tenant:"))
-		add(*v.Over(l))
+		add(l.With(v))
 	}
 	for _, t := range r.tools {
 		for _, l := range t.call.Limits {
-			add(fromUnits(*l))
+			add(*l)
 		}
 	}
 	slices.SortFunc(out, func(x, y governor.Limit) int { return cmp.Compare(x.Scope, y.Scope) })
@@ -325,37 +303,37 @@ func Limits(o Options, orders *governor.Orders) ([]governor.Limit, error) {
 
 // Overridden returns limits as they are with what operators have ordered in place; the scopes are those of tools and upstreams, which
 // may have no limit yet, and former are those that they had.
-func Overridden(base []governor.Limit, scopes []string, former map[string]string, orders *governor.Orders) []governor.Limit {
+func Overridden(base []governor.Limit, scopes []string, former map[string]string, d *directives.Directives) []governor.Limit {
 	out := slices.Clone(base)
 	find := func(scope string) int {
 		return slices.IndexFunc(out, func(l governor.Limit) bool { return l.Scope == scope })
 	}
-	for i := range orders.Limits { // each-tenant comes before any tenant
-		v := orders.Limits[i]
-		if &orders.Limits[i] != orders.OverrideOn(v.Scope) {
+	for i := range d.Limits { // each-tenant comes before any tenant
+		v := d.Limits[i]
+		if &d.Limits[i] != d.OverrideOn(v.Scope) {
 			continue
 		}
-		if now := former[v.Scope]; now != "" && orders.OverrideOn(now) == nil {
+		if now := former[v.Scope]; now != "" && d.OverrideOn(now) == nil {
 			v.Scope = now
 		}
 		at := find(v.Scope)
 		name, ofTenant := strings.CutPrefix(v.Scope, "tenant:")
 		switch {
 		case at >= 0:
-			out[at] = *v.Over(out[at])
+			out[at] = out[at].With(v.Limits)
 		case ofTenant:
 			l := governor.Limit{Scope: v.Scope, Key: "tenant:" + hashed(name)}
-			if each := find(governor.EachTenant); each >= 0 {
+			if each := find(directives.EachTenant); each >= 0 {
 				l = out[each]
 				l.Scope, l.Key = v.Scope, "tenant:"+hashed(name)
 			}
-			out = append(out, *v.Over(l))
-		case v.Scope == governor.EachTenant || v.Scope == governor.EachClient:
-			out = append(out, *v.Over(governor.Limit{Scope: v.Scope}))
-		case v.Scope == governor.Everything:
-			out = append(out, *v.Over(governor.Limit{Scope: v.Scope, Key: "all"}))
+			out = append(out, l.With(v.Limits))
+		case v.Scope == directives.EachTenant || v.Scope == directives.EachClient:
+			out = append(out, governor.Limit{Scope: v.Scope}.With(v.Limits))
+		case v.Scope == directives.Everything:
+			out = append(out, governor.Limit{Scope: v.Scope, Key: "all"}.With(v.Limits))
 		case slices.Contains(scopes, v.Scope):
-			out = append(out, *v.Over(governor.Limit{Scope: v.Scope, Key: v.Scope}))
+			out = append(out, governor.Limit{Scope: v.Scope, Key: v.Scope}.With(v.Limits))
 		}
 	}
 	slices.SortFunc(out, func(x, y governor.Limit) int { return cmp.Compare(x.Scope, y.Scope) })

@@ -14,31 +14,24 @@ import (
 	"example.com/erlmcp/function/internal/receipt"
 )
 
-// A Journal takes receipts. [receipt.Journal] is one.
-type Journal interface {
-	Append(receipt.Receipt)                        // never waits
-	Commit(context.Context, receipt.Receipt) error // waits until it is stored
-	Hash(tenant string, raw []byte) receipt.Hash   // of arguments, a result or a name
-}
-
 const (
 	// tellAfter is how long a call may run before the receipt of its admission is written: one that ends sooner has a single
 	// receipt, of its end.
 	tellAfter = time.Second
-	// storePatience is how long a strict call waits for the receipt of its intent.
-	storePatience = 2 * time.Second
+	// storeTimeout is how long a strict call waits for the receipt of its intent.
+	storeTimeout = 2 * time.Second
 )
 
 // draft is what all receipts of a message have in common.
-func (g *Gate) draft(ctx context.Context, p *identity.Principal, h *mcp.Head, method string, o *catalog.Object) receipt.Receipt {
-	r := receipt.Receipt{ID: h.RequestID, Time: h.Began, Catalog: g.opts.Catalog.Version()}
-	if mcp.Known(method) { // others are callers' inventions
-		r.Method = method
+func (a *Admission) draft(ctx context.Context) receipt.Receipt {
+	g := a.gate
+	r := receipt.Receipt{
+		ID: a.head.RequestID, Time: a.head.Began, Catalog: g.opts.Catalog.Version(), Tenant: a.principal.Tenant, Principal: g.fingerprint(a.principal),
 	}
-	if p != nil {
-		r.Tenant, r.Principal = p.Tenant, g.fingerprint(p)
+	if mcp.Known(a.method) { // others are callers' inventions
+		r.Method = a.method
 	}
-	if o != nil {
+	if o := a.verdict.object; o != nil {
 		r.Tool = o.Name
 	}
 	if g.opts.Policy != nil {
@@ -52,7 +45,7 @@ func (g *Gate) draft(ctx context.Context, p *identity.Principal, h *mcp.Head, me
 
 // stranger records that someone was not let in: of them there is the method, if it is one, and where they called from, hashed. What else
 // they write is theirs to choose.
-func (g *Gate) stranger(h *mcp.Head, why *mcp.Refusal) *mcp.Refusal {
+func (g *Gate) stranger(h *mcp.RequestHeader, why *mcp.Refusal) *mcp.Refusal {
 	if g.opts.Journal == nil {
 		return why
 	}
@@ -67,11 +60,12 @@ func (g *Gate) stranger(h *mcp.Head, why *mcp.Refusal) *mcp.Refusal {
 }
 
 // refused records a refusal, and returns it.
-func (g *Gate) refused(ctx context.Context, p *identity.Principal, h *mcp.Head, method string, o *catalog.Object, c *mcp.Call, why *mcp.Refusal) *mcp.Refusal {
+func (a *Admission) refused(ctx context.Context, c *mcp.Call, why *mcp.Refusal) *mcp.Refusal {
+	g := a.gate
 	if g.opts.Journal == nil {
 		return why
 	}
-	r := g.draft(ctx, p, h, method, o)
+	r := a.draft(ctx)
 	r.Kind, r.Decision, r.Reason, r.Limit = receipt.Refused, receipt.Refuse, why.Reason.Name, why.Scope
 	if why.Limit != "" {
 		r.Limit += " " + why.Limit
@@ -102,42 +96,36 @@ func (g *Gate) describe(r *receipt.Receipt, c *mcp.Call) {
 	}
 }
 
-// A record is of a call that runs.
-type record struct {
-	gate  *Gate
-	draft receipt.Receipt // not changed: the timer reads it
-	timer *time.Timer
-	begun time.Time
-}
-
-// admitted records that a call may proceed: before that, where its entry is strict, and else once it runs for a while.
-func (g *Gate) admitted(ctx context.Context, p *identity.Principal, o *catalog.Object, c *mcp.Call, shadow bool) (*record, *mcp.Refusal) {
+// record records that a call may proceed: before that, where its entry is strict, and else once it runs for a while.
+func (a *Admission) record(ctx context.Context, c *mcp.Call) *mcp.Refusal {
+	g, o := a.gate, a.verdict.object
+	strict := o != nil && o.Strict
 	if g.opts.Journal == nil {
-		if o != nil && o.Strict {
-			return nil, g.unrecorded(ctx, errUnrecorded, o, c.Head.RequestID)
+		if strict {
+			return g.unrecorded(ctx, errUnrecorded, o, c.Head.RequestID)
 		}
-		return nil, nil
+		return nil
 	}
-	r := &record{gate: g, draft: g.draft(ctx, p, c.Head, c.Method, o), begun: g.opts.Now()}
-	g.describe(&r.draft, c)
-	r.draft.Decision = receipt.Allow
-	if shadow {
-		r.draft.Decision = receipt.Shadow
+	a.recorded, a.started, a.receipt = true, g.opts.Now(), a.draft(ctx)
+	g.describe(&a.receipt, c)
+	a.receipt.Decision = receipt.Allow
+	if a.dryRun {
+		a.receipt.Decision = receipt.Shadow
 	}
-	if o != nil && o.Strict {
-		waiting, done := context.WithTimeout(ctx, storePatience)
-		defer done()
-		if err := g.opts.Journal.Commit(waiting, r.intent()); err != nil {
-			return nil, g.unrecorded(ctx, err, o, c.Head.RequestID)
-		}
-		return r, nil
+	if !strict {
+		a.timer = time.AfterFunc(tellAfter, func() { g.opts.Journal.Append(a.intent()) })
+		return nil
 	}
-	r.timer = time.AfterFunc(tellAfter, func() { g.opts.Journal.Append(r.intent()) })
-	return r, nil
+	waiting, done := context.WithTimeout(ctx, storeTimeout)
+	defer done()
+	if err := g.opts.Journal.Commit(waiting, a.intent()); err != nil {
+		return g.unrecorded(ctx, err, o, c.Head.RequestID)
+	}
+	return nil
 }
 
-func (r *record) intent() receipt.Receipt {
-	intent := r.draft
+func (a *Admission) intent() receipt.Receipt {
+	intent := a.receipt
 	intent.Kind = receipt.Admitted
 	return intent
 }
@@ -158,17 +146,17 @@ func (g *Gate) unrecorded(ctx context.Context, err error, o *catalog.Object, req
 	return why
 }
 
-// end records how a call ended.
-func (r *record) end(e *mcp.Ending) {
-	if r == nil {
+// recordEnd records how a call ended.
+func (a *Admission) recordEnd(e *mcp.Ending) {
+	if !a.recorded {
 		return
 	}
-	if r.timer != nil {
-		r.timer.Stop()
+	if a.timer != nil {
+		a.timer.Stop()
 	}
-	d := r.draft
+	d, g := a.receipt, a.gate
 	d.Kind = receipt.Completed
-	d.Duration = r.gate.opts.Now().Sub(r.begun)
+	d.Duration = g.opts.Now().Sub(a.started)
 	switch e.Outcome {
 	case mcp.Completed:
 	case mcp.InputRequired:
@@ -177,22 +165,22 @@ func (r *record) end(e *mcp.Ending) {
 		d.Kind, d.Reason = receipt.Failed, e.Outcome.String()
 	}
 	if len(e.Result) > 0 {
-		d.Result = r.gate.opts.Journal.Hash(d.Tenant, e.Result)
+		d.Result = g.opts.Journal.Hash(d.Tenant, e.Result)
 	}
-	r.gate.opts.Journal.Append(d)
+	g.opts.Journal.Append(d)
 }
 
-// dropped records that an admitted request came to nothing: its body was malformed, or unlike its headers.
-func (t *ticket) dropped() {
-	g := t.gate
-	if !t.admitted || g.opts.Journal == nil {
+// recordDropped records that an admitted request came to nothing: its body was malformed, or unlike its headers.
+func (a *Admission) recordDropped(ctx context.Context) {
+	g := a.gate
+	if !a.admitted || g.opts.Journal == nil {
 		return
 	}
-	if t.verdict.hidden {
-		g.refused(t.ctx, t.principal, t.head, t.head.Method, t.verdict.object, nil, g.hides(&t.verdict, t.head.RequestID))
+	if a.verdict.hidden {
+		a.refused(ctx, nil, g.hides(&a.verdict, a.head.RequestID))
 		return
 	}
-	r := g.draft(t.ctx, t.principal, t.head, t.head.Method, g.opts.Catalog.Object(t.head.Method, t.head.Name))
+	r := a.draft(ctx)
 	r.Kind, r.Decision, r.Reason = receipt.Failed, receipt.Allow, mcp.Invalid.String()
 	g.opts.Journal.Append(r)
 }
@@ -204,7 +192,7 @@ func (g *Gate) fingerprint(p *identity.Principal) string {
 		return known.(string)
 	}
 	text := receipt.Fingerprint(g.opts.Journal.Hash, p.Tenant, name)
-	if g.fingerprinted.Add(1) > mostCallers {
+	if g.fingerprinted.Add(1) > maxCallers {
 		g.fingerprints.Clear()
 		g.fingerprinted.Store(1)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/governor"
+	"example.com/erlmcp/function/internal/loadshed"
 	"example.com/erlmcp/function/internal/mcp"
 )
 
@@ -17,7 +18,7 @@ func refusal(d governor.Decision, requestID string) *mcp.Refusal {
 	var what string
 	switch d.Reason {
 	case governor.RateReached:
-		perSecond := d.Limit.PerSecond / units
+		perSecond := d.Limit.PerSecond
 		r.Reason, r.Limit = mcp.RateLimited, trim(perSecond)+"/s"
 		what = "the limit of " + trim(perSecond) + " calls a second"
 		if d.Scope == scopeApart {
@@ -53,13 +54,9 @@ func refusal(d governor.Decision, requestID string) *mcp.Refusal {
 		r.Message = fmt.Sprintf("refused: %s has failed too often and is left alone for a while%s", d.Scope, again)
 		return r
 	case governor.TooHeavy:
-		r.Reason, r.Limit = mcp.RateLimited, trim(d.Limit.PerSecond/units)+"/s"
+		r.Reason, r.Limit = mcp.RateLimited, trim(d.Limit.PerSecond)+"/s"
 		r.Message = fmt.Sprintf("refused: a call of this tool costs more than the %s calls that may come at once under the limit on %s: it is never admitted until an operator allows more",
-			trim(d.Limit.MaxBurst()/units), d.Scope)
-		return r
-	case governor.Saturated:
-		r.Reason = mcp.Backpressure
-		r.Message = fmt.Sprintf("refused: the %s can't take more at the moment: %s%s", d.Scope, d.Note, again)
+			trim(d.Limit.MaxBurst()), d.Scope)
 		return r
 	default:
 		r.Reason = mcp.Backpressure
@@ -72,6 +69,14 @@ func refusal(d governor.Decision, requestID string) *mcp.Refusal {
 		r.Message = fmt.Sprintf("refused: %s on %s can't be counted over all instances at the moment (rule: %s); try again in %v", what, d.Scope, d.Rule, max(d.Wait.Round(10*time.Millisecond), 10*time.Millisecond))
 	}
 	return r
+}
+
+// shed words the decision of a load shedder.
+func shed(d loadshed.Decision, requestID string) *mcp.Refusal {
+	return &mcp.Refusal{
+		Reason: mcp.Backpressure, Scope: d.Scope, RetryAfter: d.Wait, Receipt: requestID,
+		Message: fmt.Sprintf("refused: the %s can't take more at the moment: %s; try again in %v", d.Scope, d.Reason, d.Wait.Round(10*time.Millisecond)),
+	}
 }
 
 func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

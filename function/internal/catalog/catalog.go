@@ -18,42 +18,27 @@ import (
 
 	"github.com/yosida95/uritemplate/v3"
 
+	"example.com/erlmcp/function/internal/governor"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/policy"
 )
 
 // Terms are the conditions under which an entry is served. Zero values leave it to the server's defaults.
 type Terms struct {
-	Timeout time.Duration // for one call
-	Weight  int           // what one call costs against a rate; 0 counts as 1
-	Limits  Limits
+	Timeout time.Duration  // for one call
+	Weight  int            // what one call costs against a rate; 0 counts as 1
+	Limits  governor.Limit // over the whole fleet, without scope and key
 	// Upstream names what the entry calls outside of this server; entries that call the same share a breaker and the
 	// workers of an instance.
 	Upstream string
-	Breaker  Breaker
-	Scopes   []string // that a caller needs
+	Breaker  governor.Breaker // without scope; zero is none
+	Scopes   []string         // that a caller needs
 	Rules    []policy.Rule
 	Strict   bool // it is not called before the receipt of the intent is stored
 	// Pack is what plans call a group of entries; tenants without it can't call them. "" is open to all.
 	Pack string
 	// Formerly is the name that a tool had, by which it is still called, and which orders and rules may still have.
 	Formerly string
-}
-
-// A Breaker stops calls to an upstream, or to the entry itself where it names none, after so many failures in a row, for so
-// long. Zero is no breaker.
-type Breaker struct {
-	Failures int
-	Rest     time.Duration
-}
-
-// Limits hold for an entry over the whole fleet. Zero is no limit.
-type Limits struct {
-	PerSecond   float64 // calls a second
-	Burst       int     // calls at once on top; 0 for a tenth of a second's worth, at least 1
-	Concurrency int     // calls at a time
-	PerDay      int64   // calls in a UTC day
-	Shadow      bool    // counted and said in the log, and refuses no one
 }
 
 func (t Terms) check() error {
@@ -65,8 +50,8 @@ func (t Terms) check() error {
 	if t.Weight < 0 {
 		fault("the weight %d is negative", t.Weight)
 	}
-	if l := t.Limits; l.PerSecond < 0 || l.Burst < 0 || l.Concurrency < 0 || l.PerDay < 0 {
-		fault("a limit is negative: %+v", l)
+	if err := t.Limits.Check(); err != nil {
+		faults = append(faults, err)
 	}
 	if b := t.Breaker; b.Failures < 0 || (b.Failures > 0) != (b.Rest > 0) {
 		fault("a breaker needs a number of failures and a time to rest: it has %d and %v", b.Failures, b.Rest)

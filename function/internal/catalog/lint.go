@@ -98,22 +98,22 @@ var Rules = []Rule{
 	{What: "at most 128 tools", By: "OpenAI", AtStart: true,
 		Sources: []string{"https://github.com/anomalyco/opencode/issues/4909"},
 		check: func(t *listed, say func(string, ...any)) {
-			if t.place == mostTools+1 {
-				say("it is one more than %d tools", mostTools)
+			if t.place == maxTools+1 {
+				say("it is one more than %d tools", maxTools)
 			}
 		}},
 	{What: "descriptions of tools of at most 1024 characters", By: "OpenAI", AtStart: true,
 		Sources: []string{"https://github.com/getsentry/sentry-mcp/issues/106"},
 		check: func(t *listed, say func(string, ...any)) {
-			if n := utf8.RuneCountInString(t.description); n > mostDescribed {
-				say("its description has %d characters, more than %d", n, mostDescribed)
+			if n := utf8.RuneCountInString(t.description); n > maxDescribed {
+				say("its description has %d characters, more than %d", n, maxDescribed)
 			}
 		}},
 	{What: "descriptions of arguments of at most 1024 characters", By: "Copilot", Dropped: true, Sources: []string{normalizer},
 		check: inInput(func(p part, say func(string, ...any)) {
 			text, _ := p.is["description"].(string)
-			if n := utf8.RuneCountInString(text); n > mostDescribed {
-				say("its description has %d characters, more than %d", n, mostDescribed)
+			if n := utf8.RuneCountInString(text); n > maxDescribed {
+				say("its description has %d characters, more than %d", n, maxDescribed)
 			}
 		})},
 	{What: "a root without `anyOf`, `oneOf`, `allOf`, `enum`, `not`, `if`", By: "OpenAI and Anthropic", AtStart: true,
@@ -236,8 +236,8 @@ var Rules = []Rule{
 }
 
 const (
-	mostTools     = 128
-	mostDescribed = 1024 // characters
+	maxTools     = 128
+	maxDescribed = 1024 // characters
 )
 
 var (

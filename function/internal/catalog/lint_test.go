@@ -31,7 +31,7 @@ func linted(t *testing.T, tool *Tool) (out []string) {
 
 // TestLint has a schema that breaks each rule and one that does not.
 func TestLint(t *testing.T) {
-	long := strings.Repeat("ü", mostDescribed+1)
+	long := strings.Repeat("ü", maxDescribed+1)
 	object := func(members string) string {
 		return `{"type":"object","properties":{` + members + `},"additionalProperties":false}`
 	}
@@ -126,13 +126,13 @@ func TestLint(t *testing.T) {
 
 func TestLintCountsTools(t *testing.T) {
 	var entries []Entry
-	for i := range mostTools + 2 {
+	for i := range maxTools + 2 {
 		entries = append(entries, &Tool{Name: fmt.Sprintf("t%03d", i), Description: "Is one of many.", Input: json.RawMessage(`{"type":"object"}`)})
 		built, err := Build(slices.Clone(entries)...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := built.Lint(); len(got) != max(0, min(1, i+1-mostTools)) || len(got) == 1 && !strings.Contains(got[0].String(), "tool t128: it is one more than 128 tools") {
+		if got := built.Lint(); len(got) != max(0, min(1, i+1-maxTools)) || len(got) == 1 && !strings.Contains(got[0].String(), "tool t128: it is one more than 128 tools") {
 			t.Fatalf("%d tools: %q", i+1, got)
 		}
 	}
@@ -192,15 +192,15 @@ func TestUnportable(t *testing.T) {
 	}
 }
 
-// TestReadmeListsTheRules wants each rule, whom it is of and where that is from in README.md.
+// TestReadmeListsTheRules wants each rule, whom it is of and where that is from in function/README.md.
 func TestReadmeListsTheRules(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range Rules {
 		if row := readmeRow(r); strings.Count(string(readme), row) != 1 {
-			t.Errorf("README.md has not once: %s", row)
+			t.Errorf("function/README.md has not once: %s", row)
 		}
 	}
 }

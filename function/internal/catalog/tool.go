@@ -260,24 +260,12 @@ func (t *Tool) answer(of reflect.Type) func(any) (*mcp.Result, error) {
 		return func(any) (*mcp.Result, error) { return text(mcp.Text("done")) }
 	case reflect.TypeFor[string]():
 		return func(out any) (*mcp.Result, error) { return text(mcp.Text(out.(string))) }
-	case reflect.TypeFor[mcp.Content]():
-		return func(out any) (*mcp.Result, error) { return text(out.(mcp.Content)) }
 	case reflect.TypeFor[[]mcp.Content]():
 		return func(out any) (*mcp.Result, error) { return text(out.([]mcp.Content)...) }
-	case reflect.TypeFor[*mcp.Content]():
-		return func(out any) (*mcp.Result, error) {
-			if c := out.(*mcp.Content); c != nil {
-				return text(*c)
-			}
-			return text()
-		}
 	}
 	t.textual = false
-	switch of {
-	case reflect.TypeFor[*mcp.Result]():
+	if of == reflect.TypeFor[*mcp.Result]() {
 		return func(out any) (*mcp.Result, error) { return out.(*mcp.Result), nil }
-	case reflect.TypeFor[mcp.Result]():
-		return func(out any) (*mcp.Result, error) { r := out.(mcp.Result); return &r, nil }
 	}
 	var err error
 	if t.out, err = value.Of(of, value.Out); err != nil {

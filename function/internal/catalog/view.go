@@ -141,3 +141,25 @@ func (c *Catalog) describe(kind mcp.Kind, key string, terms *Terms, o policy.Obj
 	c.objects[kind][key] = object
 	return nil
 }
+
+// LimitScopes lists what kill switches and overrides may name of the catalog.
+func (c *Catalog) LimitScopes() []string {
+	var out []string
+	c.EachTool(func(name string, terms Terms) error {
+		out = append(out, "tool:"+name)
+		if u := "upstream:" + terms.Upstream; terms.Upstream != "" && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+		return nil
+	})
+	return out
+}
+
+// FormerScopes are those that tools had, and those that they have.
+func (c *Catalog) FormerScopes() map[string]string {
+	former := map[string]string{}
+	for _, t := range c.Renamed() {
+		former["tool:"+t.Formerly] = "tool:" + t.Name
+	}
+	return former
+}

@@ -113,6 +113,7 @@ func (c *Client) Version() string { return c.version }
 type Tool struct {
 	Name, Title, Description string
 	InputSchema              json.RawMessage
+	Annotations              struct{ ReadOnlyHint bool }
 }
 
 // Tools lists all tools.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/ask"
 	"example.com/erlmcp/function/internal/command"
 )
 
@@ -28,20 +29,18 @@ type order struct {
 // server serves tools to callers with the key, if there is one.
 func server(t *testing.T) string {
 	t.Helper()
-	s, err := function.New(t.Context(), function.WithLoopback(), function.WithPageSize(2), function.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))),
-		function.WithGetenv(func(string) string { return "" }),
-		function.WithTools(
-			function.NewTool("order", "Takes an order.\nIt is not sent.", func(ctx context.Context, in order) (string, error) {
-				function.Progress(ctx, 1, 2, "half")
-				return fmt.Sprintf("%+v", in), nil
-			}),
-			function.NewTool("fail", "Fails.", func(context.Context, function.None) (string, error) { return "", errors.New("the disk is full") }),
-			function.NewTool("ask", "Asks.", func(ctx context.Context, _ function.None) (string, error) {
-				var sure bool
-				return "", function.Ask(ctx, function.Confirm("sure", "Really?", &sure))
-			}),
-			function.NewTool("rare", "Can be called once.", func(context.Context, function.None) (string, error) { return "here", nil }, function.PerSecond(0.0001, 1)),
-		))
+	s, err := function.New(t.Context(), function.Options{Loopback: true, PageSize: 2, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Getenv: func(string) string { return "" }, Catalog: function.Catalog{Tools: []function.Tool{
+		function.NewTool("order", "Takes an order.\nIt is not sent.", func(ctx context.Context, in order) (string, error) {
+			function.Progress(ctx, 1, 2, "half")
+			return fmt.Sprintf("%+v", in), nil
+		}),
+		function.NewTool("fail", "Fails.", func(context.Context, function.None) (string, error) { return "", errors.New("the disk is full") }),
+		function.NewTool("ask", "Asks.", func(ctx context.Context, _ function.None) (string, error) {
+			var sure bool
+			return "", ask.Client(ctx, ask.Confirm("sure", "Really?", &sure))
+		}),
+		function.NewTool("rare", "Can be called once.", func(context.Context, function.None) (string, error) { return "here", nil }, function.ToolOptions{PerSecond: 0.0001, Burst: 1}),
+	}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/backup"
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/verify"
+	"example.com/erlmcp/function/internal/recovery"
 )
 
 // A Program is what has the commands.
@@ -32,9 +34,11 @@ type Program struct {
 	Stdio        func(context.Context) error // serves standard input and output
 	OpenOperator func(context.Context) (Operator, error)
 	OpenRecords  func(ctx context.Context, keyFile string) (Records, error)
+	OpenRecovery func(ctx context.Context, keyFile string) (Recovery, error)
+	ListBackups  func(ctx context.Context, place string, most int) (all []*backup.Manifest, unfinished []string, err error)
 	Lint         func() ([]string, error) // says what models' interfaces and clients refuse or drop of the tools
 	PublicKeys   func(file string) ([]ed25519.PublicKey, error)
-	VerifyExport func(context.Context, io.Reader, []ed25519.PublicKey, ...receipt.Witness) (*receipt.Report, error)
+	VerifyExport func(context.Context, io.Reader, []ed25519.PublicKey, ...verify.Witness) (*verify.Report, error)
 	HealthURL    func() (string, error) // of the server with the settings at hand
 
 	out, errs io.Writer
@@ -51,11 +55,23 @@ type Operator interface {
 
 // Records are the receipts of the fleet.
 type Records interface {
-	Verify(ctx context.Context, tenant string, from, to time.Time) (*receipt.Report, error)
-	Expect(...receipt.Witness)
+	Verify(ctx context.Context, tenant string, from, to time.Time) (*verify.Report, error)
+	Expect(...verify.Witness)
+	Hold(ctx context.Context, place string, from time.Time) error
 	Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (int64, error)
-	Find(ctx context.Context, id string) ([]receipt.Receipt, *receipt.Report, error)
+	Find(ctx context.Context, id string) ([]receipt.Receipt, *verify.Report, error)
 	Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
+	Close()
+}
+
+// A Recovery backs the store up to a place, and has it back from there.
+type Recovery interface {
+	Backup(ctx context.Context, place string, at time.Time, progress func(backup.Kind, int64)) (*backup.Manifest, error)
+	Ship(ctx context.Context, place string) (*recovery.Shipped, error)
+	Restore(ctx context.Context, place, name string, progress func(backup.Kind, int64)) (*recovery.Restored, error)
+	Adopt(ctx context.Context, place string) (*recovery.Restored, error)
+	Confirm(ctx context.Context, place string, replay bool) (*recovery.Confirm, *recovery.Plan, error)
+	Drill(ctx context.Context, place, into string, progress func(backup.Kind, int64)) (*recovery.Report, error)
 	Close()
 }
 
@@ -76,6 +92,7 @@ func table() []command {
 		{"tools", "list the tools of a server", true, (*Program).tools},
 		{"call", "call a tool of a server", true, (*Program).call},
 		{"probe", "exit with 0 if the server at PORT is healthy, or one elsewhere serves", true, (*Program).probe},
+		{"judge", "say whether a canary may have more of the traffic, by its metrics beside the baseline's", true, (*Program).judge},
 		{"keys", "make, list and revoke API keys", true,
 			func(p *Program, _ context.Context, args []string, out io.Writer) error {
 				return p.keys(args, out, time.Now())
@@ -84,8 +101,11 @@ func table() []command {
 		{"limits", "show and change the limits of the running fleet", true, (*Program).limits},
 		{"receipts", "read and export the record of decisions", true, (*Program).receipts},
 		{"verify", "prove that the record is whole", true, (*Program).verify},
+		{"backup", "copy the store to a folder or a bucket, and each minute what shows that it was rolled back", true, (*Program).backup},
+		{"restore", "have a store back from a backup, closed until what was ordered since is replayed", true, (*Program).restore},
+		{"drill", "show that the store can be had back, in another one, and in what time", true, (*Program).drill},
 		{"new", "make a repository of your own", true, (*Program).newRepository},
-		{"settings", "list the settings", false, func(p *Program, _ context.Context, _ []string, out io.Writer) error { return settings(out) }},
+		{"settings", "list the settings", true, (*Program).settings},
 		{"lint", "say what models' interfaces and clients refuse or drop of the tools, and exit with 1 if there is any", false, (*Program).lint},
 		{"version", "print the version", false, func(p *Program, _ context.Context, _ []string, out io.Writer) error {
 			fmt.Fprintln(out, p.Version)
@@ -114,7 +134,8 @@ var (
 	errSaid = errors.New("said")
 )
 
-// Run runs the command that the arguments name and returns the exit status: 1 if it failed, 2 if it was not understood.
+// Run runs the command that the arguments name and returns the exit status: 1 if it failed, 2 if it was not understood; judge has 3 for
+// that there is no verdict.
 func (p *Program) Run(args []string, out, errs io.Writer) int {
 	p.out, p.errs = out, errs
 	name := "serve"
@@ -146,7 +167,10 @@ func (p *Program) Run(args []string, out, errs io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	var status statusError
 	switch err := c.run(p, ctx, args, out); {
+	case errors.As(err, &status):
+		return int(status)
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return 0
 	case errors.Is(err, errUsage):
@@ -201,12 +225,4 @@ func (p *Program) text(s string) string {
 		}
 		return words
 	})
-}
-
-func settings(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, s := range config.Settings {
-		fmt.Fprintf(t, "%s\t%s\n\tdefault: %s\n", s.Name, s.Help, s.Default)
-	}
-	return t.Flush()
 }

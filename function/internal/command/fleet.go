@@ -51,8 +51,8 @@ func (f *fleet) close() {
 	}
 }
 
-// mostAnswer bounds what is read of an answer, in bytes.
-const mostAnswer = 16 << 20
+// maxAnswer bounds what is read of an answer, in bytes.
+const maxAnswer = 16 << 20
 
 // ask sends a request to the control plane's routes.
 func (f *fleet) ask(ctx context.Context, method, path, etag string, body []byte) (status int, answer []byte, err error) {
@@ -77,7 +77,7 @@ func (f *fleet) ask(ctx context.Context, method, path, etag string, body []byte)
 		return 0, nil, fmt.Errorf("TAIEA_URL: %w", err)
 	}
 	defer resp.Body.Close()
-	answer, err = io.ReadAll(io.LimitReader(resp.Body, mostAnswer))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return resp.StatusCode, answer, err
 }
 

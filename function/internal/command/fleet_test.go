@@ -23,8 +23,8 @@ func (o operator) Stored() bool   { return o.stored }
 func (o operator) Recorded() bool { return o.recorded }
 func (o operator) Close()         {}
 
-// TestWarningsOfOrders holds what a command says of where its order is, and of its receipt.
-func TestWarningsOfOrders(t *testing.T) {
+// TestWarningsOfDirectives holds what a command says of where its order is, and of its receipt.
+func TestWarningsOfDirectives(t *testing.T) {
 	t.Setenv("TAIEA_URL", "")
 	const alone, unrecorded, store = "in Redis alone", "has no receipt", "while Firestore is away"
 	for _, c := range []struct {

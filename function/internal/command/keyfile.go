@@ -51,13 +51,13 @@ func changeKeys(path string, change func(*identity.KeyFile) error) error {
 	return writeKeys(path, file)
 }
 
-// mostLinks is as many as Linux follows.
-const mostLinks = 40
+// maxLinks is as many as Linux follows.
+const maxLinks = 40
 
 // target follows links, to a file that need not be there yet: to replace the link would leave the file as it was.
 func target(path string) (string, error) {
 	at := path
-	for range mostLinks {
+	for range maxLinks {
 		dir, name := filepath.Split(at) // which leaves .. as it is: behind a link to a folder it leads elsewhere
 		dir, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
 		if err != nil {
@@ -73,7 +73,7 @@ func target(path string) (string, error) {
 		}
 		at = to
 	}
-	return "", fmt.Errorf("%s: there are more than %d links", path, mostLinks)
+	return "", fmt.Errorf("%s: there are more than %d links", path, maxLinks)
 }
 
 // How long a command waits for the others, each of which takes milliseconds.

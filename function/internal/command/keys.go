@@ -33,32 +33,26 @@ where OAUTH_SCOPES is set, need theirs.
 
 `
 
+// A keysCommand is what the arguments of erlmcp keys say.
+type keysCommand struct {
+	action           string
+	path             string
+	key              identity.Key // that is made
+	scopes           string
+	expires, overlap time.Duration
+	ids              []string
+}
+
 func (p *Program) keys(args []string, out io.Writer, now time.Time) error {
 	if len(args) == 0 || isHelp(args[0]) {
 		fmt.Fprint(out, p.text(keysUsage))
 		return nil
 	}
-	action := args[0]
-	flags := flag.NewFlagSet("keys "+action, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	path := flags.String("file", os.Getenv("API_KEYS_FILE"), "the file of keys")
-	k := identity.Key{Created: now.UTC().Truncate(time.Second)}
-	var expires, overlap time.Duration
-	scopes := ""
-	switch action {
-	case "add":
-		flags.StringVar(&k.Tenant, "tenant", "", "whom the caller belongs to")
-		flags.StringVar(&k.Subject, "subject", "default", "the caller within the tenant")
-		flags.StringVar(&scopes, "scopes", "", "what its bearer may do beyond calling what needs no scope, separated by commas; * is everything")
-		flags.Func("expires", "time after which the key ends, such as 90d or 12h; default never", days(&expires))
-	case "rotate":
-		overlap = 24 * time.Hour
-		flags.Func("overlap", "time for which the old key goes on, such as 24h or 7d; default 24h", days(&overlap))
-	case "revoke", "list":
-	default:
-		return fmt.Errorf("%w: there is no erlmcp keys %s: there are add, rotate, revoke and list", errUsage, action)
+	c := keysCommand{action: args[0], key: identity.Key{Created: now.UTC().Truncate(time.Second)}}
+	flags, err := c.flags()
+	if err != nil {
+		return err
 	}
-	var rest []string
 	for args = args[1:]; ; {
 		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(out, p.text(keysUsage))
@@ -71,76 +65,108 @@ func (p *Program) keys(args []string, out io.Writer, now time.Time) error {
 		if flags.NArg() == 0 {
 			break
 		}
-		rest, args = append(rest, flags.Arg(0)), flags.Args()[1:]
+		c.ids, args = append(c.ids, flags.Arg(0)), flags.Args()[1:]
 	}
-	if *path == "" {
+	switch {
+	case c.path == "":
 		return errors.New("which file? Set API_KEYS_FILE, or give -file keys.json")
-	}
-	switch action {
-	case "list":
-		file, err := readKeys(*path)
+	case c.action == "list":
+		file, err := readKeys(c.path)
 		if err != nil {
 			return err
 		}
 		return listKeys(out, file, now)
+	case c.action == "add":
+		return c.add(out)
+	case len(c.ids) != 1:
+		return fmt.Errorf("erlmcp keys %s takes the id of one key: erlmcp keys list shows them", c.action)
+	case c.action == "revoke":
+		return c.revoke(out, now)
+	}
+	return addKey(out, c.path, func(file *identity.KeyFile) (identity.Key, error) { return c.rotate(file, now) })
+}
+
+// flags are those of the action.
+func (c *keysCommand) flags() (*flag.FlagSet, error) {
+	flags := flag.NewFlagSet("keys "+c.action, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&c.path, "file", os.Getenv("API_KEYS_FILE"), "the file of keys")
+	switch c.action {
 	case "add":
-		if len(rest) > 0 {
-			return fmt.Errorf("keys add takes no arguments, only flags: %q", rest)
-		}
-		if k.Tenant == "" {
-			return errors.New("whose key? Give -tenant NAME")
-		}
-		for s := range strings.SplitSeq(scopes, ",") {
-			if s = strings.TrimSpace(s); s != "" {
-				k.Scopes = append(k.Scopes, s)
-			}
-		}
-		if expires > 0 {
-			k.Expires = k.Created.Add(expires)
-		}
-		return addKey(out, *path, func(*identity.KeyFile) (identity.Key, error) { return k, nil })
+		flags.StringVar(&c.key.Tenant, "tenant", "", "whom the caller belongs to")
+		flags.StringVar(&c.key.Subject, "subject", "default", "the caller within the tenant")
+		flags.StringVar(&c.scopes, "scopes", "", "what its bearer may do beyond calling what needs no scope, separated by commas; * is everything")
+		flags.Func("expires", "time after which the key ends, such as 90d or 12h; default never", days(&c.expires))
+	case "rotate":
+		c.overlap = 24 * time.Hour
+		flags.Func("overlap", "time for which the old key goes on, such as 24h or 7d; default 24h", days(&c.overlap))
+	case "revoke", "list":
+	default:
+		return nil, fmt.Errorf("%w: there is no erlmcp keys %s: there are add, rotate, revoke and list", errUsage, c.action)
 	}
-	if len(rest) != 1 {
-		return fmt.Errorf("erlmcp keys %s takes the id of one key: erlmcp keys list shows them", action)
+	return flags, nil
+}
+
+func (c *keysCommand) add(out io.Writer) error {
+	if len(c.ids) > 0 {
+		return fmt.Errorf("keys add takes no arguments, only flags: %q", c.ids)
 	}
-	find := func(file *identity.KeyFile) (*identity.Key, error) {
-		i := slices.IndexFunc(file.Keys, func(k identity.Key) bool { return k.ID == rest[0] })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no key %q in %s: erlmcp keys list shows them", rest[0], *path)
-		}
-		return &file.Keys[i], nil
+	if c.key.Tenant == "" {
+		return errors.New("whose key? Give -tenant NAME")
 	}
-	if action == "revoke" {
-		var old *identity.Key
-		err := changeKeys(*path, func(file *identity.KeyFile) (err error) {
-			if old, err = find(file); err == nil {
-				old.Revoked = now.UTC().Truncate(time.Second)
-			}
-			return err
-		})
-		if err != nil {
-			return err
+	for s := range strings.SplitSeq(c.scopes, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			c.key.Scopes = append(c.key.Scopes, s)
 		}
-		fmt.Fprintf(out, "revoked %s of %s/%s\n", old.ID, shown(old.Tenant), shown(old.Subject))
-		return nil
 	}
-	return addKey(out, *path, func(file *identity.KeyFile) (identity.Key, error) {
-		old, err := find(file)
-		if err != nil {
-			return k, err
+	if c.expires > 0 {
+		c.key.Expires = c.key.Created.Add(c.expires)
+	}
+	return addKey(out, c.path, func(*identity.KeyFile) (identity.Key, error) { return c.key, nil })
+}
+
+// old is the key that the arguments name.
+func (c *keysCommand) old(file *identity.KeyFile) (*identity.Key, error) {
+	i := slices.IndexFunc(file.Keys, func(k identity.Key) bool { return k.ID == c.ids[0] })
+	if i < 0 {
+		return nil, fmt.Errorf("there is no key %q in %s: erlmcp keys list shows them", c.ids[0], c.path)
+	}
+	return &file.Keys[i], nil
+}
+
+func (c *keysCommand) revoke(out io.Writer, now time.Time) error {
+	var old *identity.Key
+	err := changeKeys(c.path, func(file *identity.KeyFile) (err error) {
+		if old, err = c.old(file); err == nil {
+			old.Revoked = now.UTC().Truncate(time.Second)
 		}
-		if state := old.State(now); state != "valid" {
-			return k, fmt.Errorf("the key %s is %s: make another with erlmcp keys add", old.ID, state)
-		}
-		k.Tenant, k.Subject, k.Scopes = old.Tenant, old.Subject, old.Scopes
-		if !old.Expires.IsZero() && !old.Created.IsZero() {
-			k.Expires = k.Created.Add(old.Expires.Sub(old.Created)) // as long as the old one
-		}
-		if end := k.Created.Add(overlap); old.Expires.IsZero() || end.Before(old.Expires) {
-			old.Expires = end
-		}
-		return k, nil
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "revoked %s of %s/%s\n", old.ID, shown(old.Tenant), shown(old.Subject))
+	return nil
+}
+
+// rotate returns a key for the same caller, and has the old one end after the overlap.
+func (c *keysCommand) rotate(file *identity.KeyFile, now time.Time) (identity.Key, error) {
+	k := c.key
+	old, err := c.old(file)
+	if err != nil {
+		return k, err
+	}
+	if state := old.State(now); state != "valid" {
+		return k, fmt.Errorf("the key %s is %s: make another with erlmcp keys add", old.ID, state)
+	}
+	k.Tenant, k.Subject, k.Scopes = old.Tenant, old.Subject, old.Scopes
+	if !old.Expires.IsZero() && !old.Created.IsZero() {
+		k.Expires = k.Created.Add(old.Expires.Sub(old.Created)) // as long as the old one
+	}
+	if end := k.Created.Add(c.overlap); old.Expires.IsZero() || end.Before(old.Expires) {
+		old.Expires = end
+	}
+	return k, nil
 }
 
 // days reads a duration that may be in days.

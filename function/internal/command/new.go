@@ -42,8 +42,8 @@ var placed = map[string]string{
 // copied are the folders of erlmcp's source that a repository needs.
 var copied = []string{"function", "local/embedded", "local/run", "local/watch"}
 
-// needless is what it does not need of them: tests, and what serves erlmcp's own tools.
-var needless = regexp.MustCompile(`_test\.go$|/testdata/|^function/(cmd|tools)/|^function/internal/.*test/`)
+// needless is what it does not need of them: tests, documents, and what serves erlmcp's own tools.
+var needless = regexp.MustCompile(`_test\.go$|\.md$|/testdata/|^function/(cmd|tools)/|^function/internal/.*test/`)
 
 // framework is the module that Google's buildpack looks for.
 const framework = "github.com/GoogleCloudPlatform/functions-framework-go"

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"example.com/erlmcp/function/internal/directives"
 )
 
 const reached = `The fleet is that of the control plane at TAIEA_URL, to which TAIEA_KEY is an operator's key. Without TAIEA_URL it is the one of
@@ -47,12 +48,23 @@ instances, whether or not calls run. With -json the answer is printed as taiea g
 // operating bounds what a command may take that changes the fleet.
 const operating = 15 * time.Second
 
-// parse takes the scope from before or after the flags.
+// parse parses flags, and the scope before or after them.
 func (p *Program) parse(flags *flag.FlagSet, usage string, args []string) (scope string, err error) {
+	scope, err = p.word(flags, usage, args)
+	changes := false
+	flags.Visit(func(f *flag.Flag) { changes = changes || f.Name != "json" })
+	if err == nil && scope == "" && changes {
+		err = fmt.Errorf("%w: which scope?", errUsage)
+	}
+	return scope, err
+}
+
+// word parses flags, and takes the one other word from before or after them: "" where there is none.
+func (p *Program) word(flags *flag.FlagSet, usage string, args []string) (word string, err error) {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() { fmt.Fprint(p.out, p.text(usage)) }
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		scope, args = args[0], args[1:]
+		word, args = args[0], args[1:]
 	}
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -61,18 +73,13 @@ func (p *Program) parse(flags *flag.FlagSet, usage string, args []string) (scope
 		return "", fmt.Errorf("%w: %w", errUsage, err)
 	}
 	rest := flags.Args()
-	if scope == "" && len(rest) > 0 {
-		scope, rest = rest[0], rest[1:]
+	if word == "" && len(rest) > 0 {
+		word, rest = rest[0], rest[1:]
 	}
 	if len(rest) > 0 {
 		return "", fmt.Errorf("%w: what is %q?", errUsage, rest)
 	}
-	changes := false
-	flags.Visit(func(f *flag.Flag) { changes = changes || f.Name != "json" })
-	if scope == "" && changes {
-		return "", fmt.Errorf("%w: which scope?", errUsage)
-	}
-	return scope, nil
+	return word, nil
 }
 
 func (p *Program) kill(ctx context.Context, args []string, out io.Writer) error {
@@ -144,15 +151,6 @@ func printKills(out io.Writer, kills []killSwitch) {
 	t.Flush()
 }
 
-// An override is what operators have ordered of a limit. What is left out is as it is configured.
-type override struct {
-	PerSecond   *float64 `json:"perSecond,omitempty"`
-	Burst       *float64 `json:"burst,omitempty"`
-	Concurrency *int64   `json:"concurrency,omitempty"`
-	PerDay      *int64   `json:"perDay,omitempty"`
-	Shadow      *bool    `json:"shadow,omitempty"`
-}
-
 // A limit is one as the control plane lists it.
 type limit struct {
 	Scope              string
@@ -162,7 +160,7 @@ type limit struct {
 	Shadow             bool
 	Slots, Used, Today *int64
 	Override           *struct {
-		override
+		directives.Limits
 		ETag string
 	}
 }
@@ -171,14 +169,14 @@ func (p *Program) limits(ctx context.Context, args []string, out io.Writer) erro
 	ctx, cancel := context.WithTimeout(ctx, operating)
 	defer cancel()
 	flags := flag.NewFlagSet("limits", flag.ContinueOnError)
-	var v override
+	var v directives.Limits
 	flags.Func("per-second", "", float(&v.PerSecond))
 	flags.Func("burst", "", float(&v.Burst))
 	flags.Func("at-a-time", "", whole(&v.Concurrency))
 	flags.Func("per-day", "", whole(&v.PerDay))
 	flags.BoolFunc("shadow", "", func(text string) error {
 		b, err := strconv.ParseBool(text)
-		v.Shadow = &b
+		v.DryRun = &b
 		return err
 	})
 	reset := flags.Bool("reset", false, "")
@@ -187,7 +185,7 @@ func (p *Program) limits(ctx context.Context, args []string, out io.Writer) erro
 	if err != nil {
 		return err
 	}
-	if scope != "" && v == (override{}) && !*reset {
+	if scope != "" && v == (directives.Limits{}) && !*reset {
 		return fmt.Errorf("%w: what is to change on %s?", errUsage, shown(scope))
 	}
 	f, err := p.reach(ctx)
@@ -214,7 +212,7 @@ func (p *Program) limits(ctx context.Context, args []string, out io.Writer) erro
 }
 
 // limit changes the override on a scope: what was overridden before and is not named stays.
-func (f *fleet) limit(ctx context.Context, scope string, v override, reset bool) ([]byte, error) {
+func (f *fleet) limit(ctx context.Context, scope string, v directives.Limits, reset bool) ([]byte, error) {
 	path, etag := "/v1/limits/"+url.PathEscape(scope), ""
 	status, text, err := f.ask(ctx, http.MethodGet, path, "", nil)
 	if err != nil {
@@ -227,7 +225,7 @@ func (f *fleet) limit(ctx context.Context, scope string, v override, reset bool)
 		}
 		if o := is.Override; o != nil {
 			etag = o.ETag
-			v = override{cmp.Or(v.PerSecond, o.PerSecond), cmp.Or(v.Burst, o.Burst), cmp.Or(v.Concurrency, o.Concurrency), cmp.Or(v.PerDay, o.PerDay), cmp.Or(v.Shadow, o.Shadow)}
+			v = v.Over(o.Limits)
 		}
 	} else if status != http.StatusNotFound {
 		return nil, f.refused(status, text)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +10,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	"example.com/erlmcp/function/internal/account"
+	"example.com/erlmcp/function/internal/mcp"
 )
 
 const probeUsage = `Usage: erlmcp probe [flags] [URL]
@@ -18,7 +23,9 @@ const probeUsage = `Usage: erlmcp probe [flags] [URL]
 Without a URL: exit 0 if the server at PORT on this machine is healthy, as container engines ask.
 
 With the URL of a server, such as https://erlmcp-123456789012.us-central1.run.app: exit 0 if it is healthy and ready, and serves
-MCP in both eras to a caller with PROBE_TOKEN. Without a token it may answer 401, which shows that it serves and whom it keeps out.
+MCP in both eras. What it is asked with is PROBE_TOKEN, or with -as an ID token of a service account of Google Cloud. Without a
+token it may answer 401, which shows that it serves and whom it keeps out. With one it may refuse by what operators have decided
+(policy, entitlement, limit, kill switch), which shows that it serves, too.
 
 `
 
@@ -26,6 +33,9 @@ MCP in both eras to a caller with PROBE_TOKEN. Without a token it may answer 401
 func (p *Program) probe(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("probe", flag.ContinueOnError)
 	version := flags.String("version", "", "the version that the server must have, such as v0.7.0")
+	alone := flags.Bool("health", false, "ask for health, version and readiness alone, as of the control plane, which speaks no MCP")
+	as := flags.String("as", "", "the service account whose ID token to bring, asked of IAM: needs roles/iam.serviceAccountOpenIdTokenCreator on it")
+	audience := flags.String("audience", "", "of that token; the URL if it is not given. Cloud Run takes a service's own URL, not that of a tag")
 	flags.SetOutput(io.Discard)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -48,10 +58,24 @@ func (p *Program) probe(ctx context.Context, args []string, out io.Writer) error
 		_, err = get(ctx, url, "")
 		return err
 	}
-	return p.probeRemote(ctx, strings.TrimSuffix(flags.Arg(0), "/"), os.Getenv("PROBE_TOKEN"), *version, out)
+	url, token := strings.TrimSuffix(flags.Arg(0), "/"), os.Getenv("PROBE_TOKEN")
+	if *as != "" {
+		tokens, err := account.IDTokens(nil, *as, cmp.Or(*audience, url))
+		if err != nil {
+			return err
+		}
+		if token, err = tokens(ctx); err != nil {
+			return err
+		}
+	}
+	if err := p.probeHealth(ctx, url, token, *version); err != nil || *alone {
+		return err
+	}
+	return p.probeEras(ctx, url, token, out)
 }
 
-func (p *Program) probeRemote(ctx context.Context, url, token, version string, out io.Writer) error {
+// probeHealth asks whether a server is healthy, of a version ("" for any), and ready.
+func (p *Program) probeHealth(ctx context.Context, url, token, version string) error {
 	body, err := get(ctx, url+"/health", token)
 	if err != nil {
 		return err
@@ -70,6 +94,11 @@ func (p *Program) probeRemote(ctx context.Context, url, token, version string, o
 	if err := json.Unmarshal(body, &ready); err != nil || len(ready.Degraded) > 0 {
 		return fmt.Errorf("degraded: %s/ready answers %s", url, clip(body))
 	}
+	return nil
+}
+
+// probeEras asks for the tools in both eras of the protocol.
+func (p *Program) probeEras(ctx context.Context, url, token string, out io.Writer) error {
 	for _, era := range []string{"2026-07-28", "2025-11-25"} {
 		tools, err := p.listTools(ctx, url+"/mcp", token, era)
 		if err != nil {
@@ -78,6 +107,12 @@ func (p *Program) probeRemote(ctx context.Context, url, token, version string, o
 		fmt.Fprintf(out, "%s %s: %s\n", url, era, tools)
 	}
 	return nil
+}
+
+// decided are the reasons of refusals that operators have decided on. A server that is overloaded, ends, or does not know the caller
+// serves nobody, or not this one for a fault of its own.
+var decided = []string{
+	mcp.InsufficientScope.Name, mcp.NotEntitled.Name, mcp.Killed.Name, mcp.RateLimited.Name, mcp.Concurrency.Name, mcp.QuotaUsed.Name,
 }
 
 // listTools lists the tools in one era's way.
@@ -107,6 +142,7 @@ func (p *Program) listTools(ctx context.Context, url, token, era string) (string
 		Error  *struct {
 			Code    int
 			Message string
+			Data    struct{ Reason string }
 		}
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
@@ -117,6 +153,8 @@ func (p *Program) listTools(ctx context.Context, url, token, era string) (string
 		return fmt.Sprintf("%d tools", len(answer.Result.Tools)), nil
 	case token == "" && answer.Error != nil && (status == http.StatusUnauthorized || status == http.StatusOK):
 		return "asks for credentials: " + answer.Error.Message, nil
+	case answer.Error != nil && slices.Contains(decided, answer.Error.Data.Reason):
+		return "serves, and does not serve this caller: " + answer.Error.Message, nil
 	}
 	return "", fmt.Errorf("%s answers %d: %s", url, status, clip(body))
 }

@@ -23,6 +23,9 @@ func TestProbeRemote(t *testing.T) {
 		{"all well", up, ready, tools, 200, "token", ""},
 		{"asks for credentials", up, ready, denied, 401, "", ""},
 		{"refuses the credential", up, ready, denied, 401, "token", "answers 401"},
+		{"refuses by policy", up, ready, `{"jsonrpc":"2.0","id":1,"error":{"code":2001,"message":"refused","data":{"reason":"insufficient_scope"}}}`, 403, "token", ""},
+		{"refuses a tenant that is not listed", up, ready, `{"jsonrpc":"2.0","id":1,"error":{"code":2001,"message":"refused","data":{"reason":"not_entitled"}}}`, 200, "token", ""},
+		{"is overloaded", up, ready, `{"jsonrpc":"2.0","id":1,"error":{"code":1005,"message":"refused","data":{"reason":"backpressure"}}}`, 200, "token", "answers 200"},
 		{"no server of ours", "<html>", ready, tools, 200, "", "not healthy"},
 		{"another version", `{"status":"up","version":"0.0.1"}`, ready, tools, 200, "", "has version v0.0.1"},
 		{"degraded", up, `{"status":"ready","degraded":["governor"]}`, tools, 200, "", "degraded"},
@@ -38,7 +41,10 @@ func TestProbeRemote(t *testing.T) {
 			}
 			io.WriteString(w, map[string]string{"/health": c.health, "/ready": c.ready, "/mcp": c.mcp}[r.URL.Path])
 		}))
-		err := p.probeRemote(t.Context(), srv.URL, c.token, "v"+p.Version, io.Discard)
+		err := p.probeHealth(t.Context(), srv.URL, c.token, "v"+p.Version)
+		if err == nil {
+			err = p.probeEras(t.Context(), srv.URL, c.token, io.Discard)
+		}
 		srv.Close()
 		if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)

@@ -13,17 +13,19 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/verify"
 )
 
 const verifyUsage = `erlmcp verify proves that receipts are whole and in order, and all there that roots and announcements name, or says which are not.
 
-  erlmcp verify [-from TIME] [-to TIME] [-tenant NAME] [-keys FILE] [-root NUMBER:HASH]
+  erlmcp verify [-from TIME] [-to TIME] [-tenant NAME] [-keys FILE] [-root NUMBER:HASH] [-roots PLACE]
                                   what is stored, against roots and what instances have announced
   erlmcp verify -offline FILE [-keys FILE] [-root NUMBER:HASH]
                                   an export, or - for standard input, by the public key alone
 
 Each verification ends with the last root. Note it where nobody who may write to the store can change it: with -root a later
-verification names what is missing up to it. Without -root the end of all chains and roots can be cut off unseen, once announcements
+verification names what is missing up to it. -roots does so with all roots that erlmcp backup -roots has put in a place, a folder or
+gs://BUCKET/PREFIX, and with what they name. Without either the end of all chains and roots can be cut off unseen, once announcements
 are gone (after 48 h).
 
 TIME is like 2026-11-25T10:00:00Z, or a duration such as 24h for so long ago. FILE of -keys has the operator's public keys in
@@ -39,7 +41,7 @@ const receiptsUsage = `erlmcp receipts reads the record of decisions.
   erlmcp receipts show ID         those of one call, by the id that its caller was told
   erlmcp receipts export [-from TIME] [-to TIME] [-tenant NAME] [-out FILE]
                                   JSON Lines that erlmcp verify -offline proves; of one tenant, with the hashes of others',
-                                  and with the key of that tenant's arguments and results where ERLMCP_KEYS is set
+                                  and with the key of that tenant's arguments and results where SEALING_KEYS is set
 
 TIME is like 2026-11-25T10:00:00Z, or a duration such as 24h for so long ago. The store is the one of GOOGLE_CLOUD_PROJECT. With
 RECEIPT_KEY_FILE or RECEIPT_KMS_KEY an export is signed.
@@ -92,20 +94,21 @@ func (p *Program) verify(ctx context.Context, args []string, out io.Writer) erro
 	tenant := flags.String("tenant", "", "")
 	offline := flags.String("offline", "", "")
 	keys := flags.String("keys", "", "")
-	var noted []receipt.Witness
+	var noted []verify.Witness
 	flags.Func("root", "", func(s string) error {
-		w, err := receipt.ParseWitness(s)
+		w, err := verify.ParseWitness(s)
 		noted = append(noted, w)
 		return err
 	})
+	roots := flags.String("roots", "", "")
 	if err := p.understand(flags, verifyUsage, args, 0); err != nil {
 		return err
 	}
-	var report *receipt.Report
+	var report *verify.Report
 	var err error
 	if *offline != "" {
-		if *tenant != "" || when != (period{}) {
-			return fmt.Errorf("%w: an export is verified as a whole, without -from, -to and -tenant", errUsage)
+		if *tenant != "" || when != (period{}) || *roots != "" {
+			return fmt.Errorf("%w: an export is verified as a whole, without -from, -to, -tenant and -roots", errUsage)
 		}
 		report, err = p.verifyFile(ctx, *offline, *keys, noted)
 	} else {
@@ -115,6 +118,14 @@ func (p *Program) verify(ctx context.Context, args []string, out io.Writer) erro
 		}
 		defer r.Close()
 		r.Expect(noted...)
+		if *roots != "" && *tenant != "" {
+			return fmt.Errorf("%w: -roots are of all tenants together: leave -tenant out", errUsage)
+		}
+		if *roots != "" {
+			if err := r.Hold(ctx, *roots, when.from); err != nil {
+				return err
+			}
+		}
 		report, err = r.Verify(ctx, *tenant, when.from, when.to)
 	}
 	if err != nil {
@@ -127,7 +138,7 @@ func (p *Program) verify(ctx context.Context, args []string, out io.Writer) erro
 	return nil
 }
 
-func (p *Program) verifyFile(ctx context.Context, name, keyFile string, noted []receipt.Witness) (*receipt.Report, error) {
+func (p *Program) verifyFile(ctx context.Context, name, keyFile string, noted []verify.Witness) (*verify.Report, error) {
 	in := os.Stdin
 	if name != "-" {
 		file, err := os.Open(name)

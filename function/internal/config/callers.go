@@ -31,7 +31,7 @@ type Callers struct {
 	KubernetesAudiences []string // KUBERNETES_AUDIENCES
 	AnonymousRate       int      // ANONYMOUS_RATE_LIMIT_PER_SECOND
 	AnonymousCalls      int      // ANONYMOUS_MAX_CONCURRENT_CALLS
-	Proxies             int      // PROXIES
+	TrustedProxies      int      // TRUSTED_PROXIES
 }
 
 var methods = []string{"keys", "oauth", "google", "cloudrun", "iap", "kubernetes", "anonymous"}
@@ -121,7 +121,7 @@ func (r *reader) callers(cfg *Config) {
 	if cfg.Platform == CloudRun {
 		proxies = 1
 	}
-	c.Proxies = r.integer("PROXIES", proxies, 0, 10)
+	c.TrustedProxies = r.integer("TRUSTED_PROXIES", proxies, 0, 10)
 }
 
 // google reads whose ID tokens are taken: everyone can have an account of Google's.

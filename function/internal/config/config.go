@@ -18,50 +18,50 @@ import (
 
 // Config holds the settings of one server. The comments name the environment variables.
 type Config struct {
-	Target            string        // FUNCTION_TARGET
-	Port              int           // PORT
-	Health            string        // HEALTH_ENDPOINT
-	Ready             string        // READY_ENDPOINT
-	MaxConnections    int           // MAX_CONNECTIONS
-	ConnectionTimeout time.Duration // CONNECTION_TIMEOUT: for idle connections, not for open streams
-	HeaderTimeout     time.Duration // HEADER_TIMEOUT
-	BodyTimeout       time.Duration // BODY_TIMEOUT
-	MaxBody           int64         // MAX_REQUEST_BYTES
-	DrainTimeout      time.Duration // DRAIN_TIMEOUT
-	NodeName          string        // NODE_NAME
-	AllowedOrigins    []string      // ALLOWED_ORIGINS
-	Keys              Secret        // ERLMCP_KEYS: "" where none are given and none are demanded
-	Governed          bool          // GOVERNOR_ENABLED
-	Alone             bool          // GOVERNOR_SCOPE=instance, or nothing to share counters by
-	Redis             Secret        // REDIS_URL; it may hold a password
-	RedisCA           string        // REDIS_CA: PEM
-	Project           string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
-	Database          string        // FIRESTORE_DATABASE
-	Emulator          string        // FIRESTORE_EMULATOR_HOST: in place of Firestore, "" for none
-	StoreFile         string        // STORE_FILE: of a process that is alone, "" for none
-	MaxCalls          int           // MAX_CONCURRENT_CALLS
-	RatePerSecond     int           // RATE_LIMIT_PER_SECOND
-	TenantCalls       int           // TENANT_MAX_CONCURRENT_CALLS: for each tenant; 0 is no limit, as in the next four
-	TenantRate        int           // TENANT_RATE_LIMIT_PER_SECOND
-	TenantPerDay      int           // TENANT_CALLS_PER_DAY
-	ClientCalls       int           // CLIENT_MAX_CONCURRENT_CALLS
-	ClientRate        int           // CLIENT_RATE_LIMIT_PER_SECOND
-	RefusalErrors     bool          // REFUSALS
-	RateOutage        string        // RATE_LIMIT_OUTAGE: closed, local or open
-	SlotOutage        string        // CONCURRENT_CALLS_OUTAGE
-	Workers           int           // WORKERS
-	Callers           Callers
-	Seen              Seen
-	Receipts          string   // RECEIPTS: true, false, or "" for true where there is a store
-	ReceiptKeyFile    string   // RECEIPT_KEY_FILE; at most one of it and the next is set
-	ReceiptKMSKey     string   // RECEIPT_KMS_KEY: the resource name of a version
-	ReceiptDays       int      // RECEIPT_DAYS
-	Listed            bool     // TENANTS=listed
-	AgentTools        []string // TAIEA_TOOLS
-	Operating         Operating
-	PolicyFile        string // POLICY_FILE
-	OutboundAllow     string // OUTBOUND_ALLOW
-	Platform          Platform
+	Target               string        // FUNCTION_TARGET
+	Port                 int           // PORT
+	Health               string        // HEALTH_ENDPOINT
+	Ready                string        // READY_ENDPOINT
+	MaxConnections       int           // MAX_CONNECTIONS
+	ConnectionTimeout    time.Duration // CONNECTION_TIMEOUT: for idle connections, not for open streams
+	HeaderTimeout        time.Duration // HEADER_TIMEOUT
+	BodyTimeout          time.Duration // BODY_TIMEOUT
+	MaxBody              int64         // MAX_REQUEST_BYTES
+	DrainTimeout         time.Duration // DRAIN_TIMEOUT
+	NodeName             string        // NODE_NAME
+	AllowedOrigins       []string      // ALLOWED_ORIGINS
+	Keys                 Secret        // SEALING_KEYS: "" where none are given and none are demanded
+	Governed             bool          // GOVERNOR_ENABLED
+	Standalone           bool          // GOVERNOR_SCOPE=instance, or nothing to share counters by
+	Redis                Secret        // REDIS_URL; it may hold a password
+	RedisCA              string        // REDIS_CA: PEM
+	Project              string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
+	Database             string        // FIRESTORE_DATABASE
+	Emulator             string        // FIRESTORE_EMULATOR_HOST: in place of Firestore, "" for none
+	StoreFile            string        // STORE_FILE: of a process that is alone, "" for none
+	MaxCalls             int           // MAX_CONCURRENT_CALLS
+	RatePerSecond        int           // RATE_LIMIT_PER_SECOND
+	TenantCalls          int           // TENANT_MAX_CONCURRENT_CALLS: for each tenant; 0 is no limit, as in the next four
+	TenantRate           int           // TENANT_RATE_LIMIT_PER_SECOND
+	TenantPerDay         int           // TENANT_CALLS_PER_DAY
+	ClientCalls          int           // CLIENT_MAX_CONCURRENT_CALLS
+	ClientRate           int           // CLIENT_RATE_LIMIT_PER_SECOND
+	RefusalErrors        bool          // REFUSALS
+	RateOnFailure        string        // RATE_LIMIT_ON_REDIS_FAILURE: closed, local or open
+	SlotsOnFailure       string        // CONCURRENT_CALLS_ON_REDIS_FAILURE
+	Workers              int           // WORKERS
+	Callers              Callers
+	Seen                 Seen
+	Receipts             string   // RECEIPTS: true, false, or "" for true where there is a store
+	ReceiptKeyFile       string   // RECEIPT_KEY_FILE; at most one of it and the next is set
+	ReceiptKMSKey        string   // RECEIPT_KMS_KEY: the resource name of a version
+	ReceiptRetentionDays int      // RECEIPT_RETENTION_DAYS
+	DenyUnknown          bool     // UNKNOWN_TENANTS=deny
+	AgentTools           []string // TAIEA_TOOLS
+	Operating            Operating
+	PolicyFile           string // POLICY_FILE
+	EgressAllow          string // EGRESS_ALLOW
+	Platform             Platform
 }
 
 // A Secret does not show when it is printed or logged.
@@ -112,13 +112,13 @@ var Settings = []Setting{
 	{"MAX_REQUEST_BYTES", "1048576", "bytes of a request's body", false},
 	{"DRAIN_TIMEOUT", "8s (25s on Kubernetes)", "time from SIGTERM to the end of the process, of which running calls get all but 1.35 s", false},
 	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
-	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "instance counts in this process alone, for a service of one instance", false},
-	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379", true},
+	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "where limits are counted: fleet, by all instances together, or instance, by this process alone, for a service of one instance", false},
+	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379; its maxmemory-policy must be noeviction", true},
 	{"REDIS_CA", "none: the system's", "certificates in PEM that alone may sign that of a rediss:// server, as Memorystore has its own", false},
 	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore keeps daily quotas, kill switches and what tells lost counters from new ones; without it there are no quotas, kill switches are lost with Redis, and the first calls on a new Redis wait for 2 s", false},
 	{"FIRESTORE_DATABASE", "(default)", "database of that project", false},
 	{"FIRESTORE_EMULATOR_HOST", "none", "address of an emulator in place of Firestore", false},
-	{"STORE_FILE", "none", "file in which a process without a project keeps orders, quotas, tenants, plans and API keys, as the local run may; receipts it keeps in memory", false},
+	{"STORE_FILE", "none", "file in which a process without a project keeps orders, quotas, tenants, plans, API keys and the latest 64 MiB of receipts, as the local run may", false},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
 	{"RATE_LIMIT_PER_SECOND", "10000", "calls a second, of all tools, prompts, resources and completions together; to connect, ping and list is no call: each client may do that at a tenth of this rate, and 20 times a second at least", false},
 	{"TENANT_MAX_CONCURRENT_CALLS", "no limit", "calls at a time of each tenant", false},
@@ -127,8 +127,8 @@ var Settings = []Setting{
 	{"CLIENT_MAX_CONCURRENT_CALLS", "no limit", "calls at a time of each client", false},
 	{"CLIENT_RATE_LIMIT_PER_SECOND", "no limit", "calls a second of each client", false},
 	{"REFUSALS", "result", "what a refused call of a tool is answered with: result, which the model reads, or error, with the code and the status that programs read", false},
-	{"RATE_LIMIT_OUTAGE", "local", "what rates do while Redis can't be reached: local (this instance's share), closed or open", false},
-	{"CONCURRENT_CALLS_OUTAGE", "closed", "what limits of calls at a time do while Redis can't be reached: closed, local or open", false},
+	{"RATE_LIMIT_ON_REDIS_FAILURE", "local", "what rates do while Redis can't be reached: local (this instance's share), closed or open", false},
+	{"CONCURRENT_CALLS_ON_REDIS_FAILURE", "closed", "what limits of calls at a time do while Redis can't be reached: closed, local or open", false},
 	{"WORKERS", "20", "calls at a time of one instance to each upstream that tools name", false},
 	{"AUTHENTICATION", "none; demanded but on loopback", "who may call, in the order in which credentials are tried: keys, oauth, google, cloudrun, iap, kubernetes, anonymous", false},
 	{"PUBLIC_URL", "none; demanded with oauth", "where clients reach the server, such as https://mcp.example.com; with a path, such as https://example.com/tools, behind a gateway that leads from there to here", false},
@@ -147,19 +147,19 @@ var Settings = []Setting{
 	{"KUBERNETES_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what service account tokens must be made for, separated by commas", false},
 	{"ANONYMOUS_RATE_LIMIT_PER_SECOND", "5", "calls a second of all anonymous callers together; 0 is no limit of their own", false},
 	{"ANONYMOUS_MAX_CONCURRENT_CALLS", "5", "calls at a time of all anonymous callers together; 0 is no limit of their own", false},
-	{"PROXIES", "1 on Cloud Run, else 0", "proxies before the server that add to X-Forwarded-For, to find the address of who failed to authenticate", false},
+	{"TRUSTED_PROXIES", "1 on Cloud Run, else 0", "proxies before the server that add to X-Forwarded-For, to find the address of who failed to authenticate", false},
 	{"RECEIPTS", "true where there is a store", "record each decision, in chains that can be verified", false},
 	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains; make one with: openssl genpkey -algorithm ed25519", false},
 	{"RECEIPT_KMS_KEY", "none", "version of an Ed25519 key in Cloud KMS that vouches for the chains in place of a file, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1; its algorithm is EC_SIGN_ED25519, and the service account needs roles/cloudkms.signerVerifier on it", false},
-	{"RECEIPT_DAYS", "400", "days for which the store keeps receipts", false},
-	{"TENANTS", "open", "open serves tenants that taiea has not been told of, under the limits of every tenant; listed refuses them", false},
-	{"TAIEA_TOOLS", "health_check,receipts_verify_chain,support_model", "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},
+	{"RECEIPT_RETENTION_DAYS", "400", "days for which the store keeps receipts", false},
+	{"UNKNOWN_TENANTS", "allow", "allow serves tenants that taiea has not been told of, under the limits of every tenant; deny refuses them", false},
+	{"TAIEA_TOOLS", strings.Join(offered, ","), "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},
 	{"WEBHOOK_SECRETS", "none: no events by webhook", "secrets of the sources of entitlement events, each as SOURCE=whsec_…, separated by commas; two of one source while they change", true},
 	{"OPERATORS", "none", "of taiea: who may do what, as ROLE=WHO separated by commas; the roles are viewer, operator and admin, and WHO is the e-mail address of a person or service account; API keys have scopes instead, such as taiea:admin", false},
 	{"PUBSUB_SERVICE_ACCOUNT", "none: no events by Pub/Sub", "of taiea: the service account that push deliveries are signed as, or several as SOURCE=ACCOUNT separated by commas, each of which may speak for its sources alone; an account without a source speaks for any, as long as neither here nor in WEBHOOK_SECRETS a source is named", false},
 	{"PUBSUB_AUDIENCE", "PUBLIC_URL/v1/events/pubsub", "of taiea: what the tokens of push deliveries must be made for", false},
 	{"POLICY_FILE", "none", "file of rules in CEL; it is read again when it changes", false},
-	{"OUTBOUND_ALLOW", "none", "hosts and address ranges that the server may reach though they are not public, separated by commas, such as 10.0.0.0/8,login.internal", false},
+	{"EGRESS_ALLOW", "none", "hosts and address ranges that the server may reach though they are not public, separated by commas, such as 10.0.0.0/8,login.internal", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
 	{"LOG_LEVEL_FILE", "none", "file that has the level in place of LOG_LEVEL; SIGHUP has it read again", false},
 	{"LOG_OUTPUT", "stdout", "where the log goes: stdout, stderr, or api for Cloud Logging's API; JSON lines as Google Cloud reads them, or words on a terminal", false},
@@ -175,7 +175,7 @@ var Settings = []Setting{
 	{"DATADOG_AGENT_HOST", "none", "host whose Datadog agent gets metrics and traces, at its port 4318 for OTLP, unless OTEL_EXPORTER_OTLP_ENDPOINT is set", false},
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
 	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "origins whose pages may call, separated by commas, such as https://app.example.com, chrome-extension://ID or null; or *", false},
-	{"ERLMCP_KEYS", "a new one at each start; demanded on Cloud Run and Kubernetes", "keys of 32 bytes in base64, separated by commas, that seal what travels through clients and key the hashes in receipts; the first seals and keys, all open", true},
+	{"SEALING_KEYS", "a new one at each start; demanded on Cloud Run and Kubernetes", "keys of 32 bytes in base64, separated by commas, that seal what travels through clients and key the hashes in receipts; the first seals and keys, all open", true},
 }
 
 // Load reads the settings through getenv, for a process on the machine. The error lists all faults, one a line.
@@ -214,24 +214,45 @@ func Load(getenv func(string) string, m Machine) (*Config, error) {
 	c.ClientCalls = r.integer("CLIENT_MAX_CONCURRENT_CALLS", 0, 0, 1e6)
 	c.ClientRate = r.integer("CLIENT_RATE_LIMIT_PER_SECOND", 0, 0, 250_000)
 	c.RefusalErrors = r.choice("REFUSALS", "result", "result", "error") == "error"
-	c.RateOutage = r.choice("RATE_LIMIT_OUTAGE", "local", "closed", "local", "open")
-	c.SlotOutage = r.choice("CONCURRENT_CALLS_OUTAGE", "closed", "closed", "local", "open")
+	c.RateOnFailure = r.choice("RATE_LIMIT_ON_REDIS_FAILURE", "local", "closed", "local", "open")
+	c.SlotsOnFailure = r.choice("CONCURRENT_CALLS_ON_REDIS_FAILURE", "closed", "closed", "local", "open")
 	c.Workers = r.integer("WORKERS", 20, 1, 1e6)
 	r.callers(c)
 	r.receipts(c)
-	c.Listed = r.choice("TENANTS", "open", "open", "listed") == "listed"
+	c.DenyUnknown = r.choice("UNKNOWN_TENANTS", "allow", "allow", "deny") == "deny"
 	r.agentTools(c)
 	r.operating(c)
 	c.PolicyFile = r.text("POLICY_FILE", "")
-	c.OutboundAllow = r.text("OUTBOUND_ALLOW", "")
+	c.EgressAllow = r.text("EGRESS_ALLOW", "")
 	r.seen(c)
 	c.NodeName = r.text("NODE_NAME", nodeName(r.getenv))
 	c.AllowedOrigins = r.list("ALLOWED_ORIGINS", "")
-	c.Keys = Secret(r.getenv("ERLMCP_KEYS"))
+	c.Keys = Secret(r.getenv("SEALING_KEYS"))
 	if c.Keys == "" && c.Platform != Local {
-		r.fault("ERLMCP_KEYS", "is not set, and the instances on %s must share it; make one with: openssl rand -base64 32", c.Platform)
+		r.fault("SEALING_KEYS", "is not set, and the instances on %s must share it; make one with: openssl rand -base64 32", c.Platform)
 	}
+	r.renamed()
 	return c, errors.Join(r.faults...)
+}
+
+// former are names that settings had, and those that they have.
+var former = []struct{ had, has string }{
+	{"ERLMCP_KEYS", "SEALING_KEYS"},
+	{"TENANTS", "UNKNOWN_TENANTS, with allow in place of open, and deny in place of listed"},
+	{"PROXIES", "TRUSTED_PROXIES"},
+	{"OUTBOUND_ALLOW", "EGRESS_ALLOW"},
+	{"RECEIPT_DAYS", "RECEIPT_RETENTION_DAYS"},
+	{"RATE_LIMIT_OUTAGE", "RATE_LIMIT_ON_REDIS_FAILURE"},
+	{"CONCURRENT_CALLS_OUTAGE", "CONCURRENT_CALLS_ON_REDIS_FAILURE"},
+}
+
+// renamed faults settings by names that they had: what an operator has set must not be left out without a word.
+func (r *reader) renamed() {
+	for _, s := range former {
+		if r.getenv(s.had) != "" {
+			r.fault(s.had, "is called %s: set that, and leave %s out", s.has, s.had)
+		}
+	}
 }
 
 func nodeName(getenv func(string) string) string {
@@ -302,7 +323,7 @@ func (r *reader) scope(c *Config) {
 	case scope == "" && c.Redis == "" && c.Governed && c.Platform != Local:
 		r.fault("REDIS_URL", "is not set, and limits must hold over all instances on %s: set it, or declare GOVERNOR_SCOPE=instance and run one instance", c.Platform)
 	}
-	c.Alone = c.Redis == ""
+	c.Standalone = c.Redis == ""
 }
 
 // keyVersion is how Cloud KMS names one: https://docs.cloud.google.com/kms/docs/resource-hierarchy.
@@ -322,7 +343,7 @@ func (r *reader) receipts(c *Config) {
 	case c.ReceiptKeyFile != "":
 		r.fault("RECEIPT_KMS_KEY", "is set, and so is RECEIPT_KEY_FILE: leave one of them out")
 	}
-	c.ReceiptDays = r.integer("RECEIPT_DAYS", 400, 1, 36500)
+	c.ReceiptRetentionDays = r.integer("RECEIPT_RETENTION_DAYS", 400, 1, 36500)
 }
 
 func (r *reader) choice(name, fallback string, of ...string) string {

@@ -69,8 +69,8 @@ func TestFaults(t *testing.T) {
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1:x", "is not the name of a version"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/../cryptoKeys/k/cryptoKeyVersions/1", "is not the name of a version"},
-		{"K_SERVICE", "erlmcp", "ERLMCP_KEYS: is not set"},
-		{"KUBERNETES_SERVICE_HOST", "10.0.0.1", "ERLMCP_KEYS: is not set"},
+		{"K_SERVICE", "erlmcp", "SEALING_KEYS: is not set"},
+		{"KUBERNETES_SERVICE_HOST", "10.0.0.1", "SEALING_KEYS: is not set"},
 	} {
 		_, err := Load(env(c.name, c.value), Machine{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -78,10 +78,10 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	for _, ok := range [][]string{
-		{"K_SERVICE", "x", "ERLMCP_KEYS", "k", "GOVERNOR_SCOPE", "instance"}, {"K_SERVICE", "x", "ERLMCP_KEYS", "k", "GOVERNOR_ENABLED", "false"},
-		{"K_SERVICE", "x", "ERLMCP_KEYS", "k", "REDIS_URL", "redis://r"},
+		{"K_SERVICE", "x", "SEALING_KEYS", "k", "GOVERNOR_SCOPE", "instance"}, {"K_SERVICE", "x", "SEALING_KEYS", "k", "GOVERNOR_ENABLED", "false"},
+		{"K_SERVICE", "x", "SEALING_KEYS", "k", "REDIS_URL", "redis://r"},
 	} {
-		if c, err := Load(env(ok...), Machine{}); err != nil || c.Alone != (c.Redis == "") {
+		if c, err := Load(env(ok...), Machine{}); err != nil || c.Standalone != (c.Redis == "") {
 			t.Errorf("%v: %v", ok, err)
 		}
 	}
@@ -129,7 +129,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestSecretsDoNotShow(t *testing.T) {
-	c, err := Load(env("ERLMCP_KEYS", "hunter2", "REDIS_URL", "redis://:hunter2@r"), Machine{})
+	c, err := Load(env("SEALING_KEYS", "hunter2", "REDIS_URL", "redis://:hunter2@r"), Machine{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,15 +147,18 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	Load(func(name string) string { asked[name] = true; return "" }, Machine{})
 	for _, s := range Settings {
 		if !asked[s.Name] {
-			t.Errorf("%s is documented and not read", s.Name)
+			t.Errorf("%s is documented and not read: read it in Load, or take its row out of Settings", s.Name)
 		}
 		delete(asked, s.Name)
+	}
+	for _, s := range former {
+		delete(asked, s.had)
 	}
 	for _, platform := range []string{"K_SERVICE", "K_REVISION", "KUBERNETES_SERVICE_HOST"} {
 		delete(asked, platform)
 	}
 	for name := range asked {
-		t.Errorf("%s is read and not documented", name)
+		t.Errorf("%s is read and not documented: add a row to Settings", name)
 	}
 }
 
@@ -216,6 +219,20 @@ func TestTelemetryOff(t *testing.T) {
 		_, err = Load(env("OTEL_SDK_DISABLED", value, "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), Machine{})
 		if (err == nil) != off {
 			t.Errorf("%q beside a setting that is wrong: %v", value, err)
+		}
+	}
+}
+
+// TestFormerNames has each name that a setting had stop the start, and say the one that it has, which there is.
+func TestFormerNames(t *testing.T) {
+	for _, s := range former {
+		_, err := Load(env(s.had, "x"), Machine{})
+		if err == nil || !strings.Contains(err.Error(), s.had+": is called "+s.has) {
+			t.Errorf("%s: %v", s.had, err)
+		}
+		name, _, _ := strings.Cut(s.has, ",")
+		if !slices.ContainsFunc(Settings, func(one Setting) bool { return one.Name == name }) {
+			t.Errorf("there is no setting %s", name)
 		}
 	}
 }

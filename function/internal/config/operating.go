@@ -41,22 +41,27 @@ func (r *reader) operating(c *Config) {
 	o.WebhookSecrets = Secret(r.getenv("WEBHOOK_SECRETS"))
 }
 
-// agentTools are the names that TAIEA_TOOLS may have.
-var agentTools = []string{"entitlement_apply_event", "health_check", "receipts_verify_chain", "support_model"}
+// AgentTools are the names that TAIEA_TOOLS may have. Where it is not set it has those that are offered.
+var AgentTools = append([]string{ApplyEvent}, offered...)
+
+// ApplyEvent is what TAIEA_TOOLS calls the tool that applies events.
+const ApplyEvent = "entitlement_apply_event"
+
+var offered = []string{"health_check", "receipts_verify_chain", "support_model"}
 
 func (r *reader) agentTools(c *Config) {
-	names := r.list("TAIEA_TOOLS", "health_check,receipts_verify_chain,support_model")
+	names := r.list("TAIEA_TOOLS", strings.Join(offered, ","))
 	if len(names) == 1 && names[0] == "none" {
 		return
 	}
 	for i, name := range names {
 		names[i] = strings.ReplaceAll(name, ".", "_") // as they were called
-		if !slices.Contains(agentTools, names[i]) {
-			r.fault("TAIEA_TOOLS", "%q is not one of %s, or none", name, strings.Join(agentTools, ", "))
+		if !slices.Contains(AgentTools, names[i]) {
+			r.fault("TAIEA_TOOLS", "%q is not one of %s, or none", name, strings.Join(AgentTools, ", "))
 		}
 	}
-	if slices.Contains(names, agentTools[0]) && r.getenv("WEBHOOK_SECRETS") == "" {
-		r.fault("TAIEA_TOOLS", "names %s, which takes events that are signed: set WEBHOOK_SECRETS", agentTools[0])
+	if slices.Contains(names, ApplyEvent) && r.getenv("WEBHOOK_SECRETS") == "" {
+		r.fault("TAIEA_TOOLS", "names %s, which takes events that are signed: set WEBHOOK_SECRETS", ApplyEvent)
 	}
 	c.AgentTools = names
 }

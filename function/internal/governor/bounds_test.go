@@ -12,7 +12,7 @@ func (s *sim) checkSlots() {
 		}
 		var live int64
 		for _, n := range s.nodes {
-			if len(n.running) == 0 || !s.up(n) || !n.book.Leased(n.local(s.now)) {
+			if len(n.running) == 0 || !s.up(n) || !n.leases.Leased(n.local(s.now)) {
 				continue
 			}
 			for _, r := range n.running {
@@ -64,19 +64,19 @@ func (w *window) enterAs(now, weight int64) (excess float64) {
 	return position + float64(weight) - w.least - w.limit.MaxBurst()
 }
 
-// checkAccounts compares what an instance takes for declared with what the ledger has of it: unless a message is under way,
+// checkAccounts compares what an instance takes for declared with what the reference has of it: unless a message is under way,
 // they are the same, and no more is held.
 func (s *sim) checkAccounts(n *node) {
-	b := n.book
-	if s.fault != nil || n.dead || b.sent != nil || b.epoch != s.ledger.epoch || s.ledger.instances[n.name].ends <= s.now {
+	b := n.leases
+	if s.fault != nil || n.dead || b.sent != nil || b.epoch != s.reference.epoch || s.reference.instances[n.name].ends <= s.now {
 		return
 	}
 	for _, a := range b.accounts {
 		if a.kind != Slots || a.declared == unknown {
 			continue
 		}
-		if has := s.ledger.slots[a.key][n.name]; has != a.declared || a.held > a.declared || a.used > a.held {
-			s.fault = fmt.Errorf("at %d µs %s has %d slots of %s in the ledger, takes %d for declared, holds %d and uses %d", s.now, n.name, has, a.key, a.declared, a.held, a.used)
+		if has := s.reference.slots[a.key][n.name]; has != a.declared || a.held > a.declared || a.used > a.held {
+			s.fault = fmt.Errorf("at %d µs %s has %d slots of %s in the reference, takes %d for declared, holds %d and uses %d", s.now, n.name, has, a.key, a.declared, a.held, a.used)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func (s *sim) heal() error {
 		return err
 	}
 	for _, n := range alive {
-		if held, used, _ := n.book.Holdings(n.local(s.now)); held != 0 || used != 0 {
+		if held, used, _ := n.leases.Holdings(n.local(s.now)); held != 0 || used != 0 {
 			return fmt.Errorf("%s holds %d slots and uses %d long after the last call", n.name, held, used)
 		}
 	}
@@ -106,8 +106,8 @@ func (s *sim) heal() error {
 		if l.Concurrency == 0 {
 			continue
 		}
-		if held := s.ledger.held(s.now, "c:"+l.Key); held != 0 {
-			return fmt.Errorf("%d slots of %s are held in the ledger long after the last call: %v", held, l.Scope, s.ledger.slots["c:"+l.Key])
+		if held := s.reference.held(s.now, "c:"+l.Key); held != 0 {
+			return fmt.Errorf("%d slots of %s are held in the reference long after the last call: %v", held, l.Scope, s.reference.slots["c:"+l.Key])
 		}
 	}
 	only := alive[s.rng.IntN(len(alive))]

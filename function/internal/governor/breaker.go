@@ -3,6 +3,8 @@ package governor
 import (
 	"context"
 	"time"
+
+	"example.com/erlmcp/function/internal/directives"
 )
 
 // A Breaker stops calls to what fails: after Failures in a row at one instance no instance calls it for Rest, then each
@@ -13,8 +15,8 @@ type Breaker struct {
 	Rest     time.Duration
 }
 
-// mostRest bounds how many times as long as at first a breaker rests: it doubles with each trial that fails.
-const mostRest = 16
+// maxRest bounds how many times as long as at first a breaker rests: it doubles with each trial that fails.
+const maxRest = 16
 
 type breaker struct {
 	failures int
@@ -23,6 +25,7 @@ type breaker struct {
 	rest     time.Duration
 	trying   bool
 	own      bool // the transition is not announced yet
+	told     bool // others know that it is open: where they do not tell of it any more, one of them has closed it
 }
 
 func (g *Governor) breaker(scope string) *breaker {
@@ -34,80 +37,78 @@ func (g *Governor) breaker(scope string) *breaker {
 	return s
 }
 
-// tryBreakers decides by breakers: all must let the call through. The bits of trials say on which of them it is a trial.
-func (g *Governor) tryBreakers(now int64, breakers []*Breaker) (trials uint64, d Decision) {
-	for i, b := range breakers {
-		s := g.breaker(b.Scope)
-		if !s.open {
-			continue
-		}
-		if now < s.until || s.trying {
-			g.leaveBreakers(breakers, trials)
-			wait := time.Duration(s.until-now) * time.Microsecond
-			return 0, Decision{Reason: BreakerOpen, Scope: b.Scope, Wait: max(wait, 100*time.Millisecond)}
-		}
-		s.trying = true
-		trials |= 1 << i
+// tryBreaker decides by a call's breaker, if it has one. Trial tells that the call tries what is broken.
+func (g *Governor) tryBreaker(now int64, b *Breaker) (trial bool, d Decision) {
+	if b == nil {
+		return false, Decision{}
 	}
-	return trials, Decision{}
+	s := g.breaker(b.Scope)
+	if s.open && (now < s.until || s.trying) {
+		wait := time.Duration(s.until-now) * time.Microsecond
+		return false, Decision{Reason: BreakerOpen, Scope: b.Scope, Wait: max(wait, 100*time.Millisecond)}
+	}
+	if s.open {
+		s.trying = true
+	}
+	return s.open, Decision{}
 }
 
-// leaveBreakers takes back the trials of a call that is refused after all.
-func (g *Governor) leaveBreakers(breakers []*Breaker, trials uint64) {
-	for i, b := range breakers {
-		if trials&(1<<i) != 0 {
-			g.breaker(b.Scope).trying = false
-		}
+// cancelTrial takes back the trial of a call that is refused after all.
+func (g *Governor) cancelTrial(b *Breaker, trial bool) {
+	if trial {
+		g.breaker(b.Scope).trying = false
 	}
 }
 
 // ended counts how an admitted call went.
 func (g *Governor) ended(l *Lease) {
-	for i, b := range l.call.Breakers {
-		s := g.breaker(b.Scope)
-		trial := l.trials&(1<<i) != 0
-		if trial {
-			s.trying = false
-		}
-		switch {
-		case l.failed && trial:
-			s.rest = min(2*s.rest, mostRest*b.Rest)
+	b := l.call.Breaker
+	if b == nil {
+		return
+	}
+	s := g.breaker(b.Scope)
+	if l.trial {
+		s.trying = false
+	}
+	switch {
+	case l.failed && l.trial:
+		s.rest = min(2*s.rest, maxRest*b.Rest)
+		g.trip(b, s)
+	case l.failed:
+		if s.failures++; s.failures >= b.Failures && !s.open {
+			s.rest = b.Rest
 			g.trip(b, s)
-		case l.failed:
-			if s.failures++; s.failures >= b.Failures && !s.open {
-				s.rest = b.Rest
-				g.trip(b, s)
-			}
-		case trial:
-			s.open, s.failures = false, 0
-			g.announce(b.Scope, s, 0)
-			g.opts.Logger.Info("a breaker closes", "scope", b.Scope)
-		case !s.open:
-			s.failures = 0
 		}
+	case l.trial:
+		s.open, s.failures = false, 0
+		g.announce(b.Scope, s, 0)
+		g.opts.Logger.Info("a breaker closes", "scope", b.Scope)
+	case !s.open:
+		s.failures = 0
 	}
 }
 
 func (g *Governor) trip(b *Breaker, s *breaker) {
 	s.open, s.failures = true, 0
 	s.until = g.now() + s.rest.Microseconds()
+	s.told = false
 	g.announce(b.Scope, s, s.rest)
 	g.opts.Logger.Warn("a breaker opens", "scope", b.Scope, "for", s.rest)
 }
 
 // announce tells the other instances of a transition; where they can't be told, each finds out for itself.
 func (g *Governor) announce(scope string, s *breaker, open time.Duration) {
-	if g.opts.Alone || g.closed || g.now() < g.down {
+	if g.opts.Standalone || g.closed || g.now() < g.downUntil {
 		return
 	}
 	s.own = true
 	g.senders.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), messagePatience)
+		ctx, cancel := context.WithTimeout(context.Background(), messageTimeout)
 		defer cancel()
 		err := g.opts.Counters.Trip(ctx, scope, open)
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		s.own = false
+		s.own, s.told = false, err == nil
 		if err != nil {
 			g.opts.Logger.Warn("a breaker's state could not be announced", "scope", scope, "error", err)
 		}
@@ -115,17 +116,17 @@ func (g *Governor) announce(scope string, s *breaker, open time.Duration) {
 }
 
 // adoptTrips takes over what others announced.
-func (g *Governor) adoptTrips(now int64, trips []Trip) {
+func (g *Governor) adoptTrips(now int64, trips []directives.Trip) {
 	announced := map[string]bool{}
 	for _, t := range trips {
 		announced[t.Scope] = true
 		s := g.breaker(t.Scope)
 		if until := now + t.Left.Microseconds(); !s.own && t.Left > 0 && (!s.open || until > s.until) {
-			s.open, s.until, s.rest = true, until, max(s.rest, t.Left)
+			s.open, s.told, s.until, s.rest = true, true, until, max(s.rest, t.Left)
 		}
 	}
 	for scope, s := range g.breakers {
-		if !announced[scope] && s.open && !s.own && !s.trying {
+		if !announced[scope] && s.open && s.told && !s.own && !s.trying {
 			s.open, s.failures = false, 0 // closed by another's trial
 		}
 	}

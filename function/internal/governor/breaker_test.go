@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/governor"
 )
 
@@ -14,11 +15,11 @@ func TestBreaker(t *testing.T) {
 		a, b := f.governor(t, "a"), f.governor(t, "b")
 		call := &governor.Call{
 			Weight: 1, Limits: search.Limits,
-			Breakers: []*governor.Breaker{{Scope: "upstream:crm", Failures: 3, Rest: 10 * time.Second}},
+			Breaker: &governor.Breaker{Scope: "upstream:crm", Failures: 3, Rest: 10 * time.Second},
 		}
 		run := func(g *governor.Governor, fails bool) governor.Decision {
 			t.Helper()
-			_, l, d := g.Admit(t.Context(), call)
+			l, d := g.Admit(t.Context(), call)
 			if d.Admitted() {
 				if fails {
 					l.Fail()
@@ -47,7 +48,7 @@ func TestBreaker(t *testing.T) {
 
 		// One trial at a time; one that fails makes it rest twice as long.
 		time.Sleep(10 * time.Second)
-		_, trial, d := a.Admit(t.Context(), call)
+		trial, d := a.Admit(t.Context(), call)
 		if !d.Admitted() {
 			t.Fatalf("the trial: %+v", d)
 		}
@@ -79,7 +80,7 @@ func TestBreaker(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 		}
 		for i := range 2 { // at a time: neither is a trial of its own
-			_, l, d := b.Admit(t.Context(), call)
+			l, d := b.Admit(t.Context(), call)
 			if !d.Admitted() {
 				t.Fatalf("call %d at the other instance: %+v", i+1, d)
 			}
@@ -94,12 +95,12 @@ func TestRefusedTrialIsNoTrial(t *testing.T) {
 		g := newFleet().governor(t, "n")
 		slot := &governor.Limit{Scope: "slot", Key: "slot", Concurrency: 1}
 		broken := &governor.Breaker{Scope: "tool:x", Failures: 1, Rest: time.Second}
-		call := &governor.Call{Weight: 1, Limits: []*governor.Limit{slot}, Breakers: []*governor.Breaker{broken}}
-		_, l, _ := g.Admit(t.Context(), call)
+		call := &governor.Call{Weight: 1, Limits: []*governor.Limit{slot}, Breaker: broken}
+		l, _ := g.Admit(t.Context(), call)
 		l.Fail()
 		l.Release()
 		time.Sleep(time.Second)
-		_, holder, d := g.Admit(t.Context(), &governor.Call{Weight: 1, Limits: call.Limits})
+		holder, d := g.Admit(t.Context(), &governor.Call{Weight: 1, Limits: call.Limits})
 		if !d.Admitted() {
 			t.Fatalf("%+v", d)
 		}
@@ -109,6 +110,36 @@ func TestRefusedTrialIsNoTrial(t *testing.T) {
 		holder.Release()
 		if took := within(t, g, call, governor.Admitted); took > 100*time.Millisecond {
 			t.Errorf("the trial after %v", took)
+		}
+	})
+}
+
+// TestUntoldBreakerStaysOpen has a breaker open while the counters are away. What they tell once they are back does not mention it, since
+// nobody has told them: that closes nothing.
+func TestUntoldBreakerStaysOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		g := f.governor(t, "n")
+		call := &governor.Call{Weight: 1, Breaker: &governor.Breaker{Scope: "upstream:crm", Failures: 1, Rest: 30 * time.Second}}
+		l, d := g.Admit(t.Context(), call)
+		if !d.Admitted() {
+			t.Fatalf("%+v", d)
+		}
+		f.set(func() { f.down = true })
+		l.Fail()
+		l.Release()
+		time.Sleep(100 * time.Millisecond)
+		f.set(func() { f.down = false })
+		for i := range 10 {
+			time.Sleep(time.Second)
+			if _, err := f.Change(t.Context(), func(d *directives.Directives) error { // what the counters tell is another thing each time
+				return d.Kill(directives.Kill{Scope: "tool:other", Reason: "it leaks", At: time.Now()})
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if d := admit(t, g, call); d.Reason != governor.BreakerOpen {
+				t.Fatalf("after %d s: %+v", i+1, d)
+			}
 		}
 	})
 }

@@ -12,13 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/governor"
-	"example.com/erlmcp/function/internal/memdb"
+	"example.com/erlmcp/function/internal/store/memory"
 )
 
 // A fleet shares counters and a store, both of which can fail.
 type fleet struct {
-	*memdb.Store
+	*memory.Store
 	mu       sync.Mutex
 	counters governor.Counters
 	down     bool // the counters
@@ -28,7 +29,7 @@ type fleet struct {
 var errDown = errors.New("down")
 
 func newFleet() *fleet {
-	return &fleet{Store: memdb.New(), counters: governor.NewStandalone(time.Now)}
+	return &fleet{Store: memory.New(), counters: governor.NewStandalone(time.Now)}
 }
 
 func (f *fleet) set(change func()) {
@@ -49,12 +50,12 @@ func (f *fleet) reach() (governor.Counters, error) {
 	return f.counters, nil
 }
 
-func (f *fleet) Draw(ctx context.Context, d *governor.Draw) (governor.Reply, error) {
+func (f *fleet) Lease(ctx context.Context, d *governor.LeaseRequest) (governor.LeaseResponse, error) {
 	c, err := f.reach()
 	if err != nil {
-		return governor.Reply{}, err
+		return governor.LeaseResponse{}, err
 	}
-	return c.Draw(ctx, d)
+	return c.Lease(ctx, d)
 }
 
 func (f *fleet) Open(ctx context.Context, epoch int64, first bool, lease time.Duration) (int64, error) {
@@ -65,23 +66,23 @@ func (f *fleet) Open(ctx context.Context, epoch int64, first bool, lease time.Du
 	return c.Open(ctx, epoch, first, lease)
 }
 
-func (f *fleet) Bulletin(ctx context.Context) (governor.Bulletin, error) {
+func (f *fleet) Snapshot(ctx context.Context) (directives.Snapshot, error) {
 	c, err := f.reach()
 	if err != nil {
-		return governor.Bulletin{}, err
+		return directives.Snapshot{}, err
 	}
-	return c.Bulletin(ctx)
+	return c.Snapshot(ctx)
 }
 
-func (f *fleet) Post(ctx context.Context, before int64, o governor.Orders) (bool, error) {
+func (f *fleet) Publish(ctx context.Context, before int64, o directives.Directives) (bool, error) {
 	c, err := f.reach()
 	if err != nil {
 		return false, err
 	}
-	return c.Post(ctx, before, o)
+	return c.Publish(ctx, before, o)
 }
 
-func (f *fleet) Announce(ctx context.Context, v governor.Versions) error {
+func (f *fleet) Announce(ctx context.Context, v directives.Versions) error {
 	c, err := f.reach()
 	if err != nil {
 		return err
@@ -106,16 +107,16 @@ func (f *fleet) stored() error {
 	return nil
 }
 
-func (f *fleet) Orders(ctx context.Context) (governor.Orders, error) {
+func (f *fleet) Directives(ctx context.Context) (directives.Directives, error) {
 	if err := f.stored(); err != nil {
-		return governor.Orders{}, err
+		return directives.Directives{}, err
 	}
-	return f.Store.Orders(ctx)
+	return f.Store.Directives(ctx)
 }
 
-func (f *fleet) Change(ctx context.Context, change func(*governor.Orders) error) (governor.Orders, error) {
+func (f *fleet) Change(ctx context.Context, change func(*directives.Directives) error) (directives.Directives, error) {
 	if err := f.stored(); err != nil {
-		return governor.Orders{}, err
+		return directives.Directives{}, err
 	}
 	return f.Store.Change(ctx, change)
 }
@@ -131,16 +132,16 @@ func (f *fleet) Take(ctx context.Context, key, day string, most, want int64) (in
 func (f *fleet) governor(t *testing.T, name string) *governor.Governor { return f.with(t, name, nil) }
 
 // with returns a governor that reads versions too, unless they are nil. It logs to the test, and ends with it.
-func (f *fleet) with(t *testing.T, name string, v governor.VersionStore) *governor.Governor {
+func (f *fleet) with(t *testing.T, name string, v directives.VersionStore) *governor.Governor {
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil)).With("instance", name)
-	g := governor.New(governor.Options{Instance: name, Counters: f, Epochs: f, Orders: f, Versions: v, Quotas: f, Logger: logger})
+	g := governor.New(governor.Options{Instance: name, Counters: f, Epochs: f, Directives: f, Versions: v, Quotas: f, Logger: logger})
 	t.Cleanup(g.Close)
 	return g
 }
 
 func admit(t *testing.T, g *governor.Governor, c *governor.Call) governor.Decision {
 	t.Helper()
-	_, l, d := g.Admit(t.Context(), c)
+	l, d := g.Admit(t.Context(), c)
 	if (l != nil) != d.Admitted() {
 		t.Errorf("a lease %t with the decision %+v", l != nil, d)
 	}
@@ -150,9 +151,9 @@ func admit(t *testing.T, g *governor.Governor, c *governor.Call) governor.Decisi
 	return d
 }
 
-func kill(t *testing.T, f *fleet, k governor.Kill) {
+func kill(t *testing.T, f *fleet, k directives.Kill) {
 	t.Helper()
-	if _, err := f.Change(t.Context(), func(o *governor.Orders) error { return o.Kill(k) }); err != nil {
+	if _, err := f.Change(t.Context(), func(o *directives.Directives) error { return o.Kill(k) }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -198,7 +199,7 @@ func TestKillSwitch(t *testing.T) {
 			}
 			wg.Wait()
 		}
-		kill(t, f, governor.Kill{Scope: "tool:search", Reason: "it leaks", At: time.Now(), Until: time.Now().Add(time.Hour)})
+		kill(t, f, directives.Kill{Scope: "tool:search", Reason: "it leaks", At: time.Now(), Until: time.Now().Add(time.Hour)})
 		inForce(search, governor.Killed)
 		d := admit(t, fleet[0], search)
 		if d.Scope != "tool:search" || d.Note != "it leaks" || d.Wait <= 0 || d.Wait > time.Hour {
@@ -225,10 +226,10 @@ func TestKillSwitch(t *testing.T) {
 		inForce(search, governor.Admitted)
 
 		f.set(func() { f.down = true }) // the store alone
-		kill(t, f, governor.Kill{Scope: governor.Everything, Reason: "all of it", At: time.Now()})
+		kill(t, f, directives.Kill{Scope: directives.Everything, Reason: "all of it", At: time.Now()})
 		inForce(other, governor.Killed)
 		f.set(func() { f.down = false })
-		if _, err := f.Change(t.Context(), func(o *governor.Orders) error { return o.Lift(governor.Everything) }); err != nil {
+		if _, err := f.Change(t.Context(), func(o *directives.Directives) error { return o.Lift(directives.Everything) }); err != nil {
 			t.Fatal(err)
 		}
 		inForce(other, governor.Admitted)
@@ -242,7 +243,7 @@ func TestSleepersHearFirst(t *testing.T) {
 		awake, asleep := f.governor(t, "awake"), f.governor(t, "asleep")
 		admit(t, awake, search)
 		admit(t, asleep, search)
-		kill(t, f, governor.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
+		kill(t, f, directives.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
 		within(t, awake, search, governor.Killed)
 		time.Sleep(10 * time.Second)
 		if d := admit(t, asleep, search); d.Reason != governor.Killed {
@@ -250,9 +251,9 @@ func TestSleepersHearFirst(t *testing.T) {
 		}
 		f.set(func() { f.down = true })
 		admit(t, asleep, other)
-		kill(t, f, governor.Kill{Scope: "tool:other", Reason: "r", At: time.Now()})
+		kill(t, f, directives.Kill{Scope: "tool:other", Reason: "r", At: time.Now()})
 		time.Sleep(10 * time.Second)
-		if o := asleep.Hear(t.Context()); len(o.Kills) != 2 {
+		if o := asleep.Refresh(t.Context()); len(o.Kills) != 2 {
 			t.Errorf("after a sleep without the counters the orders are %+v", o)
 		}
 		if d := admit(t, asleep, other); d.Reason != governor.Killed {
@@ -261,13 +262,13 @@ func TestSleepersHearFirst(t *testing.T) {
 	})
 }
 
-// TestNothingIsOpenBeforeOrdersAreKnown starts instances while the counters, the store, or both are away.
-func TestNothingIsOpenBeforeOrdersAreKnown(t *testing.T) {
+// TestNothingIsOpenBeforeDirectivesAreKnown starts instances while the counters, the store, or both are away.
+func TestNothingIsOpenBeforeDirectivesAreKnown(t *testing.T) {
 	for _, c := range []struct{ down, lost bool }{{true, false}, {false, true}, {true, true}} {
 		t.Run(fmt.Sprintf("down %t lost %t", c.down, c.lost), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet()
-				kill(t, f, governor.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
+				kill(t, f, directives.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
 				within(t, f.governor(t, "first"), search, governor.Killed)
 				f.set(func() { f.down, f.lost = c.down, c.lost })
 				g := f.governor(t, "n")
@@ -340,7 +341,7 @@ func TestEpochKnownWhileOneIsOpened(t *testing.T) {
 	})
 }
 
-// TestStoreAwayAtTheStart wants a late instance to learn from the counters that there are no orders.
+// TestStoreAwayAtTheStart wants a late instance to learn from the counters that there are no directives.
 func TestStoreAwayAtTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
@@ -362,7 +363,7 @@ func TestCloseGivesFreeSlotsBack(t *testing.T) {
 		admit(t, stays, call)
 		var leases []*governor.Lease
 		for range 5 {
-			_, l, d := leaves.Admit(t.Context(), call)
+			l, d := leaves.Admit(t.Context(), call)
 			if !d.Admitted() {
 				t.Fatalf("%+v", d)
 			}
@@ -377,7 +378,7 @@ func TestCloseGivesFreeSlotsBack(t *testing.T) {
 		}
 		leaves.Close()
 		for i := range most {
-			_, l, d := stays.Admit(t.Context(), call)
+			l, d := stays.Admit(t.Context(), call)
 			if !d.Admitted() {
 				t.Fatalf("call %d of %d: %+v", i+1, most, d)
 			}
@@ -386,8 +387,8 @@ func TestCloseGivesFreeSlotsBack(t *testing.T) {
 	})
 }
 
-// TestWhatOnePlaceHasReachesTheOther gives orders where one of store and counters is away, or not known to the writer. Instances say so,
-// and bring the order to the other place.
+// TestWhatOnePlaceHasReachesTheOther gives directives where one of store and counters is away, or not known to the writer. Instances say so,
+// and bring the directive to the other place.
 func TestWhatOnePlaceHasReachesTheOther(t *testing.T) {
 	limits := []*governor.Limit{{Scope: "everything", Key: "all", PerSecond: 1000}} // no slots, which shut
 	search := &governor.Call{Weight: 1, Scopes: []string{"tool:search"}, Limits: limits}
@@ -408,18 +409,18 @@ func TestWhatOnePlaceHasReachesTheOther(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, lift %t", c.name, lift), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := newFleet()
-					w := &governor.Writer{Store: f, Board: f, Now: time.Now}
-					order := func(change func(*governor.Orders) error) {
+					w := &directives.Writer{Store: f, Board: f, Now: time.Now}
+					order := func(change func(*directives.Directives) error) {
 						t.Helper()
-						if _, err := w.Change(t.Context(), change); err != nil && !errors.As(err, new(*governor.Apart)) {
+						if _, err := w.Change(t.Context(), change); err != nil && !errors.As(err, new(*directives.Apart)) {
 							t.Fatal(err)
 						}
 					}
-					kill := func(o *governor.Orders) error {
-						return o.Kill(governor.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
+					kill := func(o *directives.Directives) error {
+						return o.Kill(directives.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
 					}
-					if order(func(o *governor.Orders) error {
-						return o.Kill(governor.Kill{Scope: "tool:gone", Reason: "r", At: time.Now()})
+					if order(func(o *directives.Directives) error {
+						return o.Kill(directives.Kill{Scope: "tool:gone", Reason: "r", At: time.Now()})
 					}); lift {
 						order(kill)
 					}
@@ -435,7 +436,7 @@ func TestWhatOnePlaceHasReachesTheOther(t *testing.T) {
 					}
 					why, count := governor.Killed, 2
 					if lift {
-						order(func(o *governor.Orders) error { return o.Lift("tool:search") })
+						order(func(o *directives.Directives) error { return o.Lift("tool:search") })
 						why, count = governor.Admitted, 1
 					} else {
 						order(kill)
@@ -447,7 +448,7 @@ func TestWhatOnePlaceHasReachesTheOther(t *testing.T) {
 						synctest.Wait() // what one place lacks is on its way to it
 						says := strings.Join(g.Degraded(), "\n")
 						if want := c.says; lift && want != "" {
-							if want = strings.Replace(want, "tool:search", governor.Lifted, 1); !strings.Contains(says, want) {
+							if want = strings.Replace(want, "tool:search", directives.Lifted, 1); !strings.Contains(says, want) {
 								t.Errorf("it says %q, want %q", says, want)
 							}
 						} else if !strings.Contains(says, want) || want == "" && says != "" {
@@ -461,10 +462,10 @@ func TestWhatOnePlaceHasReachesTheOther(t *testing.T) {
 						}
 						time.Sleep(50 * time.Millisecond)
 					}
-					stored, err1 := f.Orders(t.Context())
-					posted, err2 := f.Bulletin(t.Context())
-					if err1 != nil || err2 != nil || len(stored.Kills) != count || len(posted.Orders.Kills) != count {
-						t.Errorf("the store has %+v, %v, and Redis %+v, %v", stored, err1, posted.Orders, err2)
+					stored, err1 := f.Directives(t.Context())
+					published, err2 := f.Snapshot(t.Context())
+					if err1 != nil || err2 != nil || len(stored.Kills) != count || len(published.Directives.Kills) != count {
+						t.Errorf("the store has %+v, %v, and Redis %+v, %v", stored, err1, published.Directives, err2)
 					}
 					for _, g := range fleet {
 						if says := g.Degraded(); len(says) > 0 {
@@ -477,8 +478,8 @@ func TestWhatOnePlaceHasReachesTheOther(t *testing.T) {
 	}
 }
 
-// TestOldNewsIsNone has an instance sleep, and then asks it for a call: it hears of what was ordered meanwhile, or refuses.
-func TestOldNewsIsNone(t *testing.T) {
+// TestWhatIsOldDoesNotCount has an instance sleep, and then asks it for a call: it hears of what was ordered meanwhile, or refuses.
+func TestWhatIsOldDoesNotCount(t *testing.T) {
 	limits := []*governor.Limit{{Scope: "everything", Key: "all", PerSecond: 1000}} // no slots, which shut
 	search := &governor.Call{Weight: 1, Scopes: []string{"tool:search"}, Limits: limits}
 	never := time.Duration(-1)
@@ -518,17 +519,17 @@ func TestOldNewsIsNone(t *testing.T) {
 					}
 					return time.Now()
 				}
-				o := governor.Options{Instance: "n", Counters: f, Epochs: f, Orders: f, Now: now, Embedded: c.embedded, Patience: 20 * time.Millisecond}
-				w := &governor.Writer{Store: f, Board: f, Now: now}
+				o := governor.Options{Instance: "n", Counters: f, Epochs: f, Directives: f, Now: now, Embedded: c.embedded, Timeout: 20 * time.Millisecond}
+				w := &directives.Writer{Store: f, Board: f, Now: now}
 				if c.storeless {
-					o.Orders, w.Store = nil, nil
+					o.Directives, w.Store = nil, nil
 				}
 				g := governor.New(o)
 				t.Cleanup(g.Close)
 				within(t, g, search, governor.Admitted)
 				if c.killed {
-					if _, err := w.Change(t.Context(), func(o *governor.Orders) error {
-						return o.Kill(governor.Kill{Scope: "tool:search", Reason: "r", At: now()})
+					if _, err := w.Change(t.Context(), func(o *directives.Directives) error {
+						return o.Kill(directives.Kill{Scope: "tool:search", Reason: "r", At: now()})
 					}); err != nil {
 						t.Fatal(err)
 					}
@@ -575,18 +576,18 @@ func TestTheDecisionIsItsEnd(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &slowQuotas{fleet: newFleet(), slow: c.slow}
-			g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Orders: f, Quotas: f})
+			g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Directives: f, Quotas: f})
 			t.Cleanup(g.Close)
 			within(t, g, &governor.Call{Weight: 1}, governor.Admitted) // that holds nothing, so that no heart beats
 			begin := time.Now()
 			time.Sleep(c.known)
 			if c.slow > 0 {
 				time.AfterFunc(c.slow/2, func() { // in a bubble
-					kill(t, f.fleet, governor.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
+					kill(t, f.fleet, directives.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
 				})
 			}
 			d := admit(t, g, search)
-			fresh := g.Stats().OrdersAge < 2*time.Second // the call at its beginning may have asked beside
+			fresh := g.Stats().DirectivesAge < 2*time.Second // the call at its beginning may have asked beside
 			if d.Reason != c.want && !(fresh && d.Admitted()) {
 				t.Errorf("known for %v, and %v until the quota is drawn: %+v after %v", c.known, c.slow, d, time.Since(begin))
 			}

@@ -1,26 +1,29 @@
 package governor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/erlmcp/function/internal/directives"
 )
 
 // Options configure a [Governor]. Instance, Counters and Epochs must be there.
 type Options struct {
-	Instance string // unlike any other process's
-	Counters Counters
-	Epochs   Epochs
-	Orders   OrderStore    // nil: orders are in the counters alone, and are lost with them
-	Versions VersionStore  // nil: there is nothing else to hear of; read with the orders
-	Quotas   QuotaStore    // nil: limits of calls a day refuse
-	Alone    bool          // the counters are this process's own: they answer at once, and no one else takes its slots
-	Embedded bool          // the counters are in this process, behind a connection: what takes long is the machine, no network
-	Lease    time.Duration // how long the slots of an instance outlive it; default 2 s
-	Patience time.Duration // how long a decision may wait for the counters; default 20 ms, and 1 s for those that are embedded
+	Instance   string // unlike any other process's
+	Counters   Counters
+	Epochs     Epochs
+	Directives directives.Store        // nil: directives are in the counters alone, and are lost with them
+	Versions   directives.VersionStore // nil: nothing else is announced; read with the directives
+	Quotas     QuotaStore              // nil: limits of calls a day refuse
+	Standalone bool                    // the counters are this process's own: they answer at once, and no one else takes its slots
+	Embedded   bool                    // the counters are in this process, behind a connection: what takes long is the machine, no network
+	Lease      time.Duration           // how long the slots of an instance outlive it; default 2 s
+	Timeout    time.Duration           // how long a decision may wait for the counters; default 20 ms, and 1 s for those that are embedded
 	// What limits do while the counters are out of reach, unless they say otherwise: by default Local and Shut.
 	RateOutage, SlotOutage Outage
 
@@ -33,30 +36,30 @@ type Governor struct {
 	opts  Options
 	start time.Time
 
-	mu       sync.Mutex
-	book     *Book
-	waiting  map[*Claim]chan struct{}
-	running  map[*Lease]struct{}
-	sending  bool
-	down     int64           // until then the counters are not asked
-	outage   error           // the last fault of the counters, nil while they answer
-	late     int64           // when the message that is under way is
-	opens    bool            // the message that is under way was sent without an epoch, and may have to open one
-	asker    context.Context // of the first call that waits for the next message, for its trace
-	shares   map[string]*share
-	beat     *time.Timer
-	closed   bool
-	senders  sync.WaitGroup
-	life     context.Context // ends with the governor, and with it what is being read
-	end      context.CancelFunc
-	opening  chan struct{}
-	news     news
-	quotas   map[string]*quota
-	today    today
-	breakers map[string]*breaker
-	orders   atomic.Pointer[Orders]
-	versions atomic.Pointer[Versions]
-	current  struct{ steady, wall atomic.Int64 } // until when the news needs no asking
+	mu              sync.Mutex
+	leases          *LeaseCache
+	waiting         map[*Reservation]chan struct{}
+	running         map[*Lease]struct{}
+	sending         bool
+	downUntil       int64           // until then the counters are not asked
+	outage          error           // the last fault of the counters, nil while they answer
+	lateAt          int64           // when the message that is under way is
+	mayOpen         bool            // the message that is under way was sent without an epoch, and may have to open one
+	asker           context.Context // of the first call that waits for the next message, for its trace
+	shares          map[string]*share
+	beat            *time.Timer
+	closed          bool
+	senders         sync.WaitGroup
+	life            context.Context // ends with the governor, and with it what is being read
+	end             context.CancelFunc
+	opening         chan struct{}
+	directivesState knowledge
+	quotas          map[string]*quota
+	today           today
+	breakers        map[string]*breaker
+	directives      atomic.Pointer[directives.Directives]
+	versions        atomic.Pointer[directives.Versions]
+	current         struct{ steady, wall atomic.Int64 } // until when what is known needs no refresh
 
 	admitted              int64
 	decisions             map[Decided]int64 // but for the calls admitted by the counters
@@ -70,25 +73,27 @@ var ErrFenced = errors.New("the counters could not be reached to renew the call'
 
 // A Call is what is asked of the governor. It is not changed, and may be used for any number of calls.
 type Call struct {
-	Tenant   string   // hashed; those of several tenants take turns at limits that are common to them
-	Weight   int64    // what it costs against a rate
-	Scopes   []string // that a kill switch may name, beside everything
-	Limits   []*Limit
-	Breakers []*Breaker
+	Tenant  string   // hashed; those of several tenants take turns at limits that are common to them
+	Weight  int64    // how many calls it counts as against a rate
+	Scopes  []string // that a kill switch may name, beside everything
+	Limits  []*Limit
+	Breaker *Breaker // nil for none
 }
 
 // A Lease is an admitted call's hold on its slots.
 type Lease struct {
-	governor *Governor
-	call     *Call
-	claim    *Claim
-	counted  bool     // the claim was admitted by the book
-	local    []*share // slots of this instance's share, in an outage
-	trials   uint64   // on which of the breakers it is a trial
-	quotas   *taken   // nil for none
-	failed   bool
-	spared   bool
-	cancel   context.CancelCauseFunc
+	governor    *Governor
+	call        *Call
+	reservation *Reservation
+	counted     bool     // the reservation was admitted by the counters
+	local       []*share // slots of this instance's share, in an outage
+	trial       bool     // of its breaker
+	quotas      *taken   // nil for none
+	failed      bool
+	spared      bool
+	renewed     bool // its slots are the counters', which may give them to others
+	lost        bool // they may have
+	cancel      context.CancelCauseFunc
 }
 
 // A Reason is why a call was refused.
@@ -103,7 +108,6 @@ const (
 	Killed      // by an operator
 	BreakerOpen // what the call needs has failed too often
 	Unknown     // it is not known what operators have ordered
-	Saturated   // this instance is, by its [Guard]
 	TooHeavy    // the call weighs more than the limit's burst: it is never admitted
 )
 
@@ -116,7 +120,7 @@ type Decision struct {
 	Wait   time.Duration // until it is worth trying again; 0 is unknown
 	Outage bool          // decided without the counters or the store
 	Rule   Outage        // by which, in an outage
-	Shadow []*Limit      // in shadow mode, that would have refused
+	DryRun []*Limit      // in dry run, that would have refused
 }
 
 // Admitted tells whether the call may proceed.
@@ -130,131 +134,123 @@ func refused(l *Limit, why Reason, wait time.Duration) Decision {
 func New(o Options) *Governor {
 	if o.Lease == 0 {
 		o.Lease = 2 * time.Second
-		if o.Alone {
+		if o.Standalone {
 			o.Lease = 24 * time.Hour
 		}
 	}
-	if o.Patience == 0 {
-		o.Patience = networkPatience
+	if o.Timeout == 0 {
+		o.Timeout = networkTimeout
 		if o.Embedded {
-			o.Patience = localPatience
+			o.Timeout = embeddedTimeout
 		}
 	}
-	if o.RateOutage == ByKind {
-		o.RateOutage = Local
-	}
-	if o.SlotOutage == ByKind {
-		o.SlotOutage = Shut
-	}
+	o.RateOutage, o.SlotOutage = cmp.Or(o.RateOutage, FailLocal), cmp.Or(o.SlotOutage, FailClosed)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	g := &Governor{
-		opts: o, start: o.Now(), book: NewBook(o.Instance, o.Lease), waiting: map[*Claim]chan struct{}{},
+		opts: o, start: o.Now(), leases: NewLeaseCache(o.Instance, o.Lease), waiting: map[*Reservation]chan struct{}{},
 		running: map[*Lease]struct{}{}, shares: map[string]*share{}, quotas: map[string]*quota{}, breakers: map[string]*breaker{},
 		decisions: map[Decided]int64{}, opening: make(chan struct{}, 1),
 	}
-	g.book.prompt = o.Alone
+	g.leases.immediate = o.Standalone
 	g.life, g.end = context.WithCancel(context.Background())
-	g.news.changed = make(chan struct{})
-	g.orders.Store(&Orders{})
-	g.versions.Store(&Versions{})
-	g.news.known = o.Orders == nil && o.Alone // there is nothing that could have been ordered
+	g.directivesState.changed = make(chan struct{})
+	g.directivesState.known = o.Directives == nil && o.Standalone // there is nothing that could have been ordered
+	g.directives.Store(&directives.Directives{})
+	g.versions.Store(&directives.Versions{})
 	return g
 }
 
 const (
-	// networkPatience is how long a decision waits for counters elsewhere: longer than they take, and less than callers notice.
-	networkPatience = 20 * time.Millisecond
-	// localPatience is for counters of the process itself, which do not fail alone: a decision without them would refuse what no
+	// networkTimeout is how long a decision waits for counters elsewhere: longer than they take, and less than callers notice.
+	networkTimeout = 20 * time.Millisecond
+	// embeddedTimeout is for counters of the process itself, which do not fail alone: a decision without them would refuse what no
 	// limit refuses.
-	localPatience = time.Second
+	embeddedTimeout = time.Second
 )
 
 func (g *Governor) now() int64 { return g.opts.Now().Sub(g.start).Microseconds() }
 
-// Admit decides a call, all or nothing. The context that it returns ends when the call's slot is lost; the lease must be
-// released when the call has returned. Neither is there for a refused call.
-func (g *Governor) Admit(ctx context.Context, call *Call) (context.Context, *Lease, Decision) {
+// Admit decides a call, all or nothing. The lease must be released when the call has returned; there is none for a refused call.
+func (g *Governor) Admit(ctx context.Context, call *Call) (*Lease, Decision) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	ctx, l, d := g.admit(ctx, call)
+	l, d := g.admit(ctx, call)
 	g.count(d)
-	return ctx, l, d
+	return l, d
 }
 
-func (g *Governor) admit(ctx context.Context, call *Call) (context.Context, *Lease, Decision) {
+func (g *Governor) admit(ctx context.Context, call *Call) (*Lease, Decision) {
 	now := g.now()
 	g.fence(now)
-	g.hear(ctx)
-	orders := g.orders.Load()
+	g.refresh(ctx)
+	directives := g.directives.Load()
 	if d := g.ordered(call.Scopes); !d.Admitted() {
-		return ctx, nil, d
+		return nil, d
 	}
 	quotas, d := g.takeQuotas(ctx, call.Limits)
 	if !d.Admitted() {
-		return ctx, nil, d
+		return nil, d
 	}
 	now = g.now()
-	trials, d := g.tryBreakers(now, call.Breakers)
+	trial, d := g.tryBreaker(now, call.Breaker)
 	if !d.Admitted() {
 		g.returnQuotas(quotas)
-		return ctx, nil, d
+		return nil, d
 	}
-	l := &Lease{governor: g, call: call, trials: trials}
+	l := &Lease{governor: g, call: call, trial: trial}
 	if len(quotas.from) > 0 {
 		took := quotas // so that no other call pays for it
 		l.quotas = &took
 	}
-	if d = g.claim(ctx, now, l); !d.Admitted() {
+	if d = g.reserve(ctx, now, l); !d.Admitted() {
 		g.returnQuotas(quotas)
-		g.leaveBreakers(call.Breakers, trials)
-		return ctx, nil, d
+		g.cancelTrial(call.Breaker, trial)
+		return nil, d
 	}
-	d.Shadow = append(quotas.shadow, d.Shadow...)
-	if late := g.heardSince(ctx, orders, call.Scopes); !late.Admitted() {
+	d.DryRun = append(quotas.dryRun, d.DryRun...)
+	if late := g.recheck(ctx, directives, call.Scopes); !late.Admitted() {
 		g.undo(l)
 		g.returnQuotas(quotas)
-		return ctx, nil, late
+		return nil, late
 	}
-	if l.counted && !g.opts.Alone && l.claim.holdsSlots() {
-		ctx, l.cancel = context.WithCancelCause(ctx)
+	if l.counted && !g.opts.Standalone && l.reservation.holdsSlots() {
+		l.renewed = true
 		g.running[l] = struct{}{}
 		g.arm()
 	}
-	return ctx, l, d
+	return l, d
 }
 
-// heardSince decides by the orders once more where deciding took so long that they may be others by now: the time of the decision is
+// recheck decides by the directives once more where deciding took so long that they may be others by now: the time of the decision is
 // its end.
-func (g *Governor) heardSince(ctx context.Context, before *Orders, scopes []string) Decision {
-	if g.informed(g.moment()) && g.orders.Load() == before {
+func (g *Governor) recheck(ctx context.Context, before *directives.Directives, scopes []string) Decision {
+	if g.informed(g.moment()) && g.directives.Load() == before {
 		return Decision{}
 	}
-	g.hear(ctx)
+	g.refresh(ctx)
 	return g.ordered(scopes)
 }
 
 // undo gives back all that a call had been given that is refused at last.
 func (g *Governor) undo(l *Lease) {
-	g.leaveBreakers(l.call.Breakers, l.trials)
+	g.cancelTrial(l.call.Breaker, l.trial)
 	for _, s := range l.local {
 		s.used--
 	}
 	if l.counted {
-		l.claim.giveBack()
+		l.reservation.giveBack()
 	}
 }
 
-// claim decides by rates and slots. A call whose tenant is given a turn waits for it, and takes it though its caller may have gone: what
+// reserve decides by rates and slots. A call whose tenant is given a turn waits for it, and takes it though its caller may have gone: what
 // is kept for it no one else can use.
-func (g *Governor) claim(ctx context.Context, now int64, l *Lease) Decision {
-	for last := now + turnPatience; ; now = g.now() {
+func (g *Governor) reserve(ctx context.Context, now int64, l *Lease) Decision {
+	for last := now + turnTimeout; ; now = g.now() {
 		d := g.decide(ctx, now, l)
-		v := l.claim.Verdict
+		v := l.reservation.Verdict
 		if !v.Turn || g.now()+v.Wait.Microseconds() > last || !g.pause(v.Wait) {
 			return d
 		}
@@ -277,19 +273,19 @@ func (g *Governor) pause(d time.Duration) bool {
 }
 
 func (g *Governor) decide(ctx context.Context, now int64, l *Lease) Decision {
-	l.claim = g.book.Claim(now, l.call)
-	if !l.claim.Decided {
-		if g.away(now) {
-			g.book.Abandon(l.claim)
+	l.reservation = g.leases.Reserve(now, l.call)
+	if !l.reservation.Decided {
+		if g.unavailable(now) {
+			g.leases.Abandon(l.reservation)
 		} else {
-			g.wait(ctx, l.claim)
+			g.wait(ctx, l.reservation)
 			g.waited += time.Duration(g.now()-now) * time.Microsecond
 		}
 	}
-	v := l.claim.Verdict
+	v := l.reservation.Verdict
 	switch {
 	case v.Lost:
-		d := g.withoutCounters(now, l.call.Weight, l.call.Limits, l)
+		d := g.withoutCounters(now, l.call, l)
 		d.Outage = true
 		return d
 	case v.Heavy:
@@ -299,13 +295,13 @@ func (g *Governor) decide(ctx context.Context, now int64, l *Lease) Decision {
 		if v.Kind == Slots {
 			why = SlotsTaken
 		}
-		if v.Learns {
-			return without(v.Limit, why, Shut, v.Wait)
+		if v.Learning {
+			return without(v.Limit, why, FailClosed, v.Wait)
 		}
 		return refused(v.Limit, why, v.Wait)
 	}
 	l.counted = true
-	return Decision{Shadow: v.Shadow}
+	return Decision{DryRun: v.DryRun}
 }
 
 // Fail says before the release that what the call needs did not work: its breakers count that.
@@ -315,13 +311,27 @@ func (l *Lease) Fail() { l.failed = true }
 // back, and breakers learn nothing from it. Its tokens are spent.
 func (l *Lease) Spare() { l.spared = true }
 
+// Bind returns a context that ends when the slots are lost.
+func (l *Lease) Bind(ctx context.Context) context.Context {
+	if !l.renewed {
+		return ctx
+	}
+	l.governor.mu.Lock()
+	defer l.governor.mu.Unlock()
+	ctx, l.cancel = context.WithCancelCause(ctx)
+	if l.lost {
+		l.cancel(ErrFenced)
+	}
+	return ctx
+}
+
 // Release gives back the slots of a call that has returned.
 func (l *Lease) Release() {
 	g := l.governor
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if l.spared {
-		g.leaveBreakers(l.call.Breakers, l.trials)
+		g.cancelTrial(l.call.Breaker, l.trial)
 		if l.quotas != nil {
 			g.returnQuotas(*l.quotas)
 		}
@@ -333,21 +343,23 @@ func (l *Lease) Release() {
 	}
 	if l.cancel != nil {
 		l.cancel(nil)
-		delete(g.running, l)
 	}
-	// What a server alone frees, it finds again at its next draw.
-	if l.counted && g.book.Release(l.claim) && !g.opts.Alone && g.now() >= g.down {
+	delete(g.running, l)
+	// What a server alone frees, it finds again with its next message.
+	if l.counted && g.leases.Release(l.reservation) && !g.opts.Standalone && g.now() >= g.downUntil {
 		g.send()
 	}
 }
 
 // fence ends the calls whose slots the counters may have given to others.
 func (g *Governor) fence(now int64) {
-	if len(g.running) == 0 || g.book.Leased(now) {
+	if len(g.running) == 0 || g.leases.Leased(now) {
 		return
 	}
 	for l := range g.running {
-		l.cancel(ErrFenced)
+		if l.lost = true; l.cancel != nil {
+			l.cancel(ErrFenced)
+		}
 	}
 }
 
@@ -382,8 +394,8 @@ func (g *Governor) CloseBy(until time.Time) {
 	case <-enough.C: // a draw of a quota from a store that is away
 	}
 	g.mu.Lock()
-	if !g.opts.Alone && !g.sending && g.now() >= g.down {
-		g.book.Resign()
+	if !g.opts.Standalone && !g.sending && g.now() >= g.downUntil {
+		g.leases.Resign()
 		g.sending = true
 		g.deliver()
 	}
@@ -394,7 +406,7 @@ func (g *Governor) CloseBy(until time.Time) {
 func (g *Governor) Accounts() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.book.accounts)
+	return len(g.leases.accounts)
 }
 
 // Fault is why the counters are out of reach, nil while they answer.
@@ -412,5 +424,5 @@ func (g *Governor) Degraded() []string {
 	if g.outage != nil {
 		out = append(out, "governor: "+g.rule())
 	}
-	return append(out, g.apart()...)
+	return append(out, g.divergence()...)
 }

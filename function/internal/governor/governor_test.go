@@ -10,11 +10,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/directives"
 )
 
-func alone(t *testing.T, now func() time.Time) *Governor {
+func standalone(t *testing.T, now func() time.Time) *Governor {
 	c := NewStandalone(now)
-	return start(t, Options{Counters: c, Epochs: c, Alone: true, Now: now})
+	return start(t, Options{Counters: c, Epochs: c, Standalone: true, Now: now})
 }
 
 // start returns a governor that logs to the test, and ends with it.
@@ -47,14 +49,14 @@ func (c *clock) add(d time.Duration) {
 
 func TestSlotsAreNeverExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := alone(t, time.Now)
+		g := standalone(t, time.Now)
 		limit := &Limit{Scope: "tool:x", Key: "x", Concurrency: 7}
 		var live, most, admitted, refused atomic.Int64
 		var wg sync.WaitGroup
 		for range 40 {
 			wg.Go(func() {
 				for range 200 {
-					_, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{limit}})
+					l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{limit}})
 					if !d.Admitted() {
 						refused.Add(1)
 						if d.Limit != limit || d.Reason != SlotsTaken || d.Wait <= 0 {
@@ -77,7 +79,7 @@ func TestSlotsAreNeverExceeded(t *testing.T) {
 		if most.Load() != 7 || admitted.Load() == 0 || refused.Load() == 0 {
 			t.Errorf("most live %d of 7, admitted %d, refused %d", most.Load(), admitted.Load(), refused.Load())
 		}
-		if held, used, _ := g.book.Holdings(g.now()); used != 0 {
+		if held, used, _ := g.leases.Holdings(g.now()); used != 0 {
 			t.Errorf("held %d, used %d after all calls returned", held, used)
 		}
 	})
@@ -89,7 +91,7 @@ func TestRateDeliversItsLimitAndNoMore(t *testing.T) {
 		{Key: "e", PerSecond: 10000}, {Key: "f", PerSecond: 10, Burst: 50}, {Key: "g", PerSecond: 0.1},
 	} {
 		c := newClock()
-		g := alone(t, c.now)
+		g := standalone(t, c.now)
 		step := min(time.Duration(float64(time.Second)/limit.PerSecond/20), 50*time.Millisecond)
 		begin := c.now()
 		tokens := min(max(10*limit.PerSecond, 20), 2000)
@@ -101,7 +103,7 @@ func TestRateDeliversItsLimitAndNoMore(t *testing.T) {
 				early = entered.calls
 			}
 			for range 3 {
-				if _, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{limit}}); d.Admitted() {
+				if l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{limit}}); d.Admitted() {
 					if excess := entered.enter(c.now().Sub(begin).Microseconds()); excess > 1e-6 {
 						t.Fatalf("%v/s: %v calls too many in a window", limit.PerSecond, excess)
 					}
@@ -121,30 +123,30 @@ func TestRateDeliversItsLimitAndNoMore(t *testing.T) {
 
 func TestRefusedCallConsumesNothing(t *testing.T) {
 	c := newClock()
-	g := alone(t, c.now)
+	g := standalone(t, c.now)
 	rate, slot := &Limit{Key: "rate", PerSecond: 1, Burst: 2}, &Limit{Key: "slot", Concurrency: 1}
-	_, first, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
+	first, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
 	if !d.Admitted() {
 		t.Fatal(d)
 	}
 	for range 5 {
-		if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}}); d.Limit != slot {
+		if _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}}); d.Limit != slot {
 			t.Fatalf("the slot is taken: %+v", d)
 		}
 	}
 	first.Release()
 	// The refused ones left the second token of the burst.
-	_, second, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
+	second, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
 	if !d.Admitted() {
 		t.Fatalf("a token is left: %+v", d)
 	}
 	second.Release()
-	_, _, d = g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
+	_, d = g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}})
 	if d.Limit != rate || d.Wait <= 0 || d.Wait > time.Second+150*time.Millisecond {
 		t.Fatalf("%+v", d)
 	}
 	c.add(d.Wait) // who honours the wait gets in
-	if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}}); !d.Admitted() {
+	if _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{rate, slot}}); !d.Admitted() {
 		t.Errorf("after the wait: %+v", d)
 	}
 }
@@ -156,24 +158,26 @@ type stalled struct {
 	hang  atomic.Bool
 }
 
-func (s *stalled) Draw(ctx context.Context, d *Draw) (Reply, error) {
+func (s *stalled) Lease(ctx context.Context, d *LeaseRequest) (LeaseResponse, error) {
 	if s.hang.Load() {
 		<-ctx.Done()
-		return Reply{}, ctx.Err()
+		return LeaseResponse{}, ctx.Err()
 	}
 	if f := s.fault.Load(); f != nil {
-		return Reply{}, *f
+		return LeaseResponse{}, *f
 	}
-	return s.Standalone.Draw(ctx, d)
+	return s.Standalone.Lease(ctx, d)
 }
 
-// noOrders is a store in which nothing is ordered.
-type noOrders struct{}
+// noDirectives is a store in which nothing is ordered.
+type noDirectives struct{}
 
-func (noOrders) Orders(context.Context) (Orders, error) { return Orders{}, nil }
+func (noDirectives) Directives(context.Context) (directives.Directives, error) {
+	return directives.Directives{}, nil
+}
 
-func (noOrders) Change(_ context.Context, change func(*Orders) error) (Orders, error) {
-	var o Orders
+func (noDirectives) Change(_ context.Context, change func(*directives.Directives) error) (directives.Directives, error) {
+	var o directives.Directives
 	return o, change(&o)
 }
 
@@ -185,11 +189,11 @@ func TestOutage(t *testing.T) {
 		admitted int // of 20 calls while the counters are away
 	}{
 		{"slots shut", Limit{Concurrency: 10}, 0},
-		{"slots open", Limit{Concurrency: 10, SlotOutage: Open}, 20},
-		{"slots by share", Limit{Concurrency: 10, SlotOutage: Local}, 10},
+		{"slots open", Limit{Concurrency: 10, SlotOutage: FailOpen}, 20},
+		{"slots by share", Limit{Concurrency: 10, SlotOutage: FailLocal}, 10},
 		{"rate by share", Limit{PerSecond: 5, Burst: 4}, 4},
-		{"rate shut", Limit{PerSecond: 5, RateOutage: Shut}, 0},
-		{"rate open", Limit{PerSecond: 5, RateOutage: Open}, 20},
+		{"rate shut", Limit{PerSecond: 5, RateOutage: FailClosed}, 0},
+		{"rate open", Limit{PerSecond: 5, RateOutage: FailOpen}, 20},
 	} {
 		for _, hang := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, hang %t", c.name, hang), func(t *testing.T) {
@@ -198,18 +202,18 @@ func TestOutage(t *testing.T) {
 					if s.hang.Store(hang); !hang {
 						s.fault.Store(&down)
 					}
-					g := start(t, Options{Counters: s, Epochs: s, Orders: noOrders{}, Lease: time.Second})
+					g := start(t, Options{Counters: s, Epochs: s, Directives: noDirectives{}, Lease: time.Second})
 					limit := c.limit
 					limit.Key = "x"
 					admitted := 0
 					begin := time.Now()
 					g.Warm()
-					if d := time.Since(begin); d > connectPatience {
+					if d := time.Since(begin); d > connectTimeout {
 						t.Errorf("the first message was given up after %v", d)
 					}
 					begin = time.Now()
 					for range 20 {
-						_, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&limit}})
+						_, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&limit}})
 						if !d.Outage {
 							t.Errorf("not said to be an outage: %+v", d)
 						}
@@ -231,7 +235,7 @@ func TestOutage(t *testing.T) {
 					s.hang.Store(false)
 					s.fault.Store(nil)
 					time.Sleep(retry)
-					if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&limit}}); !d.Admitted() || d.Outage || len(g.Degraded()) > 0 {
+					if _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{&limit}}); !d.Admitted() || d.Outage || len(g.Degraded()) > 0 {
 						t.Errorf("after the outage: %+v %v", d, g.Degraded())
 					}
 				})
@@ -245,18 +249,18 @@ func TestOneCallFindsOutThatTheCountersHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stalled{Standalone: NewStandalone(time.Now)}
 		s.hang.Store(true)
-		g := start(t, Options{Counters: s, Epochs: s, Orders: noOrders{}})
-		for i, most := range []time.Duration{connectPatience, g.opts.Patience, g.opts.Patience} {
+		g := start(t, Options{Counters: s, Epochs: s, Directives: noDirectives{}})
+		for i, most := range []time.Duration{connectTimeout, g.opts.Timeout, g.opts.Timeout} {
 			begin := time.Now()
 			for range 20 {
-				if _, _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", PerSecond: 5}}}); !d.Outage {
+				if _, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", PerSecond: 5}}}); !d.Outage {
 					t.Errorf("not said to be an outage: %+v", d)
 				}
 			}
 			if took := time.Since(begin); took > most {
 				t.Errorf("time %d: 20 decisions took %v, want %v at most", i+1, took, most)
 			}
-			time.Sleep(messagePatience + retry)
+			time.Sleep(messageTimeout + retry)
 		}
 	})
 }
@@ -267,9 +271,9 @@ type slow struct {
 	clock *clock
 }
 
-func (s slow) Draw(ctx context.Context, d *Draw) (Reply, error) {
+func (s slow) Lease(ctx context.Context, d *LeaseRequest) (LeaseResponse, error) {
 	s.clock.add(30 * time.Millisecond)
-	return s.Standalone.Draw(ctx, d)
+	return s.Standalone.Lease(ctx, d)
 }
 
 // TestAloneNeverGivesUpOnItself wants every call decided by the counters, even where they are late and the caller has gone.
@@ -283,11 +287,11 @@ func TestAloneNeverGivesUpOnItself(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newClock()
 			s := NewStandalone(c.now)
-			g := start(t, Options{Counters: slow{s, c}, Epochs: s, Alone: true, Now: c.now})
+			g := start(t, Options{Counters: slow{s, c}, Epochs: s, Standalone: true, Now: c.now})
 			var wg sync.WaitGroup
 			for range 6 {
 				wg.Go(func() {
-					_, _, d := g.Admit(ctx, &Call{Weight: 1, Limits: []*Limit{limit}})
+					_, d := g.Admit(ctx, &Call{Weight: 1, Limits: []*Limit{limit}})
 					if !d.Admitted() || d.Outage {
 						t.Errorf("%+v", d)
 					}
@@ -308,14 +312,15 @@ func TestFencing(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &stalled{Standalone: NewStandalone(time.Now)}
 			g := start(t, Options{Counters: s, Epochs: s, Lease: lease})
-			ctx, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", Concurrency: 5}}})
+			l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "x", Concurrency: 5}}})
 			if !d.Admitted() {
 				t.Fatal(d)
 			}
 			defer l.Release()
+			ctx := l.Bind(t.Context())
 			// The heart keeps the lease beyond its length.
 			time.Sleep(2*lease + later)
-			_, other, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "y", Concurrency: 5}}}) // renews the first
+			other, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "y", Concurrency: 5}}}) // renews the first
 			if !d.Admitted() {
 				t.Fatal(d)
 			}
@@ -355,12 +360,12 @@ func TestLimitCheck(t *testing.T) {
 
 func BenchmarkAdmit(b *testing.B) {
 	c := NewStandalone(time.Now)
-	g := start(b, Options{Counters: c, Epochs: c, Alone: true})
+	g := start(b, Options{Counters: c, Epochs: c, Standalone: true})
 	limits := []*Limit{{Key: "all", PerSecond: 1e6, Burst: 1e6, Concurrency: 1000}, {Key: "tool", PerSecond: 1e6, Burst: 1e6, Concurrency: 100}}
 	b.ReportAllocs()
 	refused := 0
 	for b.Loop() {
-		_, l, d := g.Admit(b.Context(), &Call{Weight: 1, Limits: limits})
+		l, d := g.Admit(b.Context(), &Call{Weight: 1, Limits: limits})
 		if d.Admitted() {
 			l.Release()
 		} else {
@@ -374,9 +379,9 @@ func BenchmarkAdmit(b *testing.B) {
 func TestCloseIsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &slowCounters{Standalone: NewStandalone(time.Now)}
-		g := start(t, Options{Counters: c, Epochs: c.Standalone, Patience: 100 * time.Millisecond})
+		g := start(t, Options{Counters: c, Epochs: c.Standalone, Timeout: 100 * time.Millisecond})
 		g.Warm()
-		_, l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "k", Scope: "k", Concurrency: 3}}})
+		l, d := g.Admit(t.Context(), &Call{Weight: 1, Limits: []*Limit{{Key: "k", Scope: "k", Concurrency: 3}}})
 		if !d.Admitted() {
 			t.Fatalf("%+v", d)
 		}
@@ -395,8 +400,8 @@ type slowCounters struct {
 	draws atomic.Int64
 }
 
-func (c *slowCounters) Draw(ctx context.Context, d *Draw) (Reply, error) {
+func (c *slowCounters) Lease(ctx context.Context, d *LeaseRequest) (LeaseResponse, error) {
 	time.Sleep(20 * time.Millisecond) // in a bubble
 	c.draws.Add(1)
-	return c.Standalone.Draw(ctx, d)
+	return c.Standalone.Lease(ctx, d)
 }

@@ -5,41 +5,41 @@ import (
 	"time"
 )
 
-// A pair is two instances on one ledger, whose messages the test carries.
+// A pair is two instances on one reference, whose messages the test carries.
 type pair struct {
-	t      *testing.T
-	now    int64
-	set    int64 // by how much the ledger's clock is ahead
-	ledger *Ledger
-	a, b   *Book
+	t         *testing.T
+	now       int64
+	set       int64 // by how much the reference's clock is ahead
+	reference *ReferenceCounters
+	a, b      *LeaseCache
 }
 
 func newPair(t *testing.T) *pair {
-	p := &pair{t: t, ledger: NewLedger(), a: NewBook("a", 2*time.Second), b: NewBook("b", 2*time.Second)}
-	p.ledger.Open(0, 1, true, 2_000_000)
+	p := &pair{t: t, reference: NewReferenceCounters(), a: NewLeaseCache("a", 2*time.Second), b: NewLeaseCache("b", 2*time.Second)}
+	p.reference.Open(0, 1, true, 2_000_000)
 	p.a.Adopt(1)
 	p.b.Adopt(1)
-	p.a.took(0) // messages take no time here
-	p.b.took(0)
+	p.a.noteRoundTrip(0) // messages take no time here
+	p.b.noteRoundTrip(0)
 	return p
 }
 
-// carry takes the book's messages to the ledger and back until there are none.
-func (p *pair) carry(b *Book) {
+// carry takes the cache's messages to the reference and back until there are none.
+func (p *pair) carry(b *LeaseCache) {
 	for range 100 {
 		d := b.Next(p.now)
 		if d == nil {
 			return
 		}
-		b.Apply(p.now, d.Seq, p.ledger.Draw(p.now+p.set, d))
+		b.Apply(p.now, d.Seq, p.reference.Lease(p.now+p.set, d))
 	}
-	p.t.Fatal("a book that always has something to say")
+	p.t.Fatal("a cache that always has something to say")
 }
 
-// admitted claims and carries, so many times, and returns how many were admitted.
-func (p *pair) admitted(b *Book, times int, limits ...*Limit) (n int) {
+// admitted reservations and carries, so many times, and returns how many were admitted.
+func (p *pair) admitted(b *LeaseCache, times int, limits ...*Limit) (n int) {
 	for range times {
-		c := b.Claim(p.now, &Call{Weight: 1, Limits: limits})
+		c := b.Reserve(p.now, &Call{Weight: 1, Limits: limits})
 		p.carry(b)
 		if c.Verdict.Admitted {
 			n++
@@ -53,12 +53,12 @@ var few = &Limit{Scope: "few", Key: "few", Concurrency: 64}
 
 // withFreeSlots lets a hold free slots beside one in use, then sleep beyond its lease while b takes all of them.
 func (p *pair) withFreeSlots() {
-	var claims []*Claim
+	var reservations []*Reservation
 	for range 5 {
-		claims = append(claims, p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}}))
+		reservations = append(reservations, p.a.Reserve(p.now, &Call{Weight: 1, Limits: []*Limit{few}}))
 		p.carry(p.a)
 	}
-	for _, c := range claims[1:] {
+	for _, c := range reservations[1:] {
 		p.a.Release(c)
 	}
 	p.carry(p.a)
@@ -86,8 +86,8 @@ func TestReservedSlotEndsWithTheLease(t *testing.T) {
 		t.Fatal("not admitted")
 	}
 	rate := &Limit{Scope: "rate", Key: "rate", PerSecond: 1000}
-	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few, rate}}) // has its slot, and waits for a token
-	if c.Decided || c.parts[0].got != 1 {
+	c := p.a.Reserve(p.now, &Call{Weight: 1, Limits: []*Limit{few, rate}}) // has its slot, and waits for a token
+	if c.Decided || c.parts[0].reserved != 1 {
 		t.Fatalf("%+v", c)
 	}
 	p.now += 3_000_000
@@ -101,14 +101,14 @@ func TestReservedSlotEndsWithTheLease(t *testing.T) {
 
 func TestLateGrantIsNotUsed(t *testing.T) {
 	p := newPair(t)
-	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
+	c := p.a.Reserve(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
 	d := p.a.Next(p.now)
-	reply := p.ledger.Draw(p.now, d)
+	response := p.reference.Lease(p.now, d)
 	p.now += 3_000_000
 	if n := p.admitted(p.b, 64, few); n != 64 {
 		t.Fatalf("b was admitted %d times of 64", n)
 	}
-	p.a.Apply(p.now, d.Seq, reply)
+	p.a.Apply(p.now, d.Seq, response)
 	if p.carry(p.a); c.Verdict.Admitted {
 		t.Error("admitted by a grant whose lease had ended when it came")
 	}
@@ -116,11 +116,11 @@ func TestLateGrantIsNotUsed(t *testing.T) {
 
 func TestLeaseCountsFromTheSending(t *testing.T) {
 	p := newPair(t)
-	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
+	c := p.a.Reserve(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
 	d := p.a.Next(p.now)
-	reply := p.ledger.Draw(p.now, d)
+	response := p.reference.Lease(p.now, d)
 	p.now += 1_000_000
-	p.a.Apply(p.now, d.Seq, reply)
+	p.a.Apply(p.now, d.Seq, response)
 	if !c.Verdict.Admitted || !p.a.Leased(p.now) {
 		t.Fatal("an answer within the lease is not taken")
 	}
@@ -133,21 +133,21 @@ func TestLeaseCountsFromTheSending(t *testing.T) {
 // not worth asking again yet.
 func TestRefusedWhileCountersLearn(t *testing.T) {
 	p := newPair(t)
-	p.ledger = NewLedger()
-	p.ledger.Open(p.now, 2, false, 2_000_000)
-	first := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
+	p.reference = NewReferenceCounters()
+	p.reference.Open(p.now, 2, false, 2_000_000)
+	first := p.a.Reserve(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
 	for !first.Decided {
 		p.carry(p.a)
 	}
-	second := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
-	for i, c := range []*Claim{first, second} {
-		if v := c.Verdict; !c.Decided || v.Admitted || !v.Learns || v.Wait <= time.Second {
+	second := p.a.Reserve(p.now, &Call{Weight: 1, Limits: []*Limit{few}})
+	for i, c := range []*Reservation{first, second} {
+		if v := c.Verdict; !c.Decided || v.Admitted || !v.Learning || v.Wait <= time.Second {
 			t.Errorf("call %d: %+v", i, v)
 		}
 	}
 }
 
-// TestRefusedCallGivesItsTokensBack has a call take a token that is held already, and be refused for want of a slot.
+// TestRefusedCallGivesItsTokensBack has a call take tokens that are held already, and be refused for want of a slot.
 func TestRefusedCallGivesItsTokensBack(t *testing.T) {
 	p := newPair(t)
 	rate, one := &Limit{Scope: "rate", Key: "rate", PerSecond: 1000}, &Limit{Scope: "one", Key: "one", Concurrency: 1}
@@ -160,8 +160,8 @@ func TestRefusedCallGivesItsTokensBack(t *testing.T) {
 	}
 	p.admitted(p.a, 2, rate)
 	_, _, before := p.a.Holdings(p.now)
-	c := p.a.Claim(p.now, &Call{Weight: 1, Limits: []*Limit{rate, one}})
-	if before == 0 || c.Decided || c.parts[0].got != 1 {
+	c := p.a.Reserve(p.now, &Call{Weight: 1, Limits: []*Limit{rate, one}})
+	if before == 0 || c.Decided || c.parts[0].reserved != tokensPerCall {
 		t.Fatalf("%d tokens held before %+v", before, c)
 	}
 	p.carry(p.a)

@@ -10,33 +10,34 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/governor"
 )
 
-// mixed is a fleet whose store and counters writers of the version before change too: those replace the orders, and what this version
+// mixed is a fleet whose store and counters writers of the version before change too: those replace the directives, and what this version
 // has written is kept beside.
 type mixed struct {
 	*fleet
-	keeps          sync.Mutex
-	stored, posted governor.Orders // as a writer that merges has written them
+	keeps             sync.Mutex
+	stored, published directives.Directives // as a writer that merges has written them
 }
 
-func (f *mixed) Orders(ctx context.Context) (governor.Orders, error) {
-	o, err := f.fleet.Orders(ctx)
+func (f *mixed) Directives(ctx context.Context) (directives.Directives, error) {
+	o, err := f.fleet.Directives(ctx)
 	return f.made(o), err
 }
 
-func (f *mixed) made(o governor.Orders) governor.Orders {
+func (f *mixed) made(o directives.Directives) directives.Directives {
 	f.keeps.Lock()
 	defer f.keeps.Unlock()
 	if o.Merged || f.stored.Version == 0 {
 		return o
 	}
-	return governor.Rewritten(f.stored, o, time.Now())
+	return directives.Rewritten(f.stored, o, time.Now())
 }
 
-func (f *mixed) Change(ctx context.Context, change func(*governor.Orders) error) (governor.Orders, error) {
-	after, err := f.fleet.Change(ctx, func(o *governor.Orders) error {
+func (f *mixed) Change(ctx context.Context, change func(*directives.Directives) error) (directives.Directives, error) {
+	after, err := f.fleet.Change(ctx, func(o *directives.Directives) error {
 		*o = f.made(*o)
 		return change(o)
 	})
@@ -48,63 +49,63 @@ func (f *mixed) Change(ctx context.Context, change func(*governor.Orders) error)
 	return after, err
 }
 
-func (f *mixed) Bulletin(ctx context.Context) (governor.Bulletin, error) {
-	b, err := f.fleet.Bulletin(ctx)
+func (f *mixed) Snapshot(ctx context.Context) (directives.Snapshot, error) {
+	b, err := f.fleet.Snapshot(ctx)
 	f.keeps.Lock()
 	defer f.keeps.Unlock()
-	if before := f.posted; err == nil && before.Version > 0 && before.Version < b.Orders.Version {
+	if before := f.published; err == nil && before.Version > 0 && before.Version < b.Directives.Version {
 		b.Before = &before
 	}
 	return b, err
 }
 
-func (f *mixed) Post(ctx context.Context, before int64, o governor.Orders) (bool, error) {
-	posted, err := f.fleet.Post(ctx, before, o)
+func (f *mixed) Publish(ctx context.Context, before int64, o directives.Directives) (bool, error) {
+	published, err := f.fleet.Publish(ctx, before, o)
 	f.keeps.Lock()
 	defer f.keeps.Unlock()
-	if posted {
-		f.posted = o
+	if published {
+		f.published = o
 	}
-	return posted, err
+	return published, err
 }
 
-// old has a writer of the version before change the orders in the store, if there is one, and in Redis.
-func (f *mixed) old(t *testing.T, storeless bool, change func(*governor.Orders)) {
+// old has a writer of the version before change the directives in the store, if there is one, and in Redis.
+func (f *mixed) old(t *testing.T, storeless bool, change func(*directives.Directives)) {
 	t.Helper()
-	rewrite := func(o *governor.Orders) {
-		*o = governor.Orders{Version: o.Version, Kills: slices.Clone(o.Kills), Limits: slices.Clone(o.Limits)}
+	rewrite := func(o *directives.Directives) {
+		*o = directives.Directives{Version: o.Version, Kills: slices.Clone(o.Kills), Limits: slices.Clone(o.Limits)}
 		for i := range o.Limits {
 			o.Limits[i].At = time.Time{}
 		}
 		change(o)
 	}
-	b, gone := f.fleet.Bulletin(t.Context())
-	after := b.Orders
+	b, gone := f.fleet.Snapshot(t.Context())
+	after := b.Directives
 	if storeless {
 		rewrite(&after)
-		after.Version = governor.NextVersion(after.Version, time.Now())
+		after.Version = directives.NextVersion(after.Version, time.Now())
 	} else {
 		var err error
-		if after, err = f.fleet.Change(t.Context(), func(o *governor.Orders) error { rewrite(o); return nil }); err != nil {
+		if after, err = f.fleet.Change(t.Context(), func(o *directives.Directives) error { rewrite(o); return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if gone == nil && after.Version > b.Orders.Version {
-		if posted, err := f.fleet.Post(t.Context(), b.Orders.Version, after); !posted || err != nil {
-			t.Fatal(posted, err)
+	if gone == nil && after.Version > b.Directives.Version {
+		if published, err := f.fleet.Publish(t.Context(), b.Directives.Version, after); !published || err != nil {
+			t.Fatal(published, err)
 		}
 	}
 }
 
-func lift(scope string) func(*governor.Orders) {
-	return func(o *governor.Orders) {
-		o.Kills = slices.DeleteFunc(o.Kills, func(k governor.Kill) bool { return k.Scope == scope })
+func lift(scope string) func(*directives.Directives) {
+	return func(o *directives.Directives) {
+		o.Kills = slices.DeleteFunc(o.Kills, func(k directives.Kill) bool { return k.Scope == scope })
 	}
 }
 
-// TestOrdersOfTheVersionBefore has a writer of the version before lift, kill and change limits, while instances of this version have older
+// TestDirectivesOfTheVersionBefore has a writer of the version before lift, kill and change limits, while instances of this version have older
 // copies: what it orders holds, and what it could not know stays.
-func TestOrdersOfTheVersionBefore(t *testing.T) {
+func TestDirectivesOfTheVersionBefore(t *testing.T) {
 	limits := []*governor.Limit{{Scope: "everything", Key: "all", PerSecond: 1000}} // no slots, which shut
 	call := func(tool string) *governor.Call {
 		return &governor.Call{Weight: 1, Scopes: []string{"tool:" + tool}, Limits: limits}
@@ -116,23 +117,23 @@ func TestOrdersOfTheVersionBefore(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &mixed{fleet: newFleet()}
-				w := &governor.Writer{Store: f, Board: f, Now: time.Now}
-				o := governor.Options{Counters: f, Epochs: f, Orders: f}
+				w := &directives.Writer{Store: f, Board: f, Now: time.Now}
+				o := governor.Options{Counters: f, Epochs: f, Directives: f}
 				if c.storeless {
-					w.Store, w.Storeless, o.Orders = nil, true, nil
+					w.Store, w.Storeless, o.Directives = nil, true, nil
 				}
-				order := func(change func(*governor.Orders) error) {
+				order := func(change func(*directives.Directives) error) {
 					t.Helper()
-					if _, err := w.Change(t.Context(), change); err != nil && !errors.As(err, new(*governor.Apart)) {
+					if _, err := w.Change(t.Context(), change); err != nil && !errors.As(err, new(*directives.Apart)) {
 						t.Fatal(err)
 					}
 				}
-				kill := func(tool string) func(*governor.Orders) error {
-					return func(o *governor.Orders) error {
-						return o.Kill(governor.Kill{Scope: "tool:" + tool, Reason: "r", At: time.Now()})
+				kill := func(tool string) func(*directives.Directives) error {
+					return func(o *directives.Directives) error {
+						return o.Kill(directives.Kill{Scope: "tool:" + tool, Reason: "r", At: time.Now()})
 					}
 				}
-				old := func(change func(*governor.Orders)) {
+				old := func(change func(*directives.Directives)) {
 					t.Helper()
 					f.set(func() { f.down = c.down })
 					f.old(t, c.storeless, change)
@@ -162,7 +163,7 @@ func TestOrdersOfTheVersionBefore(t *testing.T) {
 					}
 				}
 				override := func(g *governor.Governor) (perDay int64) {
-					if v := g.Hear(t.Context()).OverrideOn("tool:a"); v != nil {
+					if v := g.Refresh(t.Context()).OverrideOn("tool:a"); v != nil {
 						perDay = *v.PerDay
 					}
 					return perDay
@@ -190,8 +191,8 @@ func TestOrdersOfTheVersionBefore(t *testing.T) {
 				five, six := int64(5), int64(6)
 				inForce("at first", "a", governor.Admitted)
 				order(kill("a"))
-				order(func(o *governor.Orders) error {
-					return o.Override(governor.Override{Scope: "tool:a", PerDay: &five, At: time.Now()})
+				order(func(o *directives.Directives) error {
+					return o.Override(directives.Override{Scope: "tool:a", Limits: directives.Limits{PerDay: &five}, At: time.Now()})
 				})
 				inForce("killed", "a", governor.Killed)
 				limit("ordered", 5)
@@ -201,16 +202,16 @@ func TestOrdersOfTheVersionBefore(t *testing.T) {
 				order(kill("b"))
 				inForce("after another order", "a", governor.Admitted)
 				inForce("another order", "b", governor.Killed)
-				old(func(o *governor.Orders) {
-					o.Kills = append(o.Kills, governor.Kill{Scope: "tool:c", Reason: "r", At: time.Now()})
+				old(func(o *directives.Directives) {
+					o.Kills = append(o.Kills, directives.Kill{Scope: "tool:c", Reason: "r", At: time.Now()})
 				})
 				inForce("killed by the version before", "c", governor.Killed)
 				old(lift("tool:c"))
 				inForce("and lifted by it", "c", governor.Admitted)
 				inForce("all the while", "b", governor.Killed)
-				old(func(o *governor.Orders) { o.Limits[0].PerDay = &six })
+				old(func(o *directives.Directives) { o.Limits[0].PerDay = &six })
 				limit("overridden by the version before", 6)
-				old(func(o *governor.Orders) { o.Limits = nil })
+				old(func(o *directives.Directives) { o.Limits = nil })
 				limit("reset by it", 0)
 
 				if !c.storeless {
@@ -227,14 +228,14 @@ func TestOrdersOfTheVersionBefore(t *testing.T) {
 				}
 				time.Sleep(3 * time.Second)
 				for _, g := range fleet {
-					g.Hear(t.Context())
+					g.Refresh(t.Context())
 				}
 				synctest.Wait()
-				b, err := f.Bulletin(t.Context())
-				if err != nil || b.Before != nil || !b.Orders.Merged || b.Orders.KillOn("tool:d", time.Now()) == nil || b.Orders.KillOn("tool:a", time.Now()) != nil {
+				b, err := f.Snapshot(t.Context())
+				if err != nil || b.Before != nil || !b.Directives.Merged || b.Directives.KillOn("tool:d", time.Now()) == nil || b.Directives.KillOn("tool:a", time.Now()) != nil {
 					t.Errorf("at last Redis has %+v, %v", b, err)
 				}
-				if stored, err := f.fleet.Orders(t.Context()); !c.storeless && (err != nil || !stored.Merged || stored.Beyond(&b.Orders) != nil || b.Orders.Beyond(&stored) != nil) {
+				if stored, err := f.fleet.Directives(t.Context()); !c.storeless && (err != nil || !stored.Merged || stored.Beyond(&b.Directives) != nil || b.Directives.Beyond(&stored) != nil) {
 					t.Errorf("at last the store has %+v, %v", stored, err)
 				}
 			})

@@ -8,7 +8,7 @@ import (
 // A node is a simulated instance.
 type node struct {
 	name    string
-	book    *Book
+	leases  *LeaseCache
 	offset  int64 // of its clock
 	paused  int64 // until
 	frozen  bool
@@ -22,12 +22,12 @@ type node struct {
 }
 
 type simCall struct {
-	claim  *Claim
-	limits []*Limit
-	weight int64
-	takes  int64 // time
-	client int
-	ended  bool
+	reservation *Reservation
+	limits      []*Limit
+	weight      int64
+	takes       int64 // time
+	client      int
+	ended       bool
 }
 
 func (n *node) local(now int64) int64 { return now + n.offset }
@@ -66,8 +66,8 @@ func (s *sim) wake(n *node) {
 
 // callFor is a call that takes some time.
 func (s *sim) callFor(n *node, limits []*Limit, weight, takes int64) {
-	c := n.book.Claim(n.local(s.now), &Call{Weight: weight, Limits: limits})
-	n.waiting = append(n.waiting, &simCall{claim: c, limits: limits, weight: weight, takes: takes, client: s.rng.IntN(len(s.clients))})
+	c := n.leases.Reserve(n.local(s.now), &Call{Weight: weight, Limits: limits})
+	n.waiting = append(n.waiting, &simCall{reservation: c, limits: limits, weight: weight, takes: takes, client: s.rng.IntN(len(s.clients))})
 	if s.ideal != nil && s.ideal.offer(s.now) {
 		s.after(takes, func() { s.ideal.live-- })
 	}
@@ -75,7 +75,7 @@ func (s *sim) callFor(n *node, limits []*Limit, weight, takes int64) {
 	s.send(n)
 	s.later(20*ms, n, func() {
 		if !c.Decided {
-			n.book.Abandon(c)
+			n.leases.Abandon(c)
 			s.settle(n)
 		}
 	})
@@ -85,7 +85,7 @@ func (s *sim) callFor(n *node, limits []*Limit, weight, takes int64) {
 func (s *sim) settle(n *node) {
 	undecided := n.waiting[:0]
 	for _, c := range n.waiting {
-		if c.claim.Decided {
+		if c.reservation.Decided {
 			s.decided(n, c)
 		} else {
 			undecided = append(undecided, c)
@@ -96,7 +96,7 @@ func (s *sim) settle(n *node) {
 }
 
 func (s *sim) decided(n *node, c *simCall) {
-	v := c.claim.Verdict
+	v := c.reservation.Verdict
 	switch {
 	case v.Lost:
 		s.lost++
@@ -128,19 +128,19 @@ func (s *sim) finish(n *node, c *simCall) {
 		return
 	}
 	n.running = slices.DeleteFunc(n.running, func(r *simCall) bool { return r == c })
-	if c.ended = true; n.book.Release(c.claim) {
+	if c.ended = true; n.leases.Release(c.reservation) {
 		s.send(n)
 	}
 }
 
 // fence cancels what runs beyond the lease, as an instance does when it wakes.
 func (s *sim) fence(n *node) {
-	if n.book.Leased(n.local(s.now)) {
+	if n.leases.Leased(n.local(s.now)) {
 		return
 	}
 	for _, c := range n.running {
 		c.ended = true
-		n.book.Release(c.claim)
+		n.leases.Release(c.reservation)
 	}
 	n.running = nil
 }
@@ -169,7 +169,7 @@ func (s *sim) delay() int64 {
 }
 
 func (s *sim) send(n *node) {
-	d := n.book.Next(n.local(s.now))
+	d := n.leases.Next(n.local(s.now))
 	if d == nil {
 		return
 	}
@@ -184,7 +184,7 @@ func (s *sim) send(n *node) {
 }
 
 func (s *sim) timeOut(n *node, seq int64) {
-	n.book.Lose(seq)
+	n.leases.Lose(seq)
 	s.settle(n)
 	s.send(n)
 }
@@ -196,9 +196,9 @@ func boolInt(b bool) int {
 	return 0
 }
 
-func (s *sim) receive(n *node, d *Draw) {
-	reply := s.ledger.Draw(s.now, d)
-	for i, g := range reply.Granted {
+func (s *sim) receive(n *node, d *LeaseRequest) {
+	response := s.reference.Lease(s.now, d)
+	for i, g := range response.Granted {
 		for j, amount := range g.Amounts {
 			if d.Groups[i][j].Kind == Tokens {
 				s.granted[d.Groups[i][j].Key] += amount
@@ -208,15 +208,15 @@ func (s *sim) receive(n *node, d *Draw) {
 	if s.rng.Float64() < s.loss {
 		return
 	}
-	s.later(s.delay(), n, func() { s.answer(n, d.Seq, reply) })
+	s.later(s.delay(), n, func() { s.answer(n, d.Seq, response) })
 }
 
-func (s *sim) answer(n *node, seq int64, r Reply) {
+func (s *sim) answer(n *node, seq int64, r LeaseResponse) {
 	if r.Status == Closed {
 		s.epochs++
-		s.ledger.Open(s.now, s.epochs, false, simLease.Microseconds())
+		s.reference.Open(s.now, s.epochs, false, simLease.Microseconds())
 	}
-	n.book.Apply(n.local(s.now), seq, r)
+	n.leases.Apply(n.local(s.now), seq, r)
 	s.fence(n)
 	s.settle(n)
 	s.send(n)

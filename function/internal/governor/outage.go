@@ -12,15 +12,15 @@ type share struct {
 }
 
 // withoutCounters decides by the outage rules, all or nothing.
-func (g *Governor) withoutCounters(now, weight int64, limits []*Limit, l *Lease) Decision {
+func (g *Governor) withoutCounters(now int64, call *Call, l *Lease) Decision {
 	type taking struct {
 		share   *share
 		arrival int64
 		slot    bool
 	}
 	var takings []taking
-	for _, limit := range limits {
-		if limit.Shadow {
+	for _, limit := range call.Limits {
+		if limit.DryRun {
 			continue
 		}
 		s := g.shares[limit.Key]
@@ -31,13 +31,13 @@ func (g *Governor) withoutCounters(now, weight int64, limits []*Limit, l *Lease)
 		t := taking{share: s, arrival: s.arrival}
 		if limit.PerSecond > 0 {
 			switch rule := g.outageRule(limit, Tokens); rule {
-			case Shut:
+			case FailClosed:
 				return without(limit, RateReached, rule, time.Second)
-			case Local:
-				parts := float64(max(g.book.instances, 1))
-				period := second * parts / limit.PerSecond
-				slack := (max(1, limit.MaxBurst()/parts) - 1) * period
-				cost := int64(math.Ceil(float64(weight) * period))
+			case FailLocal:
+				pace, instances := limit.pace(), float64(max(g.leases.instances, 1))
+				period := pace.period * instances
+				slack := (max(1, pace.burst/instances) - 1) * period
+				cost := int64(math.Ceil(float64(call.Weight*tokensPerCall) * period))
 				if wait := s.arrival - now - int64(slack); wait > 0 {
 					return without(limit, RateReached, rule, time.Duration(wait)*time.Microsecond)
 				}
@@ -46,10 +46,10 @@ func (g *Governor) withoutCounters(now, weight int64, limits []*Limit, l *Lease)
 		}
 		if limit.Concurrency > 0 {
 			switch rule := g.outageRule(limit, Slots); rule {
-			case Shut:
+			case FailClosed:
 				return without(limit, SlotsTaken, rule, time.Second)
-			case Local:
-				if s.used >= max(1, limit.Concurrency/max(g.book.instances, 1)) {
+			case FailLocal:
+				if s.used >= max(1, limit.Concurrency/max(g.leases.instances, 1)) {
 					return without(limit, SlotsTaken, rule, time.Second)
 				}
 				t.slot = true

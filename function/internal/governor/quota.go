@@ -16,7 +16,7 @@ type quota struct {
 	day     string
 	left    int64 // drawn and not used
 	others  int64 // left in the store at the last draw; -1 is unknown
-	barred  int64 // until then drawing is in vain
+	retryAt int64 // until then drawing is in vain
 	broken  bool  // the last draw failed
 	used    demand
 	drawing chan struct{} // closed when the draw under way has ended
@@ -37,37 +37,37 @@ func (t *today) at(now time.Time) string {
 	return t.name
 }
 
-// mostQuotas is from how many on yesterday's are forgotten.
-const mostQuotas = 1000
+// maxQuotas is from how many on yesterday's are forgotten.
+const maxQuotas = 1000
 
 const (
-	quotaPatience = 2 * time.Second                                   // how long a call waits for the store
-	quotaRetry    = int64(time.Second / time.Microsecond)             // after a fault of it
-	quotaLook     = int64(5 * time.Second / time.Microsecond)         // until a quota that was used up is looked at again
-	quotaPeriod   = int64(2500 * time.Millisecond / time.Microsecond) // whose use is a slice
+	quotaTimeout = 2 * time.Second                                   // how long a call waits for the store
+	quotaRetry   = int64(time.Second / time.Microsecond)             // after a fault of it
+	quotaLook    = int64(5 * time.Second / time.Microsecond)         // until a quota that was used up is looked at again
+	quotaPeriod  = int64(2500 * time.Millisecond / time.Microsecond) // whose use is a slice
 )
 
 func (g *Governor) quota(l *Limit) *quota {
 	day := g.today.at(g.opts.Now())
 	q := g.quotas[l.Key]
 	if q == nil {
-		if len(g.quotas) > mostQuotas {
+		if len(g.quotas) > maxQuotas {
 			maps.DeleteFunc(g.quotas, func(_ string, q *quota) bool { return q.day != day && q.drawing == nil })
 		}
 		q = &quota{others: -1}
 		g.quotas[l.Key] = q
 	}
 	if q.day != day {
-		q.day, q.left, q.others, q.barred = day, 0, -1, 0
+		q.day, q.left, q.others, q.retryAt = day, 0, -1, 0
 	}
 	if q.limit == nil || q.limit.PerDay != l.PerDay {
-		q.barred = 0
+		q.retryAt = 0
 	}
 	q.limit = l
 	return q
 }
 
-// takeQuotas takes one call of each daily limit, or none. Those in shadow mode that have none left are returned.
+// takeQuotas takes one call of each daily limit, or none. Those in dry run that have none left are returned.
 func (g *Governor) takeQuotas(ctx context.Context, limits []*Limit) (t taken, d Decision) {
 	for _, l := range limits {
 		if l.PerDay == 0 {
@@ -77,8 +77,8 @@ func (g *Governor) takeQuotas(ctx context.Context, limits []*Limit) (t taken, d 
 		switch {
 		case d.Admitted():
 			t.from = append(t.from, drawn{l, day})
-		case l.Shadow:
-			t.shadow = append(t.shadow, l)
+		case l.DryRun:
+			t.dryRun = append(t.dryRun, l)
 		default:
 			g.returnQuotas(t)
 			return t, d
@@ -90,7 +90,7 @@ func (g *Governor) takeQuotas(ctx context.Context, limits []*Limit) (t taken, d 
 // taken is what a call took of daily limits.
 type taken struct {
 	from   []drawn
-	shadow []*Limit // that have none left
+	dryRun []*Limit // that have none left
 }
 
 type drawn struct {
@@ -115,28 +115,24 @@ func (g *Governor) takeQuota(ctx context.Context, l *Limit) (day string, d Decis
 		now := g.now()
 		if q.left > 0 {
 			q.left--
-			if q.left < q.slice(g.book.instances)/2 && q.others != 0 && now >= q.barred {
+			if q.left < q.slice(g.leases.instances)/2 && q.others != 0 && now >= q.retryAt {
 				g.drawQuota(ctx, q)
 			}
 			return q.day, Decision{}
 		}
-		if now < q.barred || g.opts.Quotas == nil {
+		if now < q.retryAt || g.opts.Quotas == nil {
 			if q.broken || g.opts.Quotas == nil {
-				return "", without(l, QuotaUsed, Shut, time.Second)
+				return "", without(l, QuotaUsed, FailClosed, time.Second)
 			}
 			return "", refused(l, QuotaUsed, g.today.end.Sub(g.opts.Now()))
 		}
 		g.drawQuota(ctx, q)
-		drawn := q.drawing
-		if drawn == nil { // closed
-			return "", without(l, QuotaUsed, Shut, time.Second)
-		}
 		if timer == nil {
-			timer = time.NewTimer(quotaPatience)
+			timer = time.NewTimer(quotaTimeout)
 			defer timer.Stop()
 		}
-		if !g.await(ctx, drawn, timer) {
-			return "", without(l, QuotaUsed, Shut, time.Second)
+		if drawn := q.drawing; drawn == nil || !g.await(ctx, drawn, timer) { // nil: the governor is closed
+			return "", without(l, QuotaUsed, FailClosed, time.Second)
 		}
 	}
 }
@@ -157,9 +153,9 @@ func (g *Governor) drawQuota(ctx context.Context, q *quota) {
 	}
 	done := make(chan struct{})
 	q.drawing = done
-	key, day, most, want := q.limit.Key, q.day, q.limit.PerDay, q.slice(g.book.instances)
+	key, day, most, want := q.limit.Key, q.day, q.limit.PerDay, q.slice(g.leases.instances)
 	g.senders.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quotaPatience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), quotaTimeout)
 		defer cancel()
 		taken, left, err := g.opts.Quotas.Take(ctx, key, day, most, want)
 		g.mu.Lock()
@@ -171,7 +167,7 @@ func (g *Governor) drawQuota(ctx context.Context, q *quota) {
 			if !q.broken {
 				g.opts.Logger.Error("a daily quota can't be drawn: its calls are refused", "limit", q.limit.Scope, "error", err)
 			}
-			q.barred, q.broken = g.now()+quotaRetry, true
+			q.retryAt, q.broken = g.now()+quotaRetry, true
 			return
 		case q.day != day:
 			return // a slice of yesterday
@@ -180,7 +176,7 @@ func (g *Governor) drawQuota(ctx context.Context, q *quota) {
 		q.left += taken
 		q.others = left
 		if taken == 0 {
-			q.barred = g.now() + quotaLook
+			q.retryAt = g.now() + quotaLook
 		}
 	})
 }

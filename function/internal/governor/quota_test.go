@@ -97,7 +97,7 @@ func TestQuotaComesBack(t *testing.T) {
 		slot := &governor.Limit{Scope: "slot", Key: "slot", Concurrency: 1}
 		both := &governor.Call{Weight: 1, Limits: []*governor.Limit{call.Limits[0], slot}}
 		g := f.governor(t, "n")
-		_, l, d := g.Admit(t.Context(), both)
+		l, d := g.Admit(t.Context(), both)
 		if !d.Admitted() {
 			t.Fatalf("%+v", d)
 		}
@@ -151,7 +151,7 @@ func TestQuotasComeBackTogether(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet()
 				var log strings.Builder
-				g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Orders: f, Quotas: slowStore{f}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Directives: f, Quotas: slowStore{f}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				call := func(i int) *governor.Call {
 					name := fmt.Sprint("q", i)
 					return &governor.Call{Weight: 1, Limits: []*governor.Limit{{Scope: "tool:" + name, Key: name, PerDay: 1000}}}
@@ -193,11 +193,11 @@ func TestQuotaWithoutItsStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
 		g := f.governor(t, "n")
-		admit(t, g, daily(0)) // learns the orders
+		admit(t, g, daily(0)) // learns the directives
 		f.set(func() { f.lost = true })
 		for range 20 {
 			begin := time.Now()
-			if d := admit(t, g, daily(10)); d.Reason != governor.QuotaUsed || !d.Outage || d.Rule != governor.Shut || d.Wait <= 0 {
+			if d := admit(t, g, daily(10)); d.Reason != governor.QuotaUsed || !d.Outage || d.Rule != governor.FailClosed || d.Wait <= 0 {
 				t.Fatalf("%+v", d)
 			}
 			if took := time.Since(begin); took > 50*time.Millisecond {

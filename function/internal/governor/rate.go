@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// An account of a rate. The ledger knows of each token when it was granted and by when it must be used, and not when it is
+// An account of a rate. The counters know of each token when it was granted and by when it must be used, and not when it is
 // used. What may have been used and has not flowed back yet, the debt, has two upper bounds, and the smaller one counts.
 //
 // The first takes every token for used at the end of its hold: GCRA's theoretical arrival time (ITU-T I.371), moved on from
@@ -45,18 +45,18 @@ func (n *Need) room() int64 {
 // rate returns the account that a need is on. Of a rate that this epoch has not seen it is that of one used up as the epoch
 // began, unless nothing was before it. One that lies further ahead than it could, because the clock was set back or the limit was
 // another, is that of a rate used up now.
-func (l *Ledger) rate(now int64, n *Need) rate {
-	r, ok := l.rates[n.Key]
+func (c *ReferenceCounters) rate(now int64, n *Need) rate {
+	r, ok := c.rates[n.Key]
 	switch {
 	case ok:
-	case l.first:
+	case c.first:
 		r.arrival = math.MinInt64 / 4
 	default:
-		r.arrival = l.opened + n.room()
+		r.arrival = c.opened + n.room()
 	}
 	if most := now + n.room(); r.arrival > most {
 		r = rate{arrival: most - maxHold} // or else it would stay ahead until the clock is where it was
-		l.rates[n.Key] = r
+		c.rates[n.Key] = r
 	}
 	return r
 }
@@ -76,10 +76,10 @@ func (r *rate) debt(now int64, n *Need) float64 {
 
 // tokens returns how many the need can have once others have had some, and where those are too few, when there will be more.
 func (r *rate) tokens(now int64, n *Need, ahead int64) (amount, wait int64) {
-	if amount = min(n.Most, int64(math.Floor((float64(n.Cap)-r.debt(now, n))/milli))-ahead); amount >= n.Least {
+	if amount = min(n.Max, int64(math.Floor((float64(n.Cap)-r.debt(now, n))/milli))-ahead); amount >= n.Min {
 		return max(amount, 0), 0
 	}
-	over := float64((n.Least+ahead)*milli-n.Cap) * n.Period / milli // µs until so much of the debt has flowed back, with the need's
+	over := float64((n.Min+ahead)*milli-n.Cap) * n.Period / milli // µs until so much of the debt has flowed back, with the need's
 	at := float64(r.arrival+n.lag()) + over
 	if r.ends > 0 {
 		at = min(at, float64(r.ends)+float64(r.used)*n.Period/milli+over)
@@ -101,13 +101,16 @@ func (r *rate) grant(now int64, n *Need, amount int64) {
 }
 
 // forgotten tells whether an account says no more than none would, and has for long.
-func (l *Ledger) forgotten(now int64) func(string, rate) bool {
+func (c *ReferenceCounters) forgotten(now int64) func(string, rate) bool {
 	return func(key string, r rate) bool {
-		return strings.HasPrefix(key, Forgettable) && max(r.arrival, l.opened)+forget < now
+		return strings.HasPrefix(key, Forgettable) && max(r.arrival, c.opened)+forget < now
 	}
 }
 
 const second = 1e6 // µs
+
+// tokensPerCall is how many tokens a call of weight 1 takes: a burst need not be a whole number of calls.
+const tokensPerCall = 4
 
 // A pace is a limit's rate in the counters' terms.
 type pace struct {
@@ -117,7 +120,7 @@ type pace struct {
 }
 
 func (l *Limit) pace() pace {
-	p := pace{period: second / l.PerSecond, burst: l.MaxBurst()}
+	p := pace{period: second / (tokensPerCall * l.PerSecond), burst: tokensPerCall * l.MaxBurst()}
 	full := math.Floor(p.burst) * p.period
 	p.keep = int64(min(full/2, 100e3))
 	return p
@@ -126,28 +129,28 @@ func (l *Limit) pace() pace {
 // hold is how long after a message the tokens that it brings for a call are used at the latest. It must cover the way of the message
 // and back, and what comes too late is lost. So it is long where that costs nothing, since the burst has room for other calls
 // meanwhile, and short where the call needs all of the burst, and holds up the next one.
-func (b *Book) hold(p pace, weight int64) int64 {
-	if b.prompt {
+func (c *LeaseCache) hold(p pace, tokens int64) int64 {
+	if c.immediate {
 		return 0
 	}
-	spare := max(p.burst*p.period/16, (p.burst-float64(weight))*p.period/4)
-	return min(max(2*b.slowest, int64(min(spare, 25e3)), shortHold), maxHold)
+	spare := max(p.burst*p.period/16, (p.burst-float64(tokens))*p.period/4)
+	return min(max(2*c.slowest, int64(min(spare, 25e3)), shortHold), maxHold)
 }
 
 // shortHold leaves time for what a busy machine does between the answer and the call.
 const shortHold = 1000
 
-// took notes how long a message took. Nothing is known before the first.
-func (b *Book) took(d int64) {
-	if b.slowest < maxHold {
-		d = max(d, b.slowest-b.slowest/16)
+// noteRoundTrip notes how long a message took. Nothing is known before the first.
+func (c *LeaseCache) noteRoundTrip(d int64) {
+	if c.slowest < maxHold {
+		d = max(d, c.slowest-c.slowest/16)
 	}
-	b.slowest = min(d, maxHold)
+	c.slowest = min(d, maxHold)
 }
 
-// met notes how long a message took that may have had to open an epoch.
-func (b *Book) met(d int64) {
+// noteFirstRoundTrip notes how long a message took that may have had to open an epoch.
+func (c *LeaseCache) noteFirstRoundTrip(d int64) {
 	if d < startTogether.Microseconds() {
-		b.took(d)
+		c.noteRoundTrip(d)
 	}
 }

@@ -11,9 +11,9 @@ import (
 
 func TestShadowMode(t *testing.T) {
 	for name, limit := range map[string]*governor.Limit{
-		"rate":  {Scope: "tool:x", Key: "x", PerSecond: 2, Burst: 2, Shadow: true},
-		"slots": {Scope: "tool:x", Key: "x", Concurrency: 2, Shadow: true},
-		"quota": {Scope: "tool:x", Key: "x", PerDay: 2, Shadow: true},
+		"rate":  {Scope: "tool:x", Key: "x", PerSecond: 2, Burst: 2, DryRun: true},
+		"slots": {Scope: "tool:x", Key: "x", Concurrency: 2, DryRun: true},
+		"quota": {Scope: "tool:x", Key: "x", PerDay: 2, DryRun: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -24,11 +24,11 @@ func TestShadowMode(t *testing.T) {
 				over := 0
 				for i := range 6 {
 					g := []*governor.Governor{a, b}[i%2]
-					_, l, d := g.Admit(t.Context(), call)
+					l, d := g.Admit(t.Context(), call)
 					if !d.Admitted() {
 						t.Fatalf("%+v", d)
 					}
-					if slices.Contains(d.Shadow, limit) {
+					if slices.Contains(d.DryRun, limit) {
 						over++
 					}
 					leases = append(leases, l)
@@ -40,7 +40,7 @@ func TestShadowMode(t *testing.T) {
 					l.Release()
 				}
 				time.Sleep(3 * time.Second)
-				if d := admit(t, a, call); !d.Admitted() || (len(d.Shadow) > 0) != (name == "quota") {
+				if d := admit(t, a, call); !d.Admitted() || (len(d.DryRun) > 0) != (name == "quota") {
 					t.Errorf("later: %+v", d)
 				}
 				f.set(func() { f.down, f.lost = true, true })

@@ -17,7 +17,7 @@ var (
 	simSeed  = flag.Uint64("seed", 0, "replay this seed alone")
 )
 
-// TestSimulation runs fleets of books against one ledger over a network that loses, doubles, delays and reorders messages,
+// TestSimulation runs fleets of caches against one reference over a network that loses, doubles, delays and reorders messages,
 // with crashes, pauses, lost ledgers and abandoned calls, and holds every bound at each step. All of it follows from a seed.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
@@ -91,20 +91,20 @@ func TestSeedsReplay(t *testing.T) {
 const ms = int64(1000)
 
 type sim struct {
-	rng     *rand.Rand
-	now     int64
-	queue   queue
-	ledger  *Ledger
-	epochs  int64
-	limits  []*Limit   // the last is on everything
-	pairs   [][]*Limit // of each of the others and the last
-	nodes   []*node
-	entered map[*Limit]*window
-	loss    float64 // of messages
-	calm    bool    // nothing is late or doubled
-	sleepy  bool    // an instance gets no processor unless a call is under way
-	slow    int64   // how many times longer calls take
-	quiet   bool    // no more load
+	rng       *rand.Rand
+	now       int64
+	queue     queue
+	reference *ReferenceCounters
+	epochs    int64
+	limits    []*Limit   // the last is on everything
+	pairs     [][]*Limit // of each of the others and the last
+	nodes     []*node
+	entered   map[*Limit]*window
+	loss      float64 // of messages
+	calm      bool    // nothing is late or doubled
+	sleepy    bool    // an instance gets no processor unless a call is under way
+	slow      int64   // how many times longer calls take
+	quiet     bool    // no more load
 
 	granted map[string]int64 // tokens, by key
 
@@ -127,7 +127,7 @@ const (
 )
 
 func newSim(seed uint64) *sim {
-	s := &sim{rng: rand.New(rand.NewPCG(seed, 0)), ledger: NewLedger(), entered: map[*Limit]*window{}, granted: map[string]int64{}}
+	s := &sim{rng: rand.New(rand.NewPCG(seed, 0)), reference: NewReferenceCounters(), entered: map[*Limit]*window{}, granted: map[string]int64{}}
 	rate := func() float64 { return math.Round(math.Pow(10, s.rng.Float64()*6-1)*10) / 10 } // 0.1 to 100 000
 	caps := []int64{1, 3, 10, 40, 60, 150}
 	s.slow = []int64{1, 1, 8}[s.rng.IntN(3)]
@@ -158,7 +158,7 @@ func newSim(seed uint64) *sim {
 
 func (s *sim) spawn() *node {
 	name := fmt.Sprint("n", len(s.nodes))
-	n := &node{name: name, book: NewBook(name, simLease), offset: s.rng.Int64N(1e12)}
+	n := &node{name: name, leases: NewLeaseCache(name, simLease), offset: s.rng.Int64N(1e12)}
 	s.nodes = append(s.nodes, n)
 	n.tick = func() { s.tick(n) }
 	s.after(s.rng.Int64N(50*ms), n.tick)
@@ -167,7 +167,7 @@ func (s *sim) spawn() *node {
 
 func (s *sim) run() error {
 	s.epochs = 1
-	s.ledger.Open(s.now, 1, true, simLease.Microseconds())
+	s.reference.Open(s.now, 1, true, simLease.Microseconds())
 	// Offered load: about twice what the widest limit allows, in steps.
 	var offer func()
 	offer = func() {
@@ -176,7 +176,7 @@ func (s *sim) run() error {
 	}
 	offer()
 	if s.rng.IntN(2) == 0 {
-		s.after(ms*s.rng.Int64N(5000), s.loseLedger)
+		s.after(ms*s.rng.Int64N(5000), s.loseCounters)
 	}
 	for range s.rng.IntN(4) {
 		s.after(ms*s.rng.Int64N(5000), s.disturb)
@@ -219,8 +219,8 @@ func (s *sim) disturb() {
 	}
 }
 
-// loseLedger restarts the counters empty; whoever finds them so opens the next epoch.
-func (s *sim) loseLedger() { s.ledger = NewLedger() }
+// loseCounters restarts the counters empty; whoever finds them so opens the next epoch.
+func (s *sim) loseCounters() { s.reference = NewReferenceCounters() }
 
 // call is one call at an instance: on one of the limits, and on the one on everything.
 func (s *sim) call(n *node) {

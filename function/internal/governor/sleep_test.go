@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/governor"
 )
 
@@ -39,13 +40,13 @@ func TestLongSleep(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet()
-				w := &governor.Writer{Store: f, Board: f, Now: time.Now}
-				o := governor.Options{Counters: f, Epochs: f, Orders: f}
+				w := &directives.Writer{Store: f, Board: f, Now: time.Now}
+				o := governor.Options{Counters: f, Epochs: f, Directives: f}
 				switch {
 				case c.storeless:
-					w.Store, w.Storeless, o.Orders = nil, true, nil
+					w.Store, w.Storeless, o.Directives = nil, true, nil
 				case c.alone:
-					w.Board, o.Alone = nil, true
+					w.Board, o.Standalone = nil, true
 				}
 				start := func(name string) *governor.Governor {
 					o.Instance = name
@@ -57,21 +58,21 @@ func TestLongSleep(t *testing.T) {
 					t.Cleanup(g.Close)
 					return g
 				}
-				change := func(change func(*governor.Orders) error) {
+				change := func(change func(*directives.Directives) error) {
 					t.Helper()
-					if _, err := w.Change(t.Context(), change); err != nil && !errors.As(err, new(*governor.Apart)) {
+					if _, err := w.Change(t.Context(), change); err != nil && !errors.As(err, new(*directives.Apart)) {
 						t.Fatal(err)
 					}
 				}
 				kill := func(tool string) {
 					t.Helper()
-					change(func(o *governor.Orders) error {
-						return o.Kill(governor.Kill{Scope: "tool:" + tool, Reason: "r", At: time.Now()})
+					change(func(o *directives.Directives) error {
+						return o.Kill(directives.Kill{Scope: "tool:" + tool, Reason: "r", At: time.Now()})
 					})
 				}
 				lift := func(tool string) {
 					t.Helper()
-					change(func(o *governor.Orders) error { return o.Lift("tool:" + tool) })
+					change(func(o *directives.Directives) error { return o.Lift("tool:" + tool) })
 				}
 				awake, asleep := start("awake"), start("asleep")
 				kill("lifted")
@@ -83,17 +84,17 @@ func TestLongSleep(t *testing.T) {
 				}
 				lift("lifted")
 				time.Sleep(c.sleeps)
-				change(func(o *governor.Orders) error {
+				change(func(o *directives.Directives) error {
 					for i := range c.lifts {
-						o.Gone = append(o.Gone, governor.Gone{Of: fmt.Sprint("lift ", i), At: time.Now()})
+						o.Gone = append(o.Gone, directives.Gone{Of: fmt.Sprint("lift ", i), At: time.Now()})
 					}
 					return nil
 				})
 				within(t, awake, call("lifted"), governor.Admitted)
 				if !c.alone {
-					board := &governor.Writer{Board: f, Now: time.Now}
-					if _, err := board.Change(t.Context(), func(o *governor.Orders) error {
-						return o.Kill(governor.Kill{Scope: "tool:new", Reason: "in Redis alone", At: time.Now()})
+					board := &directives.Writer{Board: f, Now: time.Now}
+					if _, err := board.Change(t.Context(), func(o *directives.Directives) error {
+						return o.Kill(directives.Kill{Scope: "tool:new", Reason: "in Redis alone", At: time.Now()})
 					}); err != nil {
 						t.Fatal(err)
 					}
@@ -126,7 +127,7 @@ func TestLongSleep(t *testing.T) {
 						t.Errorf("%s: %q", name, says)
 					}
 				}
-				after, err := w.Orders(t.Context())
+				after, err := w.Directives(t.Context())
 				if want := fmt.Sprint(2 - map[bool]int{true: 1}[c.alone]); err != nil || fmt.Sprint(len(after.Kills)) != want {
 					t.Errorf("%d kill switches, want %s; %v", len(after.Kills), want, err)
 				}

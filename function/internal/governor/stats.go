@@ -9,22 +9,22 @@ import (
 
 // Stats are what a governor has done so far, and how things are.
 type Stats struct {
-	Decisions  map[Decided]int64
-	Waited     time.Duration // for the counters and the store, of all decisions together
-	RoundTrips int64         // messages to the counters
-	Lost       int64         // of them without an answer
-	InFlight   int           // calls that hold slots of the counters'
-	Held, Used int64         // slots, of all limits
-	Tokens     int64         // leased and not used
-	Waiting    int           // calls that wait for the counters
-	Instances  int64         // of the fleet, when they were last counted
-	Degraded   bool          // the counters are out of reach: the rules are in force
-	RateOutage Outage
-	SlotOutage Outage
-	StoreFault bool
-	OrdersAge  time.Duration // since the orders were known to be current
-	Unheard    int64         // calls refused since that was too long ago
-	Orders     int64         // their version
+	Decisions         map[Decided]int64
+	Waited            time.Duration // for the counters and the store, of all decisions together
+	RoundTrips        int64         // messages to the counters
+	Lost              int64         // of them without an answer
+	InFlight          int           // calls that hold slots of the counters'
+	Held, Used        int64         // slots, of all limits
+	Tokens            float64       // leased and not used, in calls
+	Waiting           int           // calls that wait for the counters
+	Instances         int64         // of the fleet, when they were last counted
+	Degraded          bool          // the counters are out of reach: the rules are in force
+	RateOutage        Outage
+	SlotOutage        Outage
+	StoreFault        bool
+	DirectivesAge     time.Duration // since the directives were known to be current
+	Unheard           int64         // calls refused since that was too long ago
+	DirectivesVersion int64         // their version
 }
 
 // Decided is a kind of decision: by whom it was refused, where it was, and whether that was without the counters.
@@ -34,8 +34,9 @@ type Decided struct {
 	Outage bool
 }
 
+// String is the reason as refusals, receipts, logs and metrics have it.
 func (r Reason) String() string {
-	return [...]string{"admitted", "rate", "concurrency", "quota", "kill_switch", "breaker_open", "unknown_orders", "saturated", "weight"}[r]
+	return [...]string{"admitted", "rate", "concurrency", "quota", "kill_switch", "breaker_open", "backpressure", "rate"}[r]
 }
 
 func (g *Governor) count(d Decision) {
@@ -57,11 +58,13 @@ func (g *Governor) Stats() Stats {
 	now := g.now()
 	s := Stats{
 		Decisions: map[Decided]int64{{Reason: Admitted}: g.admitted}, Waited: g.waited, RoundTrips: g.roundTrips, Lost: g.lostTrips,
-		InFlight: len(g.running), Waiting: len(g.waiting), Instances: g.book.instances, Degraded: g.outage != nil,
-		RateOutage: g.opts.RateOutage, SlotOutage: g.opts.SlotOutage, StoreFault: g.news.fault != nil,
-		OrdersAge: time.Duration(g.age(g.moment())) * time.Microsecond, Unheard: g.unheard, Orders: g.orders.Load().Version,
+		InFlight: len(g.running), Waiting: len(g.waiting), Instances: g.leases.instances, Degraded: g.outage != nil,
+		RateOutage: g.opts.RateOutage, SlotOutage: g.opts.SlotOutage, StoreFault: g.directivesState.storeErr != nil,
+		DirectivesAge: time.Duration(g.age(g.moment())) * time.Microsecond, Unheard: g.unheard, DirectivesVersion: g.directives.Load().Version,
 	}
-	s.Held, s.Used, s.Tokens = g.book.Holdings(now)
+	var tokens int64
+	s.Held, s.Used, tokens = g.leases.Holdings(now)
+	s.Tokens = float64(tokens) / tokensPerCall
 	for d, n := range g.decisions {
 		s.Decisions[d] += n
 	}
@@ -74,8 +77,8 @@ func (g *Governor) Competed() []string {
 	defer g.mu.Unlock()
 	var out []string
 	now := g.now()
-	for _, a := range g.book.accounts {
-		if a.several > 0 && a.several+competed > now && !slices.Contains(out, a.limit.Scope) {
+	for _, a := range g.leases.accounts {
+		if a.sharedUntil > 0 && a.sharedUntil+competed > now && !slices.Contains(out, a.limit.Scope) {
 			out = append(out, a.limit.Scope)
 		}
 	}
@@ -88,11 +91,11 @@ type HeldLimit struct {
 	Scope  string
 	Slots  int64 // of calls at a time
 	Used   int64 // of them, by calls that run
-	Tokens int64 // of a rate, not used yet
+	Tokens int64 // of a rate, not used yet, in whole calls
 }
 
-// mostHeld bounds how many limits [Governor.Held] lists.
-const mostHeld = 100
+// maxHeld bounds how many limits [Governor.Held] lists.
+const maxHeld = 100
 
 // Held lists what is leased, most slots and tokens first.
 func (g *Governor) Held() []HeldLimit {
@@ -101,7 +104,7 @@ func (g *Governor) Held() []HeldLimit {
 	now := g.now()
 	byScope := map[string]*HeldLimit{}
 	var out []*HeldLimit
-	for _, a := range g.book.accounts {
+	for _, a := range g.leases.accounts {
 		slots, used, tokens := a.held, a.used, int64(0)
 		if a.kind == Tokens {
 			slots, used, tokens = 0, 0, a.free(now)
@@ -123,7 +126,8 @@ func (g *Governor) Held() []HeldLimit {
 		return cmp.Or(cmp.Compare(y.Slots, x.Slots), cmp.Compare(y.Tokens, x.Tokens), cmp.Compare(x.Scope, y.Scope))
 	})
 	held := make([]HeldLimit, 0, len(out))
-	for _, h := range out[:min(len(out), mostHeld)] {
+	for _, h := range out[:min(len(out), maxHeld)] {
+		h.Tokens /= tokensPerCall
 		held = append(held, *h)
 	}
 	return held

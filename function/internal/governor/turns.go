@@ -8,18 +8,18 @@ import "slices"
 // same share, and what one leaves the others have (max-min fairness, as fair queueing with one call in each queue: Nagle, RFC 970).
 //
 // The counters know of turns only while there are calls refused, and for turnSeen after: until then a need with a tenant costs one key
-// more in the same message. A call that was given a turn waits for it in its instance, for turnPatience at most. A turn whose
+// more in the same message. A call that was given a turn waits for it in its instance, for turnTimeout at most. A turn whose
 // tenant does not come back for it ends soon after it was due.
 const (
-	turnPatience = int64(1000 * 1000) // µs for which a call waits for its turn
-	turnSeen     = int64(2000 * 1000) // µs for which a tenant counts as one of several after it asked
-	turnGrace    = int64(250 * 1000)  // µs for which a turn stays after it was due, where its call waits for it
-	turnReturn   = int64(1500 * 1000) // µs for which it stays where its caller was told to come again, in whole seconds
-	fewTurns     = 8                  // turns that are given however late they are due
+	turnTimeout = int64(1000 * 1000) // µs for which a call waits for its turn
+	turnSeen    = int64(2000 * 1000) // µs for which a tenant counts as one of several after it asked
+	turnGrace   = int64(250 * 1000)  // µs for which a turn stays after it was due, where its call waits for it
+	turnReturn  = int64(1500 * 1000) // µs for which it stays where its caller was told to come again, in whole seconds
+	fewTurns    = 8                  // turns that are given however late they are due
 )
 
-// MostAsking is how many tenants a limit remembers that ask for more than there is, and so how many calls wait for their turn at most.
-const MostAsking = 64
+// MaxAsking is how many tenants a limit remembers that ask for more than there is, and so how many calls wait for their turn at most.
+const MaxAsking = 64
 
 // competed is for how long it is remembered that tenants took turns, for operators.
 const competed = 60 * turnSeen / 2
@@ -64,7 +64,7 @@ func (q turns) served(now int64, tenant string) turns {
 func (q turns) refused(now int64, n *Need, wait int64) (_ turns, turn bool) {
 	_, several := q.ahead(now, n.Tenant)
 	grace := turnGrace
-	if n.Kind == Slots || wait > turnPatience {
+	if n.Kind == Slots || wait > turnTimeout {
 		grace = turnReturn
 	}
 	ends := now + wait + grace
@@ -72,15 +72,15 @@ func (q turns) refused(now int64, n *Need, wait int64) (_ turns, turn bool) {
 	for i := range q {
 		if a := &q[i]; a.waits(now) {
 			if a.tenant == n.Tenant {
-				a.seen, a.ends, a.units = now, max(a.ends, ends), n.Least
+				a.seen, a.ends, a.units = now, max(a.ends, ends), n.Min
 				return q, true
 			}
 			given++
 		}
 	}
 	a := asking{tenant: n.Tenant, seen: now}
-	if several && (wait <= turnPatience || given < fewTurns) {
-		a.ends, a.units = ends, n.Least
+	if several && (wait <= turnTimeout || given < fewTurns) {
+		a.ends, a.units = ends, n.Min
 	}
 	return append(q.without(now, n.Tenant), a), a.ends > 0
 }
@@ -98,7 +98,7 @@ func (q turns) live(now int64) turns {
 // without leaves out a tenant, and where there are too many, the first without a turn or of all.
 func (q turns) without(now int64, tenant string) turns {
 	q = slices.DeleteFunc(slices.Clone(q), func(a asking) bool { return a.tenant == tenant })
-	if len(q) >= MostAsking {
+	if len(q) >= MaxAsking {
 		i := max(slices.IndexFunc(q, func(a asking) bool { return !a.waits(now) }), 0)
 		q = slices.Delete(q, i, i+1)
 	}
@@ -106,9 +106,9 @@ func (q turns) without(now int64, tenant string) turns {
 }
 
 // turnsOf returns who asks for more than there is of a need's limit, nil where the need has no tenant or no one was refused lately.
-func (l *Ledger) turnsOf(now int64, n *Need) turns {
+func (c *ReferenceCounters) turnsOf(now int64, n *Need) turns {
 	if n.Tenant == "" {
 		return nil
 	}
-	return l.turns[n.Key].live(now)
+	return c.turns[n.Key].live(now)
 }

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/governor"
 )
 
@@ -36,7 +37,7 @@ func TestTurnsOfCallersThatGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
 		g := f.governor(t, "n")
-		limit := &governor.Limit{Scope: governor.Everything, Key: "all", PerSecond: 10, Common: true}
+		limit := &governor.Limit{Scope: directives.Everything, Key: "all", PerSecond: 10, Common: true}
 		calls := [2]*governor.Call{{Tenant: "stays", Weight: 1, Limits: []*governor.Limit{limit}}, {Tenant: "goes", Weight: 1, Limits: []*governor.Limit{limit}}}
 		var admitted [2]atomic.Int64
 		var wg sync.WaitGroup
@@ -51,7 +52,7 @@ func TestTurnsOfCallersThatGo(t *testing.T) {
 					if i == 1 {
 						time.AfterFunc(time.Millisecond, cancel)
 					}
-					if _, l, d := g.Admit(ctx, call); d.Admitted() {
+					if l, d := g.Admit(ctx, call); d.Admitted() {
 						admitted[i].Add(1)
 						l.Release()
 					}
@@ -99,7 +100,7 @@ func TestTenantsTakeTurns(t *testing.T) {
 					fleet = append(fleet, f.governor(t, fmt.Sprint("n", i)))
 				}
 				limit := c.limit
-				limit.Scope, limit.Key, limit.Common = governor.Everything, "all", true
+				limit.Scope, limit.Key, limit.Common = directives.Everything, "all", true
 				capacity := limit.PerSecond
 				if limit.Concurrency > 0 {
 					capacity = float64(limit.Concurrency) / c.takes.Seconds()
@@ -116,7 +117,7 @@ func TestTenantsTakeTurns(t *testing.T) {
 							asked[i]++
 							g := fleet[rng.IntN(len(fleet))]
 							calls.Go(func() {
-								_, l, d := g.Admit(t.Context(), call)
+								l, d := g.Admit(t.Context(), call)
 								if d.Admitted() {
 									mu.Lock()
 									admitted[i]++

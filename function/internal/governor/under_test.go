@@ -62,11 +62,11 @@ func TestNotUnder(t *testing.T) {
 		name := fmt.Sprintf("%v/s or %d at a time over %d", limit.PerSecond, limit.Concurrency, c.nodes)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &sim{rng: rand.New(rand.NewPCG(1, 2)), ledger: NewLedger(), entered: map[*Limit]*window{}, granted: map[string]int64{}, limits: []*Limit{&limit}, calm: true, ideal: &ideal{limit: &limit}}
+			s := &sim{rng: rand.New(rand.NewPCG(1, 2)), reference: NewReferenceCounters(), entered: map[*Limit]*window{}, granted: map[string]int64{}, limits: []*Limit{&limit}, calm: true, ideal: &ideal{limit: &limit}}
 			for range c.nodes {
 				s.spawn()
 			}
-			s.ledger.Open(0, 1, true, simLease.Microseconds())
+			s.reference.Open(0, 1, true, simLease.Microseconds())
 			const callTime = 30 * ms // on average, as the simulation's calls take
 			capacity := limit.PerSecond
 			if limit.Concurrency > 0 {

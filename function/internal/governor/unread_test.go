@@ -11,10 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/governor"
 )
 
-// halfway is a fleet whose counters count, and whose bulletin can't be read or written.
+// halfway is a fleet whose counters count, and whose snapshot can't be read or written.
 type halfway struct {
 	*fleet
 	unread, unwritten bool
@@ -28,29 +29,29 @@ func (f *halfway) is(what *bool) bool {
 	return *what
 }
 
-func (f *halfway) Bulletin(ctx context.Context) (governor.Bulletin, error) {
+func (f *halfway) Snapshot(ctx context.Context) (directives.Snapshot, error) {
 	if f.is(&f.unread) {
-		return governor.Bulletin{}, errHalfway
+		return directives.Snapshot{}, errHalfway
 	}
-	return f.fleet.Bulletin(ctx)
+	return f.fleet.Snapshot(ctx)
 }
 
-func (f *halfway) Post(ctx context.Context, before int64, o governor.Orders) (bool, error) {
+func (f *halfway) Publish(ctx context.Context, before int64, o directives.Directives) (bool, error) {
 	if f.is(&f.unwritten) {
 		return false, errHalfway
 	}
-	return f.fleet.Post(ctx, before, o)
+	return f.fleet.Publish(ctx, before, o)
 }
 
-// TestHalfOfRedis has counters that answer and do not tell, or take, what was ordered: the store's orders are in force, and it is said
+// TestHalfOfRedis has counters that answer and do not tell, or take, what was ordered: the store's directives are in force, and it is said
 // once each time.
 func TestHalfOfRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &halfway{fleet: newFleet(), unread: true}
-		kill(t, f.fleet, governor.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
+		kill(t, f.fleet, directives.Kill{Scope: "tool:search", Reason: "r", At: time.Now()})
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(io.MultiWriter(&log, t.Output()), nil))
-		g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Orders: f, Logger: logger})
+		g := governor.New(governor.Options{Instance: "n", Counters: f, Epochs: f, Directives: f, Logger: logger})
 		t.Cleanup(g.Close)
 		said := func(text string, want int) {
 			t.Helper()
@@ -82,7 +83,7 @@ func TestHalfOfRedis(t *testing.T) {
 		inForce(other, governor.Admitted)
 		said(cant, 1)
 		degraded("what Redis has of kill switches and overridden limits can't be read")
-		kill(t, f.fleet, governor.Kill{Scope: "tool:other", Reason: "r", At: time.Now()})
+		kill(t, f.fleet, directives.Kill{Scope: "tool:other", Reason: "r", At: time.Now()})
 		inForce(other, governor.Killed)
 		f.set(func() { f.unread = false })
 		inForce(other, governor.Killed)
@@ -95,7 +96,7 @@ func TestHalfOfRedis(t *testing.T) {
 		inForce(other, governor.Killed)
 		degraded("")
 		log.Reset()
-		kill(t, f.fleet, governor.Kill{Scope: "tool:third", Reason: "r", At: time.Now()})
+		kill(t, f.fleet, directives.Kill{Scope: "tool:third", Reason: "r", At: time.Now()})
 		inForce(&governor.Call{Weight: 1, Scopes: []string{"tool:third"}}, governor.Killed)
 		said(behind, 1)
 		degraded("orders are in the store alone, until Redis takes them: tool:third")

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/governor"
 )
 
@@ -16,7 +17,7 @@ import (
 type versioned struct {
 	*fleet
 	mu sync.Mutex
-	at governor.Versions
+	at directives.Versions
 }
 
 func (v *versioned) set(name string, version int64) {
@@ -25,7 +26,7 @@ func (v *versioned) set(name string, version int64) {
 	v.at[name] = version
 }
 
-func (v *versioned) Versions(context.Context) (governor.Versions, error) {
+func (v *versioned) Versions(context.Context) (directives.Versions, error) {
 	if err := v.stored(); err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func (v *versioned) Versions(context.Context) (governor.Versions, error) {
 
 // versionOf is what an instance has heard; -1 is that it does not know.
 func versionOf(t *testing.T, g *governor.Governor, name string) int64 {
-	version, known := g.Heard(t.Context(), name)
+	version, known := g.Version(t.Context(), name)
 	if !known {
 		return -1
 	}
@@ -47,7 +48,7 @@ func versionOf(t *testing.T, g *governor.Governor, name string) int64 {
 func TestVersionsAreHeardEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
-		store := &versioned{fleet: f, at: governor.Versions{"keys": 3}}
+		store := &versioned{fleet: f, at: directives.Versions{"keys": 3}}
 		var fleet []*governor.Governor
 		for i := range 4 {
 			fleet = append(fleet, f.with(t, fmt.Sprint("n", i), store))
@@ -73,18 +74,18 @@ func TestVersionsAreHeardEverywhere(t *testing.T) {
 		if v := versionOf(t, fleet[0], "keys"); v != 3 {
 			t.Errorf("what there was before is at %d", v)
 		}
-		before := fleet[1].Hear(t.Context())
+		before := fleet[1].Refresh(t.Context())
 		store.set("tenants", 10)
 		heard("in the store alone", 10, 2*time.Second)
 		store.set("tenants", 11)
-		if err := f.Announce(t.Context(), governor.Versions{"tenants": 11}); err != nil {
+		if err := f.Announce(t.Context(), directives.Versions{"tenants": 11}); err != nil {
 			t.Fatal(err)
 		}
 		heard("announced", 11, 700*time.Millisecond)
-		if fleet[1].Hear(t.Context()) != before {
+		if fleet[1].Refresh(t.Context()) != before {
 			t.Error("orders that have not changed are others")
 		}
-		if err := f.Announce(t.Context(), governor.Versions{"tenants": 9}); err != nil {
+		if err := f.Announce(t.Context(), directives.Versions{"tenants": 9}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
@@ -96,16 +97,16 @@ func TestVersionsAreHeardEverywhere(t *testing.T) {
 		store.set("tenants", 12)
 		heard("without the counters", 12, 2*time.Second)
 		f.set(func() { f.down, f.lost = false, true })
-		if err := f.Announce(t.Context(), governor.Versions{"tenants": 13}); err != nil {
+		if err := f.Announce(t.Context(), directives.Versions{"tenants": 13}); err != nil {
 			t.Fatal(err)
 		}
 		heard("without the store", 13, 2*time.Second)
 		for _, g := range fleet {
-			g.Hear(t.Context())
+			g.Refresh(t.Context())
 		}
 		f.set(func() { f.lost = false })
 		time.Sleep(10 * time.Second) // no one calls
-		if err := f.Announce(t.Context(), governor.Versions{"tenants": 14}); err != nil {
+		if err := f.Announce(t.Context(), directives.Versions{"tenants": 14}); err != nil {
 			t.Fatal(err)
 		}
 		if v := versionOf(t, fleet[3], "tenants"); v != 14 {

@@ -18,7 +18,7 @@ const (
 	perAddress      = 60
 	perKey          = 10
 	attemptsTimeout = 50 * time.Millisecond
-	mostRemembered  = 10000
+	maxRemembered   = 10000
 )
 
 // failures decide whether there were too many.
@@ -55,7 +55,7 @@ func (f *failures) one(ctx context.Context, key string, perMinute int) time.Dura
 	if wait > 0 {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if len(f.until) >= mostRemembered {
+		if len(f.until) >= maxRemembered {
 			clear(f.until)
 		}
 		f.until[key] = now.Add(wait)
@@ -103,7 +103,7 @@ func (l *localAttempts) failed(key string, perMinute int) time.Duration {
 	if free = free.Add(each); free.Sub(now) > time.Minute {
 		return free.Sub(now) - time.Minute
 	}
-	if len(l.free) >= mostRemembered {
+	if len(l.free) >= maxRemembered {
 		clear(l.free)
 	}
 	l.free[key] = free

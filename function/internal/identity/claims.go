@@ -87,8 +87,8 @@ func (c Claims) text(name string) string {
 // yes tells whether a claim is true. Cognito, Apple and Entra write such claims as text.
 func (c Claims) yes(name string) bool { return c[name] == true || c[name] == "true" }
 
-// mostSeconds is the last second of the year 9999. A greater number is no time in seconds (RFC 7519, section 2: NumericDate).
-const mostSeconds = 253402300799
+// maxSeconds is the last second of the year 9999. A greater number is no time in seconds (RFC 7519, section 2: NumericDate).
+const maxSeconds = 253402300799
 
 // when returns a claim that is a time, and the zero time where there is none.
 func (c Claims) when(name string) (time.Time, error) {
@@ -105,7 +105,7 @@ func (c Claims) when(name string) (time.Time, error) {
 	default:
 		ok = false // an unsigned one is too large
 	}
-	if !ok || seconds < 0 || seconds > mostSeconds {
+	if !ok || seconds < 0 || seconds > maxSeconds {
 		return time.Time{}, fmt.Errorf("%s is not a time in seconds", name)
 	}
 	whole, part := math.Modf(seconds)

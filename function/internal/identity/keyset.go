@@ -20,7 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Get fetches a small document, as outbound's client does.
+// Get fetches a small document, as egress' client does.
 type Get func(ctx context.Context, url string, most int64) (body []byte, header http.Header, err error)
 
 // A keySet holds the public keys of one issuer. They are fetched when they are first needed and then refreshed beside the
@@ -59,9 +59,9 @@ const (
 	refetchGap   = time.Minute     // between fetches while there are keys
 	firstGap     = 5 * time.Second // between fetches while there are none, or after one that failed
 	fetchTimeout = 5 * time.Second // of discovery and keys together
-	mostDocument = 1 << 20         // bytes
-	mostTried    = 8               // keys for one token
-	mostMissing  = 1000            // ids that are remembered to be no key's
+	maxDocument  = 1 << 20         // bytes
+	maxTried     = 8               // keys for one token
+	maxMissing   = 1000            // ids that are remembered to be no key's
 )
 
 var (
@@ -128,7 +128,7 @@ func (s *keySet) miss(kid string, begun int64) {
 	if _, ok := s.missing[kid]; ok {
 		return
 	}
-	if s.missing == nil || len(s.missing) >= mostMissing {
+	if s.missing == nil || len(s.missing) >= maxMissing {
 		s.missing = map[string]int64{}
 	}
 	s.missing[kid] = begun
@@ -155,7 +155,7 @@ func (s *keySet) find(kid, algorithm string) (out []publicKey, named bool) {
 				continue
 			}
 			named = named || exact && kid != ""
-			if k.fits(algorithm) && len(out) < mostTried {
+			if k.fits(algorithm) && len(out) < maxTried {
 				out = append(out, k)
 			}
 		}
@@ -276,7 +276,7 @@ func (s *keySet) load(ctx context.Context, where string) (string, []publicKey, e
 func (s *keySet) discover(ctx context.Context) (string, error) {
 	var faults []error
 	for _, where := range discoveryURLs(s.issuer) {
-		body, _, err := s.get(ctx, where, mostDocument)
+		body, _, err := s.get(ctx, where, maxDocument)
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -309,7 +309,7 @@ func discoveryURLs(issuer string) []string {
 }
 
 func (s *keySet) read(ctx context.Context, where string) ([]publicKey, error) {
-	body, _, err := s.get(ctx, where, mostDocument)
+	body, _, err := s.get(ctx, where, maxDocument)
 	if err != nil {
 		return nil, err
 	}

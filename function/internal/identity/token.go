@@ -35,10 +35,10 @@ type Issuer struct {
 }
 
 const (
-	skew         = 30 * time.Second // that clocks may differ by
-	mostToken    = 16 << 10         // bytes
-	verifiedAge  = 5 * time.Minute  // after which a token is verified again
-	mostVerified = 10000            // tokens remembered
+	skew        = 30 * time.Second // that clocks may differ by
+	maxToken    = 16 << 10         // bytes
+	verifiedAge = 5 * time.Minute  // after which a token is verified again
+	maxVerified = 10000            // tokens remembered
 )
 
 // An issuer is an Issuer with its keys.
@@ -214,7 +214,7 @@ func (t *presented) issuedBy() string {
 	t.peeked = true
 	_, rest, _ := strings.Cut(t.text, ".")
 	payload, _, ok := strings.Cut(rest, ".")
-	if !ok || len(t.text) > mostToken {
+	if !ok || len(t.text) > maxToken {
 		return ""
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(payload)
@@ -267,7 +267,7 @@ func (v *verifications) look(t *presented, now time.Time) *verified {
 func (v *verifications) keep(t *presented, k *verified) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.known == nil || len(v.known) >= mostVerified {
+	if v.known == nil || len(v.known) >= maxVerified {
 		v.known = make(map[[sha256.Size]byte]*verified)
 	}
 	v.known[t.sum] = k

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // An InputRequest is a question to the client, or to the person at it (MRTR, SEP-2322).
@@ -35,7 +37,7 @@ func (q *InputRequest) put() json.RawMessage {
 	if json.Unmarshal(q.Params, &params) != nil || json.Unmarshal(params["message"], &message) != nil {
 		return q.Params // it has no words
 	}
-	params["message"] = AppendString(nil, clip(q.reason, mostSaid)+". "+message)
+	params["message"] = strictjson.AppendString(nil, clip(q.reason, maxMessage)+". "+message)
 	again, err := json.Marshal(params)
 	if err != nil {
 		return q.Params
@@ -55,6 +57,38 @@ func (m malformed) Error() string { return m.err.Error() }
 
 // Malformed marks an answer that can't be used; the question is put again, after the error's words.
 func Malformed(err error) error { return malformed{err} }
+
+// What a person may do instead of answering a question.
+var (
+	ErrDeclined  = errors.New("the user declined")
+	ErrDismissed = errors.New("the user dismissed the question")
+)
+
+// Elicited returns what takes the result of elicitation/create for an [InputRequest] and hands on the content of one that was accepted.
+// What accept returns, and what can't be read, is Malformed.
+func Elicited[T any](accept func(content T) error) func(json.RawMessage) error {
+	return func(raw json.RawMessage) error {
+		var r struct {
+			Action  string `json:"action"`
+			Content T      `json:"content"`
+		}
+		if err := strictjson.Unmarshal(raw, "the answer", &r, strictjson.Skip); err != nil {
+			return Malformed(err)
+		}
+		switch r.Action {
+		case "accept":
+			if err := accept(r.Content); err != nil {
+				return Malformed(err)
+			}
+			return nil
+		case "decline":
+			return ErrDeclined
+		case "cancel":
+			return ErrDismissed
+		}
+		return Malformed(fmt.Errorf("unknown action %q", r.Action))
+	}
+}
 
 // ErrAnswered is the answer to a call whose answers have been used by another.
 var ErrAnswered = errors.New("an answer counts once, and this one has been used: repeat the call without requestState to be asked again")
@@ -112,7 +146,7 @@ func (c *Call) ask(ctx context.Context, questions []InputRequest) error {
 	if len(open) == 0 {
 		return nil
 	}
-	if err := c.demand(open); err != nil {
+	if err := c.checkCapabilities(open); err != nil {
 		return err
 	}
 	c.pending = open
@@ -146,19 +180,19 @@ func (c *Call) use(ctx context.Context) error {
 	return c.unused
 }
 
-// Demand makes a question the condition of the call: it is put before the handler runs.
-func (c *Call) Demand(q InputRequest) { c.demands = append(c.demands, q) }
+// Require makes a question the condition of the call: it is put before the handler runs.
+func (c *Call) Require(q InputRequest) { c.required = append(c.required, q) }
 
-// meet puts the questions that the gate demands. A no ends the call, and uses nothing up.
-func (c *Call) meet(ctx context.Context) error {
-	if len(c.demands) == 0 {
+// satisfy puts the questions that the gate requires. A no ends the call, and uses nothing up.
+func (c *Call) satisfy(ctx context.Context) error {
+	if len(c.required) == 0 {
 		return nil
 	}
-	return c.ask(ctx, c.demands)
+	return c.ask(ctx, c.required)
 }
 
-// demand checks that the client declared what the questions need.
-func (c *Call) demand(open []InputRequest) error {
+// checkCapabilities checks that the client declared what the questions need.
+func (c *Call) checkCapabilities(open []InputRequest) error {
 	need := map[string]any{}
 	var names []string
 	for _, q := range open {
@@ -266,16 +300,16 @@ func (c *Call) appendInputRequired(b []byte) ([]byte, error) {
 	}
 	b = append(b, `{"resultType":"input_required","inputRequests":{`...)
 	for _, q := range c.pending {
-		b = AppendString(b, q.Key)
+		b = strictjson.AppendString(b, q.Key)
 		b = append(b, `:{"method":`...)
-		b = AppendString(b, q.Method)
+		b = strictjson.AppendString(b, q.Method)
 		b = append(b, `,"params":`...)
 		b = append(b, q.put()...)
 		b = append(b, "},"...)
 	}
 	b[len(b)-1] = '}'
 	b = append(b, `,"requestState":`...)
-	b = AppendString(b, c.server.opts.Keys.Seal(statePurpose, c.binding(), state, c.server.opts.Now().Add(stateTTL)))
+	b = strictjson.AppendString(b, c.server.opts.Keys.Seal(statePurpose, c.binding(), state, c.server.opts.Now().Add(stateTTL)))
 	b = append(b, ',')
 	b = append(b, c.server.resultMeta...)
 	return append(b, '}'), nil

@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ import (
 
 // A Call is one admitted request while it runs. Its exported fields are set before the gate sees it and not changed.
 type Call struct {
-	Head      *Head
+	Head      *RequestHeader
 	Method    string
 	Name      string          // of the tool or prompt, the resource's URI in normal form, or the URI of the template whose variable is completed
 	Modern    bool            // 2026-07-28 or later
@@ -21,7 +22,7 @@ type Call struct {
 	Raw       json.RawMessage // the same as they came
 	Client    json.RawMessage // clientInfo, or nil
 	Trace     Trace
-	Believed  bool // see [Ticket]
+	Believed  bool // see [Admission]
 
 	server        *Server
 	exchange      Exchange
@@ -37,7 +38,7 @@ type Call struct {
 	responses     map[string]json.RawMessage
 	accepted      map[string]answer
 	pending       []InputRequest
-	demands       []InputRequest // of the gate
+	required      []InputRequest // of the gate
 	concealed     *Refusal       // of which the caller sees that there is no such thing
 	handled       time.Duration
 	entered       bool  // the handler was
@@ -195,3 +196,6 @@ func (c *Call) ReadAny(ctx context.Context, uri string) (*ReadResult, error) {
 	}
 	return r.Read(ctx, c, uri, vars)
 }
+
+// ErrNoCall is what is made of a call outside of one.
+var ErrNoCall = errors.New("this context is not that of a call")

@@ -7,9 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
-// Content is one block of a tool's result or of a prompt's message. Use [Text], [Image], [Audio], [Link] and [Embed].
+// Content is one block of a tool's result or of a prompt's message. [Text] makes the usual one.
 type Content struct {
 	Type        string            // text, image, audio, resource_link or resource
 	Text        string            // of text
@@ -40,22 +42,6 @@ type ResourceContents struct {
 
 // Text is a block of text.
 func Text(text string) Content { return Content{Type: "text", Text: text} }
-
-// Image is a picture, with data as in its file.
-func Image(data []byte, mimeType string) Content {
-	return Content{Type: "image", Data: data, MIMEType: mimeType}
-}
-
-// Audio is a sound, with data as in its file.
-func Audio(data []byte, mimeType string) Content {
-	return Content{Type: "audio", Data: data, MIMEType: mimeType}
-}
-
-// Link points to a resource that the client may read.
-func Link(uri, name string) Content { return Content{Type: "resource_link", URI: uri, Name: name} }
-
-// Embed puts a resource's contents into the result.
-func Embed(r ResourceContents) Content { return Content{Type: "resource", Resource: &r} }
 
 // Result is what a tool answers.
 type Result struct {
@@ -156,14 +142,30 @@ func (r *PromptResult) check() error {
 // nothingToRead tells of a text that models' interfaces refuse as empty.
 func nothingToRead(text string) bool { return strings.TrimSpace(text) == "" }
 
+// in returns the block as clients of a revision know it, since they refuse a whole answer for a kind of block that they do not: links came
+// with 2025-06-18, audio with 2025-03-26.
+func (c *Content) in(version string) *Content {
+	switch {
+	case c.Type == "resource_link" && version < Version20250618:
+		text := c.Name + ": " + c.URI
+		if c.Description != "" {
+			text += " (" + c.Description + ")"
+		}
+		return &Content{Type: "text", Text: text, Annotations: c.Annotations}
+	case c.Type == "audio" && version < Version20250326:
+		return &Content{Type: "resource", Resource: &ResourceContents{URI: "urn:erlmcp:audio", MIMEType: c.MIMEType, Blob: c.Data}, Annotations: c.Annotations}
+	}
+	return c
+}
+
 func (c *Content) append(b []byte) []byte {
 	b = append(b, `{"type":`...)
-	b = AppendString(b, c.Type)
+	b = strictjson.AppendString(b, c.Type)
 	b = append(b, ',')
 	switch c.Type {
 	case "text":
 		b = append(b, `"text":`...)
-		b = AppendString(b, c.Text)
+		b = strictjson.AppendString(b, c.Text)
 		b = append(b, ',')
 	case "image", "audio":
 		b = append(b, `"data":`...)
@@ -184,7 +186,7 @@ func (c *Content) append(b []byte) []byte {
 		if len(a.Audience) > 0 {
 			b = append(b, `"audience":[`...)
 			for _, role := range a.Audience {
-				b = append(AppendString(b, role), ',')
+				b = append(strictjson.AppendString(b, role), ',')
 			}
 			b[len(b)-1] = ']'
 			b = append(b, ',')
@@ -204,7 +206,7 @@ func (c *Content) append(b []byte) []byte {
 
 func (r *ResourceContents) append(b []byte) []byte {
 	b = append(b, `{"uri":`...)
-	b = AppendString(b, r.URI)
+	b = strictjson.AppendString(b, r.URI)
 	b = append(b, ',')
 	b = appendMember(b, "mimeType", r.MIMEType)
 	if r.Blob != nil {
@@ -212,12 +214,12 @@ func (r *ResourceContents) append(b []byte) []byte {
 		b = appendBase64(b, r.Blob)
 	} else {
 		b = append(b, `"text":`...)
-		b = AppendString(b, r.Text)
+		b = strictjson.AppendString(b, r.Text)
 	}
 	return append(b, '}')
 }
 
-func appendContents(b []byte, list []Content) []byte {
+func appendContents(b []byte, list []Content, version string) []byte {
 	b = append(b, '[')
 	for i := range list {
 		if list[i].Type == "text" && nothingToRead(list[i].Text) {
@@ -226,7 +228,7 @@ func appendContents(b []byte, list []Content) []byte {
 		if b[len(b)-1] != '[' {
 			b = append(b, ',')
 		}
-		b = list[i].append(b)
+		b = list[i].in(version).append(b)
 	}
 	return append(b, ']')
 }

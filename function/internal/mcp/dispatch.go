@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 const (
@@ -56,13 +57,13 @@ func (s *Server) dispatch(ctx context.Context, c *Call, m *message, b []byte) ([
 	case methodResourcesRead:
 		return s.readResource(ctx, c, b)
 	case methodToolsList:
-		b, e = s.list(ctx, c, m, b, Tools, "tools")
+		b, e = s.list(ctx, c, m.params.cursor.value, b, Tools)
 	case methodPromptsList:
-		b, e = s.list(ctx, c, m, b, Prompts, "prompts")
+		b, e = s.list(ctx, c, m.params.cursor.value, b, Prompts)
 	case methodResourcesList:
-		b, e = s.list(ctx, c, m, b, Resources, "resources")
+		b, e = s.list(ctx, c, m.params.cursor.value, b, Resources)
 	case methodTemplatesList:
-		b, e = s.list(ctx, c, m, b, Templates, "resourceTemplates")
+		b, e = s.list(ctx, c, m.params.cursor.value, b, Templates)
 	case methodComplete:
 		return s.complete(ctx, c, b)
 	default:
@@ -76,18 +77,6 @@ func (s *Server) dispatch(ctx context.Context, c *Call, m *message, b []byte) ([
 		return b, Failed, e
 	}
 	return b, Completed, nil
-}
-
-func (s *Server) dispatchModern(c *Call, m *message, b []byte) ([]byte, *Error) {
-	if m.method != methodDiscover {
-		return b, errMethod
-	}
-	b = s.open(c, b)
-	b = append(b, `"supportedVersions":["`+strings.Join(supported, `","`)+`"],"capabilities":`...)
-	b = append(append(b, s.capabilities...), ',')
-	b = appendMember(b, "instructions", s.opts.Info.Instructions)
-	b = appendCacheHints(b, time.Hour, false)
-	return s.close(c, b), nil
 }
 
 // open begins a result, close ends it; in between come members, each with a comma after it.
@@ -128,7 +117,7 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 	}
 	if t.Check != nil {
 		if err := t.Check(c.Arguments); err != nil {
-			text := clip(fmt.Sprintf("The arguments do not fit the input schema of %s: %v", c.Name, err), mostSaid)
+			text := clip(fmt.Sprintf("The arguments do not fit the input schema of %s: %v", c.Name, err), maxMessage)
 			return s.appendResult(c, b, &Result{Content: []Content{Text(text)}, IsError: true}), ToolFailed, nil
 		}
 	}
@@ -196,7 +185,7 @@ func (t *Tool) fits(r *Result) error {
 func (s *Server) appendResult(c *Call, b []byte, r *Result) []byte {
 	b = s.open(c, b)
 	b = append(b, `"content":`...)
-	b = append(appendContents(b, r.Content), ',')
+	b = append(appendContents(b, r.Content, c.Version), ',')
 	// Before 2026-07-28 structured content is an object, and clients refuse anything else.
 	if r.Structured != nil {
 		before := len(b)
@@ -252,9 +241,9 @@ func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outc
 			b = append(b, ',')
 		}
 		b = append(b, `{"role":`...)
-		b = AppendString(b, msg.Role)
+		b = strictjson.AppendString(b, msg.Role)
 		b = append(b, `,"content":`...)
-		b = append(msg.Content.append(b), '}')
+		b = append(msg.Content.in(c.Version).append(b), '}')
 	}
 	return s.close(c, append(b, "],"...)), Completed, nil
 }
@@ -306,7 +295,7 @@ func (s *Server) readResource(ctx context.Context, c *Call, b []byte) ([]byte, O
 }
 
 func resourceNotFound(c *Call) *Error {
-	data := append(appendMember([]byte("{"), "uri", clip(c.Name, mostQuoted)), '}')
+	data := append(appendMember([]byte("{"), "uri", clip(c.Name, maxQuoted)), '}')
 	data = closeObject(data[:len(data)-1])
 	code := CodeInvalidParams
 	if !c.Modern {
@@ -375,7 +364,7 @@ func (s *Server) guard(ctx context.Context, c *Call, limit time.Duration, handle
 			"request_id", c.Head.RequestID, "panic", PanicText(v), "stack_trace", string(debug.Stack()))
 		outcome, err = Panicked, &Error{Code: CodeInternal, Message: "internal error; the operator finds it in the log under request " + c.Head.RequestID}
 	}()
-	if err = c.meet(limited); err == nil {
+	if err = c.satisfy(limited); err == nil {
 		began := time.Now()
 		defer func() { c.handled = time.Since(began) }()
 		c.entered = true

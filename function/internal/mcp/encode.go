@@ -6,7 +6,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"sync"
-	"unicode/utf8"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // Answers are appended to a pooled buffer: one copy from a handler's result to the wire.
@@ -41,54 +42,12 @@ func AppendError(b, id []byte, e *Error) []byte {
 	b = append(b, `"error":{"code":`...)
 	b = strconv.AppendInt(b, int64(e.Code), 10)
 	b = append(b, `,"message":`...)
-	b = AppendString(b, e.Message)
+	b = strictjson.AppendString(b, e.Message)
 	if e.Data != nil {
 		b = append(b, `,"data":`...)
 		b = append(b, e.Data...)
 	}
 	return append(b, "}}"...)
-}
-
-const hexDigits = "0123456789abcdef"
-
-// AppendString appends s as a JSON string; what is not UTF-8 becomes U+FFFD.
-func AppendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' {
-				i++
-				continue
-			}
-			b = append(b, s[start:i]...)
-			switch c {
-			case '"', '\\':
-				b = append(b, '\\', c)
-			case '\n':
-				b = append(b, '\\', 'n')
-			case '\r':
-				b = append(b, '\\', 'r')
-			case '\t':
-				b = append(b, '\\', 't')
-			default:
-				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			}
-			i++
-			start = i
-			continue
-		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && n == 1 {
-			b = append(b, s[start:i]...)
-			b = append(b, "\uFFFD"...)
-			start = i + 1
-		}
-		i += n
-	}
-	b = append(b, s[start:]...)
-	return append(b, '"')
 }
 
 // appendMember appends `"name":"value",` where value is not empty.
@@ -99,7 +58,7 @@ func appendMember(b []byte, name, value string) []byte {
 	b = append(b, '"')
 	b = append(b, name...)
 	b = append(b, `":`...)
-	b = AppendString(b, value)
+	b = strictjson.AppendString(b, value)
 	return append(b, ',')
 }
 

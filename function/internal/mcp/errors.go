@@ -30,7 +30,7 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 func invalidParams(format string, args ...any) *Error {
-	return &Error{Code: CodeInvalidParams, Message: clip(fmt.Sprintf(format, args...), mostSaid)}
+	return &Error{Code: CodeInvalidParams, Message: clip(fmt.Sprintf(format, args...), maxMessage)}
 }
 
 // status is the HTTP status of an error on a modern request.
@@ -48,14 +48,14 @@ func (e *Error) status() int {
 var ErrUnknown = errors.New("unknown")
 
 const (
-	// mostQuoted is how many bytes of a name that a caller wrote an answer repeats, mostSaid how long a message is that may hold several:
+	// maxQuoted is how many bytes of a name that a caller wrote an answer repeats, maxMessage how long a message is that may hold several:
 	// an answer is not to be larger than its question.
-	mostQuoted = 120
-	mostSaid   = 600
+	maxQuoted  = 120
+	maxMessage = 600
 )
 
 // quote shortens caller-given text for a message.
-func quote(s string) string { return fmt.Sprintf("%q", clip(s, mostQuoted)) }
+func quote(s string) string { return fmt.Sprintf("%q", clip(s, maxQuoted)) }
 
 // clip keeps the begin of a text, of so many bytes at most.
 func clip(s string, most int) string {

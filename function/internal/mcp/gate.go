@@ -9,36 +9,39 @@ import (
 // A Gate decides whether a request may proceed. The engine asks it twice: before the body of a request is read, and
 // before the request is dispatched.
 type Gate interface {
-	// Head decides from the headers alone. Every HTTP request passes it once; of a legacy one method and name are
-	// empty, and Begin decides each of its messages; a large body is counted before it is read. The ticket goes to Begin; with a refusal it is of no use but to say
-	// who called, and nil where that is not known.
-	Head(context.Context, *Head) (Ticket, *Refusal)
-	// Begin decides one decoded request. The context that it returns carries what handlers may know of the caller,
-	// and the function takes the ending and gives back what Begin and Head took. It is called exactly once.
-	Begin(context.Context, Ticket, *Call) (context.Context, func(Ending), *Refusal)
+	// Admit decides from the headers alone. Every HTTP request passes it once; of a legacy one method and name are empty, and
+	// Start decides each of its messages; a large body is counted before it is read. With a refusal the admission is of no use but
+	// to say who called, and nil where that is not known.
+	Admit(context.Context, *RequestHeader) (Admission, *Refusal)
 	// MayRead decides whether the caller of a running call may also read what is at a URI in normal form. The context is the call's. The
 	// error is ErrUnknown for what the caller does not see.
 	MayRead(ctx context.Context, c *Call, uri string) error
-	// Yield gives back what the call of a ticket holds while its body is long in coming. Begin decides it anew then.
-	Yield(Ticket)
-	// Charge counts a request that is no call: its body turned out to be something else. It does nothing for a ticket that was
-	// counted before.
-	Charge(context.Context, Ticket) *Refusal
-	// Invalid decides, counts and records a request that turned out invalid as what it is about, and gives back what it took; a ticket that
-	// was admitted from its headers Drop records. Of what is no request at all the method is empty: that is counted, and leaves no record.
-	Invalid(context.Context, Ticket, *Call) *Refusal
-	// Drop gives back a ticket that reaches no Begin: the body was malformed or unlike its headers.
-	Drop(Ticket)
 }
 
-// A Ticket is what a gate remembers between its two decisions.
-type Ticket interface {
+// An Admission is a request's way through a gate. Of Start and Drop one is called, and of them exactly one.
+type Admission interface {
 	// Caller is a stable name of the caller; sealed state is bound to it.
 	Caller() string
 	// Tenant is whose the caller is.
 	Tenant() string
 	// Believed tells whether what the request says of its trace counts: it is known who calls, or the call is admitted.
 	Believed() bool
+	// Start decides one decoded request. The context that it returns is derived from the given one, carries what handlers may know of
+	// the caller, and ends when the call must. The admission that it returns takes the end, and is another one where the request has
+	// company in a batch.
+	Start(context.Context, *Call) (context.Context, Admission, *Refusal)
+	// End takes how a started request ended, and gives back what it held.
+	End(*Ending)
+	// Yield gives back what the call holds while its body is long in coming. Start decides it anew then.
+	Yield()
+	// Charge counts a request that is no call: its body turned out to be something else. It does nothing where the request was
+	// counted before.
+	Charge(context.Context) *Refusal
+	// Invalid decides, counts and records a request that turned out invalid as what it is about, and gives back what it took; one that
+	// was admitted from its headers Drop records. Of what is no request at all the method is empty: that is counted, and leaves no record.
+	Invalid(context.Context, *Call) *Refusal
+	// Drop gives back what is held where nothing starts: the body was malformed or unlike its headers.
+	Drop(context.Context)
 }
 
 // Outcome is how a request ended.
@@ -67,7 +70,7 @@ type Ending struct {
 	Outcome Outcome
 	Entered bool   // the handler was, and its arguments fitted
 	Error   *Error // instead of a result
-	Result  []byte // as JSON; valid only while the ending is told
+	Result  []byte // as JSON; valid only while End runs
 }
 
 // ErrUnavailable is wrapped by the error of a handler when what it calls did not answer or failed.

@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// Head is what the HTTP headers say of a request before its body is read.
-type Head struct {
+// RequestHeader is what the HTTP headers say of a request before its body is read.
+type RequestHeader struct {
 	RequestID  string // made at the edge; also the id of the receipt
 	Version    string // MCP-Protocol-Version, "" if absent
 	Method     string // Mcp-Method
@@ -35,9 +35,9 @@ const (
 	headerParam   = "Mcp-Param-"
 )
 
-// ReadHead reads the MCP headers. A malformed one is reported with the answer, as -32020.
-func ReadHead(h http.Header, requestID, remoteAddr string, began time.Time) *Head {
-	head := &Head{RequestID: requestID, Header: h, RemoteAddr: remoteAddr, Began: began}
+// ReadRequestHeader reads the MCP headers. A malformed one is reported with the answer, as -32020.
+func ReadRequestHeader(h http.Header, requestID, remoteAddr string, began time.Time) *RequestHeader {
+	head := &RequestHeader{RequestID: requestID, Header: h, RemoteAddr: remoteAddr, Began: began}
 	var err error
 	if head.Version, _, _, err = headerText(h, headerVersion, headerValue); err != nil {
 		head.fault = err.Error()
@@ -54,7 +54,7 @@ func ReadHead(h http.Header, requestID, remoteAddr string, began time.Time) *Hea
 
 // Modern tells whether the headers alone make this a request of 2026-07-28 or later: they name that version, or none
 // that is known.
-func (h *Head) Modern() bool { return h.Version != "" && !legacyVersion(h.Version) }
+func (h *RequestHeader) Modern() bool { return h.Version != "" && !legacyVersion(h.Version) }
 
 // headerText returns the text of a header and whether it is there. Some clients send a header twice, on two lines or, as RFC 9110
 // section 5.3 lets anyone on the way do, joined by a comma: copies that agree are one. A text may itself be what such copies look like;
@@ -78,12 +78,12 @@ func headerText(h http.Header, key string, read func(string) (string, error)) (t
 	return text, whole, len(lines) > 0, nil
 }
 
-// mostCommas is in how many places a list is looked for to begin again.
-const mostCommas = 64
+// maxCommas is in how many places a list is looked for to begin again.
+const maxCommas = 64
 
 // oneCopy returns the element of a list of equal elements, and any other text as it is. An element may have commas.
 func oneCopy(list string) string {
-	for i, tried := 0, 0; i < len(list) && tried < mostCommas; i++ {
+	for i, tried := 0, 0; i < len(list) && tried < maxCommas; i++ {
 		if list[i] != ',' {
 			continue
 		}

@@ -6,20 +6,25 @@ import (
 	"fmt"
 )
 
-const mostInBatch = 100
+const maxBatch = 100
 
-var errBatch = fmt.Errorf("a batch has 1 to %d messages", mostInBatch)
+var errBatch = fmt.Errorf("a batch has 1 to %d messages", maxBatch)
 
-func (s *Server) serveLegacy(ctx context.Context, head *Head, t *taken, x Exchange, m *message) {
-	if m.id == nil || m.response {
-		s.accept(ctx, t, x, m, false) // nothing waits here for notifications/cancelled, or for answers of another connection
-		return
-	}
-	s.serveRequest(ctx, s.legacyCall(head, x, m), t, x, m)
+// negotiates tells whether a message is initialize of a legacy client, which is what agrees on a version, whatever its header says.
+func negotiates(m *message) bool {
+	return m.method == methodInitialize && m.id != nil && !m.params.meta.version.set
 }
 
-func (s *Server) legacyCall(head *Head, x Exchange, m *message) *Call {
-	version := head.Version
+func (r *request) serveLegacy(ctx context.Context, m *message) {
+	if m.id == nil || m.response {
+		r.accept(ctx, m, false) // nothing waits here for notifications/cancelled, or for answers of another connection
+		return
+	}
+	r.serveCall(ctx, r.legacyCall(m), m)
+}
+
+func (r *request) legacyCall(m *message) *Call {
+	version := r.head.Version
 	switch {
 	case m.method == methodInitialize:
 		version = negotiated(m)
@@ -27,108 +32,113 @@ func (s *Server) legacyCall(head *Head, x Exchange, m *message) *Call {
 		version = Version20250326
 	}
 	return &Call{
-		Head: head, Method: m.method, Version: version, Client: m.params.meta.clientInfo, Trace: m.params.meta.trace,
-		server: s, exchange: x, progressToken: m.params.meta.progressToken,
+		Head: r.head, Method: m.method, Version: version, Client: m.params.meta.clientInfo, Trace: m.params.meta.trace,
+		server: r.Server, exchange: r, progressToken: m.params.meta.progressToken,
 		// logging/setLevel is not remembered: without a level the choice is the server's.
 		logLevel: severity("info"),
 	}
 }
 
 // serveBatch answers an array of messages, which revisions up to 2025-03-26 allow. Each element is admitted by itself.
-func (s *Server) serveBatch(ctx context.Context, head *Head, t *taken, x Exchange, sc *scanner) {
-	invalid := func(what string) {
-		s.invalid(ctx, t, x, nil, &Error{Code: CodeInvalidRequest, Message: what})
-	}
-	if s.charge(ctx, t, x, nil) {
+func (r *request) serveBatch(ctx context.Context, sc *scanner) {
+	if r.charge(ctx, nil) {
 		return
 	}
-	if v := head.Version; v != "" && v != Version20250326 && v != Version20241105 {
-		// Validate first: what is not JSON at all should be called so.
-		if _, err := sc.raw(0); err != nil {
-			s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
-			return
-		}
-		invalid("protocol revision " + quote(v) + " has no batches: send one message in a request")
-		return
-	}
-	type element struct {
-		m   *message
-		err *invalidError
-	}
-	var elements []element
-	err := sc.array(func() error {
-		if len(elements) == mostInBatch {
-			return errBatch
-		}
-		m, err := sc.message()
-		var bad *invalidError
-		if err != nil && !errors.As(err, &bad) {
-			return err
-		}
-		elements = append(elements, element{m, bad})
-		return nil
-	})
-	if err == nil {
-		err = sc.end()
-	}
-	if err == errBatch || err == nil && len(elements) == 0 {
-		invalid(errBatch.Error())
-		return
-	}
-	if err != nil {
-		s.invalid(ctx, t, x, nil, &Error{Code: CodeParse, Message: "not JSON: " + err.Error()})
+	elements, e := readBatch(r.head.Version, sc)
+	if e != nil {
+		r.invalid(ctx, nil, e)
 		return
 	}
 	p := getBuffer()
 	defer putBuffer(p)
 	b := append(*p, '[')
 	for _, el := range elements {
-		mark := len(b)
-		// invalid answers an element that is not run.
-		invalid := func(id []byte, method, what string) {
-			told := t.message(Invalid)
-			if refusal := s.opts.Gate.Invalid(ctx, t.ticket, &Call{Head: head, Method: method}); refusal != nil {
-				told.Outcome, told.Refusal = Refused, refusal
-				b = s.appendRefusal(b, asked{id: id, method: method}, refusal)
-			} else {
-				told.Error = &Error{Code: CodeInvalidRequest, Message: what}
-				b = AppendError(b, id, told.Error)
-			}
-			x.Tell(ctx, told)
-		}
-		switch {
+		switch m := el.message; {
 		case el.err != nil:
-			invalid(el.err.id, "", "not a JSON-RPC 2.0 message: "+el.err.what)
-		case el.m.id == nil || el.m.response:
+			b = r.refuseElement(ctx, b, asked{id: el.err.id}, notMessage(el.err.what))
+		case m.id == nil || m.response:
 			continue
-		case el.m.method == methodInitialize || el.m.params.meta.version.set:
-			invalid(el.m.id, el.m.method, "this must be sent by itself, not in a batch")
+		case m.method == methodInitialize || m.params.meta.version.set:
+			b = r.refuseElement(ctx, b, asked{id: m.id, method: m.method}, &Error{Code: CodeInvalidRequest, Message: "this must be sent by itself, not in a batch"})
 		default:
-			b = s.serveElement(ctx, s.legacyCall(head, x, el.m), t, x, el.m, b, mark)
+			b = r.serveElement(ctx, b, m)
 		}
 		b = append(b, ',')
 	}
 	*p = b
 	if len(b) == 1 {
-		x.Accept()
+		r.Accept()
 		return
 	}
 	b[len(b)-1] = ']'
-	s.reply(x, asked{}, head, b)
+	r.reply(asked{}, b)
 }
 
-func (s *Server) serveElement(ctx context.Context, c *Call, t *taken, x Exchange, m *message, b []byte, mark int) []byte {
-	c.caller, c.Believed = t.ticket.Caller(), t.ticket.Believed()
-	wrong := c.read(m)
-	ctx = s.opts.Begin(ctx, c)
-	told := t.message(Panicked)
-	told.Began = s.opts.Now()
-	defer func() { x.Tell(ctx, told.of(c)) }()
-	b, outcome, e, refusal := s.run(ctx, c, t, m, appendEnvelope(b, m.id), wrong)
+// An element of a batch is a message, or says why it is none.
+type element struct {
+	message *message
+	err     *invalidError
+}
+
+// readBatch decodes the array ahead.
+func readBatch(version string, sc *scanner) (elements []element, _ *Error) {
+	if version != "" && version != Version20250326 && version != Version20241105 {
+		// Validate first: what is not JSON at all should be called so.
+		if _, err := sc.raw(0); err != nil {
+			return nil, notJSON(err)
+		}
+		return nil, &Error{Code: CodeInvalidRequest, Message: "protocol revision " + quote(version) + " has no batches: send one message in a request"}
+	}
+	err := sc.array(func() error {
+		if len(elements) == maxBatch {
+			return errBatch
+		}
+		m, err := sc.message()
+		invalid, ok := errors.AsType[*invalidError](err)
+		if err != nil && !ok {
+			return err
+		}
+		elements = append(elements, element{m, invalid})
+		return nil
+	})
+	if err == nil {
+		err = sc.end()
+	}
+	switch {
+	case err == errBatch || err == nil && len(elements) == 0:
+		return nil, &Error{Code: CodeInvalidRequest, Message: errBatch.Error()}
+	case err != nil:
+		return nil, notJSON(err)
+	}
+	return elements, nil
+}
+
+// refuseElement appends the answer to an element that is not run.
+func (r *request) refuseElement(ctx context.Context, b []byte, to asked, e *Error) []byte {
+	told := r.told(Invalid)
+	if refusal := r.admission.Invalid(ctx, &Call{Head: r.head, Method: to.method}); refusal != nil {
+		told.Outcome, told.Refusal = Refused, refusal
+		b = r.appendRefusal(b, to, refusal)
+	} else {
+		told.Error = e
+		b = AppendError(b, to.id, e)
+	}
+	r.Observe(ctx, told)
+	return b
+}
+
+// serveElement runs an element, and appends its answer.
+func (r *request) serveElement(ctx context.Context, b []byte, m *message) []byte {
+	mark, c := len(b), r.legacyCall(m)
+	ctx, wrong := r.begin(ctx, c, m)
+	told := r.told(Panicked)
+	told.Began = r.opts.Now()
+	defer func() { r.Observe(ctx, told.of(c)) }()
+	b, outcome, e, refusal := r.run(ctx, c, m, appendEnvelope(b, m.id), wrong)
 	told.ended(c, outcome, e, refusal)
 	c.end()
 	if refusal != nil {
-		return s.appendRefusal(b[:mark], asked{id: m.id, method: m.method}, refusal)
+		return r.appendRefusal(b[:mark], asked{id: m.id, method: m.method}, refusal)
 	}
 	if e != nil {
 		return AppendError(b[:mark], m.id, e)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 const (
@@ -16,7 +18,8 @@ const (
 
 // list appends one page of a list. A cursor is the sealed key of the last entry before it, so it survives a restart,
 // another instance and a catalog that changed in between.
-func (s *Server) list(ctx context.Context, c *Call, m *message, b []byte, kind Kind, member string) ([]byte, *Error) {
+func (s *Server) list(ctx context.Context, c *Call, cursor string, b []byte, kind Kind) ([]byte, *Error) {
+	member := [...]string{Tools: "tools", Prompts: "prompts", Resources: "resources", Templates: "resourceTemplates"}[kind]
 	offered := s.opts.Catalog.Has(kind)
 	if kind == Resources || kind == Templates { // one capability
 		offered = s.opts.Catalog.Has(Resources) || s.opts.Catalog.Has(Templates)
@@ -26,8 +29,8 @@ func (s *Server) list(ctx context.Context, c *Call, m *message, b []byte, kind K
 	}
 	l := s.opts.Catalog.List(ctx, kind)
 	items := l.Items
-	if cursor := m.params.cursor; cursor.set {
-		after, err := s.opts.Keys.Open(cursorPurpose, []byte(member), cursor.value, s.opts.Now())
+	if cursor != "" {
+		after, err := s.opts.Keys.Open(cursorPurpose, []byte(member), cursor, s.opts.Now())
 		if err != nil {
 			return b, invalidParams("params.cursor was refused (%v): list again from the start", err)
 		}
@@ -63,8 +66,8 @@ func (s *Server) list(ctx context.Context, c *Call, m *message, b []byte, kind K
 	return s.close(c, b), nil
 }
 
-// mostCompletions is the protocol's limit for one answer.
-const mostCompletions = 100
+// maxCompletions is the protocol's limit for one answer.
+const maxCompletions = 100
 
 // A completion is what completion/complete asks for: values of an argument of the entry that the call names.
 type completion struct {
@@ -150,14 +153,14 @@ func (s *Server) complete(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		}
 	}
 	total := len(values)
-	values = values[:min(total, mostCompletions)]
+	values = values[:min(total, maxCompletions)]
 	b = s.open(c, b)
 	b = append(b, `"completion":{"values":[`...)
 	for i, v := range values {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = AppendString(b, v)
+		b = strictjson.AppendString(b, v)
 	}
 	b = fmt.Appendf(b, `],"total":%d,"hasMore":%t},`, total, total > len(values))
 	return s.close(c, b), Completed, nil

@@ -51,7 +51,6 @@ type params struct {
 }
 
 type meta struct {
-	present       bool
 	version       optional
 	logLevel      optional
 	capabilities  []byte
@@ -119,11 +118,23 @@ type invalidError struct {
 
 func (e *invalidError) Error() string { return e.what }
 
+const (
+	badVersion = `jsonrpc must be "2.0"`
+	badID      = "id must be a string or a number, of at most 512 bytes"
+)
+
+// A messageReader reads the members of a message.
+type messageReader struct {
+	*scanner
+	message
+	seen    int    // members, as bits
+	invalid string // the first that is no good
+	noID    bool   // there is an id, and it is null
+	named   bool   // there is a method
+}
+
 // message decodes the message ahead.
 func (s *scanner) message() (*message, error) {
-	m := &message{}
-	const badID = "id must be a string or a number, of at most 512 bytes"
-	noID, named := false, false // there is an id and it is null; there is a method
 	if s.peek() != '{' {
 		_, err := s.raw(0)
 		if err == nil {
@@ -131,78 +142,82 @@ func (s *scanner) message() (*message, error) {
 		}
 		return nil, err
 	}
-	var seen int
-	var invalid string
-	err := s.object(func(name []byte) error {
-		var bit int
-		var err error
-		switch string(name) {
-		case "jsonrpc":
-			bit = memJSONRPC
-			var raw []byte
-			if raw, err = s.raw(1); err == nil && string(raw) != `"2.0"` && invalid == "" {
-				invalid = `jsonrpc must be "2.0"`
-			}
-		case "id":
-			bit = memID
-			if m.id, err = s.raw(1); err == nil && !validID(m.id) {
-				noID = string(m.id) == "null"
-				if m.id = nil; !noID && invalid == "" {
-					invalid = badID
-				}
-			}
-		case "method":
-			bit = memMethod
-			var o optional
-			var wrong string
-			if o, err = s.optional("method", &wrong); err == nil && wrong != "" && invalid == "" {
-				invalid = wrong
-			}
-			m.method, named = o.value, named || o.set || wrong != ""
-		case "params":
-			bit = memParams
-			switch s.peek() {
-			case '{':
-				err = s.params(&m.params)
-			case 'n':
-				err = s.skip(1)
-			default:
-				if _, err = s.raw(1); err == nil && invalid == "" {
-					invalid = "params must be an object"
-				}
-			}
-		case "result":
-			bit = memResult
-			err = s.skip(1)
-		case "error":
-			bit = memError
-			err = s.skip(1)
-		default:
-			err = s.skip(1)
-		}
-		if err == nil && bit != 0 && seen&bit != 0 {
-			invalid = "duplicate member " + quote(string(name))
-		}
-		seen |= bit
-		return err
-	})
-	if err != nil {
+	r := &messageReader{scanner: s}
+	if err := s.object(r.member); err != nil {
 		return nil, err
 	}
-	m.response = !named && seen&(memResult|memError) != 0
+	m := &r.message
+	m.response = !r.named && r.seen&(memResult|memError) != 0
 	switch {
-	case invalid != "":
-	case seen&memJSONRPC == 0:
-		invalid = `jsonrpc must be "2.0"`
+	case r.invalid != "":
+	case r.seen&memJSONRPC == 0:
+		r.invalid = badVersion
 	case m.method == "" && !m.response:
-		invalid = "method is missing"
-	case noID && !m.response && !strings.HasPrefix(m.method, "notifications/"):
-		invalid = badID // who asks waits for an answer, which nothing would tie to the question
+		r.invalid = "method is missing"
+	case r.noID && !m.response && !strings.HasPrefix(m.method, "notifications/"):
+		r.invalid = badID // who asks waits for an answer, which nothing would tie to the question
 	}
-	if invalid != "" {
-		return nil, &invalidError{invalid, m.id}
+	if r.invalid != "" {
+		return nil, &invalidError{r.invalid, m.id}
 	}
 	return m, nil
+}
+
+func (r *messageReader) flag(what string) {
+	if r.invalid == "" {
+		r.invalid = what
+	}
+}
+
+func (r *messageReader) member(name []byte) (err error) {
+	var bit int
+	switch string(name) {
+	case "jsonrpc":
+		bit = memJSONRPC
+		var raw []byte
+		if raw, err = r.raw(1); err == nil && string(raw) != `"2.0"` {
+			r.flag(badVersion)
+		}
+	case "id":
+		bit = memID
+		if r.id, err = r.raw(1); err == nil && !validID(r.id) {
+			if r.noID = string(r.id) == "null"; !r.noID {
+				r.flag(badID)
+			}
+			r.id = nil
+		}
+	case "method":
+		bit = memMethod
+		var o optional
+		var wrong string
+		if o, err = r.optional("", name, &wrong); err == nil && wrong != "" {
+			r.flag(wrong)
+		}
+		r.method, r.named = o.value, r.named || o.set || wrong != ""
+	case "params":
+		bit = memParams
+		switch r.peek() {
+		case '{':
+			err = r.scanner.params(&r.message.params)
+		case 'n':
+			err = r.skip(1)
+		default:
+			if _, err = r.raw(1); err == nil {
+				r.flag("params must be an object")
+			}
+		}
+	case "result":
+		bit, err = memResult, r.skip(1)
+	case "error":
+		bit, err = memError, r.skip(1)
+	default:
+		err = r.skip(1)
+	}
+	if err == nil && bit != 0 && r.seen&bit != 0 {
+		r.invalid = "duplicate member " + quote(string(name))
+	}
+	r.seen |= bit
+	return err
 }
 
 func (s *scanner) params(p *params) error {
@@ -210,64 +225,49 @@ func (s *scanner) params(p *params) error {
 	return s.object(func(name []byte) error {
 		var bit int
 		var err error
+		var text *optional
+		var object *[]byte
 		switch string(name) {
 		case "_meta":
-			bit = memMeta
-			switch s.peek() {
-			case '{':
-				err = s.meta(p)
-			case 'n':
-				err = s.skip(2)
-			default:
-				p.flag("params._meta must be an object")
-				err = s.skip(2)
-			}
+			bit, err = memMeta, s.meta(p)
 		case "name":
-			bit = memName
-			p.name, err = s.optional("params.name", &p.wrong)
+			bit, text = memName, &p.name
 		case "uri":
-			bit = memURI
-			p.uri, err = s.optional("params.uri", &p.wrong)
+			bit, text = memURI, &p.uri
 		case "cursor":
-			bit = memCursor
-			p.cursor, err = s.optional("params.cursor", &p.wrong)
-			p.cursor.set = p.cursor.value != "" // none is empty
+			bit, text = memCursor, &p.cursor
 		case "level":
-			bit = memLevel
-			p.level, err = s.optional("params.level", &p.wrong)
+			bit, text = memLevel, &p.level
 		case "protocolVersion":
-			bit = memVersion
-			p.version, err = s.optional("params.protocolVersion", &p.wrong)
+			bit, text = memVersion, &p.version
 		case "requestState":
-			bit = memState
-			p.requestState, err = s.optional("params.requestState", &p.wrong)
+			bit, text = memState, &p.requestState
 		case "arguments":
-			bit = memArguments
-			p.arguments, err = s.member("params.arguments", &p.wrong)
+			bit, object = memArguments, &p.arguments
 		case "inputResponses":
-			bit = memResponses
-			p.inputResponses, err = s.member("params.inputResponses", &p.wrong)
+			bit, object = memResponses, &p.inputResponses
 		case "ref":
-			bit = memRef
-			p.ref, err = s.member("params.ref", &p.wrong)
+			bit, object = memRef, &p.ref
 		case "argument":
-			bit = memArgument
-			p.argument, err = s.member("params.argument", &p.wrong)
+			bit, object = memArgument, &p.argument
 		case "context":
-			bit = memContext
-			p.context, err = s.member("params.context", &p.wrong)
+			bit, object = memContext, &p.context
 		case "capabilities":
-			bit = memCapabilities
-			err = s.skip(2)
+			bit, err = memCapabilities, s.skip(2)
 		case "clientInfo":
-			bit = memClientInfo
-			if s.peek() != 'n' {
-				p.meta.clientInfo, err = s.raw(2)
-			} else {
+			if bit = memClientInfo; s.peek() == 'n' {
 				err = s.skip(2)
+			} else {
+				p.meta.clientInfo, err = s.raw(2)
 			}
 		default:
 			err = s.skip(2)
+		}
+		switch {
+		case text != nil:
+			*text, err = s.optional("params.", name, &p.wrong)
+		case object != nil:
+			*object, err = s.member("params.", name, &p.wrong)
 		}
 		if seen&bit != 0 {
 			p.flag("duplicate member params." + string(name))
@@ -278,8 +278,13 @@ func (s *scanner) params(p *params) error {
 }
 
 func (s *scanner) meta(p *params) error {
+	if c := s.peek(); c != '{' {
+		if c != 'n' {
+			p.flag("params._meta must be an object")
+		}
+		return s.skip(2)
+	}
 	m := &p.meta
-	m.present = true
 	var seen int
 	return s.object(func(name []byte) error {
 		var bit int
@@ -288,17 +293,17 @@ func (s *scanner) meta(p *params) error {
 		case metaPrefix + "protocolVersion":
 			bit = memVersion
 			there := s.peek() != 'n'
-			m.version, err = s.optional("params._meta protocolVersion", &p.wrong)
+			m.version, err = s.optional("params._meta ", name[len(metaPrefix):], &p.wrong)
 			m.version.set = there // even with an unknown or malformed value, the key marks a modern request
 		case metaPrefix + "clientCapabilities":
 			bit = memCapabilities
-			m.capabilities, err = s.member("params._meta clientCapabilities", &p.wrong)
+			m.capabilities, err = s.member("params._meta ", name[len(metaPrefix):], &p.wrong)
 		case metaPrefix + "clientInfo":
 			bit = memClientInfo
-			m.clientInfo, err = s.member("params._meta clientInfo", &p.wrong)
+			m.clientInfo, err = s.member("params._meta ", name[len(metaPrefix):], &p.wrong)
 		case metaPrefix + "logLevel":
 			bit = memLevel
-			m.logLevel, err = s.optional("params._meta logLevel", &p.wrong)
+			m.logLevel, err = s.optional("params._meta ", name[len(metaPrefix):], &p.wrong)
 		case "progressToken":
 			bit = memProgress
 			none := s.peek() == 'n'
@@ -337,10 +342,10 @@ func (p *params) flag(what string) {
 // Programs write null for what is not set: null reads as absent.
 
 // optional reads a string; another type is said in wrong and reads as absent.
-func (s *scanner) optional(what string, wrong *string) (optional, error) {
+func (s *scanner) optional(where string, name []byte, wrong *string) (optional, error) {
 	if c := s.peek(); c != '"' {
 		if *wrong == "" && c != 'n' {
-			*wrong = what + " must be a string"
+			*wrong = where + string(name) + " must be a string"
 		}
 		return optional{}, s.skip(2)
 	}
@@ -349,10 +354,10 @@ func (s *scanner) optional(what string, wrong *string) (optional, error) {
 }
 
 // member reads an object; another type is said in wrong and reads as absent.
-func (s *scanner) member(what string, wrong *string) ([]byte, error) {
+func (s *scanner) member(where string, name []byte, wrong *string) ([]byte, error) {
 	if c := s.peek(); c != '{' {
 		if *wrong == "" && c != 'n' {
-			*wrong = what + " must be an object"
+			*wrong = where + string(name) + " must be an object"
 		}
 		return nil, s.skip(2)
 	}
@@ -397,9 +402,9 @@ func intern(b []byte) string {
 	return string(b)
 }
 
-// glance finds the id and the method of the request in what was read of a body, for an answer that is given without the rest. The id
+// peekRequest finds the id and the method of the request in what was read of a body, for an answer that is given without the rest. The id
 // is nil where there is no usable one.
-func glance(body []byte) (id []byte, method string) {
+func peekRequest(body []byte) (id []byte, method string) {
 	s := scanner{buf: bytes.TrimPrefix(body, byteOrderMark)}
 	errFound := errors.New("found")
 	s.object(func(name []byte) (err error) {
@@ -412,7 +417,7 @@ func glance(body []byte) (id []byte, method string) {
 		case "method":
 			var o optional
 			var wrong string
-			o, err = s.optional("method", &wrong)
+			o, err = s.optional("", name, &wrong)
 			method = o.value
 		default:
 			err = s.skip(1)

@@ -77,7 +77,7 @@ func small(text []byte) (int64, bool) {
 	return n, true
 }
 
-const mostDigits = 20 // of the largest uint64
+const maxDigits = 20 // of the largest uint64
 
 // wholeDigits returns the digits of a number without leading zeros, "" for 0, and whether it is whole. Of one that is longer than any integer
 // type holds only so many zeros are there.
@@ -100,7 +100,7 @@ func wholeDigits(text []byte) (digits string, whole bool) {
 		return "", true
 	}
 	if exponent > 0 {
-		kept = append(kept, bytes.Repeat([]byte("0"), min(exponent, mostDigits+1))...)
+		kept = append(kept, bytes.Repeat([]byte("0"), min(exponent, maxDigits+1))...)
 	}
 	return string(kept), exponent >= 0
 }

@@ -7,7 +7,7 @@ import (
 
 // A Message is what became of one JSON-RPC message, or of a body that was none.
 type Message struct {
-	Head         *Head
+	Head         *RequestHeader
 	Call         *Call  // nil for what was answered before it was decoded and checked
 	Method, Name string // as the caller wrote them; "" where that was not read
 	Modern       bool

@@ -164,7 +164,7 @@ func (s *scanner) skip(depth int) error {
 // value decodes the value ahead as encoding/json decodes into any, but for numbers: map[string]any, []any, string, int64, uint64, float64,
 // bool, nil.
 func (s *scanner) value(depth int) (any, error) {
-	if depth > maxDepth && (!s.own || depth > mostOwnDepth) {
+	if depth > maxDepth && (!s.own || depth > maxOwnDepth) {
 		return nil, errDepth
 	}
 	switch c := s.peek(); c {
@@ -397,7 +397,7 @@ func DecodeAnswer(b []byte) (any, error) {
 	return v, s.end()
 }
 
-const mostOwnDepth = 1000
+const maxOwnDepth = 1000
 
 func nearest(num []byte) float64 {
 	f, err := strconv.ParseFloat(string(num), 64)

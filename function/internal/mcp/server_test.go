@@ -23,14 +23,14 @@ type memory struct {
 }
 
 func (m *memory) Body(string, Late) ([]byte, error) { return []byte(m.body), nil }
-func (m *memory) Glance() []byte                    { return []byte(m.body) }
+func (m *memory) Peek() []byte                      { return []byte(m.body) }
 func (m *memory) Reply(status int, body []byte) error {
 	m.status, m.reply = status, string(body)
 	return nil
 }
 func (m *memory) Accept()             { m.status = 202 }
 func (m *memory) Stream(event []byte) { m.events = append(m.events, string(event)) }
-func (m *memory) Tell(_ context.Context, told *Message) {
+func (m *memory) Observe(_ context.Context, told *Message) {
 	m.told = append(m.told, told.Outcome.String())
 }
 func (m *memory) Refuse(r *Refusal, s int, b []byte) { m.refusal = r; m.Reply(s, b) }
@@ -38,9 +38,9 @@ func (m *memory) Refuse(r *Refusal, s int, b []byte) { m.refusal = r; m.Reply(s,
 // counter is a gate that counts what it hands out and what comes back.
 type counter struct {
 	caller   string
-	refuse   *Refusal // at Head
-	refuseAt int      // refuse the n-th Begin; 0 for none
-	heads    []Head
+	refuse   *Refusal // at Admit
+	refuseAt int      // refuse the n-th Start; 0 for none
+	heads    []RequestHeader
 	begun    []string
 	outcomes []Outcome
 	dropped  int
@@ -48,60 +48,37 @@ type counter struct {
 	yielded  int
 }
 
-type name string
-
-func (n name) Caller() string { return string(n) }
-func (n name) Tenant() string { return "" }
-func (n name) Believed() bool { return true }
-
-func (g *counter) Head(_ context.Context, h *Head) (Ticket, *Refusal) {
+func (g *counter) Admit(_ context.Context, h *RequestHeader) (Admission, *Refusal) {
 	g.heads = append(g.heads, *h)
 	if g.refuse != nil {
 		return nil, g.refuse
 	}
-	return name(g.caller), nil
+	return g, nil
 }
 
-func (g *counter) Begin(ctx context.Context, _ Ticket, c *Call) (context.Context, func(Ending), *Refusal) {
+func (g *counter) MayRead(context.Context, *Call, string) error { return nil }
+
+func (g *counter) Start(ctx context.Context, c *Call) (context.Context, Admission, *Refusal) {
 	g.begun = append(g.begun, c.Method+" "+c.Name)
 	if len(g.begun) == g.refuseAt {
 		return nil, nil, &Refusal{Reason: RateLimited, Message: "too fast", Scope: "tool:ask", Limit: "1/s", RetryAfter: 1500 * time.Millisecond, Receipt: "r1"}
 	}
-	return ctx, func(e Ending) { g.outcomes = append(g.outcomes, e.Outcome) }, nil
+	return ctx, g, nil
 }
 
-func (g *counter) Drop(Ticket)                                     { g.dropped++ }
-func (g *counter) Invalid(context.Context, Ticket, *Call) *Refusal { return nil }
-func (g *counter) Yield(Ticket)                                    { g.yielded++ }
-func (g *counter) MayRead(context.Context, *Call, string) error    { return nil }
-func (g *counter) Charge(context.Context, Ticket) *Refusal         { g.charged++; return nil }
+func (g *counter) Caller() string                          { return g.caller }
+func (g *counter) Tenant() string                          { return "" }
+func (g *counter) Believed() bool                          { return true }
+func (g *counter) End(e *Ending)                           { g.outcomes = append(g.outcomes, e.Outcome) }
+func (g *counter) Drop(context.Context)                    { g.dropped++ }
+func (g *counter) Invalid(context.Context, *Call) *Refusal { return nil }
+func (g *counter) Yield()                                  { g.yielded++ }
+func (g *counter) Charge(context.Context) *Refusal         { g.charged++; return nil }
 
-// one is a catalog of one tool, which asks.
-type one struct{ Catalog }
-
-func (one) Has(k Kind) bool                        { return k == Tools }
-func (one) Named(name string) string               { return name }
-func (one) Settle(string, map[string]any, bool)    {}
-func (one) Completes() bool                        { return false }
-func (one) List(context.Context, Kind) Listing     { return Listing{} }
-func (one) Prompt(context.Context, string) *Prompt { return nil }
-func (one) Resource(context.Context, string) (*Resource, map[string]string, error) {
-	return nil, nil, nil
-}
-func (one) Tool(_ context.Context, name string) *Tool {
-	return map[string]*Tool{
-		"ask": {Call: func(ctx context.Context, c *Call) (*Result, error) {
-			q := InputRequest{Key: "q", Method: "elicitation/create", Capability: "elicitation", Params: json.RawMessage(`{}`), Accept: func(json.RawMessage) error { return nil }}
-			return &Result{}, c.Ask(ctx, q)
-		}},
-		"panic": {Call: func(context.Context, *Call) (*Result, error) { panic("x") }},
-	}[name]
-}
-
-var header = http.Header{"Mcp-Protocol-Version": {Version20260728}, "Mcp-Method": {"tools/call"}, "Mcp-Name": {"ask"}}
+var header = http.Header{"Mcp-Protocol-Version": {Version20260728}, "Mcp-Method": {"tools/call"}, "Mcp-Name": {"consult"}}
 
 func askBody(more string) string {
-	return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ask"` + more +
+	return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"consult"` + more +
 		`,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}}}}`
 }
 
@@ -112,9 +89,9 @@ func TestStateIsBoundToTheCallerAndTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func(caller string, at time.Time, more string) *memory {
-		s := NewServer(Options{Catalog: one{}, Gate: &counter{caller: caller}, Keys: keys, Now: func() time.Time { return at }})
+		s := NewServer(Options{Catalog: shelf{}, Gate: &counter{caller: caller}, Keys: keys, Now: func() time.Time { return at }})
 		x := &memory{body: askBody(more)}
-		s.Serve(t.Context(), ReadHead(header, "", "", now), x)
+		s.Serve(t.Context(), ReadRequestHeader(header, "", "", now), x)
 		return x
 	}
 	var r struct{ Result struct{ RequestState string } }
@@ -140,14 +117,14 @@ func TestStateIsBoundToTheCallerAndTime(t *testing.T) {
 // What the gate gives is given back once, however a request goes.
 func TestGateIsBalanced(t *testing.T) {
 	limit := &Refusal{Reason: RateLimited, Message: "too fast", RetryAfter: time.Second}
-	legacyBody := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ask"}}`
-	panicBody := strings.ReplaceAll(askBody(""), `"ask"`, `"panic"`)
+	legacyBody := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"consult"}}`
+	panicBody := strings.ReplaceAll(askBody(""), `"consult"`, `"panic"`)
 	panicHeader := header.Clone()
 	panicHeader.Set("Mcp-Name", "panic")
 	keys := seal.RandomRing()
 	var asked struct{ Result struct{ RequestState string } }
 	asking := &memory{body: askBody("")}
-	NewServer(Options{Catalog: one{}, Gate: &counter{}, Keys: keys}).Serve(t.Context(), ReadHead(header, "", "", time.Now()), asking)
+	NewServer(Options{Catalog: shelf{}, Gate: &counter{}, Keys: keys}).Serve(t.Context(), ReadRequestHeader(header, "", "", time.Now()), asking)
 	if err := json.Unmarshal([]byte(asking.reply), &asked); err != nil {
 		t.Fatal(err)
 	}
@@ -180,9 +157,9 @@ func TestGateIsBalanced(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := c.gate
-			s := NewServer(Options{Catalog: one{}, Gate: &g, Keys: keys})
+			s := NewServer(Options{Catalog: shelf{}, Gate: &g, Keys: keys})
 			x := &memory{body: c.body}
-			s.Serve(t.Context(), ReadHead(c.header, "", "", time.Now()), x)
+			s.Serve(t.Context(), ReadRequestHeader(c.header, "", "", time.Now()), x)
 			if len(g.heads) != c.heads || len(g.begun) != c.begun || g.dropped != c.dropped || len(g.outcomes) != c.ended {
 				t.Errorf("heads %d, begun %d, dropped %d, ended %d", len(g.heads), len(g.begun), g.dropped, len(g.outcomes))
 			}
@@ -204,10 +181,23 @@ func TestGateIsBalanced(t *testing.T) {
 // Headers that nothing will hold against a body decide nothing.
 func TestGateSeesNoHeadersOfLegacyRequests(t *testing.T) {
 	g := &counter{}
-	s := NewServer(Options{Catalog: one{}, Gate: g, Keys: seal.RandomRing()})
-	s.Serve(t.Context(), ReadHead(http.Header{"Mcp-Method": {"tools/call"}, "Mcp-Name": {"cheap"}}, "", "", time.Now()), &memory{body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`})
+	s := NewServer(Options{Catalog: shelf{}, Gate: g, Keys: seal.RandomRing()})
+	s.Serve(t.Context(), ReadRequestHeader(http.Header{"Mcp-Method": {"tools/call"}, "Mcp-Name": {"cheap"}}, "", "", time.Now()), &memory{body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`})
 	if h := g.heads[0]; h.Method != "" || h.Name != "" {
 		t.Errorf("%+v", h)
+	}
+}
+
+// TestBodiesThatAreNoText are what no transcript can hold.
+func TestBodiesThatAreNoText(t *testing.T) {
+	for _, body := range []string{
+		strings.Replace(askBody(""), `"id":1`, "\"id\":\"\xff\"", 1), strings.Replace(askBody(""), `"_meta"`, "\"x\":\"\xc3\",\"_meta\"", 1), askBody(",\"\xed\xa0\x80\":1"), "\x00",
+	} {
+		x := &memory{body: body}
+		NewServer(Options{Catalog: shelf{}, Gate: &counter{}, Keys: seal.RandomRing()}).Serve(t.Context(), ReadRequestHeader(header, "", "", time.Now()), x)
+		if x.status != 400 || !strings.Contains(x.reply, `{"jsonrpc":"2.0","error":{"code":-32700,`) || len(body) > 1 && !strings.Contains(x.reply, "UTF-8") {
+			t.Errorf("%q: %d %s", body, x.status, x.reply)
+		}
 	}
 }
 
@@ -238,14 +228,14 @@ func FuzzMessage(f *testing.F) {
 			if m.method != want.Method || !bytes.Equal(m.id, want.ID) {
 				t.Fatalf("%q: id %s method %q, want %s %q", body, m.id, m.method, want.ID, want.Method)
 			}
-			if id, _ := glance(body); m.id != nil && !bytes.Equal(id, m.id) {
+			if id, _ := peekRequest(body); m.id != nil && !bytes.Equal(id, m.id) {
 				t.Fatalf("%q: ScanID found %s, want %s", body, id, m.id)
 			}
 		}
 		// Whatever the body, the whole engine answers, in JSON.
 		for _, h := range []http.Header{header, {}} {
 			x := &memory{body: string(body)}
-			NewServer(Options{Catalog: one{}, Gate: &counter{}, Keys: seal.RandomRing()}).Serve(t.Context(), ReadHead(h, "", "", time.Now()), x)
+			NewServer(Options{Catalog: shelf{}, Gate: &counter{}, Keys: seal.RandomRing()}).Serve(t.Context(), ReadRequestHeader(h, "", "", time.Now()), x)
 			if x.status != 202 && !json.Valid([]byte(x.reply)) {
 				t.Fatalf("%q: %d %q", body, x.status, x.reply)
 			}

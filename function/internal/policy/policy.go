@@ -189,8 +189,8 @@ func (r *compiled) holds(q *Question) (holds, maybe bool, err error) {
 	if err != nil {
 		if missing := missingKey.FindStringSubmatch(err.Error()); missing != nil {
 			err = &Missing{Member: missing[1]}
-		} else if text := err.Error(); len(text) > mostFault { // it may repeat what the caller wrote
-			err = errors.New(strings.ToValidUTF8(text[:mostFault], "") + "…")
+		} else if text := err.Error(); len(text) > maxFault { // it may repeat what the caller wrote
+			err = errors.New(strings.ToValidUTF8(text[:maxFault], "") + "…")
 		}
 		return false, false, fmt.Errorf("%s: %w", r.place, err)
 	}
@@ -211,8 +211,8 @@ func (m *Missing) Error() string {
 	return fmt.Sprintf("there is no member %q, and has(args.%[1]s) asks for that", m.Member)
 }
 
-// mostFault is how many bytes of an error are kept.
-const mostFault = 300
+// maxFault is how many bytes of an error are kept.
+const maxFault = 300
 
 // missingKey finds the member in an error of CEL, which has no type for it. A longer one is a value of the caller's, used as a key.
 var missingKey = regexp.MustCompile(`^no such key: (\S{1,100})$`)
@@ -263,8 +263,8 @@ func (a *activation) ResolveName(name string) (any, bool) {
 
 func (a *activation) Parent() cel.Activation { return nil }
 
-// mostCost bounds the evaluation of a condition over arguments, which a caller chooses.
-const mostCost = 1_000_000
+// maxCost bounds the evaluation of a condition over arguments, which a caller chooses.
+const maxCost = 1_000_000
 
 // Compile checks the rules. Its error lists every fault with its place and what to do.
 func Compile(rules []Rule, otherwise Effect) (*Set, error) {
@@ -336,7 +336,7 @@ func (r *compiled) compile(env *cel.Env) error {
 		if d, found := largeDouble(tree); found {
 			return fmt.Errorf("whole numbers in args can't be compared exactly with the double %.1f: write it as an int, without a point and an exponent", d)
 		}
-		options = append(options, cel.CostLimit(mostCost))
+		options = append(options, cel.CostLimit(maxCost))
 		var err error
 		if r.partial, err = env.Program(tree, cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval)); err != nil {
 			return err

@@ -91,6 +91,12 @@ func appendHash(b []byte, name string, h *Hash) []byte {
 // timeForm is RFC 3339 in UTC with all six digits of the microseconds.
 const timeForm = "2006-01-02T15:04:05.000000Z"
 
+// FormatTime is the time as receipts have it.
+func FormatTime(t time.Time) string { return t.UTC().Format(timeForm) }
+
+// Truncate is the time as receipts keep it: in UTC, to the microsecond.
+func Truncate(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
 func appendTime(b []byte, t time.Time) []byte {
 	b = append(b, '"')
 	return append(t.UTC().AppendFormat(b, timeForm), '"')
@@ -151,26 +157,26 @@ func appendString(b []byte, s string) []byte {
 // Parse reads a receipt from its canonical form and from no other, and verifies its hash: what it accepts, [Receipt.Append] gives
 // back byte for byte.
 func Parse(line []byte) (Receipt, error) {
-	var p parser
-	err := p.receipt(line)
+	var p Parser
+	err := p.Parse(line)
 	return p.Receipt, err
 }
 
-// What is wrong with a line.
-var (
-	errForm = errors.New("it is not a receipt in canonical form")
-	errHash = errors.New("its content does not give its hash")
-)
+// ErrHash is that a receipt was altered after it was recorded.
+var ErrHash = errors.New("its content does not give its hash")
 
-// A parser reads receipts one after another with one buffer.
-type parser struct {
+var errForm = errors.New("it is not a receipt in canonical form")
+
+// A Parser reads receipts one after another with one buffer.
+type Parser struct {
 	Receipt
 	buf  []byte
 	text string
 	at   int
 }
 
-func (p *parser) receipt(line []byte) error {
+// Parse reads the next receipt. With [ErrHash] the receipt can be read, and with any other error it can't.
+func (p *Parser) Parse(line []byte) error {
 	p.Receipt = Receipt{}
 	if !p.members(string(line)) {
 		return errForm
@@ -183,13 +189,13 @@ func (p *parser) receipt(line []byte) error {
 		return errForm
 	}
 	if content != p.Hash {
-		return errHash
+		return ErrHash
 	}
 	return nil
 }
 
 // members reads an object. It takes what is not canonical too: the comparison finds that.
-func (p *parser) members(text string) bool {
+func (p *Parser) members(text string) bool {
 	p.text, p.at = text, 0
 	if !p.skip('{') {
 		return false
@@ -213,7 +219,7 @@ func (p *parser) members(text string) bool {
 	}
 }
 
-func (p *parser) skip(c byte) bool {
+func (p *Parser) skip(c byte) bool {
 	if p.at < len(p.text) && p.text[p.at] == c {
 		p.at++
 		return true
@@ -221,7 +227,7 @@ func (p *parser) skip(c byte) bool {
 	return false
 }
 
-func (p *parser) member(name string) bool {
+func (p *Parser) member(name string) bool {
 	switch name {
 	case `"arguments"`:
 		return p.hash(&p.Arguments)
@@ -278,16 +284,16 @@ func (p *parser) member(name string) bool {
 	return false
 }
 
-func (p *parser) int(n *int64) bool {
+func (p *Parser) int(n *int64) bool {
 	start := p.at
 	for p.at < len(p.text) && p.text[p.at] >= '0' && p.text[p.at] <= '9' && p.at-start < 17 {
 		*n = *n*10 + int64(p.text[p.at]-'0')
 		p.at++
 	}
-	return p.at > start && *n <= mostInt
+	return p.at > start && *n <= maxInt
 }
 
-func (p *parser) hash(h *Hash) bool {
+func (p *Parser) hash(h *Hash) bool {
 	var s string
 	return p.string(&s) && readHash(h, s)
 }
@@ -307,7 +313,7 @@ func readHash(h *Hash, s string) bool {
 }
 
 // string reads a JSON string; one without escapes is a part of the text.
-func (p *parser) string(s *string) bool {
+func (p *Parser) string(s *string) bool {
 	if !p.skip('"') {
 		return false
 	}

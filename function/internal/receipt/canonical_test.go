@@ -75,7 +75,7 @@ func TestCanonical(t *testing.T) {
 		})},
 		{"other scripts", with(func(r *Receipt) { r.Tool, r.Tenant = "検索\u2028\u2029\u007f😀", "<&>é" })},
 		{"not UTF-8", with(func(r *Receipt) { r.Tool = "a\xffb\xed\xa0\x80c" })},
-		{"great numbers", with(func(r *Receipt) { r.Seq, r.More, r.Duration = mostInt, mostInt, mostInt*time.Microsecond })},
+		{"great numbers", with(func(r *Receipt) { r.Seq, r.More, r.Duration = maxInt, maxInt, maxInt*time.Microsecond })},
 		{"far dates", with(func(r *Receipt) { r.Time = time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC) })},
 		{"another zone", with(func(r *Receipt) { r.Time = r.Time.In(time.FixedZone("", 3600)) })},
 	} {
@@ -121,8 +121,8 @@ func TestParse(t *testing.T) {
 		want       error
 	}{
 		{"as it was", good, nil},
-		{"edited", swap(`"tool":"search"`, `"tool":"Search"`), errHash},
-		{"hash edited", swap(r.Hash.String(), HashOf([]byte("x")).String()), errHash},
+		{"edited", swap(`"tool":"search"`, `"tool":"Search"`), ErrHash},
+		{"hash edited", swap(r.Hash.String(), HashOf([]byte("x")).String()), ErrHash},
 		{"no hash", swap(`,"hash":"`+r.Hash.String()+`"`, ""), errForm},
 		{"no time", swap(`,"time":"2026-11-24T12:00:00.123456Z"`, ""), errForm},
 		{"a space", swap(`"seq":7`, `"seq": 7`), errForm},
@@ -170,8 +170,8 @@ func TestClip(t *testing.T) {
 	r.Tool = strings.Repeat("é", 1000)
 	r.Detail = "x" + strings.Repeat("é", 10000)
 	r.More, r.Duration = -1, 1<<63-1
-	r.clip()
-	if len(r.Tool) > mostText || len(r.Detail) > mostDetail || !utf8.ValidString(r.Tool) || !utf8.ValidString(r.Detail) || !strings.HasSuffix(r.Tool, "é…") {
+	r.Clip()
+	if len(r.Tool) > maxText || len(r.Detail) > maxDetail || !utf8.ValidString(r.Tool) || !utf8.ValidString(r.Detail) || !strings.HasSuffix(r.Tool, "é…") {
 		t.Errorf("%d %d %s", len(r.Tool), len(r.Detail), r.Tool)
 	}
 	canonical(t, r)
@@ -180,14 +180,14 @@ func TestClip(t *testing.T) {
 // FuzzCanonical holds the form of any receipt against the library.
 func FuzzCanonical(f *testing.F) {
 	f.Add("search", "acme", "", int64(0), int64(0), int64(0), []byte(nil))
-	f.Add("\u2028\"\\\x00", "<&>é", "\x7f\t", int64(1795521600123456), int64(mostInt), int64(1), []byte("x"))
+	f.Add("\u2028\"\\\x00", "<&>é", "\x7f\t", int64(1795521600123456), int64(maxInt), int64(1), []byte("x"))
 	f.Fuzz(func(t *testing.T, tool, tenant, detail string, at, seq, duration int64, arguments []byte) {
 		const last = 253402300799999999 // of year 9999
-		r := Receipt{ID: tenant, Tool: tool, Tenant: tenant, Detail: detail, Time: time.UnixMicro(max(-62135596800000000, min(at, last))), Seq: seq & mostInt, Duration: time.Duration(duration)}
+		r := Receipt{ID: tenant, Tool: tool, Tenant: tenant, Detail: detail, Time: time.UnixMicro(max(-62135596800000000, min(at, last))), Seq: seq & maxInt, Duration: time.Duration(duration)}
 		if len(arguments) > 0 {
 			r.Arguments = HashOf(arguments)
 		}
-		r.clip()
+		r.Clip()
 		if !utf8.ValidString(tenant) || !utf8.ValidString(detail) {
 			return // how many replacements there are differs
 		}
@@ -245,10 +245,10 @@ func BenchmarkEncode(b *testing.B) {
 func BenchmarkParse(b *testing.B) {
 	r := full()
 	line := r.Append(nil)
-	var p parser
+	var p Parser
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := p.receipt(line); err != nil {
+		if err := p.Parse(line); err != nil {
 			b.Fatal(err)
 		}
 	}

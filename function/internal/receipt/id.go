@@ -59,8 +59,8 @@ var hexDigit = func() (t [256]byte) {
 	return t
 }()
 
-// A call is what segments are looked up by: the tag of an id, and its second.
-func callKey(tag uint32, at time.Time) int64 {
+// CallKey is what segments are looked up by: the tag of an id, and its second.
+func CallKey(tag uint32, at time.Time) int64 {
 	return int64(uint64(tag)<<32 | uint64(uint32(at.Unix())))
 }
 

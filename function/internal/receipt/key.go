@@ -96,11 +96,11 @@ func blocksOf(text []byte) (blocks []*pem.Block, err error) {
 	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
 		blocks = append(blocks, b)
 	}
-	switch begun := bytes.Count(text, []byte("-----BEGIN ")); {
-	case begun == 0:
+	switch starts := bytes.Count(text, []byte("-----BEGIN ")); {
+	case starts == 0:
 		return nil, errors.New("there is no PEM in it")
-	case begun != len(blocks):
-		return nil, fmt.Errorf("%d of %d blocks of PEM are damaged", begun-len(blocks), begun)
+	case starts != len(blocks):
+		return nil, fmt.Errorf("%d of %d blocks of PEM are damaged", starts-len(blocks), starts)
 	}
 	return blocks, nil
 }
@@ -131,31 +131,32 @@ const (
 	forExport      purpose = "erlmcp receipts: export"
 )
 
-// statement is what is signed: the purpose, and the hash of the canonical form without its signature. It is short, whatever is
+// message is what is signed: the purpose, and the hash of the canonical form without its signature. It is short, whatever is
 // signed, as services that keep keys demand.
-func (p purpose) statement(canonical []byte) []byte {
+func (p purpose) message(canonical []byte) []byte {
 	sum := sha256.Sum256(canonical)
 	return append(append([]byte(p), '\n'), sum[:]...)
 }
 
 // sign has the operator sign a statement, and returns the signature only where it verifies: what is stored can't be changed.
 func (p purpose) sign(ctx context.Context, operator Signer, canonical []byte) ([]byte, error) {
-	statement := p.statement(canonical)
-	signature, err := operator.Sign(ctx, statement)
+	message := p.message(canonical)
+	signature, err := operator.Sign(ctx, message)
 	if err != nil {
 		return nil, fmt.Errorf("the operator's key does not sign: %w", err)
 	}
-	if !ed25519.Verify(operator.Public(), statement, signature) {
+	if !ed25519.Verify(operator.Public(), message, signature) {
 		return nil, fmt.Errorf("the operator's key %s does not verify what it signs", KeyID(operator.Public()))
 	}
 	return signature, nil
 }
 
-// keyring are the operator's public keys by their ids.
-type keyring map[string]ed25519.PublicKey
+// A Keyring has the operator's public keys by their ids.
+type Keyring map[string]ed25519.PublicKey
 
-func newKeyring(keys []ed25519.PublicKey) keyring {
-	r := keyring{}
+// NewKeyring returns one of these keys.
+func NewKeyring(keys []ed25519.PublicKey) Keyring {
+	r := Keyring{}
 	for _, k := range keys {
 		r[KeyID(k)] = k
 	}
@@ -163,17 +164,18 @@ func newKeyring(keys []ed25519.PublicKey) keyring {
 }
 
 // verify returns why a statement of the operator's is not to be believed.
-func (r keyring) verify(p purpose, id string, canonical, signature []byte) error {
+func (r Keyring) verify(p purpose, id string, canonical, signature []byte) error {
 	key := r[id]
 	switch {
 	case id == "":
-		return errUnsigned
+		return ErrUnsigned
 	case key == nil:
 		return fmt.Errorf("is signed with the key %q, which is not one of yours", id)
-	case len(signature) != ed25519.SignatureSize || !ed25519.Verify(key, p.statement(canonical), signature):
+	case len(signature) != ed25519.SignatureSize || !ed25519.Verify(key, p.message(canonical), signature):
 		return fmt.Errorf("has a signature that the key %s did not make", id)
 	}
 	return nil
 }
 
-var errUnsigned = errors.New("is not signed")
+// ErrUnsigned is that nobody has signed.
+var ErrUnsigned = errors.New("is not signed")

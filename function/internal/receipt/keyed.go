@@ -41,8 +41,8 @@ func NewHasher(secrets ...[]byte) *Hasher {
 	return h
 }
 
-// id names the secret that hashes, "" for none.
-func (h *Hasher) id() string {
+// ID names the secret that hashes, "" for none.
+func (h *Hasher) ID() string {
 	if h == nil {
 		return ""
 	}
@@ -74,16 +74,16 @@ type keyed struct {
 	sum [sha256.Size]byte
 }
 
-// mostKeyed is how many tenants' keys are kept. Then all are forgotten, and derived anew.
-const mostKeyed = 10000
+// maxKeyed is how many tenants' keys are kept. Then all are forgotten, and derived anew.
+const maxKeyed = 10000
 
 // Hash hashes arguments or a result of a tenant, as they were on the wire, or a name.
 func (h *Hasher) Hash(tenant string, raw []byte) Hash {
 	if h == nil {
 		return HashOf(raw)
 	}
-	if len(tenant) > mostText {
-		tenant = clipped(tenant, mostText) // as receipts have it
+	if len(tenant) > maxText {
+		tenant = clipped(tenant, maxText) // as receipts have it
 	}
 	h.mu.RLock()
 	pool := h.tenants[tenant]
@@ -105,7 +105,7 @@ func (h *Hasher) derive(tenant string) *sync.Pool {
 	pool := &sync.Pool{New: func() any { return &keyed{mac: hmac.New(sha256.New, key)} }}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.tenants) >= mostKeyed {
+	if len(h.tenants) >= maxKeyed {
 		clear(h.tenants)
 	}
 	h.tenants[tenant] = pool

@@ -1,8 +1,8 @@
-// Package receipt records decisions so that they can be proved later. Each instance writes a hash chain of its own, in signed
-// segments, to a store; roots, signed by the operator, hold the heads of the chains.
+// Package receipt is the form of the record: receipts of decisions, the hash chains that they are in, and the roots over these, each in
+// canonical form, hashed and signed so that they can be proved later.
 //
-// [Journal] writes, [Anchor] makes roots, [Find] and [Select] read, [Verify] and [VerifyExport] prove, [Export] writes what others
-// can verify offline.
+// Each instance has a chain of its own, in signed segments, in a [Store]. Roots, signed by the operator, hold the heads of the chains.
+// Package journal writes them, and package verify reads and proves them. [Changes] has the control plane change nothing unrecorded.
 package receipt
 
 import (
@@ -29,7 +29,7 @@ type Receipt struct {
 	Limit     string
 	Era       string        // protocol version or family
 	Duration  time.Duration // to the microsecond; of what was lost, between the first and the last
-	Arguments Hash          // by [Journal.Hash], as the result
+	Arguments Hash          // by [Hasher.Hash], as the result
 	Result    Hash
 	Catalog   string // version of it
 	Policy    string // version of it
@@ -113,38 +113,30 @@ func (h *Hash) UnmarshalText(text []byte) error {
 }
 
 const (
-	mostText   = 256
-	mostDetail = 8 << 10
-	mostInt    = 1<<53 - 1 // RFC 8785: greater integers lose digits in a double
+	maxText   = 256
+	maxDetail = 8 << 10
+	maxInt    = 1<<53 - 1 // RFC 8785: greater integers lose digits in a double
 )
 
-// clip bounds what a caller can make a receipt carry.
-func (r *Receipt) clip() {
+// Clip bounds what a caller can make a receipt carry.
+func (r *Receipt) Clip() {
 	for _, s := range [...]*string{&r.ID, &r.Tenant, &r.Principal, &r.Method, &r.Tool, &r.Reason, &r.Limit, &r.Era, &r.Catalog, &r.Policy, &r.Trace} {
-		if len(*s) > mostText {
-			*s = clipped(*s, mostText)
+		if len(*s) > maxText {
+			*s = clipped(*s, maxText)
 		}
 	}
-	if len(r.Detail) > mostDetail {
-		r.Detail = clipped(r.Detail, mostDetail)
+	if len(r.Detail) > maxDetail {
+		r.Detail = clipped(r.Detail, maxDetail)
 	}
-	r.More = max(0, min(r.More, mostInt))
-	r.Duration = max(0, min(r.Duration, mostInt*time.Microsecond))
+	r.More = max(0, min(r.More, maxInt))
+	r.Duration = max(0, min(r.Duration, maxInt*time.Microsecond))
 }
 
-func clipped(s string, most int) string {
+func clipped(s string, length int) string {
 	const mark = "…"
-	most -= len(mark)
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
+	length -= len(mark)
+	for length > 0 && !utf8.RuneStart(s[length]) {
+		length--
 	}
-	return strings.Clone(s[:most]) + mark
+	return strings.Clone(s[:length]) + mark
 }
-
-// size is what the receipt takes in memory, about.
-func (r *Receipt) size() int64 {
-	return structSize + int64(len(r.ID)+len(r.Tenant)+len(r.Principal)+len(r.Method)+len(r.Tool)+len(r.Reason)+len(r.Limit)+
-		len(r.Era)+len(r.Catalog)+len(r.Policy)+len(r.Trace)+len(r.Detail))
-}
-
-const structSize = 480

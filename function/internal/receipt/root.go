@@ -3,12 +3,58 @@ package receipt
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
+	"strconv"
 	"time"
 )
+
+// A Head is how far a chain has come: what its instance announces, as JSON, and what roots hold.
+type Head struct {
+	Appended int64     `json:"appended"` // seq that the last receipt has or will have, those that wait to be stored included
+	Chain    string    `json:"chain"`
+	Hash     Hash      `json:"hash"` // of the receipt Seq, or of the certificate
+	Instance string    `json:"instance"`
+	Lost     int64     `json:"lost,omitempty"` // receipts for which the queue had no room
+	Seq      int64     `json:"seq"`            // of the last receipt in a segment, stored or about to be
+	State    State     `json:"state,omitempty"`
+	Stored   int64     `json:"stored,omitempty"` // seq of the last receipt that is known to be stored
+	Time     time.Time `json:"time"`             // when this was said
+	To       time.Time `json:"to"`               // of the segment with Seq, or when the chain was opened
+}
+
+// A State says whether more receipts will come; "" is that they may.
+type State string
+
+// How a chain ends.
+const (
+	Ended  State = "ended"  // closed by its instance
+	Silent State = "silent" // its instance announces nothing any more
+)
+
+// Append appends the canonical form.
+func (h *Head) Append(b []byte) []byte { return h.append(b, true) }
+
+func (h *Head) append(b []byte, _ bool) []byte {
+	b = strconv.AppendInt(append(b, `{"appended":`...), h.Appended, 10)
+	b = appendText(b, `,"chain":`, h.Chain)
+	b = appendHash(b, `,"hash":`, &h.Hash)
+	b = appendText(b, `,"instance":`, h.Instance)
+	b = appendInt(b, `,"lost":`, h.Lost)
+	b = strconv.AppendInt(append(b, `,"seq":`...), h.Seq, 10)
+	b = appendText(b, `,"state":`, string(h.State))
+	b = appendInt(b, `,"stored":`, h.Stored)
+	b = appendTime(append(b, `,"time":`...), h.Time)
+	return append(appendTime(append(b, `,"to":`...), h.To), '}')
+}
+
+// ReadHead reads a head from its canonical form.
+func ReadHead(line []byte) (*Head, error) {
+	h := &Head{}
+	var version int64
+	if err := read(line, h, &version, Format); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
 
 // A Root is the statement of how far the chains had come at a time, as it is stored. Roots form a chain of their own.
 type Root struct {
@@ -36,7 +82,7 @@ func (h *Heads) append(b []byte, signed bool) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = h.Heads[i].append(b)
+		b = h.Heads[i].Append(b)
 	}
 	b = append(b, ']')
 	b = appendInt(b, `,"number":`, h.Number)
@@ -49,189 +95,32 @@ func (h *Heads) append(b []byte, signed bool) []byte {
 	return closeObject(b, start)
 }
 
-func (h *Heads) hash() Hash { return sha256.Sum256(h.append(nil, false)) }
+// Append appends the canonical form.
+func (h *Heads) Append(b []byte) []byte { return h.append(b, true) }
 
-func readHeads(text []byte) (*Heads, error) {
+// Hash is what the next root names this one by. The signature is not in it.
+func (h *Heads) Hash() Hash { return sha256.Sum256(h.append(nil, false)) }
+
+// Sign has the operator sign.
+func (h *Heads) Sign(ctx context.Context, operator Signer) (err error) {
+	h.Operator = KeyID(operator.Public())
+	h.Signature, err = forRoot.sign(ctx, operator, h.append(nil, false))
+	return err
+}
+
+// Verify returns why the root is not to be believed: [ErrUnsigned], or that none of the keys has signed it.
+func (h *Heads) Verify(keys Keyring) error {
+	return keys.verify(forRoot, h.Operator, h.append(nil, false), h.Signature)
+}
+
+// ReadHeads reads what a root says from its canonical form.
+func ReadHeads(text []byte) (*Heads, error) {
 	h := &Heads{}
-	if err := read(text, h, &h.Format, format); err != nil {
+	if err := read(text, h, &h.Format, Format); err != nil {
 		return nil, err
 	}
 	if h.Number < 1 {
 		return nil, errStatement
 	}
 	return h, nil
-}
-
-const (
-	// silence is after how long without a segment and an announcement a chain's instance is taken for gone.
-	silence = time.Hour
-	// overlap is how far back of the last root chains are looked for whose first segment was stored late.
-	overlap = 10 * time.Minute
-	// mostHeads keeps a root below 1 MiB.
-	mostHeads = 2000
-	// mostAnchors is how often another root may come first.
-	mostAnchors = 10
-)
-
-// Anchor makes the next root: of the heads that instances announce, of the chains that were open at the last root, and of those
-// that were opened since. Where nothing has changed it returns the last root, or nil if there is none. Without a signer the root
-// is not signed. It may be called by any number of instances, once a minute or so.
-func Anchor(ctx context.Context, store Store, signer Signer, announced []Head, now time.Time) (*Heads, error) {
-	for range mostAnchors {
-		last, err := lastHeads(ctx, store)
-		if err != nil {
-			return nil, err
-		}
-		heads, err := advance(ctx, store, last, announced, now)
-		if err != nil || len(heads) == 0 {
-			return last, err
-		}
-		next := &Heads{Format: format, Heads: heads, Number: 1, Time: micro(now)}
-		if last != nil {
-			next.Number, next.Previous = last.Number+1, last.hash()
-			if next.Time.Before(last.Time) {
-				next.Time = last.Time
-			}
-		}
-		if signer != nil {
-			next.Operator = KeyID(signer.Public())
-			if next.Signature, err = forRoot.sign(ctx, signer, next.append(nil, false)); err != nil {
-				return nil, err
-			}
-		}
-		err = store.PutRoot(ctx, &Root{Number: next.Number, Time: next.Time, Text: next.append(nil, true)})
-		switch {
-		case err == nil:
-			return next, nil
-		case !errors.Is(err, ErrConflict):
-			return nil, err
-		}
-	}
-	return nil, errors.New("roots of others came first, ten times: call less often")
-}
-
-func lastHeads(ctx context.Context, store Store) (*Heads, error) {
-	r, err := store.LastRoot(ctx)
-	if r == nil || err != nil {
-		return nil, err
-	}
-	h, err := readHeads(r.Text)
-	if err != nil {
-		return nil, fmt.Errorf("root %d %w", r.Number, err)
-	}
-	return h, nil
-}
-
-// advance returns the heads of the next root, none where they are the same as in the last.
-func advance(ctx context.Context, store Store, last *Heads, announced []Head, now time.Time) ([]Head, error) {
-	a := advancing{ctx: ctx, store: store, now: now, before: map[string]Head{}, next: map[string]Head{}}
-	since := time.Time{}
-	if last != nil {
-		for _, h := range last.Heads {
-			a.before[h.Chain] = h
-		}
-		since = last.Time.Add(-overlap)
-	}
-	for _, h := range announced {
-		if old := a.next[h.Chain]; h.Seq >= old.Seq && h.Appended >= old.Appended {
-			a.next[h.Chain] = h
-		}
-	}
-	for chain, h := range a.before {
-		if h.State == "" { // else its end is in the last root
-			if err := a.look(chain, h.Instance); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for s, err := range store.Openings(ctx, since, now.Add(Span)) {
-		if err != nil {
-			return nil, err
-		}
-		c, err := readCertificate(s.Certificate)
-		if err != nil {
-			return nil, fmt.Errorf("the certificate of chain %s %w", s.Chain, err)
-		}
-		if h := a.before[s.Chain]; h.State != "" { // stays for as long as it is found here
-			a.next[s.Chain] = h
-		} else if err := a.look(s.Chain, c.Instance); err != nil {
-			return nil, err
-		}
-	}
-	return a.heads(), nil
-}
-
-// advancing is the way from one root to the next.
-type advancing struct {
-	ctx          context.Context
-	store        Store
-	now          time.Time
-	before, next map[string]Head
-}
-
-// look finds the head of a chain that is not announced.
-func (a *advancing) look(chain, instance string) error {
-	if _, ok := a.next[chain]; ok {
-		return nil
-	}
-	s, err := a.store.Last(a.ctx, chain)
-	if err != nil {
-		return err
-	}
-	h, known := a.before[chain]
-	if !known {
-		h = Head{Chain: chain, Instance: instance, Time: micro(a.now)}
-	}
-	if s != nil {
-		header, err := readHeader(s.Header)
-		if err != nil {
-			return fmt.Errorf("segment %d of chain %s %w", s.Number, chain, err)
-		}
-		if header.Last >= h.Seq {
-			h.Seq, h.Hash, h.To = header.Last, header.Head, header.To
-			h.Appended, h.Stored = max(h.Appended, h.Seq), h.Seq
-		}
-		if header.Closed {
-			h.State, h.Appended = Ended, h.Seq
-		}
-	}
-	if h.State == "" && a.now.Sub(h.To) > silence {
-		h.State = Silent
-	}
-	a.next[chain] = h
-	return nil
-}
-
-// heads are those of the next root, none if they are the same as before. Where they are too many, those that stand still are left
-// out, the longest first.
-func (a *advancing) heads() []Head {
-	var heads []Head
-	moved := map[string]bool{}
-	for chain, h := range a.next {
-		old, known := a.before[chain]
-		if h.Seq < old.Seq || old.State == Ended { // was announced before the last root, and is heard of now
-			h = old
-		}
-		if !known || h.Seq != old.Seq || h.Appended != old.Appended || h.State != old.State || h.Lost != old.Lost {
-			moved[chain] = true
-		}
-		heads = append(heads, h)
-	}
-	if len(moved) == 0 {
-		return nil
-	}
-	if len(heads) > mostHeads {
-		slices.SortFunc(heads, func(x, y Head) int {
-			if moved[x.Chain] != moved[y.Chain] {
-				if moved[x.Chain] {
-					return -1
-				}
-				return 1
-			}
-			return y.To.Compare(x.To)
-		})
-		heads = heads[:mostHeads]
-	}
-	slices.SortFunc(heads, func(x, y Head) int { return strings.Compare(x.Chain, y.Chain) })
-	return heads
 }

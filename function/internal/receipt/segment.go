@@ -1,23 +1,16 @@
 package receipt
 
 import (
-	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"time"
 )
 
-// What is written has the version of its form: certificates, roots and exports, and segments and exports whose hashes of arguments,
-// results and callers' names have a key. What has a newer one is not guessed at.
-const (
-	format      = 1
-	formatKeyed = 2
-)
+// Span is the most time from the first to the last receipt of a segment, so that a range of time can be read by one end.
+const Span = time.Minute
 
 // A Segment is a run of a chain's receipts as it is stored: written once, never changed.
 type Segment struct {
@@ -36,7 +29,7 @@ type Segment struct {
 // Call is what the segments that may have receipts of an id are found by.
 func Call(id string) (int64, error) {
 	tag, at, err := Tag(id)
-	return callKey(tag, at), err
+	return CallKey(tag, at), err
 }
 
 // A Certificate opens a chain: the operator's word that a key signs for an instance.
@@ -64,13 +57,40 @@ func (c *Certificate) append(b []byte, signed bool) []byte {
 	return closeObject(b, start)
 }
 
-// Chain names the chain: its tag, and the begin of the hash that the first receipt follows.
+// Append appends the canonical form.
+func (c *Certificate) Append(b []byte) []byte { return c.append(b, true) }
+
+// Hash is what the first receipt of the chain follows. The signature is not in it.
+func (c *Certificate) Hash() Hash { return sha256.Sum256(c.append(nil, false)) }
+
+// Chain names the chain: its tag, and the begin of [Certificate.Hash].
 func (c *Certificate) Chain() string {
-	h := c.hash()
+	h := c.Hash()
 	return c.Tag + "-" + hex.EncodeToString(h[:8])
 }
 
-func (c *Certificate) hash() Hash { return sha256.Sum256(c.append(nil, false)) }
+// Sign has the operator sign, whom the certificate must name already: a chain has its name before anyone is asked.
+func (c *Certificate) Sign(ctx context.Context, operator Signer) (err error) {
+	c.Signature, err = forCertificate.sign(ctx, operator, c.append(nil, false))
+	return err
+}
+
+// Verify returns why the certificate is not to be believed: [ErrUnsigned], or that none of the keys has signed it.
+func (c *Certificate) Verify(keys Keyring) error {
+	return keys.verify(forCertificate, c.Operator, c.append(nil, false), c.Signature)
+}
+
+// ReadCertificate reads a certificate from its canonical form.
+func ReadCertificate(line []byte) (*Certificate, error) {
+	c := &Certificate{}
+	if err := read(line, c, &c.Format, Format); err != nil {
+		return nil, err
+	}
+	if len(c.Key) != ed25519.PublicKeySize {
+		return nil, errStatement
+	}
+	return c, nil
+}
 
 // A Header says what is in a segment. The chain's key signs it.
 type Header struct {
@@ -134,135 +154,33 @@ func (h *Header) append(b []byte, signed bool) []byte {
 	return closeObject(b, start)
 }
 
-// mark stands for a tenant in the headers of a chain, without its name.
-func mark(genesis *Hash, tenant string) string {
-	sum := sha256.Sum256(append(append(make([]byte, 0, 64+len(tenant)), genesis[:]...), tenant...))
-	return hex.EncodeToString(sum[:8])
+// AppendSigned signs the header with the chain's key, and appends its canonical form.
+func (h *Header) AppendSigned(b []byte, key ed25519.PrivateKey) []byte {
+	start := len(b)
+	b = h.append(b, false)
+	h.Signature = ed25519.Sign(key, forSegment.message(b[start:]))
+	return h.append(b[:start], true)
 }
 
-// A Head is how far a chain has come: what its instance announces, as JSON, and what roots hold.
-type Head struct {
-	Appended int64     `json:"appended"` // seq that the last receipt has or will have, those that wait to be stored included
-	Chain    string    `json:"chain"`
-	Hash     Hash      `json:"hash"` // of the receipt Seq, or of the certificate
-	Instance string    `json:"instance"`
-	Lost     int64     `json:"lost,omitempty"` // receipts for which the queue had no room
-	Seq      int64     `json:"seq"`            // of the last receipt in a segment, stored or about to be
-	State    State     `json:"state,omitempty"`
-	Stored   int64     `json:"stored,omitempty"` // seq of the last receipt that is known to be stored
-	Time     time.Time `json:"time"`             // when this was said
-	To       time.Time `json:"to"`               // of the segment with Seq, or when the chain was opened
+// SignedBy tells whether the chain's key has signed the header.
+func (h *Header) SignedBy(key Bytes) bool {
+	return len(h.Signature) == ed25519.SignatureSize && ed25519.Verify(ed25519.PublicKey(key), forSegment.message(h.append(nil, false)), h.Signature)
 }
 
-// A State says whether more receipts will come; "" is that they may.
-type State string
-
-// How a chain ends.
-const (
-	Ended  State = "ended"  // closed by its instance
-	Silent State = "silent" // its instance announces nothing any more
-)
-
-func (h *Head) append(b []byte) []byte {
-	b = strconv.AppendInt(append(b, `{"appended":`...), h.Appended, 10)
-	b = appendText(b, `,"chain":`, h.Chain)
-	b = appendHash(b, `,"hash":`, &h.Hash)
-	b = appendText(b, `,"instance":`, h.Instance)
-	b = appendInt(b, `,"lost":`, h.Lost)
-	b = strconv.AppendInt(append(b, `,"seq":`...), h.Seq, 10)
-	b = appendText(b, `,"state":`, string(h.State))
-	b = appendInt(b, `,"stored":`, h.Stored)
-	b = appendTime(append(b, `,"time":`...), h.Time)
-	return append(appendTime(append(b, `,"to":`...), h.To), '}')
-}
-
-// Bytes are shown in lower-case hexadecimal digits.
-type Bytes []byte
-
-// MarshalText implements [encoding.TextMarshaler].
-func (b Bytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b), nil }
-
-// UnmarshalText implements [encoding.TextUnmarshaler].
-func (b *Bytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.AppendDecode(nil, text)
-	return err
-}
-
-func appendBytes(b []byte, name string, bytes []byte) []byte {
-	if len(bytes) == 0 {
-		return b
-	}
-	b = append(append(b, name...), '"')
-	return append(hex.AppendEncode(b, bytes), '"')
-}
-
-// closeObject makes an object of the members from start on, the first of which begins with a comma.
-func closeObject(b []byte, start int) []byte {
-	if len(b) == start {
-		return append(b, "{}"...)
-	}
-	b[start] = '{'
-	return append(b, '}')
-}
-
-// A statement is what has a canonical form beside receipts.
-type statement interface {
-	append(b []byte, signed bool) []byte
-}
-
-var errStatement = errors.New("is not in canonical form")
-
-// read reads a statement from its canonical form and from no other, up to a format that is known.
-func read[S statement](line []byte, s S, format *int64, known int64) error {
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(s); err != nil {
-		var newer struct{ Format int64 }
-		if json.Unmarshal(line, &newer) == nil && newer.Format > known {
-			return badFormat(newer.Format, known)
-		}
-		return errStatement
-	}
-	if *format > known {
-		return badFormat(*format, known)
-	}
-	if !bytes.Equal(s.append(nil, true), line) {
-		return errStatement
-	}
-	return nil
-}
-
-func badFormat(version, known int64) error {
-	return fmt.Errorf("has format %d, and this version knows up to %d: verify with the newer version", version, known)
-}
-
-// readCertificate reads the certificate of a chain; the key in it is one.
-func readCertificate(line []byte) (*Certificate, error) {
-	c := &Certificate{}
-	if err := read(line, c, &c.Format, format); err != nil {
-		return nil, err
-	}
-	if len(c.Key) != ed25519.PublicKeySize {
-		return nil, errStatement
-	}
-	return c, nil
-}
-
-func readHeader(line []byte) (*Header, error) {
+// ReadHeader reads the header of a segment from its canonical form.
+func ReadHeader(line []byte) (*Header, error) {
 	h := &Header{}
 	if err := read(line, h, &h.Format, formatKeyed); err != nil {
 		return nil, err
 	}
-	if h.Number < 1 || h.First < 1 || h.Last < h.First || h.Format != formatOf(h.Hashes != "") {
+	if h.Number < 1 || h.First < 1 || h.Last < h.First || h.Format != FormatOf(h.Hashes != "") {
 		return nil, errStatement
 	}
 	return h, nil
 }
 
-// formatOf is that of a segment or an export.
-func formatOf(keyed bool) int64 {
-	if keyed {
-		return formatKeyed
-	}
-	return format
+// Mark stands for a tenant in the headers of the chain whose certificate has this hash, without the tenant's name.
+func Mark(genesis Hash, tenant string) string {
+	sum := sha256.Sum256(append(append(make([]byte, 0, 64+len(tenant)), genesis[:]...), tenant...))
+	return hex.EncodeToString(sum[:8])
 }

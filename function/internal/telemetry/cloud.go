@@ -11,6 +11,8 @@ import (
 
 	"cloud.google.com/go/logging"
 	"google.golang.org/api/option"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // An apiSink sends records to Cloud Logging's API, for where nothing reads standard output.
@@ -21,7 +23,7 @@ type apiSink struct {
 	failed atomic.Int64
 }
 
-const mostBuffered = 16 << 20
+const maxBuffered = 16 << 20
 
 func newAPISink(ctx context.Context, o *Options, forClient []option.ClientOption, forLogger ...logging.LoggerOption) (*apiSink, error) {
 	if o.Project == "" {
@@ -33,14 +35,14 @@ func newAPISink(ctx context.Context, o *Options, forClient []option.ClientOption
 	}
 	s := &apiSink{client: client, traces: "projects/" + o.Project + "/traces/"}
 	client.OnError = func(error) { s.failed.Add(1) }
-	forLogger = append(forLogger, logging.BufferedByteLimit(mostBuffered), logging.DelayThreshold(time.Second),
+	forLogger = append(forLogger, logging.BufferedByteLimit(maxBuffered), logging.DelayThreshold(time.Second),
 		logging.CommonLabels(map[string]string{"instance": o.Instance, "version": o.Version}))
 	s.logger = client.Logger(o.Service, forLogger...)
 	return s, nil
 }
 
 func (s *apiSink) put(e *entry) {
-	payload := appendString([]byte(`{"message":`), e.message)
+	payload := strictjson.AppendString([]byte(`{"message":`), e.message)
 	payload = append(appendPayload(payload, e), '}')
 	out := logging.Entry{Timestamp: e.time, Severity: cloudSeverity(e.level), Payload: json.RawMessage(payload)}
 	if e.span.IsValid() {
@@ -77,7 +79,7 @@ func (s *apiSink) close(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(closePatience):
+	case <-time.After(closeTimeout):
 		return context.DeadlineExceeded
 	}
 }

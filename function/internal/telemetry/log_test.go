@@ -280,7 +280,7 @@ func TestNothingWaitsForTheAPI(t *testing.T) {
 		}
 		begin := time.Now()
 		long := strings.Repeat("m", 64<<10)
-		for range 2 * mostBuffered / len(long) {
+		for range 2 * maxBuffered / len(long) {
 			s.put(&entry{time: noon, message: long, request: &success, span: trace.SpanContextFromContext(traced(t.Context()))})
 		}
 		if took := time.Since(begin); took > 0 {
@@ -429,6 +429,27 @@ func BenchmarkRecord(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			seen.Record(b.Context(), &success)
+		}
+	})
+	b.Run("slog", func(b *testing.B) { // the same members, by the standard library's handler
+		handler := slog.NewJSONHandler(io.Discard, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) > 0 {
+				return a
+			}
+			switch a.Key {
+			case slog.LevelKey:
+				return slog.String("severity", severity(a.Value.Any().(slog.Level)))
+			case slog.MessageKey:
+				a.Key = "message"
+			}
+			return a
+		}}).WithAttrs([]slog.Attr{slog.Group("logging.googleapis.com/labels", "instance", "i", "version", "v")})
+		b.ReportAllocs()
+		for b.Loop() {
+			r := slog.NewRecord(noon, slog.LevelInfo, "tools/call add", 0)
+			success.each(func(name, value string) { r.AddAttrs(slog.String(name, value)) }, func(name string, value float64) { r.AddAttrs(slog.Float64(name, value)) })
+			r.AddAttrs(slog.Group("httpRequest", "requestMethod", "POST", "requestUrl", "/mcp", "status", 200, "latency", "0.001s", "protocol", "HTTP/1.1"))
+			handler.Handle(b.Context(), r)
 		}
 	})
 	b.Run("library", func(b *testing.B) {

@@ -34,13 +34,18 @@ type metrics struct {
 	handler  http.Handler
 
 	requests, errors, tools, resources *prometheus.CounterVec
+	eras                               *prometheus.CounterVec
 	duration, operation                *prometheus.HistogramVec
 	overhead                           prometheus.Histogram
 	lostSpans, lostExports             atomic.Int64
 
-	mu    sync.RWMutex
-	known map[series]*counted
+	mu       sync.RWMutex
+	known    map[series]*counted
+	revision map[eraSeries]prometheus.Counter
 }
+
+// An eraSeries is how requests of a protocol revision end; by itself, so that series of the others are not multiplied.
+type eraSeries struct{ era, outcome string }
 
 // A series is a way in which requests end.
 type series struct{ method, kind, name, outcome, err string }
@@ -51,8 +56,8 @@ type counted struct {
 	duration, operation      prometheus.Observer
 }
 
-// mostSeries bounds what the errors of tools can make of the metrics; those beyond are counted as other.
-const mostSeries = 500
+// maxSeries bounds what the errors of tools can make of the metrics; those beyond are counted as other.
+const maxSeries = 500
 
 var (
 	durationBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
@@ -73,6 +78,7 @@ func newMetrics(t *Telemetry) *metrics {
 	m := &metrics{
 		registry:  prometheus.NewRegistry(),
 		requests:  counter("erlmcp_requests_total", "Messages by method and how they ended; invalid: what never was a request.", "method", "outcome"),
+		eras:      counter("erlmcp_era_requests_total", "Requests by the revision of the protocol that they are in and how they ended: whether a version fails for the clients of one alone.", "era", "outcome"),
 		errors:    counter("erlmcp_errors_total", "Messages that did not end well: the code of the JSON-RPC error, the reason of the refusal, or what else it was.", "type"),
 		tools:     counter("tools_called_total", "Calls of tools that were admitted.", "tool", "outcome"),
 		resources: counter("resources_accessed_total", "Readings of resources that were admitted, by URI or template.", "resource", "outcome"),
@@ -80,11 +86,11 @@ func newMetrics(t *Telemetry) *metrics {
 		operation: histogram(operationDuration, "The same for each operation, as the OpenTelemetry MCP conventions have it.", operationBuckets, "mcp_method_name", "gen_ai_tool_name", "error_type"),
 		overhead: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "erlmcp_request_overhead_seconds",
 			Help: "Time of an admitted call that was not its handler's: the server's own.", Buckets: overheadBuckets}),
-		known: map[series]*counted{},
+		known: map[series]*counted{}, revision: map[eraSeries]prometheus.Counter{},
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsScheduler)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.errors, m.tools, m.resources, m.duration, m.operation, m.overhead)
+		m.requests, m.eras, m.errors, m.tools, m.resources, m.duration, m.operation, m.overhead)
 	m.register(
 		Metric{Name: "erlmcp_telemetry_lost_total", Help: "Records of the log, spans, and exports of metrics that were dropped rather than let a request wait.",
 			Kind: Counter, Labels: []string{"signal"}, Read: func(emit func(float64, ...string)) {
@@ -129,6 +135,9 @@ func (m *metrics) record(r *Request, span trace.SpanContext) {
 	if r.Method == "" {
 		return
 	}
+	if r.Era != "" {
+		m.ofEra(eraSeries{r.Era, r.Outcome}).Inc()
+	}
 	var exemplar prometheus.Labels
 	if span.IsSampled() {
 		exemplar = prometheus.Labels{"trace_id": span.TraceID().String(), "span_id": span.SpanID().String()}
@@ -162,7 +171,7 @@ func (m *metrics) of(s series) *counted {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := s
-	if len(m.known) >= mostSeries && s.err != "" {
+	if len(m.known) >= maxSeries && s.err != "" {
 		s.err = "other"
 	}
 	c = &counted{}
@@ -182,9 +191,24 @@ func (m *metrics) of(s series) *counted {
 		}
 		c.operation = m.operation.WithLabelValues(s.method, tool, s.err)
 	}
-	if len(m.known) < 2*mostSeries {
+	if len(m.known) < 2*maxSeries {
 		m.known[key] = c
 	}
+	return c
+}
+
+// ofEra needs no bound: telemetry is told of revisions that the protocol has, or "unknown".
+func (m *metrics) ofEra(s eraSeries) prometheus.Counter {
+	m.mu.RLock()
+	c := m.revision[s]
+	m.mu.RUnlock()
+	if c != nil {
+		return c
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c = m.eras.WithLabelValues(s.era, s.outcome)
+	m.revision[s] = c
 	return c
 }
 

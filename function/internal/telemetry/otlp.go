@@ -31,7 +31,7 @@ type exporters struct {
 }
 
 const (
-	mostSpans     = 2048
+	maxSpans      = 2048
 	spanDelay     = time.Second
 	exportTimeout = 10 * time.Second
 )
@@ -70,8 +70,8 @@ func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logg
 	e := &exporters{resource: about, tell: tell, life: lifetime{life}, end: func() { cancel(); closeIdle() }}
 	e.processor = bounded{
 		SpanProcessor: sdktrace.NewBatchSpanProcessor(&spanExporter{spans, e.life, tell, waiting, lost},
-			sdktrace.WithMaxQueueSize(2*mostSpans), sdktrace.WithBatchTimeout(spanDelay), sdktrace.WithExportTimeout(3*exportTimeout)),
-		most: mostSpans, waiting: waiting, lost: lost,
+			sdktrace.WithMaxQueueSize(2*maxSpans), sdktrace.WithBatchTimeout(spanDelay), sdktrace.WithExportTimeout(3*exportTimeout)),
+		most: maxSpans, waiting: waiting, lost: lost,
 	}
 	interval := o.Interval
 	if interval == 0 {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// mostQueued is how much a queue holds, in bytes, before it drops.
-const mostQueued = 4 << 20
+// maxQueued is how much a queue holds, in bytes, before it drops.
+const maxQueued = 4 << 20
 
 // A queue writes lines to something that may be slow, beside those who have something to say: a pipe that nobody empties costs
 // lines and no time.
@@ -35,7 +35,7 @@ func newQueue(out io.Writer) *queue {
 // add takes one line.
 func (q *queue) add(line []byte) {
 	q.mu.Lock()
-	if q.closed || len(q.waiting)+len(line) > mostQueued {
+	if q.closed || len(q.waiting)+len(line) > maxQueued {
 		q.mu.Unlock()
 		q.lost.Add(1)
 		return
@@ -109,10 +109,10 @@ func (q *queue) close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(closePatience):
+	case <-time.After(closeTimeout):
 		return context.DeadlineExceeded
 	}
 }
 
-// closePatience bounds the end where the context does not.
-const closePatience = 5 * time.Second
+// closeTimeout bounds the end where the context does not.
+const closeTimeout = 5 * time.Second

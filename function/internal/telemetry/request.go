@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // A Request is what became of one message, or of an HTTP request that held none. What a caller writes is in it only where it
@@ -142,7 +144,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func (r *Request) appendMembers(b []byte) []byte {
 	r.each(func(name, value string) {
 		b = append(append(append(b, `,"`...), name...), `":`...)
-		b = appendString(b, value)
+		b = strictjson.AppendString(b, value)
 	}, func(name string, value float64) {
 		b = append(append(append(b, `,"`...), name...), `":`...)
 		b = strconv.AppendFloat(b, value, 'f', -1, 64)
@@ -153,11 +155,11 @@ func (r *Request) appendMembers(b []byte) []byte {
 // appendHTTP appends the member httpRequest as Google Cloud reads it.
 func (r *Request) appendHTTP(b []byte) []byte {
 	b = append(b, `,"httpRequest":{"requestMethod":`...)
-	b = appendString(b, r.HTTPMethod)
-	b = appendString(append(b, `,"requestUrl":`...), r.Path)
-	b = appendString(append(b, `,"protocol":`...), r.Protocol)
+	b = strictjson.AppendString(b, r.HTTPMethod)
+	b = strictjson.AppendString(append(b, `,"requestUrl":`...), r.Path)
+	b = strictjson.AppendString(append(b, `,"protocol":`...), r.Protocol)
 	if r.UserAgent != "" {
-		b = appendString(append(b, `,"userAgent":`...), r.UserAgent)
+		b = strictjson.AppendString(append(b, `,"userAgent":`...), r.UserAgent)
 	}
 	if r.Status != 0 {
 		b = strconv.AppendInt(append(b, `,"status":`...), int64(r.Status), 10)

@@ -43,11 +43,11 @@ func NewChecker(s *jsonschema.Schema) (*Checker, error) {
 // Check returns all that is wrong with a decoded value, as [Faults].
 func (c *Checker) Check(v any) error {
 	var spent effort
-	fs := c.rule.check(v, mostDepth, &spent)
+	fs := c.rule.check(v, maxDepth, &spent)
 	switch {
 	case spent.deep:
 		return faultf("is nested too deeply for its schema")
-	case spent.alternatives > mostAlternatives:
+	case spent.alternatives > maxAlternatives:
 		return faultf("takes too long to be held against its schema, which has alternatives within alternatives")
 	}
 	if fs == nil && c.rest != nil {
@@ -80,18 +80,18 @@ func placeOf(err error) string {
 	}
 }
 
-const mostDepth = 500 // of schemas within schemas, which may be within themselves
+const maxDepth = 500 // of schemas within schemas, which may be within themselves
 
 // effort is what a check has cost so far: alternatives within alternatives are tried a number of times that grows with each level.
 type effort struct {
 	within       int // alternatives that are being tried
 	alternatives int // that were tried within others
 	settled      int
-	deep         bool // beyond mostDepth
+	deep         bool // beyond maxDepth
 }
 
-// mostAlternatives is how many alternatives within others are tried for one value. Those beside each other are no more than the value has parts.
-const mostAlternatives = 1 << 14
+// maxAlternatives is how many alternatives within others are tried for one value. Those beside each other are no more than the value has parts.
+const maxAlternatives = 1 << 14
 
 // A rule is one schema, prepared.
 type rule struct {
@@ -249,7 +249,7 @@ func (r *rule) checkList(v []any, depth int, spent *effort) (fs Faults) {
 	if r.elements != nil {
 		for i, e := range v {
 			if f := r.elements.check(e, depth-1, spent); f != nil {
-				if fs = append(fs, f.in(indexed(i))...); len(fs) >= mostFound {
+				if fs = append(fs, f.in(indexed(i))...); len(fs) >= maxFound {
 					return fs
 				}
 			}
@@ -260,7 +260,7 @@ func (r *rule) checkList(v []any, depth int, spent *effort) (fs Faults) {
 		for i, e := range v {
 			text := plainJSON(e) // which is the same for what is equal: numbers are decoded alike, and names in order
 			if j, ok := first[text]; ok {
-				if fs = append(fs, Fault{At: indexed(i), What: "is the same as " + indexed(j)}); len(fs) >= mostFound {
+				if fs = append(fs, Fault{At: indexed(i), What: "is the same as " + indexed(j)}); len(fs) >= maxFound {
 					return fs
 				}
 				continue
@@ -304,7 +304,7 @@ func (r *rule) checkObject(v map[string]any, depth int, spent *effort) (fs Fault
 		return fs
 	}
 	for _, name := range slices.Sorted(maps.Keys(v)) {
-		if len(fs) >= mostFound {
+		if len(fs) >= maxFound {
 			return fs
 		}
 		if r.ofName != nil {
@@ -355,7 +355,7 @@ func alternatives(all []*rule, v any, depth int, spent *effort, exactlyOne bool)
 	if spent.within > 0 {
 		spent.alternatives += len(all)
 	}
-	if spent.alternatives > mostAlternatives {
+	if spent.alternatives > maxAlternatives {
 		return faultf("takes too long")
 	}
 	spent.within++
@@ -374,7 +374,7 @@ func alternatives(all []*rule, v any, depth int, spent *effort, exactlyOne bool)
 	case fit == 0 && len(all) == 1:
 		return closest
 	case fit == 0:
-		return faultf("%s fits none of %d alternatives; the closest says %s", shown(v), len(all), cut(closest.Error(), 4*mostShown))
+		return faultf("%s fits none of %d alternatives; the closest says %s", shown(v), len(all), cut(closest.Error(), 4*maxShown))
 	case exactlyOne && fit > 1:
 		return faultf("%s fits %d alternatives, and must fit one", shown(v), fit)
 	}

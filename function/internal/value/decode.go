@@ -277,7 +277,7 @@ func (n *node) decodeList(v any, into reflect.Value) (fs Faults) {
 	}
 	for i, e := range all {
 		if f := n.elem.decode(e, into.Index(i)); f != nil {
-			if fs = append(fs, f.in(indexed(i))...); len(fs) >= mostFound {
+			if fs = append(fs, f.in(indexed(i))...); len(fs) >= maxFound {
 				return fs
 			}
 		}
@@ -295,7 +295,7 @@ func (n *node) decodeMap(v any, into reflect.Value) (fs Faults) {
 		key, one := reflect.New(n.of.Key()).Elem(), reflect.New(n.of.Elem()).Elem()
 		f := n.key.decodeKey(name, key)
 		if f = append(f, n.elem.decode(all[name], one)...); f != nil {
-			if fs = append(fs, f.in(named(name))...); len(fs) >= mostFound {
+			if fs = append(fs, f.in(named(name))...); len(fs) >= maxFound {
 				return fs
 			}
 			continue

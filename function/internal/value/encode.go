@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/mcp"
+	"example.com/erlmcp/function/internal/strictjson"
 )
 
 // Encode appends the JSON of a value of the type. The error says what of it has none, and where; it is the fault of who made the value.
@@ -28,16 +29,16 @@ func (t *Type) Encode(b []byte, v any) ([]byte, error) {
 		}
 		rv = holder
 	}
-	b, fs := t.node.encode(b, rv, mostNested)
+	b, fs := t.node.encode(b, rv, maxNested)
 	return b, fs.err()
 }
 
-// mostNested is how deep a value may be, which may be within itself.
-const mostNested = 1000
+// maxNested is how deep a value may be, which may be within itself.
+const maxNested = 1000
 
 func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 	if depth == 0 {
-		return b, faultf("it is nested more than %d deep", mostNested)
+		return b, faultf("it is nested more than %d deep", maxNested)
 	}
 	switch n.shape {
 	case boolean:
@@ -50,10 +51,10 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 		return appendFloat(b, v.Float(), n.bits)
 	case text:
 		if n.quoted == nil {
-			return mcp.AppendString(b, v.String()), nil
+			return strictjson.AppendString(b, v.String()), nil
 		}
 		inner, fs := n.quoted.encode(nil, v, depth-1)
-		return mcp.AppendString(b, string(inner)), fs
+		return strictjson.AppendString(b, string(inner)), fs
 	case encoded:
 		b = append(b, '"')
 		b = base64.StdEncoding.AppendEncode(b, v.Bytes())
@@ -89,17 +90,17 @@ func (n *node) encode(b []byte, v reflect.Value, depth int) ([]byte, Faults) {
 		if err != nil {
 			return b, faultf("%v", err)
 		}
-		return mcp.AppendString(b, string(text)), nil
+		return strictjson.AppendString(b, string(text)), nil
 	case duration:
-		return mcp.AppendString(b, time.Duration(v.Int()).String()), nil
+		return strictjson.AppendString(b, time.Duration(v.Int()).String()), nil
 	case link:
-		return mcp.AppendString(b, reference(addressed(v).Interface().(*url.URL))), nil
+		return strictjson.AppendString(b, reference(addressed(v).Interface().(*url.URL))), nil
 	case textual:
 		text, fs := n.marshalledText(v)
 		if fs != nil {
 			return b, fs
 		}
-		return mcp.AppendString(b, text), nil
+		return strictjson.AppendString(b, text), nil
 	}
 	m, ok := v.Interface().(json.Marshaler) // own, bigInt
 	if !ok {
@@ -226,7 +227,7 @@ func (n *node) encodeMap(b []byte, v reflect.Value, depth int) ([]byte, Faults) 
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(mcp.AppendString(b, name), ':')
+		b = append(strictjson.AppendString(b, name), ':')
 		var fs Faults
 		if b, fs = n.elem.encode(b, members[name], depth-1); fs != nil {
 			return b, fs.in(named(name))
@@ -273,13 +274,13 @@ func (n *node) encodeObject(b []byte, v reflect.Value, depth int) ([]byte, Fault
 			b = append(b, ',')
 		}
 		first = false
-		b = append(mcp.AppendString(b, m.name), ':')
+		b = append(strictjson.AppendString(b, m.name), ':')
 		begin := len(b)
 		var fs Faults
 		b, fs = m.node.encode(b, at, depth-1)
 		if fs == nil && m.asserts != nil {
 			if v, err := mcp.DecodeAnswer(b[begin:]); err == nil {
-				fs = m.asserts.check(v, mostDepth, &effort{})
+				fs = m.asserts.check(v, maxDepth, &effort{})
 			}
 		}
 		if fs != nil {

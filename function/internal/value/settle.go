@@ -7,14 +7,14 @@ import (
 
 // Settle makes of an object's members what they stand for, in place: nulls of optional members whose schema has no null are taken out, as
 // serializers write them for what is not set, and with defaults, what is absent becomes the default of its schema.
-func (c *Checker) Settle(v any, defaults bool) { c.rule.settle(v, defaults, mostDepth, &effort{}) }
+func (c *Checker) Settle(v any, defaults bool) { c.rule.settle(v, defaults, maxDepth, &effort{}) }
 
 // Unfilled takes out of a form's answers all nulls whose schema has none, as clients write a field that is left empty.
 func (c *Checker) Unfilled(v any) {
 	answers, _ := v.(map[string]any)
 	maps.DeleteFunc(answers, func(name string, e any) bool {
 		of := c.rule.members[name]
-		return e == nil && of != nil && !of.hasNull(mostDepth, &effort{})
+		return e == nil && of != nil && !of.hasNull(maxDepth, &effort{})
 	})
 }
 
@@ -72,7 +72,7 @@ func settleAs(all []*rule, v any, defaults bool, depth int, spent *effort) {
 	default:
 		return
 	}
-	if spent.settled += len(all); spent.settled > mostSettled {
+	if spent.settled += len(all); spent.settled > maxSettled {
 		return
 	}
 	if len(all) == 0 || depth <= 0 || slices.ContainsFunc(all, func(one *rule) bool { return one.check(v, depth, spent) == nil }) {
@@ -87,7 +87,7 @@ func settleAs(all []*rule, v any, defaults bool, depth int, spent *effort) {
 	}
 }
 
-const mostSettled = 1 << 10 // alternatives that are tried for one value, each within another
+const maxSettled = 1 << 10 // alternatives that are tried for one value, each within another
 
 func cloned(v any) any {
 	switch v := v.(type) {

@@ -47,8 +47,11 @@ func Of(t reflect.Type, use Use) (*Type, error) {
 func of(t reflect.Type, use Use, held bool) (*Type, error) {
 	d := describer{use: use, held: held, home: &home{}, made: map[reflect.Type]*node{}, defs: map[*node]string{}}
 	n := d.node(t, place{what: t.String()})
-	if err := errors.Join(d.faults...); err != nil || held {
-		return &Type{node: n}, err
+	if err := errors.Join(d.faults...); err != nil {
+		return nil, err
+	}
+	if held {
+		return &Type{node: n}, nil
 	}
 	d.findLoops()
 	for _, o := range d.objects {
@@ -152,15 +155,15 @@ type Fault struct {
 }
 
 const (
-	mostFaults = 12  // that are said; a model that has mended these asks again
-	mostFound  = 100 // after which no more are looked for
+	maxFaults = 12  // that are said; a model that has mended these asks again
+	maxFound  = 100 // after which no more are looked for
 )
 
 func (fs Faults) Error() string {
 	var b strings.Builder
 	for i, f := range fs {
-		if i == mostFaults {
-			if len(fs) >= mostFound {
+		if i == maxFaults {
+			if len(fs) >= maxFound {
 				b.WriteString("; and more")
 			} else {
 				fmt.Fprintf(&b, "; and %d more", len(fs)-i)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/strictjson"
 )
 
@@ -27,7 +26,7 @@ func listOfKinds(types []string) string {
 	return strings.Join(words, " or ")
 }
 
-const mostShown = 60 // bytes of a value, and of a name
+const maxShown = 60 // bytes of a value, and of a name
 
 // shown is a value as it came, or its beginning.
 func shown(v any) string {
@@ -35,7 +34,7 @@ func shown(v any) string {
 		return strconv.FormatFloat(n, 'g', -1, 64)
 	}
 	text := string(beginning(nil, v))
-	return cut(text, mostShown)
+	return cut(text, maxShown)
 }
 
 // cut is a text, or its beginning.
@@ -50,11 +49,11 @@ func cut(text string, most int) string {
 func beginning(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case string:
-		return mcp.AppendString(b, v[:min(len(v), mostShown+utf8.UTFMax)])
+		return strictjson.AppendString(b, v[:min(len(v), maxShown+utf8.UTFMax)])
 	case []any:
 		b = append(b, '[')
 		for i, e := range v {
-			if len(b) > mostShown {
+			if len(b) > maxShown {
 				return b
 			}
 			if i > 0 {
@@ -66,7 +65,7 @@ func beginning(b []byte, v any) []byte {
 	case map[string]any:
 		b = append(b, '{')
 		for i, name := range slices.Sorted(maps.Keys(v)) {
-			if len(b) > mostShown {
+			if len(b) > maxShown {
 				return b
 			}
 			if i > 0 {
@@ -93,8 +92,8 @@ func plainJSON(v any) string {
 // named is a name that a stranger chose: cut, and quoted where it can't be shown or would be read as a path.
 func named(name string) string {
 	cut := name
-	if len(cut) > mostShown {
-		cut = strings.ToValidUTF8(cut[:mostShown], "") + "…"
+	if len(cut) > maxShown {
+		cut = strings.ToValidUTF8(cut[:maxShown], "") + "…"
 	}
 	if quoted := strconv.Quote(cut); cut == "" || quoted != `"`+cut+`"` || strings.ContainsAny(cut, ".[]:; ") {
 		return quoted

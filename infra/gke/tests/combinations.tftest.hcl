@@ -104,7 +104,7 @@ run "keys_and_policy" {
     webhook              = true
     publishers           = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]
     event_sources        = ["billing", "market"]
-    tenants              = "listed"
+    unknown_tenants      = "deny"
     receipt_key          = "kms"
   }
   assert {
@@ -159,11 +159,11 @@ run "wrong_values_are_named" {
     taiea_operators      = { "everyone" = "admin" }
     taiea_settings       = { OPERATORS = "admin=me" }
     taiea_url            = "taiea.example.com"
-    tenants              = "all"
+    unknown_tenants      = "all"
   }
   expect_failures = [
     var.collector_image, var.domain, var.authentication, var.nodes, var.operators, var.zone,
-    var.publishers, var.event_sources, var.taiea_authentication, var.taiea_operators, var.taiea_settings, var.taiea_url, var.tenants,
+    var.publishers, var.event_sources, var.taiea_authentication, var.taiea_operators, var.taiea_settings, var.taiea_url, var.unknown_tenants,
   ]
 }
 

@@ -1,7 +1,6 @@
 output "table" {
-  description = "USD, rounded to cents: idle a month, and per million calls, each with its parts and their sum."
-  value = {
-    idle_month    = merge({ for k, v in local.idle : k => floor(v * 100 + 0.5) / 100 }, { total = floor(sum(concat([0], values(local.idle))) * 100 + 0.5) / 100 })
-    million_calls = merge({ for k, v in local.million : k => floor(v * 100 + 0.5) / 100 }, { total = floor(sum(concat([0], values(local.million))) * 100 + 0.5) / 100 })
+  description = "USD, rounded to cents: idle a month, for a million calls, and for a release, each with its parts and their sum. Parts below half a cent are left out."
+  value = { for name, parts in { idle_month = local.idle, million_calls = local.million, release = local.release } :
+    name => merge({ for k, v in parts : k => floor(v * 100 + 0.5) / 100 if v >= 0.005 }, { total = floor(sum(values(parts)) * 100 + 0.5) / 100 })
   }
 }

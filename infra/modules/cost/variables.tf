@@ -1,3 +1,8 @@
+variable "alerts" {
+  description = "Alerts on metrics, each evaluated once a minute."
+  type        = number
+}
+
 variable "balanced" {
   description = "Whether there is a load balancer."
   type        = bool
@@ -14,6 +19,11 @@ variable "cloudrun" {
   default     = null
 }
 
+variable "firestore" {
+  description = "Backups that there are at a time."
+  type        = object({ backups = number })
+}
+
 variable "gke" {
   description = "Kind and nodes of the GKE cluster, pods of the data plane and of the control plane, and whether these have a collector; null for none."
   type        = object({ autopilot = bool, nodes = number, pods = number, taiea = number, collector = bool })
@@ -21,33 +31,56 @@ variable "gke" {
 }
 
 variable "platform" {
-  description = "Whether Redis, Firestore and the network are made here."
+  description = "Whether Redis, Firestore, secrets, the registry and the network are made here."
   type        = bool
-}
-
-variable "prices" {
-  description = "List prices in USD in us-central1, to be checked against https://cloud.google.com/products/calculator."
-  type        = map(number)
-  default = {
-    balancer_hour       = 0.025
-    cluster_hour        = 0.10
-    firestore_reads     = 0.03 # 100 000
-    firestore_writes    = 0.09
-    instance_cpu_second = 0.000018
-    instance_gib_second = 0.000002
-    nat_hour            = 0.0044
-    node_hour           = 0.095 # n1-standard-2
-    pod_cpu_hour        = 0.0445
-    pod_gib_hour        = 0.0049
-    redis_gb_hour       = 0.049
-    redis_ha_gb_hour    = 0.064
-    request_cpu_second  = 0.000024
-    request_gib_second  = 0.0000025
-    request_million     = 0.40
-  }
 }
 
 variable "redis" {
   description = "Size of Redis."
   type        = object({ memory_gb = number, highly_available = bool })
+}
+
+variable "release" {
+  description = "Minutes for which Cloud Build tests and builds a release, and for which Cloud Deploy brings it."
+  type        = object({ build_minutes = number, deploy_minutes = number })
+}
+
+variable "secrets" {
+  description = "Secrets, those of them that are files which the server looks at again every 2 s while calls come, and whether a key in Cloud KMS signs."
+  type        = object({ count = number, files = number, kms = bool })
+}
+
+variable "settings" {
+  description = "Settings of the function: RECEIPT_RETENTION_DAYS, LOG_SAMPLE, OTEL_TRACES_SAMPLER_ARG and daily quotas cost."
+  type        = map(string)
+}
+
+variable "telemetry" {
+  description = "Whether metrics and spans go to Google."
+  type        = bool
+}
+
+variable "uptime" {
+  description = "Whether uptime checks ask from outside, every minute."
+  type        = bool
+}
+
+variable "weight" {
+  description = "What a call weighs, and an instance that serves calls. The check make weigh holds the first nine to 20 % of what a real server weighs. The last three only a cloud can weigh: they are estimates, from entries that Google's documents show."
+  type = object({
+    log_bytes       = optional(number, 610)  # of the server's own record of a call
+    receipt_bytes   = optional(number, 550)  # stored for a call's receipt, with its index entries, as Firestore bills it
+    segment_bytes   = optional(number, 3450) # and for the document that has the receipts of a second, or 500 of them
+    segments_second = optional(number, 1)    # such documents that an instance writes
+    root_bytes      = optional(number, 1320) # stored for a root, of which a fleet that serves writes one a minute
+    reads_second    = optional(number, 4)    # documents that an instance reads: orders, and whether tenants, plans and keys are as they were
+    draws_second    = optional(number, 0.75) # reads and writes of each daily quota in use
+    samples         = optional(number, 200)  # of metrics, a minute, as Managed Service for Prometheus counts them
+    spans           = optional(number, 3.1)  # of a request that is traced
+
+    entry_bytes    = optional(number, 400)  # what Cloud Logging adds to a record: names, labels, times
+    request_bytes  = optional(number, 1000) # Cloud Run's own record of a request
+    balancer_bytes = optional(number, 1300) # the load balancer's own record of a request
+  })
+  default = {}
 }

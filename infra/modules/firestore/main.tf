@@ -2,7 +2,7 @@
 # are those that the code declares.
 
 locals {
-  declared = jsondecode(file("${path.module}/../../../function/internal/firestoredb/declared.json"))
+  declared = jsondecode(file("${path.module}/../../../function/internal/store/firestore/declared.json"))
 }
 
 resource "google_firestore_database" "this" {

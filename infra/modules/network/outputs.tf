@@ -3,6 +3,11 @@ output "network" {
   value       = google_compute_network.this.id
 }
 
+output "names" {
+  description = "Names of the network and of the subnetwork; known before they are there."
+  value       = { network = google_compute_network.this.name, subnetwork = google_compute_subnetwork.this.name }
+}
+
 output "peering" {
   description = "Id of the connection to Google's services; what lives there must wait for it."
   value       = google_service_networking_connection.services.id

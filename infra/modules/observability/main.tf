@@ -87,6 +87,36 @@ resource "google_monitoring_alert_policy" "down" {
   notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
 }
 
+# https://cloud.google.com/deploy/docs/logs: rollouts say there how they ended.
+resource "google_monitoring_alert_policy" "release" {
+  project      = var.project
+  display_name = "${var.name}: a release failed"
+  combiner     = "OR"
+  severity     = "WARNING"
+
+  conditions {
+    display_name = "A rollout has failed"
+    condition_matched_log {
+      filter = "logName=\"projects/${var.project}/logs/clouddeploy.googleapis.com%2Frollout_update\" AND resource.type=\"clouddeploy.googleapis.com/DeliveryPipeline\" AND resource.labels.pipeline_id=(${join(" OR ", [for p in var.pipelines : "\"${p}\""])}) AND jsonPayload.rolloutUpdateType=\"FAILED\""
+    }
+  }
+
+  documentation {
+    subject   = "${var.name}: a release failed"
+    content   = file("${local.runbooks}/ReleaseFailed.md")
+    mime_type = "text/markdown"
+  }
+
+  notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
+
+  alert_strategy {
+    auto_close = "3600s"
+    notification_rate_limit {
+      period = "300s"
+    }
+  }
+}
+
 # Who is told gets the runbook with it.
 resource "google_monitoring_alert_policy" "rule" {
   for_each     = local.rules

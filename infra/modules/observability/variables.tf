@@ -24,6 +24,11 @@ variable "name" {
   type        = string
 }
 
+variable "pipelines" {
+  description = "Delivery pipelines whose failed rollouts are told of."
+  type        = list(string)
+}
+
 variable "private" {
   description = "Whether the check must bring an ID token."
   type        = bool

@@ -1,4 +1,5 @@
-# A tag in the repository becomes a release: cloudbuild.yaml, run by an account that may deploy these two functions and nothing else.
+# A tag in the repository becomes a release: cloudbuild.yaml checks, builds the image and hands it to Cloud Deploy, by an account that can
+# deploy nothing itself: what tests run as is not what changes the services.
 
 resource "google_service_account" "this" {
   project      = var.project
@@ -6,9 +7,9 @@ resource "google_service_account" "this" {
   display_name = "Releases of ${var.name}"
 }
 
-# It writes the build's log, and looks in the function's for errors while traffic moves.
-resource "google_project_iam_member" "logs" {
-  for_each = toset(["roles/logging.logWriter", "roles/logging.viewer"])
+# It writes the build's log, and sees pipelines and targets.
+resource "google_project_iam_member" "this" {
+  for_each = toset(["roles/logging.logWriter", "roles/clouddeploy.viewer"])
   project  = var.project
   role     = each.value
   member   = google_service_account.this.member
@@ -22,49 +23,28 @@ resource "google_artifact_registry_repository_iam_member" "writer" {
   member     = google_service_account.this.member
 }
 
-# To deploy revisions that run as the functions' accounts.
-resource "google_service_account_iam_member" "runs_as" {
-  for_each           = var.accounts
-  service_account_id = each.value
+# It reads there what a release is to bring, and leaves there what it brought.
+resource "google_storage_bucket_iam_member" "this" {
+  for_each = toset(["roles/storage.objectUser", "roles/storage.bucketViewer"])
+  bucket   = var.delivery.bucket
+  role     = each.value
+  member   = google_service_account.this.member
+}
+
+resource "google_clouddeploy_delivery_pipeline_iam_member" "this" {
+  for_each = toset(var.delivery.pipelines)
+  project  = var.project
+  location = var.region
+  name     = each.value
+  role     = "roles/clouddeploy.releaser"
+  member   = google_service_account.this.member
+}
+
+# Cloud Deploy runs the jobs of a release as this account.
+resource "google_service_account_iam_member" "deploys" {
+  service_account_id = var.delivery.account
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.this.member
-}
-
-moved {
-  from = google_service_account_iam_member.runs_as
-  to   = google_service_account_iam_member.runs_as["erlmcp"]
-}
-
-resource "google_cloud_run_v2_service_iam_member" "deployer" {
-  for_each = var.service == "" ? [] : toset(["roles/run.developer", "roles/run.invoker"])
-  project  = var.project
-  location = var.region
-  name     = var.service
-  role     = each.value
-  member   = google_service_account.this.member
-}
-
-resource "google_cloud_run_v2_service_iam_member" "taiea" {
-  for_each = var.service == "" || var.taiea == "" ? [] : toset(["roles/run.developer", "roles/run.invoker"])
-  project  = var.project
-  location = var.region
-  name     = var.taiea
-  role     = each.value
-  member   = google_service_account.this.member
-}
-
-# Its probes call new revisions with ID tokens of its own.
-resource "google_service_account_iam_member" "own_tokens" {
-  service_account_id = google_service_account.this.name
-  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
-  member             = google_service_account.this.member
-}
-
-resource "google_project_iam_member" "cluster" {
-  count   = var.cluster == "" ? 0 : 1
-  project = var.project
-  role    = "roles/container.developer"
-  member  = google_service_account.this.member
 }
 
 resource "google_cloudbuildv2_connection" "this" {
@@ -116,17 +96,9 @@ resource "google_cloudbuild_trigger" "tag" {
   }
 
   substitutions = {
-    _REPOSITORY = "${var.region}-docker.pkg.dev/${var.project}/${var.registry}/erlmcp"
-    _PLATFORM   = var.cluster == "" ? "cloudrun" : "gke"
-    _REGION     = var.region
-    _SERVICE    = var.name
-    _TAIEA      = var.taiea
-    _CLUSTER    = var.cluster
-    _LOCATION   = var.cluster_location
-    _BAKE       = var.bake
-  }
-
-  approval_config {
-    approval_required = var.approval
+    _BUCKET    = var.delivery.bucket
+    _IMAGE     = "${var.region}-docker.pkg.dev/${var.project}/${var.registry}/erlmcp"
+    _PIPELINES = join(" ", var.delivery.pipelines)
+    _REGION    = var.region
   }
 }

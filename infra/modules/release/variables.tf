@@ -1,28 +1,6 @@
-variable "accounts" {
-  description = "Resource names of the accounts as which the functions run, by function."
-  type        = map(string)
-}
-
-variable "approval" {
-  description = "Whether a person must approve each release."
-  type        = bool
-}
-
-variable "bake" {
-  description = "Seconds to wait and watch after each step of traffic."
-  type        = string
-}
-
-variable "cluster" {
-  description = "GKE cluster to release to; empty releases to Cloud Run."
-  type        = string
-  default     = ""
-}
-
-variable "cluster_location" {
-  description = "Region or zone of the cluster."
-  type        = string
-  default     = ""
+variable "delivery" {
+  description = "Where releases go: the bucket, the pipelines, and the account as which Cloud Deploy runs their jobs."
+  type        = object({ bucket = string, pipelines = list(string), account = string })
 }
 
 variable "name" {
@@ -58,16 +36,4 @@ variable "repository" {
     github_installation = optional(number)
     github_token_secret = optional(string)
   })
-}
-
-variable "service" {
-  description = "Cloud Run service of the data plane; empty for none."
-  type        = string
-  default     = ""
-}
-
-variable "taiea" {
-  description = "Cloud Run service, or Deployment on GKE, of the control plane, which gets the release last; empty for none."
-  type        = string
-  default     = ""
 }

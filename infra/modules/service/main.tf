@@ -1,159 +1,90 @@
-# One of the two functions on Cloud Run. Releases bring new images and move traffic between revisions; here is all the rest.
+# One of the two functions on Cloud Run.
 
 locals {
   # A change of a secret that is mounted as a file is followed; one in a variable needs a new revision.
   files = { for k, f in { "api-keys" = "API_KEYS_FILE", "policy" = "POLICY_FILE", "receipt-key" = "RECEIPT_KEY_FILE" } :
     k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k)
   }
-  variables = { for k, v in { "keys" = "ERLMCP_KEYS", "redis-url" = "REDIS_URL", "webhook-secrets" = "WEBHOOK_SECRETS" } :
+  variables = { for k, v in { "keys" = "SEALING_KEYS", "redis-ca" = "REDIS_CA", "redis-url" = "REDIS_URL", "webhook-secrets" = "WEBHOOK_SECRETS" } :
     v => var.secrets[k] if contains(keys(var.secrets), k)
   }
 }
 
+# Terraform makes the service, and says who may call it. What it runs is the manifest below, which releases bring: Cloud Deploy owns
+# template, traffic and all else that a manifest says, so that settings, too, come gradually and go back together with the image.
 resource "google_cloud_run_v2_service" "this" {
   project             = var.project
   name                = var.name
   location            = var.region
   ingress             = var.ingress
   deletion_protection = var.protected
-  custom_audiences    = var.audiences
-  labels              = var.labels
 
   template {
-    service_account                  = var.account
-    timeout                          = "${var.timeout}s"
-    max_instance_request_concurrency = var.concurrency
-    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
-    labels                           = var.labels
-
-    scaling {
-      min_instance_count = var.instances.min
-      max_instance_count = var.instances.max
-    }
-
-    vpc_access {
-      egress = "PRIVATE_RANGES_ONLY"
-      network_interfaces {
-        network    = var.network
-        subnetwork = var.subnetwork
-      }
-    }
-
-    # The one that takes requests, and whose image releases change: it must stay the first.
+    service_account = var.account
     containers {
-      name       = var.function
-      image      = var.image
-      depends_on = var.collector == null ? null : ["collector"] # started before, and there still for what is sent last
-
-      ports {
-        container_port = 8080
-      }
-
-      resources {
-        limits            = { cpu = var.cpu, memory = var.memory }
-        cpu_idle          = var.billing == "request"
-        startup_cpu_boost = true
-      }
-
-      # A round trip to Redis: Direct VPC egress may take a minute to connect.
-      startup_probe {
-        period_seconds    = 2
-        timeout_seconds   = 2
-        failure_threshold = 60
-        http_get {
-          path = var.startup
-        }
-      }
-
-      liveness_probe {
-        initial_delay_seconds = 30
-        period_seconds        = 10
-        timeout_seconds       = 5
-        http_get {
-          path = "/health"
-        }
-      }
-
-      dynamic "env" {
-        for_each = merge(var.settings, { FUNCTION_TARGET = var.function }, { for f in local.files : f.variable => "/secrets/${f.secret}/value" })
-        content {
-          name  = env.key
-          value = env.value
-        }
-      }
-
-      dynamic "env" {
-        for_each = local.variables
-        content {
-          name = env.key
-          value_source {
-            secret_key_ref {
-              secret  = env.value
-              version = "latest"
-            }
-          }
-        }
-      }
-
-      dynamic "volume_mounts" {
-        for_each = local.files
-        content {
-          name       = volume_mounts.key
-          mount_path = "/secrets/${volume_mounts.value.secret}"
-        }
-      }
-    }
-
-    dynamic "containers" {
-      for_each = var.collector == null ? [] : [var.collector]
-      content {
-        name  = "collector"
-        image = containers.value.image
-        args  = ["--config=env:CONFIG"]
-
-        resources {
-          limits            = { cpu = containers.value.cpu, memory = containers.value.memory }
-          cpu_idle          = var.billing == "request"
-          startup_cpu_boost = true
-        }
-
-        startup_probe {
-          period_seconds    = 1
-          timeout_seconds   = 1
-          failure_threshold = 60
-          http_get {
-            path = "/"
-            port = 13133
-          }
-        }
-
-        dynamic "env" {
-          for_each = merge(containers.value.environment, { CONFIG = containers.value.config, GOMEMLIMIT = "200MiB" })
-          content {
-            name  = env.key
-            value = env.value
-          }
-        }
-      }
-    }
-
-    dynamic "volumes" {
-      for_each = local.files
-      content {
-        name = volumes.key
-        secret {
-          secret = volumes.value.secret
-          items {
-            path    = "value"
-            version = "latest"
-          }
-        }
-      }
+      image = "us-docker.pkg.dev/cloudrun/container/hello" # until the first release
     }
   }
 
   lifecycle {
-    ignore_changes = [client, client_version, template[0].revision, template[0].containers[0].image, traffic]
+    ignore_changes = [annotations, binary_authorization, client, client_version, custom_audiences, description, ingress, labels, launch_stage, scaling, template, traffic]
+  }
+}
+
+locals {
+  # As the API of Knative has it, which Cloud Deploy applies: https://cloud.google.com/run/docs/reference/yaml/v1. The image is named by
+  # the release.
+  manifest = {
+    apiVersion = "serving.knative.dev/v1"
+    kind       = "Service"
+    metadata = {
+      name   = var.name
+      labels = var.labels
+      annotations = merge({
+        "run.googleapis.com/ingress"  = lower(replace(replace(trimprefix(var.ingress, "INGRESS_TRAFFIC_"), "INTERNAL_ONLY", "INTERNAL"), "INTERNAL_LOAD_BALANCER", "internal-and-cloud-load-balancing"))
+        "run.googleapis.com/minScale" = tostring(var.instances.min) # of the service: in a template it would hold for each revision
+      }, length(var.audiences) == 0 ? {} : { "run.googleapis.com/custom-audiences" = jsonencode(var.audiences) })
+    }
+    spec = { template = {
+      metadata = {
+        labels = var.labels
+        annotations = merge({
+          "autoscaling.knative.dev/maxScale"         = tostring(var.instances.max)
+          "run.googleapis.com/cpu-throttling"        = tostring(var.billing == "request")
+          "run.googleapis.com/execution-environment" = "gen2"
+          "run.googleapis.com/network-interfaces"    = jsonencode([{ network = var.network, subnetwork = var.subnetwork }])
+          "run.googleapis.com/startup-cpu-boost"     = "true"
+          "run.googleapis.com/vpc-access-egress"     = "private-ranges-only"
+        }, var.collector == null ? {} : { "run.googleapis.com/container-dependencies" = jsonencode({ (var.function) = ["collector"] }) })
+      }
+      spec = {
+        containerConcurrency = var.concurrency
+        serviceAccountName   = var.account
+        timeoutSeconds       = var.timeout
+        containers = concat([{
+          name      = var.function
+          image     = "erlmcp"
+          ports     = [{ name = "http1", containerPort = 8080 }]
+          resources = { limits = { cpu = var.cpu, memory = var.memory } }
+          # A round trip to Redis: Direct VPC egress may take a minute to connect.
+          startupProbe  = { periodSeconds = 2, timeoutSeconds = 2, failureThreshold = 60, httpGet = { path = var.startup } }
+          livenessProbe = { initialDelaySeconds = 30, periodSeconds = 10, timeoutSeconds = 5, httpGet = { path = "/health" } }
+          env = concat(
+            [for k, v in merge(var.settings, { FUNCTION_TARGET = var.function }, { for f in local.files : f.variable => "/secrets/${f.secret}/value" }) : { name = k, value = v }],
+            [for k, secret in local.variables : { name = k, valueFrom = { secretKeyRef = { name = secret, key = "latest" } } }],
+          )
+          volumeMounts = [for k, f in local.files : { name = k, mountPath = "/secrets/${f.secret}" }]
+          }], [for c in [var.collector] : {
+          name         = "collector" # started before the function, and there still for what is sent last
+          image        = c.image
+          args         = ["--config=env:CONFIG"]
+          resources    = { limits = { cpu = c.cpu, memory = c.memory } }
+          startupProbe = { periodSeconds = 1, timeoutSeconds = 1, failureThreshold = 60, httpGet = { path = "/", port = 13133 } }
+          env          = [for k, v in merge(c.environment, { CONFIG = c.config, GOMEMLIMIT = "200MiB" }) : { name = k, value = v }]
+        } if c != null])
+        volumes = [for k, f in local.files : { name = k, secret = { secretName = f.secret, items = [{ key = "latest", path = "value" }] } }]
+      }
+    } }
   }
 }
 

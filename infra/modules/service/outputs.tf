@@ -1,11 +1,6 @@
-output "collector_image" {
-  description = "Image of the collector; empty for none."
-  value       = var.collector == null ? "" : google_cloud_run_v2_service.this.template[0].containers[1].image
-}
-
-output "image" {
-  description = "Image that it was made with."
-  value       = google_cloud_run_v2_service.this.template[0].containers[0].image
+output "manifest" {
+  description = "What releases bring, in YAML: the service as Cloud Run's API of Knative has it."
+  value       = yamlencode(local.manifest)
 }
 
 output "name" {

@@ -33,11 +33,6 @@ variable "function" {
   type        = string
 }
 
-variable "image" {
-  description = "Image of the first revision; releases bring later ones."
-  type        = string
-}
-
 variable "ingress" {
   description = "INGRESS_TRAFFIC_ALL, INGRESS_TRAFFIC_INTERNAL_ONLY or INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER."
   type        = string
@@ -69,7 +64,7 @@ variable "name" {
 }
 
 variable "network" {
-  description = "Id of the network in which Redis is."
+  description = "Name of the network in which Redis is."
   type        = string
 }
 
@@ -94,7 +89,7 @@ variable "region" {
 }
 
 variable "secrets" {
-  description = "Secret ids of keys, redis-url and, where there are, api-keys, policy, receipt-key and webhook-secrets."
+  description = "Secret ids of keys, redis-ca, redis-url and, where there are, api-keys, policy, receipt-key and webhook-secrets."
   type        = map(string)
 }
 
@@ -109,7 +104,7 @@ variable "startup" {
 }
 
 variable "subnetwork" {
-  description = "Id of the subnetwork from which instances reach Redis."
+  description = "Name of the subnetwork from which instances reach Redis."
   type        = string
 }
 

@@ -1,5 +1,5 @@
 output "version" {
   description = "RECEIPT_KMS_KEY: the version of the key that signs."
-  value       = "${google_kms_crypto_key.receipts.id}/cryptoKeyVersions/1"
+  value       = "projects/${var.project}/locations/${var.region}/keyRings/${google_kms_key_ring.this.name}/cryptoKeys/${google_kms_crypto_key.receipts.name}/cryptoKeyVersions/${var.key_version}"
   depends_on  = [google_kms_crypto_key_iam_member.signer]
 }

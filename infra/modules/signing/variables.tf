@@ -1,3 +1,8 @@
+variable "key_version" {
+  description = "Version of the key that signs."
+  type        = number
+}
+
 variable "name" {
   description = "Name of the key ring."
   type        = string

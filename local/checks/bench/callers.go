@@ -83,7 +83,7 @@ func callers() (token string, stop func(), err error) {
 func authenticated() {
 	for name, v := range map[string]string{
 		"AUTHENTICATION": "oauth", "OAUTH_ISSUERS": os.Getenv("BENCH_ISSUER"), "PUBLIC_URL": "https://bench.example",
-		"OUTBOUND_ALLOW": "127.0.0.1", "POLICY_FILE": os.Getenv("BENCH_POLICY"),
+		"EGRESS_ALLOW": "127.0.0.1", "POLICY_FILE": os.Getenv("BENCH_POLICY"),
 	} {
 		os.Setenv(name, v)
 	}

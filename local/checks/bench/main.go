@@ -61,7 +61,7 @@ type cost struct {
 	allocs float64
 }
 
-func measure(calls, rounds, conns int, only string, most, mostTogether, mostGoverned, mostObserved, mostRecorded float64) error {
+func measure(calls, rounds, conns int, only string, most, maxTogether, maxGoverned, maxObserved, maxRecorded float64) error {
 	redis, stop, err := startRedis()
 	if err != nil {
 		return err
@@ -114,23 +114,23 @@ func measure(calls, rounds, conns int, only string, most, mostTogether, mostGove
 			bare := times(cs, costs["bare"])
 			fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\t\n", era.name, s.what, byCPU[len(cs)/2].cpu, byCPU[0].cpu, byCPU[len(cs)-1].cpu, bare,
 				memory[s.name]/1000, median(cs, func(c cost) float64 { return c.allocs }))
-			if limit := map[string]float64{"erlmcp": most, "callers": mostTogether}[s.name]; limit > 0 && bare > limit {
+			if limit := map[string]float64{"erlmcp": most, "callers": maxTogether}[s.name]; limit > 0 && bare > limit {
 				err = fmt.Errorf("%s: %s takes %.2f times the bare handler's CPU, the limit is %.2f", era.name, s.what, bare, limit)
 			}
 		}
 		for _, name := range []string{"erlmcp", "traced"} {
 			observed := times(costs[name], costs["unobserved"])
 			more := memory[name] - memory["unobserved"]
-			if only == "" && mostObserved > 0 && (observed > mostObserved || more > 2000) {
-				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an unobserved one and %.0f bytes more, the limits are %.2f and 2000", era.name, name, observed, more, mostObserved)
+			if only == "" && maxObserved > 0 && (observed > maxObserved || more > 2000) {
+				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an unobserved one and %.0f bytes more, the limits are %.2f and 2000", era.name, name, observed, more, maxObserved)
 			}
 		}
-		if recorded := times(costs["erlmcp"], costs["unrecorded"]); only == "" && mostRecorded > 0 && recorded > mostRecorded {
-			err = fmt.Errorf("%s: a call takes %.2f times the CPU of one that leaves no receipt, the limit is %.2f", era.name, recorded, mostRecorded)
+		if recorded := times(costs["erlmcp"], costs["unrecorded"]); only == "" && maxRecorded > 0 && recorded > maxRecorded {
+			err = fmt.Errorf("%s: a call takes %.2f times the CPU of one that leaves no receipt, the limit is %.2f", era.name, recorded, maxRecorded)
 		}
 		for _, name := range []string{"erlmcp", "fleet"} {
-			if governed := times(costs[name], costs["ungoverned"]); only == "" && mostGoverned > 0 && governed > mostGoverned {
-				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an ungoverned one, the limit is %.2f", era.name, name, governed, mostGoverned)
+			if governed := times(costs[name], costs["ungoverned"]); only == "" && maxGoverned > 0 && governed > maxGoverned {
+				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an ungoverned one, the limit is %.2f", era.name, name, governed, maxGoverned)
 			}
 		}
 	}

@@ -75,21 +75,21 @@ func serveOne(name string) {
 		os.Setenv("RATE_LIMIT_PER_SECOND", "250000") // counted for each call, and never reached
 		os.Setenv("GOVERNOR_ENABLED", strconv.FormatBool(name != "ungoverned"))
 		os.Setenv("RECEIPTS", strconv.FormatBool(name != "unrecorded"))
-		opts := []function.Option{function.WithMemory(function.NewMemory()), function.WithTools(
+		o := function.Options{Store: function.NewInMemoryStore(), Catalog: function.Catalog{Tools: []function.Tool{
 			function.NewTool("add", "Adds two numbers.", func(_ context.Context, in input) (string, error) { return add(in), nil }),
-		)}
+		}}}
 		switch name {
 		case "unobserved":
-			opts = append(opts, function.Unobserved())
+			o.WithoutTelemetry = true
 		case "traced":
 			os.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", os.Getenv("BENCH_COLLECTOR"))
 		}
 		if name == "callers" {
 			authenticated()
 		} else {
-			opts = append(opts, function.WithLoopback())
+			o.Loopback = true
 		}
-		s, err := function.New(context.Background(), opts...)
+		s, err := function.New(context.Background(), o)
 		if err != nil {
 			log.Fatal(err)
 		}

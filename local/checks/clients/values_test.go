@@ -71,7 +71,7 @@ func TestValues(t *testing.T) {
 	} {
 		all = append(all, tools...)
 	}
-	s, err := function.New(t.Context(), function.WithLoopback(), function.WithTools(all...), function.WithLogOutput(io.Discard), function.WithGetenv(func(string) string { return "" }))
+	s, err := function.New(t.Context(), function.Options{Loopback: true, LogOutput: io.Discard, Getenv: func(string) string { return "" }, Catalog: function.Catalog{Tools: all}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"example.com/erlmcp/function"
 	"example.com/erlmcp/local/checks/world"
 )
 
@@ -61,16 +60,9 @@ type plane struct {
 // seconds on a busy machine.
 func control(t *testing.T, w *world.World, name string, env ...string) *plane {
 	t.Helper()
-	text, key := function.NewKey(function.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}})
-	file, err := json.Marshal(function.KeyFile{Keys: []function.Key{key}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	operators := filepath.Join(w.Dir, name+"-operators.json")
-	if err := os.WriteFile(operators, file, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := w.Serve(name, append([]string{"FUNCTION_TARGET=" + function.ControlTarget, "AUTHENTICATION=keys", "API_KEYS_FILE=" + operators}, env...)...)
+	text := w.NewKey(operators, "ops", "alice", "taiea:admin")
+	s := w.Serve(name, append([]string{"FUNCTION_TARGET=taiea", "AUTHENTICATION=keys", "API_KEYS_FILE=" + operators}, env...)...)
 	p := &plane{s, t, text, &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 20}}}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		a, err := p.ask("GET", "/v1/tenants/nobody", "", nil)

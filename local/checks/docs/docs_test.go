@@ -5,6 +5,7 @@ package docs
 import (
 	"encoding/json"
 	"fmt"
+	"go/parser"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,10 @@ import (
 
 const root = "../../.."
 
-var documents = append([]string{"README.md", "infra/README.md"}, append(under("infra/docs"), under("infra/docs/runbooks")...)...)
+// written are the documents; runbooks travel with alerts, and have a form of their own.
+var written = append([]string{"README.md", "function/README.md", "function/CHANGING.md", "local/README.md", "infra/README.md"}, under("infra/docs")...)
+
+var documents = append(slices.Clip(written), under("infra/docs/runbooks")...)
 
 func under(folder string) []string {
 	files, err := filepath.Glob(filepath.Join(root, folder, "*.md"))
@@ -46,7 +50,7 @@ type command struct {
 var (
 	blocks  = regexp.MustCompile("(?s)```sh\n(.*?)```")
 	indents = regexp.MustCompile(`(?m)^ {3}`)
-	inline  = regexp.MustCompile("`((?:gcloud|kubectl|make|docker|erlmcp|terraform|curl|openssl) [^`]+)`")
+	inline  = regexp.MustCompile("`((?:gcloud|kubectl|make|docker|erlmcp|terraform|curl|openssl|go) [^`]+)`")
 	comment = regexp.MustCompile(`\s+#.*$`)
 	nested  = regexp.MustCompile(`\$\(([^()]*)\)`)
 )
@@ -130,10 +134,10 @@ func TestCommands(t *testing.T) {
 				fault("git %s is not known here", sub)
 			}
 		case "go":
-			if _, path, ok := strings.Cut(rest, "run ./"); ok {
-				if _, err := os.Stat(filepath.Join(root, strings.Fields(path)[0])); err != nil {
-					fault("%v", err)
-				}
+			goTool(fault, strings.Fields(rest))
+		case "infra/release":
+			if words := strings.Fields(rest); len(words) < 3 || !strings.Contains(words[1], "-docker.pkg.dev/") || !strings.HasPrefix(words[2], "erlmcp") {
+				fault("a release has a name, an image and pipelines")
 			}
 		case "cp":
 			if _, err := os.Stat(filepath.Join(root, strings.Fields(rest)[0])); err != nil {
@@ -150,6 +154,36 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	lint(t, gcloud)
+}
+
+// goTool holds the arguments of the go command against the source: packages are there, and so are tests that are named. What follows
+// the package of go run is the program's own.
+func goTool(fault func(string, ...any), args []string) {
+	if !slices.Contains([]string{"run", "test", "install"}, args[0]) {
+		fault("go %s is not known here", args[0])
+	}
+	var folder, test string
+	for i, arg := range args {
+		if arg == "-run" {
+			test = args[i+1]
+		}
+		if path, ok := strings.CutPrefix(arg, "./"); ok && folder == "" {
+			folder = filepath.Join(root, strings.TrimSuffix(path, "..."))
+		}
+	}
+	if _, err := os.Stat(folder); err != nil {
+		fault("%v", err)
+	}
+	if test == "" {
+		return
+	}
+	files, _ := filepath.Glob(filepath.Join(folder, "*_test.go"))
+	if !slices.ContainsFunc(files, func(file string) bool {
+		text, _ := os.ReadFile(file)
+		return strings.Contains(string(text), "\nfunc "+test+"(")
+	}) {
+		fault("%s has no test %s", folder, test)
+	}
 }
 
 // kubectl parses a line in kubectl itself, with a cluster that is not there.
@@ -229,7 +263,7 @@ func address(fault func(string, ...any), line string) {
 // controlled tells whether the control plane's document has the path.
 var controlled = func() func(path string) bool {
 	var document struct{ Paths map[string]any }
-	text, err := os.ReadFile(root + "/function/internal/control/openapi.json")
+	text, err := os.ReadFile(root + "/function/internal/controlapi/openapi.json")
 	if err == nil {
 		err = json.Unmarshal(text, &document)
 	}
@@ -266,7 +300,7 @@ func TestCloudBuild(t *testing.T) {
 	if tool == "" {
 		t.Skip("NOT TESTED: CLOUDBUILD_CHECK names no cloudbuild-check")
 	}
-	for _, given := range []string{"_PLATFORM=cloudrun", "_PLATFORM=gke,_CLUSTER=erlmcp-cluster,_LOCATION=us-central1"} {
+	for _, given := range []string{"_PIPELINES=erlmcp", "_BUCKET=my-project-erlmcp-releases,_IMAGE=us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp,_PIPELINES=erlmcp erlmcp-taiea"} {
 		if out, err := exec.Command(tool, "--substitutions="+given, root+"/cloudbuild.yaml").CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
@@ -302,6 +336,110 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 			if !slices.Contains(anchors, anchor) {
 				t.Errorf("%s: %s: there is no such heading", d, l[1])
+			}
+		}
+	}
+}
+
+// TestDocumentsSayWhomTheyAreFor wants that in the first paragraph, and the way to the erlmcp command before it is used.
+func TestDocumentsSayWhomTheyAreFor(t *testing.T) {
+	use := regexp.MustCompile("(?m)(^ *|`)erlmcp (help|tools|call|probe|keys|kill|limits|receipts|verify|new|settings|lint)\\b")
+	for _, d := range written {
+		text := read(t, d)
+		parts := strings.SplitN(text, "\n\n", 3)
+		if len(parts) < 3 || !strings.HasPrefix(parts[0], "# ") || !regexp.MustCompile(`\b(is|It is) for\b`).MatchString(parts[1]) {
+			t.Errorf("%s does not begin with whom it is for: %q", d, parts[1])
+		}
+		got := regexp.MustCompile(`go install \./function/cmd/erlmcp|README\.md#the-erlmcp-command`).FindStringIndex(text)
+		if first := use.FindStringIndex(text); first != nil && (got == nil || got[0] > first[0]) {
+			t.Errorf("%s uses the erlmcp command, and does not say before how to get it: %q", d, text[first[0]:first[1]])
+		}
+	}
+}
+
+var (
+	goBlocks = regexp.MustCompile("(?s)```go\n(.*?)```")
+	imported = []string{"context", "errors", "fmt", "net/http", "testing", "time", "example.com/erlmcp/function", "example.com/erlmcp/function/ask",
+		"example.com/erlmcp/function/functiontest"}
+)
+
+// TestGoCompiles compiles the Go of each document as a file of the package of tools. Lines that begin with a tab belong into the
+// catalog: here they are parsed alone, and the checks of a fork put them there.
+func TestGoCompiles(t *testing.T) {
+	here, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	dir := t.TempDir()
+	for _, d := range documents {
+		file, code := filepath.Join(dir, fmt.Sprintf("%d.go", len(overlay.Replace))), ""
+		for _, b := range goBlocks.FindAllStringSubmatch(read(t, d), -1) {
+			if !strings.HasPrefix(b[1], "\t") {
+				code += b[1] + "\n"
+			} else if _, err := parser.ParseExpr("function.Catalog{\n" + b[1] + "}"); err != nil {
+				t.Errorf("%s: %v in\n%s", d, err, b[1])
+			}
+		}
+		if code == "" {
+			continue
+		}
+		if !strings.HasPrefix(code, "package ") {
+			head := "package tools\n\n"
+			for _, path := range imported {
+				if regexp.MustCompile(`\b` + filepath.Base(path) + `\.`).MatchString(code) {
+					head += fmt.Sprintf("import %q\n", path)
+				}
+			}
+			code = head + "\n" + code
+		}
+		if err := os.WriteFile(file, []byte(code), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(here, "function/tools", fmt.Sprintf("document%d_test.go", len(overlay.Replace)))] = file
+	}
+	if len(overlay.Replace) < 2 {
+		t.Fatal("the documents have no Go")
+	}
+	text, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "test", "-overlay", list, "-run", "Remove", "./function/tools")
+	cmd.Dir = here
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestNamedSourceIsThere wants every test and file of Go that a document names to be there.
+func TestNamedSourceIsThere(t *testing.T) {
+	var tests, files strings.Builder
+	for _, folder := range []string{"function", "local"} {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, e os.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") {
+				return err
+			}
+			files.WriteString("/" + filepath.ToSlash(path) + "\n")
+			text, err := os.ReadFile(path)
+			for _, name := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+				tests.WriteString(name[1] + "\n")
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range written {
+		for _, name := range regexp.MustCompile("`(Test[A-Z]\\w+|[\\w/]+\\.go)`").FindAllStringSubmatch(read(t, d), -1) {
+			made := name[1] == "function/tools/weather.go" // by the reader
+			if !made && !strings.Contains(tests.String(), name[1]+"\n") && !strings.Contains(files.String(), "/"+name[1]+"\n") {
+				t.Errorf("%s names %s, and there is none", d, name[1])
 			}
 		}
 	}

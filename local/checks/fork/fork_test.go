@@ -29,7 +29,7 @@ import (
 
 // registrations are the lines that the author adds to the catalog.
 const registrations = `			function.NewAction("remember", "Remembers a note.", remember),
-			function.NewTool("delete_file", "Deletes a file, after asking.", deleteFile, function.Timeout(time.Minute)),
+			function.NewTool("delete_file", "Deletes a file, after asking.", deleteFile, function.ToolOptions{Timeout: time.Minute}),
 			function.NewTool("reindex", "Indexes everything; takes a while.", reindex),
 `
 
@@ -159,14 +159,14 @@ func fromReadme(t *testing.T, fork string) (file, named string) {
 		t.Fatal(err)
 	}
 	blocks := goBlocks.FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) < 2 || !strings.HasPrefix(blocks[0][1], "package tools\n") || !strings.HasPrefix(blocks[1][1], "\t\tfunction.WithTools(\n") {
+	if len(blocks) < 2 || !strings.HasPrefix(blocks[0][1], "package tools\n") || !strings.HasPrefix(blocks[1][1], "\t\tTools: []function.Tool{\n") {
 		t.Fatalf("README.md begins with other Go than a file of a tool and the lines that name it: %q", blocks)
 	}
 	return blocks[0][1], blocks[1][1]
 }
 
 var (
-	shipped = regexp.MustCompile(`(?s)\t\tfunction\.WithTools\(\n.*?\n\t\t\),\n`)
+	shipped = regexp.MustCompile(`(?s)\t\tTools: \[\]function\.Tool\{\n.*?\n\t\t\},\n`)
 	unused  = regexp.MustCompile(`(?m)^\t"(context|fmt)"\n`)
 )
 
@@ -178,7 +178,7 @@ func edit(t *testing.T, file, named string) {
 		t.Fatal(err)
 	}
 	text, _, _ := strings.Cut(string(b), "\ntype ")
-	edited := unused.ReplaceAllString(shipped.ReplaceAllLiteralString(text, strings.Replace(named, "(\n", "(\n"+registrations, 1)), "")
+	edited := unused.ReplaceAllString(shipped.ReplaceAllLiteralString(text, strings.Replace(named, "{\n", "{\n"+registrations, 1)), "")
 	edited = strings.Replace(edited, `Name: "erlmcp", Title: "erlmcp",`, `Name: "mine", Title: "Mine", Version: "3.1.4",`, 1)
 	for _, want := range []string{registrations, `"weather"`, `"3.1.4"`} {
 		if !strings.Contains(edited, want) {

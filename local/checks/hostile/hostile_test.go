@@ -31,7 +31,7 @@ var (
 
 const (
 	memoryLimit = 920 << 20 // GOMEMLIMIT of an instance of 1 GiB
-	mostMemory  = 600 << 20
+	maxMemory   = 600 << 20
 )
 
 // slowest is what one in a hundred of the other tenant's calls may take.
@@ -106,8 +106,8 @@ func TestHostile(t *testing.T) {
 			if p := at(v.calls, 0.99); p > slowest() {
 				t.Errorf("one in a hundred of another tenant's calls took over %v", p)
 			}
-			if v.memory > mostMemory {
-				t.Errorf("%d MB of memory, %d allowed", v.memory>>20, mostMemory>>20)
+			if v.memory > maxMemory {
+				t.Errorf("%d MB of memory, %d allowed", v.memory>>20, maxMemory>>20)
 			}
 			if grown < a.growth {
 				t.Errorf("%s grew by %v under the attack, wanted %v", a.counter, grown, a.growth)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"example.com/erlmcp/local/checks/tfplan"
 )
 
 // shim stands for terraform, gcloud, kubectl and ko: it writes down how it was called, and answers what a cloud would.
@@ -16,16 +18,19 @@ name=$(basename "$0")
 echo "$name $*" >>"$LOG"
 case "$name $*" in
   *"buckets describe"*) [ -z "${NEW:-}" ] ;;
-  *"output -raw deployed_image"*) [ -z "${NEW:-}" ] && echo r/erlmcp@sha256:old || exit 1 ;;
+  *"output -raw image"*) echo us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp ;;
+  *"output -json release"*) echo '{"bucket": "my-project-erlmcp-staging-releases", "pipelines": ["erlmcp-staging", "erlmcp-staging-taiea"], "digest": "d"}' ;;
+  *"services describe"*) [ -z "${NEW:-}" ] && echo us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old || echo us-docker.pkg.dev/cloudrun/container/hello ;;
+  *"releases describe"*) [ -n "${THERE:-}" ] ;;
+  *"rollouts list"*) echo "${STATE:-IN_PROGRESS}" ;;
   *"output -json stays"*) echo '["the bucket"]' ;;
   *"output -json secrets"*) echo '{"keys": "erlmcp-staging-keys", "redis-url": "erlmcp-staging-redis-url"}' ;;
-  *"output -json taiea_secrets"*) echo '{"api-keys": "erlmcp-staging-taiea-api-keys"}' ;;
+  *"output -json taiea_secrets"*) [ -n "${SHARED:-}" ] && echo '{}' || echo '{"api-keys": "erlmcp-staging-taiea-api-keys"}' ;;
   *"output -raw credentials"*) echo "gcloud container clusters get-credentials erlmcp-staging-cluster --project p --location us-central1 --dns-endpoint" ;;
-  *"output -raw kustomization"*) [ -z "${SHARED:-}" ] && echo "resources: [../../workload, ../../workload/taiea]" || echo "resources: [../../workload]" ;;
   *"versions access"*) echo -n of-"${@: -1}" ;;
   *"create secret generic"*) for a in "$@"; do if [ -d "$a" ]; then cat "$a"/* >>"$LOG.secrets"; fi; done ;;
-  *"get deployment"*) [ -z "${NEW:-}" ] && echo r/erlmcp:v0.7.0 || exit 1 ;;
-  ko*) echo r/erlmcp@sha256:new ;;
+  *"get deployment"*) [ -z "${NEW:-}" ] && echo us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old || exit 1 ;;
+  ko*) echo us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:new ;;
   kubectl*"-f -"*) cat >/dev/null ;;
 esac
 `
@@ -37,39 +42,40 @@ func TestDeployAndDestroy(t *testing.T) {
 		fails                           string
 		want, never                     []string
 	}{
-		{"first, to Cloud Run", "deploy", "cloudrun", "yes\nyes\nyes\n", []string{"NEW=1"}, "", []string{
+		{"first, to Cloud Run", "deploy", "cloudrun", "yes\nyes\n", []string{"NEW=1"}, "", []string{
 			"gcloud storage buckets create gs://my-project-erlmcp-state --project my-project --location us-central1 --uniform-bucket-level-access --public-access-prevention",
 			"gcloud beta services identity create --service pubsub.googleapis.com --project my-project",
 			"terraform -chdir=cloudrun init -input=false -reconfigure -backend-config=bucket=my-project-erlmcp-state -backend-config=prefix=erlmcp/staging/cloudrun",
-			"-target=module.registry -var image=us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp:none",
-			"terraform -chdir=cloudrun apply -input=false tfplan",
+			"-var environment=staging -var-file ../environments/staging.tfvars -var-file ../environments/staging.cloudrun.tfvars",
+			"terraform -chdir=cloudrun apply -input=false",
+			"gcloud storage cp environments/staging.cloudrun.tfvars environments/staging.tfvars gs://my-project-erlmcp-state/erlmcp/staging/",
 			"ko build ./function/cmd/erlmcp --bare",
-			"-var image=r/erlmcp@sha256:new -var environment=staging -var-file ../environments/staging.tfvars -var-file ../environments/staging.cloudrun.tfvars",
-			"terraform -chdir=cloudrun apply -input=false tfplan",
+			"--images erlmcp=us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:new", "--delivery-pipeline erlmcp-staging-taiea --project my-project --region us-central1 --source",
 		}, nil},
 		{"again", "deploy", "cloudrun", "yes\n", nil, "", []string{
-			"-var image=r/erlmcp@sha256:old -var environment=staging", "terraform -chdir=cloudrun apply -input=false tfplan",
-		}, []string{"buckets create", "ko build", "-target"}},
-		{"not confirmed", "deploy", "cloudrun", "no\n", nil, "nothing was changed", []string{"plan -input=false -out=tfplan"}, []string{" apply "}},
-		{"nobody there to confirm", "deploy", "cloudrun", "", nil, "nothing was changed", []string{"plan -input=false -out=tfplan"}, []string{" apply "}},
+			"-var environment=staging", "terraform -chdir=cloudrun apply -input=false", "--images erlmcp=us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old",
+		}, []string{"buckets create", "ko build"}},
+		{"with nothing new", "deploy", "cloudrun", "yes\n", []string{"THERE=1"}, "", []string{"terraform -chdir=cloudrun apply -input=false", "rollouts list"}, []string{"releases create"}},
+		{"with what was rolled back", "deploy", "cloudrun", "yes\n", []string{"THERE=1", "STATE=FAILED"}, "erlmcp-staging has rolled settings-", []string{"rollouts list"}, []string{"releases create"}},
+		{"not confirmed", "deploy", "cloudrun", "no\n", nil, "nothing was changed", []string{"plan -input=false -out="}, []string{" apply ", "releases create"}},
+		{"nobody there to confirm", "deploy", "cloudrun", "", nil, "nothing was changed", []string{"plan -input=false -out="}, []string{" apply "}},
 		{"to GKE", "deploy", "gke", "yes\n", nil, "", []string{
-			"terraform -chdir=gke plan -input=false -out=tfplan -var environment=staging", "terraform -chdir=gke apply -input=false tfplan",
+			"terraform -chdir=gke plan -input=false -out=", "terraform -chdir=gke apply -input=false",
 			"gcloud container clusters get-credentials erlmcp-staging-cluster", "kubectl apply -f gke/workload/namespace.yaml",
 			"gcloud secrets versions access latest --project my-project --secret erlmcp-staging-keys", "kubectl --namespace erlmcp create secret generic erlmcp-secret",
 			"gcloud secrets versions access latest --project my-project --secret erlmcp-staging-taiea-api-keys", "kubectl --namespace erlmcp create secret generic taiea-secret",
-			"kubectl apply --validate=strict -k gke/environments/staging", "kubectl --namespace erlmcp rollout status deployment/erlmcp",
-			"kubectl --namespace erlmcp rollout status deployment/taiea",
+			"--images erlmcp=us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old",
 		}, []string{"ko build", "of-erlmcp"}},
 		{"to GKE beside Cloud Run", "deploy", "gke", "yes\n", []string{"SHARED=1"}, "", []string{
-			"kubectl --namespace erlmcp create secret generic erlmcp-secret", "kubectl --namespace erlmcp rollout status deployment/erlmcp",
-		}, []string{"taiea"}},
-		{"first, to GKE", "deploy", "gke", "yes\nyes\n", []string{"NEW=1"}, "", []string{"ko build ./function/cmd/erlmcp --bare", "kubectl apply --validate=strict -k"}, nil},
-		{"destroyed", "destroy", "cloudrun", "yes\n", nil, "", []string{"plan -destroy", "terraform -chdir=cloudrun apply -input=false tfplan"}, []string{"buckets"}},
-		{"not destroyed", "destroy", "gke", "y\n", nil, "nothing was changed", []string{"plan -destroy"}, []string{" apply "}},
+			"kubectl --namespace erlmcp create secret generic erlmcp-secret", "releases create",
+		}, []string{"taiea-secret"}},
+		{"first, to GKE", "deploy", "gke", "yes\nyes\n", []string{"NEW=1"}, "", []string{"ko build ./function/cmd/erlmcp --bare", "releases create"}, nil},
+		{"destroyed", "-destroy", "cloudrun", "yes\n", nil, "", []string{"-destroy -var environment=staging", "terraform -chdir=cloudrun apply -input=false"}, []string{"buckets", "releases create"}},
+		{"not destroyed", "-destroy", "gke", "y\n", nil, "nothing was changed", []string{"-destroy"}, []string{" apply "}},
 		{"nowhere", "deploy", "moon", "", nil, "cloudrun or gke", nil, []string{"terraform"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := source(t)
+			dir := tfplan.Copy(t, root)
 			bin, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
 			for _, name := range []string{"terraform", "gcloud", "kubectl", "ko"} {
 				os.WriteFile(filepath.Join(bin, name), []byte(shim), 0o755)
@@ -77,9 +83,13 @@ func TestDeployAndDestroy(t *testing.T) {
 			for name, text := range map[string]string{"staging.tfvars": "project = \"my-project\"\nproject_number = \"1\"\n", "staging.cloudrun.tfvars": ""} {
 				os.WriteFile(filepath.Join(dir, "infra/environments", name), []byte(text), 0o644)
 			}
-			cmd := exec.Command("infra/"+c.script, "staging", c.platform)
+			args := []string{"staging", c.platform}
+			if c.script == "-destroy" {
+				args = append([]string{c.script}, args...)
+			}
+			cmd := exec.Command("infra/deploy", args...)
 			cmd.Dir = dir
-			cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "LOG="+log, "YES=", "IMAGE="), c.env...)
+			cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "LOG="+log, "YES=", "IMAGE=", "EVERY=0"), c.env...)
 			cmd.Stdin = strings.NewReader(c.answers)
 			out, err := cmd.CombinedOutput()
 			if (err != nil) != (c.fails != "") || !strings.Contains(string(out), c.fails) {
@@ -99,22 +109,17 @@ func TestDeployAndDestroy(t *testing.T) {
 					t.Errorf("%q in\n%s", never, text)
 				}
 			}
-			if c.script == "destroy" && !strings.Contains(string(out), "What stays:\n  - the bucket") {
+			if c.script == "-destroy" && !strings.Contains(string(out), "What stays:\n  - the bucket") {
 				t.Errorf("it does not say what stays:\n%s", out)
 			}
 			if c.platform == "gke" && c.script == "deploy" {
 				secrets, _ := os.ReadFile(log + ".secrets")
-				overlay, _ := os.ReadFile(filepath.Join(dir, "infra/gke/environments/staging/kustomization.yaml"))
-				image := `{name: erlmcp, newName: "r/erlmcp", newTag: "v0.7.0"}`
-				if slices.Contains(c.env, "NEW=1") {
-					image = `{name: erlmcp, newName: "r/erlmcp", digest: "sha256:new"}`
-				}
 				want := "of-erlmcp-staging-keysof-erlmcp-staging-redis-url"
 				if !slices.Contains(c.env, "SHARED=1") {
 					want += "of-erlmcp-staging-taiea-api-keys"
 				}
-				if string(secrets) != want || !strings.Contains(string(overlay), image) {
-					t.Errorf("secrets %s, overlay %s", secrets, overlay)
+				if string(secrets) != want {
+					t.Errorf("secrets %s", secrets)
 				}
 			}
 			lint(t, strings.Split(string(text), "\n"))

@@ -3,59 +3,22 @@
 package infra
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"example.com/erlmcp/local/checks/tfplan"
 )
 
 const root = "../../../"
 
-// source copies what Terraform reads to a folder of its own, where it may leave its files, with the state beside it.
-func source(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, tree := range []string{"infra", "function/internal/firestoredb"} {
-		if err := os.CopyFS(filepath.Join(dir, tree), os.DirFS(root+tree)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range compositions {
-		if err := os.WriteFile(filepath.Join(dir, "infra", c, "backend_override.tf"), []byte("terraform {\n  backend \"local\" {}\n}\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-var compositions = []string{"cloudrun", "gke"}
-
-func terraform(t *testing.T, dir string, args ...string) []byte {
-	t.Helper()
-	path, err := exec.LookPath("terraform")
-	if err != nil {
-		t.Fatal("terraform is not installed: https://developer.hashicorp.com/terraform/install, 1.11 or later")
-	}
-	cmd := exec.Command(path, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TF_IN_AUTOMATION=1", "GOOGLE_OAUTH_ACCESS_TOKEN=x", "CHECKPOINT_DISABLE=1")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("terraform %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.Bytes())
-	}
-	return out
-}
-
 func TestForm(t *testing.T) {
-	if out := terraform(t, root+"infra", "fmt", "-check", "-recursive", "-diff", "-no-color"); len(out) > 0 {
+	if out := tfplan.Run(t, root+"infra", "fmt", "-check", "-recursive", "-diff", "-no-color"); len(out) > 0 {
 		t.Errorf("terraform fmt -recursive infra:\n%s", out)
 	}
 }
@@ -63,25 +26,26 @@ func TestForm(t *testing.T) {
 // A workspace holds both compositions with their providers, and what was planned in it.
 type workspace struct {
 	dir   string
-	plans map[string]plan
+	plans map[string]tfplan.Plan
 }
 
 func TestCompositions(t *testing.T) {
-	w := &workspace{source(t), map[string]plan{}}
-	for _, c := range compositions {
-		terraform(t, filepath.Join(w.dir, "infra", c), "init", "-input=false", "-no-color")
+	w := &workspace{tfplan.Copy(t, root), map[string]tfplan.Plan{}}
+	for _, c := range tfplan.Compositions {
+		tfplan.Run(t, filepath.Join(w.dir, "infra", c), "init", "-input=false", "-no-color")
 	}
 	t.Run("combinations", w.combinations)
+	t.Run("costs", w.costs)
 	t.Run("plans", w.rulesHold)
 	t.Run("rules can fail", w.rulesCanFail)
 	t.Run("generated", w.generated)
 }
 
 func (w *workspace) combinations(t *testing.T) {
-	for _, c := range compositions {
+	for _, c := range tfplan.Compositions {
 		at := filepath.Join(w.dir, "infra", c)
-		terraform(t, at, "validate", "-no-color")
-		t.Logf("%s", terraform(t, at, "test", "-no-color"))
+		tfplan.Run(t, at, "validate", "-no-color")
+		t.Logf("%s", tfplan.Run(t, at, "test", "-no-color", "-filter=tests/combinations.tftest.hcl"))
 	}
 }
 
@@ -89,7 +53,7 @@ func (w *workspace) combinations(t *testing.T) {
 // leaves nothing to check.
 func TestVariablesAreDescribed(t *testing.T) {
 	blocks := regexp.MustCompile(`(?ms)^variable "(\w+)" \{\n(.*?)^\}`)
-	for _, c := range compositions {
+	for _, c := range tfplan.Compositions {
 		text, err := os.ReadFile(root + "infra/" + c + "/variables.tf")
 		if err != nil {
 			t.Fatal(err)
@@ -110,68 +74,16 @@ func TestVariablesAreDescribed(t *testing.T) {
 	}
 }
 
-// A plan is what terraform show -json says of one.
-type plan struct {
-	PlannedValues struct {
-		Outputs    map[string]struct{ Value any } `json:"outputs"`
-		RootModule module                         `json:"root_module"`
-	} `json:"planned_values"`
-}
+type resource = tfplan.Resource
 
-type module struct {
-	Resources []resource
-	Children  []module `json:"child_modules"`
-}
-
-type resource struct {
-	Address, Type string
-	Values        map[string]any
-}
-
-func (m module) all() []resource {
-	out := m.Resources
-	for _, c := range m.Children {
-		out = append(out, c.all()...)
-	}
-	return out
-}
-
-// at follows a path such as "template.0.containers".
-func (r resource) at(path string) any {
-	var v any = r.Values
-	for key := range strings.SplitSeq(path, ".") {
-		switch x := v.(type) {
-		case map[string]any:
-			v = x[key]
-		case []any:
-			if key != "0" || len(x) == 0 {
-				return nil
-			}
-			v = x[0]
-		default:
-			return nil
-		}
-	}
-	return v
-}
-
-func (w *workspace) plan(t *testing.T, composition string, variables map[string]string) plan {
+func (w *workspace) plan(t *testing.T, composition string, variables map[string]string) tfplan.Plan {
 	t.Helper()
 	key := fmt.Sprint(composition, variables)
-	if p, ok := w.plans[key]; ok {
-		return p
+	p, ok := w.plans[key]
+	if !ok {
+		p = tfplan.Make(t, filepath.Join(w.dir, "infra", composition), variables)
+		w.plans[key] = p
 	}
-	at := filepath.Join(w.dir, "infra", composition)
-	args := []string{"plan", "-input=false", "-no-color", "-out=tfplan"}
-	for k, v := range variables {
-		args = append(args, "-var", k+"="+v)
-	}
-	terraform(t, at, args...)
-	var p plan
-	if err := json.Unmarshal(terraform(t, at, "show", "-json", "tfplan"), &p); err != nil {
-		t.Fatal(err)
-	}
-	w.plans[key] = p
 	return p
 }
 
@@ -183,12 +95,12 @@ var sets = []struct {
 	public            bool
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{scalesToZero, released, collected, seen("erlmcp", 15), apart, signed,
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp", 15), apart, signed,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{scalesToZero, released, collected, seen("erlmcp-staging", 15), apart, signed,
+	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp-staging", 15), apart, signed,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "none"), false, false,
-		[]rule{scalesToZero, released, unseen, apart, operated()}},
+		[]rule{owned, scalesToZero, released, unseen, apart, operated()}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
 		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), true, true, []rule{behindBalancer, apart, signedInKMS, operated("user:alice@example.com")}},
 	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
@@ -201,7 +113,7 @@ var sets = []struct {
 }
 
 func cloudrun(environment string) map[string]string {
-	return with(gke(environment), "taiea_operators", `{"alice@example.com"="admin"}`, "image", "us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp:v0.7.0", "domain", "",
+	return with(gke(environment), "taiea_operators", `{"alice@example.com"="admin"}`, "domain", "",
 		"repository", `{url="https://github.com/example/erlmcp.git",github_installation=1234,github_token_secret="github-token"}`)
 }
 
@@ -228,7 +140,7 @@ func (w *workspace) rulesHold(t *testing.T) {
 	for _, s := range sets {
 		t.Run(s.name, func(t *testing.T) {
 			p := w.plan(t, s.composition, s.variables)
-			resources := p.PlannedValues.RootModule.all()
+			resources := withManifests(t, p.Resources())
 			if len(resources) < 15 {
 				t.Fatalf("%d resources", len(resources))
 			}
@@ -247,8 +159,9 @@ func (w *workspace) rulesHold(t *testing.T) {
 				t.Error("no command among the outputs")
 			}
 			lint(t, said)
+			readable(t, resources)
 			if s.production {
-				if fault := protected(resources); fault != "" {
+				if fault := protected(resources) + approved(resources); fault != "" {
 					t.Error(fault)
 				}
 			}
@@ -263,7 +176,8 @@ func (w *workspace) rulesHold(t *testing.T) {
 
 // rulesCanFail breaks one thing at a time in a plan that is in order.
 func (w *workspace) rulesCanFail(t *testing.T) {
-	resources := w.plan(t, "cloudrun", cloudrun("production")).PlannedValues.RootModule.all()
+	production := w.plan(t, "cloudrun", cloudrun("production"))
+	resources := withManifests(t, production.Resources())
 	text, _ := json.Marshal(resources)
 	taken := delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")
 	for _, c := range []struct {
@@ -293,14 +207,22 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"erlmcp-push@my-project.iam.gserviceaccount.com"`, `"erlmcp@my-project.iam.gserviceaccount.com"`, apart},
 		{`"RECEIPT_KEY_FILE"`, `"RECEIPT_KEY"`, signed},
 		{`"/startup"`, `"/health"`, probed},
-		{`"cpu_idle":false`, `"cpu_idle":true`, scalesToZero},
+		{`"run.googleapis.com/cpu-throttling":"false"`, `"run.googleapis.com/cpu-throttling":"true"`, scalesToZero},
+		{`"run.googleapis.com/minScale"`, `"autoscaling.knative.dev/minScale"`, scalesToZero},
+		{`FAILED`, `SUCCEEDED`, failuresTold},
+		{`"percentage":50`, `"percentage":90`, gradual},
+		{`"verify":true`, `"verify":false`, gradual},
+		{`"jobs":["verify"]`, `"jobs":["predeploy"]`, gradual},
+		{`"require_approval":true`, `"require_approval":false`, approved},
+		{`"image":"erlmcp"`, `"image":"erlmcp:latest"`, owned},
 		{`"cloudbuild.yaml"`, `"other.yaml"`, released},
 		{`roles/run.developer`, `roles/run.admin`, released},
+		{`roles/clouddeploy.releaser`, `roles/run.developer`, released},
 		{`**Do**`, `**Panic**`, told},
 		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 15)},
 		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 15)},
 		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 15)},
-		{`"depends_on":["collector"]`, `"depends_on":[]`, collected},
+		{`run.googleapis.com/container-dependencies`, `run.googleapis.com/dependencies`, collected},
 		{`"http://localhost:4318"`, `""`, collected},
 		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.editor"`, collected},
 		{`"roles/telemetry.tracesWriter"`, `"roles/cloudtrace.admin"`, noPrimitiveRoles},
@@ -377,7 +299,7 @@ func each(rs []resource, types string, wrong func(resource) string) string {
 }
 
 func must(r resource, path string, want ...any) string {
-	got := r.at(path)
+	got := r.At(path)
 	if !slices.ContainsFunc(want, func(w any) bool { return fmt.Sprint(got) == fmt.Sprint(w) }) {
 		return fmt.Sprintf("%s is %v, want %v", path, got, want)
 	}

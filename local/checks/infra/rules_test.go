@@ -9,11 +9,11 @@ import (
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told, ownSecrets}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told, ownSecrets, gradual, failuresTold}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
-	project := []string{"roles/datastore.user", "roles/logging.logWriter", "roles/logging.viewer", "roles/container.developer", "roles/container.defaultNodeServiceAccount",
+	project := []string{"roles/clouddeploy.jobRunner", "roles/clouddeploy.viewer", "roles/monitoring.viewer", "roles/datastore.user", "roles/logging.logWriter", "roles/container.developer", "roles/container.defaultNodeServiceAccount",
 		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter"}
 	var faults []string
 	for _, r := range rs {
@@ -25,7 +25,7 @@ func noPrimitiveRoles(rs []resource) string {
 			faults = append(faults, r.Address+": takes a role from all others")
 		case r.Type == "google_project_iam_member" && !slices.Contains(project, role):
 			faults = append(faults, r.Address+": "+role+" over the whole project")
-		case role == "roles/datastore.user" && r.at("condition.0.expression") == nil:
+		case role == "roles/datastore.user" && r.At("condition.0.expression") == nil:
 			faults = append(faults, r.Address+": on every database")
 		}
 	}
@@ -79,7 +79,7 @@ func declared(rs []resource) string {
 		}
 		TTLs, Unindexed []struct{ Collection, Field string }
 	}
-	text, err := os.ReadFile(root + "function/internal/firestoredb/declared.json")
+	text, err := os.ReadFile(root + "function/internal/store/firestore/declared.json")
 	if err == nil {
 		err = json.Unmarshal(text, &want)
 	}
@@ -112,7 +112,7 @@ func declared(rs []resource) string {
 			planned = append(planned, fmt.Sprint("index ", r.Values["collection"], r.Values["query_scope"], fields))
 		case "google_firestore_field":
 			kind := "unindexed"
-			if r.at("ttl_config.0") != nil {
+			if r.At("ttl_config.0") != nil {
 				kind = "ttl"
 			}
 			planned = append(planned, fmt.Sprintf("%s {%v %v}", kind, r.Values["collection"], r.Values["field"]))
@@ -127,14 +127,14 @@ func declared(rs []resource) string {
 }
 
 func probed(rs []resource) string {
-	if !has(rs, "google_cloud_run_v2_service") {
+	if !has(rs, "manifest") {
 		return ""
 	}
-	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
-		startup := map[any]string{"erlmcp": "/startup", "taiea": "/ready"}[r.at("template.0.containers.0.name")]
-		return must(r, "template.0.containers.0.startup_probe.0.http_get.0.path", startup) +
-			must(r, "template.0.containers.0.liveness_probe.0.http_get.0.path", "/health") +
-			must(r, "template.0.vpc_access.0.egress", "PRIVATE_RANGES_ONLY")
+	return each(rs, "manifest", func(r resource) string {
+		startup := map[any]string{"erlmcp": "/startup", "taiea": "/ready"}[r.At(container+".name")]
+		return must(r, container+".startupProbe.httpGet.path", startup) +
+			must(r, container+".livenessProbe.httpGet.path", "/health") +
+			must(resource{Values: map[string]any{"egress": annotation(r, ofTemplate, "run.googleapis.com/vpc-access-egress")}}, "egress", "private-ranges-only")
 	})
 }
 
@@ -179,8 +179,8 @@ func told(rs []resource) string {
 		if channels, planned := r.Values["notification_channels"].([]any); planned && len(channels) == 0 {
 			faults += "nobody is told"
 		}
-		content, _ := r.at("documentation.0.content").(string)
-		if subject, _ := r.at("documentation.0.subject").(string); subject == "" || !strings.Contains(content, "**Do**") || len(content) > 8192 {
+		content, _ := r.At("documentation.0.content").(string)
+		if subject, _ := r.At("documentation.0.subject").(string); subject == "" || !strings.Contains(content, "**Do**") || len(content) > 8192 {
 			faults += fmt.Sprintf("no runbook, or one too long: %q, %d bytes", subject, len(content))
 		}
 		return faults
@@ -192,7 +192,7 @@ func seen(name string, alerts int) rule {
 	return func(rs []resource) string {
 		n := 0
 		fault := each(rs, "google_monitoring_alert_policy", func(r resource) string {
-			query, _ := r.at("conditions.0.condition_prometheus_query_language.0.query").(string)
+			query, _ := r.At("conditions.0.condition_prometheus_query_language.0.query").(string)
 			if query == "" {
 				return ""
 			}
@@ -215,19 +215,21 @@ func seen(name string, alerts int) rule {
 	}
 }
 
-// collected wants the collector beside the function, which must be the first container: releases replace the image of that.
+// collected wants the collector beside the function, started before it.
 func collected(rs []resource) string {
-	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
-		containers, _ := r.at("template.0.containers").([]any)
+	return each(rs, "manifest", func(r resource) string {
+		containers, _ := r.At("spec.template.spec.containers").([]any)
 		if len(containers) != 2 {
 			return fmt.Sprintf("%d containers", len(containers))
 		}
 		function, collector := resource{Values: containers[0].(map[string]any)}, resource{Values: containers[1].(map[string]any)}
 		config, _ := environment(collector)["CONFIG"].(string)
-		return must(function, "name", "erlmcp", "taiea") + must(function, "depends_on", []any{"collector"}) + must(function, "ports.0.container_port", 8080) +
-			must(collector, "name", "collector") + must(collector, "startup_probe.0.http_get.0.port", 13133) + must(collector, "args", []any{"--config=env:CONFIG"}) +
+		depends := annotation(r, ofTemplate, "run.googleapis.com/container-dependencies")
+		return must(function, "name", "erlmcp", "taiea") + must(function, "ports.0.containerPort", 8080) +
+			must(resource{Values: map[string]any{"depends": depends}}, "depends", fmt.Sprintf(`{"%s":["collector"]}`, function.Values["name"])) +
+			must(collector, "name", "collector") + must(collector, "startupProbe.httpGet.port", 13133) + must(collector, "args", []any{"--config=env:CONFIG"}) +
 			must(resource{Values: environment(function)}, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318") +
-			must(resource{Values: environment(collector)}, "NAME", r.Values["name"]) +
+			must(resource{Values: environment(collector)}, "NAME", name(r)) +
 			must(resource{Values: map[string]any{"configured": strings.Contains(config, "googlemanagedprometheus")}}, "configured", true)
 	}) + grants(rs, "roles/datastore.user", "roles/monitoring.metricWriter", "roles/telemetry.tracesWriter")
 }
@@ -249,8 +251,8 @@ func unseen(rs []resource) string {
 	if has(rs, "google_monitoring_dashboard") {
 		fault += "a dashboard of nothing"
 	}
-	return fault + each(rs, "google_cloud_run_v2_service", func(r resource) string {
-		containers, _ := r.at("template.0.containers").([]any)
+	return fault + each(rs, "manifest", func(r resource) string {
+		containers, _ := r.At("spec.template.spec.containers").([]any)
 		if len(containers) != 1 || strings.Contains(fmt.Sprint(containers), "OTEL_") || strings.Contains(fmt.Sprint(containers), "collector") {
 			return "a collector"
 		}
@@ -260,7 +262,7 @@ func unseen(rs []resource) string {
 
 func seenNothing(rs []resource) string {
 	return each(rs, "google_monitoring_alert_policy", func(r resource) string {
-		if r.at("conditions.0.condition_prometheus_query_language.0.query") != nil {
+		if r.At("conditions.0.condition_prometheus_query_language.0.query") != nil {
 			return "an alert on nothing"
 		}
 		return ""
@@ -308,12 +310,13 @@ func closed(rs []resource) string {
 }
 
 func scalesToZero(rs []resource) string {
-	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
-		most := map[any]int{"erlmcp": 100, "taiea": 2}[r.at("template.0.containers.0.name")]
-		return must(r, "template.0.scaling.0.min_instance_count", 0) + must(r, "template.0.scaling.0.max_instance_count", most) +
-			must(r, "template.0.containers.0.resources.0.cpu_idle", false) +
-			must(r, "template.0.containers.0.resources.0.limits.cpu", "1") + must(r, "template.0.containers.0.resources.0.limits.memory", "1Gi") +
-			must(r, "template.0.timeout", map[int]string{100: "3600s", 2: "900s"}[most])
+	return each(rs, "manifest", func(r resource) string {
+		most := map[any]string{"erlmcp": "100", "taiea": "2"}[r.At(container+".name")]
+		scale := resource{Values: map[string]any{"min": annotation(r, ofService, "run.googleapis.com/minScale"), "max": annotation(r, ofTemplate, "autoscaling.knative.dev/maxScale"),
+			"throttled": annotation(r, ofTemplate, "run.googleapis.com/cpu-throttling")}}
+		return must(scale, "min", "0") + must(scale, "max", most) + must(scale, "throttled", "false") +
+			must(r, container+".resources.limits.cpu", "1") + must(r, container+".resources.limits.memory", "1Gi") +
+			must(r, "spec.template.spec.timeoutSeconds", map[string]int{"100": 3600, "2": 900}[most])
 	})
 }
 
@@ -322,25 +325,31 @@ func released(rs []resource) string {
 	fault := each(rs, "google_cloudbuild_trigger", func(r resource) string {
 		return must(r, "filename", "cloudbuild.yaml") + must(r, "repository_event_config.0.push.0.tag", `^v[0-9]+\.[0-9]+\.[0-9]+$`)
 	})
-	var roles []string
-	for _, r := range rs {
-		if strings.HasPrefix(r.Address, "module.release") && r.Values["role"] != nil {
-			roles = append(roles, fmt.Sprint(r.Values["role"]))
+	for module, want := range map[string][]string{
+		// What builds may change nothing that runs: it hands over, to an account that runs none of the source's tests.
+		"module.release": {"roles/artifactregistry.writer", "roles/clouddeploy.releaser", "roles/clouddeploy.releaser", "roles/clouddeploy.viewer", "roles/iam.serviceAccountUser",
+			"roles/logging.logWriter", "roles/secretmanager.secretAccessor", "roles/storage.bucketViewer", "roles/storage.objectUser"},
+		"module.delivery": {"roles/artifactregistry.reader", "roles/clouddeploy.jobRunner", "roles/clouddeploy.operator", "roles/clouddeploy.operator",
+			"roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser", "roles/logging.logWriter",
+			"roles/monitoring.viewer", "roles/run.developer", "roles/run.developer", "roles/run.invoker", "roles/run.invoker", "roles/storage.objectUser"}, // of both functions, where twice
+	} {
+		var roles []string
+		for _, r := range rs {
+			if strings.HasPrefix(r.Address, module) && r.Values["role"] != nil {
+				roles = append(roles, fmt.Sprint(r.Values["role"]))
+			}
 		}
-	}
-	slices.Sort(roles)
-	want := []string{"roles/artifactregistry.writer", "roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser",
-		"roles/logging.logWriter", "roles/logging.viewer", "roles/run.developer", "roles/run.developer", "roles/run.invoker", "roles/run.invoker",
-		"roles/secretmanager.secretAccessor"} // of both functions, where twice
-	if !slices.Equal(roles, want) {
-		fault += fmt.Sprintf("the release may %v, want %v", roles, want)
+		slices.Sort(roles)
+		if !slices.Equal(roles, want) {
+			fault += fmt.Sprintf("%s may %v, want %v", module, roles, want)
+		}
 	}
 	return fault
 }
 
 func behindBalancer(rs []resource) string {
-	return each(of("erlmcp", rs), "google_cloud_run_v2_service", func(r resource) string {
-		return must(r, "ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER")
+	return each(of("erlmcp", rs), "manifest", func(r resource) string {
+		return must(resource{Values: map[string]any{"ingress": annotation(r, ofService, "run.googleapis.com/ingress")}}, "ingress", "internal-and-cloud-load-balancing")
 	}) + each(rs, "google_compute_target_https_proxy", func(r resource) string { return "" })
 }
 

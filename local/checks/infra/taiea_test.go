@@ -13,10 +13,10 @@ import (
 	"testing"
 )
 
-// of is the Cloud Run services of one of the two functions.
+// of is what releases bring to Cloud Run of one of the two functions.
 func of(function string, rs []resource) []resource {
 	return slices.DeleteFunc(slices.Clone(rs), func(r resource) bool {
-		return r.Type != "google_cloud_run_v2_service" || r.at("template.0.containers.0.name") != function
+		return r.Type != "manifest" || r.At(container+".name") != function
 	})
 }
 
@@ -26,17 +26,17 @@ func apart(rs []resource) string {
 	if len(data) != 1 || len(control) != 1 {
 		return fmt.Sprintf("%d services erlmcp, %d taiea", len(data), len(control))
 	}
-	name := fmt.Sprint(data[0].Values["name"])
-	account := fmt.Sprint(control[0].at("template.0.service_account"))
-	fault := must(control[0], "name", name+"-taiea") +
-		must(data[0], "template.0.service_account", name+"@my-project.iam.gserviceaccount.com") +
-		must(control[0], "template.0.service_account", name+"-taiea@my-project.iam.gserviceaccount.com")
-	env := resource{Values: environment(resource{Values: control[0].at("template.0.containers.0").(map[string]any)})}
+	name := name(data[0])
+	const account = "spec.template.spec.serviceAccountName"
+	fault := must(control[0], "metadata.name", name+"-taiea") +
+		must(data[0], account, name+"@my-project.iam.gserviceaccount.com") +
+		must(control[0], account, name+"-taiea@my-project.iam.gserviceaccount.com")
+	env := env(control[0])
 	fault += must(env, "FUNCTION_TARGET", "taiea") + must(env, "PUBSUB_SERVICE_ACCOUNT", name+"-push@my-project.iam.gserviceaccount.com") +
 		must(env, "PUBSUB_AUDIENCE", fmt.Sprint(env.Values["PUBLIC_URL"])+"/v1/events/pubsub")
 	callers := map[any][]any{} // of each service
 	for _, r := range rs {
-		if r.Type == "google_cloud_run_v2_service_iam_member" && r.Values["role"] == "roles/run.invoker" && !strings.HasPrefix(r.Address, "module.release") {
+		if r.Type == "google_cloud_run_v2_service_iam_member" && r.Values["role"] == "roles/run.invoker" && !strings.HasPrefix(r.Address, "module.delivery") {
 			callers[r.Values["name"]] = append(callers[r.Values["name"]], r.Values["member"])
 		}
 	}
@@ -45,7 +45,7 @@ func apart(rs []resource) string {
 			fault += fmt.Sprint(c, " calls both functions")
 		}
 	}
-	if slices.Contains(callers[name], any("serviceAccount:"+account)) {
+	if slices.Contains(callers[name], any("serviceAccount:"+fmt.Sprint(control[0].At(account)))) {
 		fault += "the control plane calls the data plane"
 	}
 	return fault
@@ -96,11 +96,11 @@ func onCluster(rs []resource) string {
 // operated wants a control plane that lets in those whom the environment names, and Pub/Sub, and no one else.
 func operated(who ...string) rule {
 	return func(rs []resource) string {
-		return each(of("taiea", rs), "google_cloud_run_v2_service", func(r resource) string {
-			name := fmt.Sprint(r.Values["name"])
+		return each(of("taiea", rs), "manifest", func(r resource) string {
+			name := name(r)
 			var callers []string
 			for _, m := range rs {
-				if m.Type == "google_cloud_run_v2_service_iam_member" && m.Values["role"] == "roles/run.invoker" && m.Values["name"] == name && !strings.HasPrefix(m.Address, "module.release") {
+				if m.Type == "google_cloud_run_v2_service_iam_member" && m.Values["role"] == "roles/run.invoker" && m.Values["name"] == name && !strings.HasPrefix(m.Address, "module.delivery") {
 					callers = append(callers, fmt.Sprint(m.Values["member"]))
 				}
 			}
@@ -110,7 +110,7 @@ func operated(who ...string) rule {
 			if !slices.Equal(callers, want) {
 				return fmt.Sprintf("lets in %v, want %v", callers, want)
 			}
-			return must(resource{Values: environment(resource{Values: r.at("template.0.containers.0").(map[string]any)})}, "AUTHENTICATION", "cloudrun")
+			return must(env(r), "AUTHENTICATION", "cloudrun")
 		})
 	}
 }
@@ -123,13 +123,13 @@ func hooked(rs []resource) string {
 			open = append(open, fmt.Sprint(r.Values["name"]))
 		}
 	}
-	return each(of("taiea", rs), "google_cloud_run_v2_service", func(r resource) string {
-		env := environment(resource{Values: r.at("template.0.containers.0").(map[string]any)})
-		if _, ok := env["WEBHOOK_SECRETS"]; !ok {
+	return each(of("taiea", rs), "manifest", func(r resource) string {
+		env := env(r)
+		if _, ok := env.Values["WEBHOOK_SECRETS"]; !ok {
 			return "no WEBHOOK_SECRETS"
 		}
-		return must(resource{Values: map[string]any{"open": open}}, "open", []string{fmt.Sprint(r.Values["name"])}) +
-			must(resource{Values: env}, "AUTHENTICATION", "google", "keys", "google,keys")
+		return must(resource{Values: map[string]any{"open": open}}, "open", []string{name(r)}) +
+			must(env, "AUTHENTICATION", "google", "keys", "google,keys")
 	})
 }
 
@@ -170,12 +170,11 @@ func delivered(endpoint string) rule {
 
 // signed wants both functions to have the key that vouches for receipts, as a file.
 func signed(rs []resource) string {
-	return each(rs, "google_cloud_run_v2_service", func(r resource) string {
-		env := environment(resource{Values: r.at("template.0.containers.0").(map[string]any)})
-		file, _ := env["RECEIPT_KEY_FILE"].(string)
-		mounts, _ := r.at("template.0.containers.0.volume_mounts").([]any)
+	return each(rs, "manifest", func(r resource) string {
+		file, _ := env(r).Values["RECEIPT_KEY_FILE"].(string)
+		mounts, _ := r.At(container + ".volumeMounts").([]any)
 		for _, m := range mounts {
-			if at := fmt.Sprint(m.(map[string]any)["mount_path"]); file == at+"/value" && strings.HasSuffix(at, "-receipt-key") {
+			if at := fmt.Sprint(m.(map[string]any)["mountPath"]); file == at+"/value" && strings.HasSuffix(at, "-receipt-key") {
 				return ""
 			}
 		}
@@ -194,7 +193,7 @@ func signedInKMS(rs []resource) string {
 		fault += fmt.Sprintf("%d may sign, want both functions", signers)
 	}
 	for _, r := range rs {
-		if id := fmt.Sprint(r.at("secret_id")); r.Type == "google_secret_manager_secret" && strings.HasSuffix(id, "-receipt-key") {
+		if id := fmt.Sprint(r.At("secret_id")); r.Type == "google_secret_manager_secret" && strings.HasSuffix(id, "-receipt-key") {
 			fault += r.Address + " is there too"
 		}
 	}

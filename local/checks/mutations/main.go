@@ -29,7 +29,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.root, "root", "../..", "the checkout")
-	flag.StringVar(&o.packages, "packages", "function/internal/governor,function/internal/admission,function/internal/identity,function/internal/receipt,function/internal/mcp",
+	flag.StringVar(&o.packages, "packages", "function/internal/governor,function/internal/directives,function/internal/loadshed,function/internal/admission,function/internal/identity,function/internal/receipt,function/internal/receipt/journal,function/internal/receipt/verify,function/internal/mcp",
 		"the packages to mutate, by folder")
 	flag.IntVar(&o.n, "n", 30, "mutations, spread evenly over the packages")
 	flag.Uint64Var(&o.seed, "seed", 1, "decides which")

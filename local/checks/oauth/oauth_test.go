@@ -91,7 +91,7 @@ func startServer(t *testing.T, issuer string) string {
 	ln.Close()
 	cmd := exec.CommandContext(t.Context(), build(t, "./fixture"))
 	cmd.Env = append(os.Environ(), "PORT="+port, "AUTHENTICATION=oauth", "OAUTH_ISSUERS="+issuer, "OAUTH_SCOPES=read", "PUBLIC_URL=http://"+address,
-		"OUTBOUND_ALLOW=127.0.0.1", "DRAIN_TIMEOUT=200ms", "LOG_LEVEL=error", "TAIEA_TOOLS=none")
+		"EGRESS_ALLOW=127.0.0.1", "DRAIN_TIMEOUT=200ms", "LOG_LEVEL=error", "TAIEA_TOOLS=none")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -93,7 +93,7 @@ func queries(t *testing.T) []query {
 		}
 	}
 	walk(dashboard)
-	documents := []string{"infra/docs/operating.md", "infra/docs/troubleshooting.md"}
+	documents := []string{"infra/docs/operating.md", "infra/docs/telemetry.md", "infra/docs/troubleshooting.md"}
 	for _, name := range runbooks(t) {
 		documents = append(documents, "infra/docs/runbooks/"+name+".md")
 	}
@@ -188,7 +188,10 @@ func named(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	more, _ := filepath.Glob(filepath.Join(root, "infra/docs/runbooks/*.md"))
-	for _, d := range append(documents, append(more, filepath.Join(root, "README.md"), filepath.Join(root, "infra/README.md"))...) {
+	for _, folder := range []string{"", "function", "infra", "local"} {
+		more = append(more, filepath.Join(root, folder, "README.md"))
+	}
+	for _, d := range append(documents, more...) {
 		text, err := os.ReadFile(d)
 		if err != nil {
 			t.Fatal(err)

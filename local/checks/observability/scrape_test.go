@@ -29,24 +29,26 @@ func serve(t *testing.T, further map[string]string) (url string, stop func()) {
 	}
 	settings := map[string]string{"PORT": "0", "AUTHENTICATION": "keys,anonymous", "API_KEYS_FILE": keys, "TENANT_CALLS_PER_DAY": "1000"}
 	maps.Copy(settings, further)
-	_, opts, stopRedis, err := embedded.Redis(func(name string) string { return settings[name] })
+	_, o, stopRedis, err := embedded.Redis(func(name string) string { return settings[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(stopRedis)
-	opts = append(opts, function.WithLoopback(), function.WithLogger(slog.New(slog.DiscardHandler)), function.WithTools(
-		function.NewTool("hello", "Says hello.", func(_ context.Context, in who) (string, error) { return "hello " + in.Name, nil }, function.AllowWhen(`args.name != "nobody"`)),
+	o.Loopback, o.Logger = true, slog.New(slog.DiscardHandler)
+	o.Catalog.Tools = []function.Tool{
+		function.NewTool("hello", "Says hello.", func(_ context.Context, in who) (string, error) { return "hello " + in.Name, nil }, function.ToolOptions{AllowWhen: []function.Condition{{When: `args.name != "nobody"`}}}),
 		function.NewAction("fail", "Fails.", func(context.Context, function.None) error { return errors.New("the disk is full") }),
 		function.NewAction("panic", "Panics.", func(context.Context, function.None) error { panic("a fault") }),
-		function.NewTool("rare", "Can be called once.", func(context.Context, function.None) (string, error) { return "here", nil }, function.PerSecond(0.001, 1)),
-		function.NewAction("slow", "Takes too long.", func(ctx context.Context, _ function.None) error { <-ctx.Done(); return ctx.Err() }, function.Timeout(50*time.Millisecond)),
-	), function.WithResources(function.NewResource("note://hello", "hello", func(_ context.Context, uri string, _ map[string]string) ([]function.ResourceContents, error) {
+		function.NewTool("rare", "Can be called once.", func(context.Context, function.None) (string, error) { return "here", nil }, function.ToolOptions{PerSecond: 0.001, Burst: 1}),
+		function.NewAction("slow", "Takes too long.", func(ctx context.Context, _ function.None) error { <-ctx.Done(); return ctx.Err() }, function.ToolOptions{Timeout: 50 * time.Millisecond}),
+	}
+	o.Catalog.Resources = []function.Resource{function.NewResource("note://hello", "hello", func(_ context.Context, uri string, _ map[string]string) ([]function.ResourceContents, error) {
 		return []function.ResourceContents{{URI: uri, Text: "hello"}}, nil
 	}, function.ResourceOptions{}), function.NewResource("note://panic", "panic", func(context.Context, string, map[string]string) ([]function.ResourceContents, error) {
 		panic("a fault")
-	}, function.ResourceOptions{})))
+	}, function.ResourceOptions{})}
 	ctx, cancel := context.WithCancel(t.Context())
-	s, err := function.New(ctx, opts...)
+	s, err := function.New(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,450 +1,237 @@
-// Package rollout runs the steps of a release against a Cloud Run and a cluster that are played: what gets traffic when, and
-// that whatever fails leaves the version before it serving.
+// Package rollout releases by the real gcloud to a Cloud Deploy that is played by its documentation, over the pipelines, rules and roles that
+// the real provider plans: whatever is lost, refused or killed on the way, what served before serves, or what the judge has passed.
 package rollout
 
 import (
-	"encoding/json"
+	"flag"
 	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
-
-	"gopkg.in/yaml.v3"
+	"time"
 )
 
-const root = "../../.."
+var schedules = flag.Int("schedules", 200, "how many schedules are drawn")
 
-func TestMain(m *testing.M) {
-	if name := os.Getenv("PLAYED"); name != "" {
-		os.Exit(play(name, os.Args[1:]))
-	}
-	os.Exit(m.Run())
+const (
+	goodImage = "us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:%064x"
+	builds    = "erlmcp-staging-release@my-project.iam.gserviceaccount.com"
+)
+
+// A run is a cloud with gcloud before it.
+type run struct {
+	*testing.T
+	cloud *cloud
+	api   *api
+	path  string // where gcloud is looked for first
 }
 
-// A service is one of the two functions, on Cloud Run or GKE.
-type service struct {
-	Latest  string
-	Traffic map[string]int // revision to percent
-	Tags    map[string]string
-	Image   string
-	Public  bool
-	Stuck   bool
-	Undone  bool
-	Fails   bool // answers no probe of the control plane
-	Version string
+func begin(t *testing.T, p *platform, seed uint64) *run {
+	c := newCloud(p, seed)
+	a := &api{cloud: c}
+	srv := httptest.NewServer(a)
+	a.url = srv.URL
+	t.Cleanup(srv.Close)
+	t.Cleanup(func() {
+		if t.Failed() || testing.Verbose() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			t.Logf("seed %d:\n%s", seed, strings.Join(c.log, "\n"))
+		}
+	})
+	return &run{t, c, a, ""}
 }
 
-// A world is what the played programs act on, in a file between their runs.
-type world struct {
-	Data, Control service
-	Log           []string
-	ProbeFail     int // the probe from which on probes fail, 0 for none
-	Probes        int
-	Errors        int // requests of the new revision that failed
-	Token         string
-	Gone          bool // nothing is known of the control plane
+// release runs infra/release as the account of builds, and kills it after so long, 0 for never.
+func (r *run) release(name, image string, kill time.Duration, pipelines ...string) (string, error) {
+	cmd := exec.Command("infra/release", append([]string{name, image}, pipelines...)...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "PROJECT="+project, "REGION="+region, "BUCKET="+r.cloud.bucket, "EVERY=0", "CLOUD="+r.api.url, "PATH="+r.path+":"+os.Getenv("PATH"),
+		"CLOUDSDK_CONFIG="+filepath.Join(r.TempDir(), "gcloud"), "CLOUDSDK_AUTH_ACCESS_TOKEN="+builds, "CLOUDSDK_CORE_DISABLE_PROMPTS=1",
+		"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDDEPLOY="+r.api.url+"/", "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE="+r.api.url+"/storage/v1/")
+	if kill == 0 {
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	timer := time.AfterFunc(kill, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // with all that it started
+	defer timer.Stop()
+	return "killed", cmd.Wait()
 }
 
-// bake is long where the second probe of one must end it, which a slow machine may take a while to make.
-func (w *world) bake(failed int) string {
-	switch {
-	case w.ProbeFail == 3:
-		return "60"
-	case failed == 5:
-		return "0"
+// settle lets time pass until nothing moves.
+func (r *run) settle() {
+	r.Helper()
+	r.api.mu.Lock()
+	defer r.api.mu.Unlock()
+	for _, fault := range r.cloud.rest() {
+		r.Error(fault)
 	}
-	return "2"
 }
 
-func (w *world) save() {
-	text, _ := json.Marshal(w)
-	os.WriteFile(os.Getenv("WORLD"), text, 0o644)
+// TestTagged builds no image of a tag that the source does not have.
+func TestTagged(t *testing.T) {
+	cmd := exec.Command("make", "tagged", "TAG=v0.0.1-other", "IMAGE=us-central1-docker.pkg.dev/my-project/erlmcp/erlmcp")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "the tag is v0.0.1-other and the source says v") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
-func load(file string) *world {
-	w := new(world)
-	text, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(text, w)
+func TestReleases(t *testing.T) {
+	p := planned(t)
+	both := []string{"erlmcp-staging", "erlmcp-staging-taiea"}
+	image := func(n int, bad bool) string {
+		if bad {
+			return fmt.Sprintf(strings.Replace(goodImage, "/erlmcp@", "/bad@", 1), n)
+		}
+		return fmt.Sprintf(goodImage, n)
 	}
-	if err != nil {
-		panic(err)
-	}
-	return w
-}
-
-// play acts as gcloud, kubectl, curl or the probe.
-func play(name string, args []string) int {
-	w := load(os.Getenv("WORLD"))
-	defer w.save()
-	line := name + " " + strings.Join(args, " ")
-	s, host := &w.Data, "erlmcp.example"
-	if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "taiea") }) {
-		s, host = &w.Control, "taiea.example"
-		if w.Gone {
-			return 1
+	_, missing := exec.LookPath("gcloud")
+	// By the real gcloud: the first release of both pipelines, a bad one and a good one of the data plane, and each again.
+	t.Run("one after the other", func(t *testing.T) {
+		if missing != nil {
+			t.Skip("NOT TESTED: there is no gcloud: https://cloud.google.com/sdk/docs/install")
 		}
-	}
-	flag := func(name string) string {
-		if i := slices.Index(args, name); i >= 0 && i+1 < len(args) {
-			return args[i+1]
+		r := begin(t, p, 1)
+		if out, err := r.release("v0-1-0", image(1, false), 0, both...); err != nil {
+			t.Fatalf("%v\n%s", err, out)
 		}
-		return ""
-	}
-	if name != "probe" && name != "curl" {
-		w.Log = append(w.Log, quote(append([]string{name}, args...)))
-	}
-	switch {
-	case name == "probe":
-		w.Probes++
-		w.Token = os.Getenv("PROBE_TOKEN")
-		if w.ProbeFail > 0 && w.Probes >= w.ProbeFail {
-			return 1
+		r.settle()
+		r.serves(both[1], "v0-1-0")
+		for i, bad := range []bool{true, false} {
+			name := fmt.Sprintf("v0-%d-0", i+2)
+			if out, err := r.release(name, image(i, bad), 0, both[0]); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			r.settle()
+			out, err := r.release(name, image(i, bad), 0, both[0])
+			if bad != (err != nil) || bad && !strings.Contains(out, "has rolled "+name+" back") {
+				t.Errorf("%s again: %v\n%s", name, err, out)
+			}
+			r.settle()
+			r.serves(both[0], []string{"v0-1-0", name}[i])
 		}
-	case name == "curl":
-		if s.Fails {
-			return 22
-		}
-		w.Log = append(w.Log, "# "+line)
-		fmt.Printf(`{"status":"up","version":%q}`, s.Version)
-	case strings.Contains(line, "services describe"):
-		fmt.Println(s.describe(host, flag("--format")))
-	case strings.Contains(line, "get-iam-policy"):
-		if s.Public {
-			fmt.Println(`{"bindings":[{"members":["allUsers"]}]}`)
-		}
-	case strings.Contains(line, "print-identity-token"):
-		fmt.Println("token-for-" + flag("--audiences"))
-	case strings.Contains(line, "run deploy"):
-		if !slices.Contains(args, "--no-traffic") {
-			s.Traffic = map[string]int{"new": 100}
-		}
-		s.Latest, s.Image = "new", flag("--image")
-		s.Tags[flag("--tag")] = "new"
-	case strings.Contains(line, "update-traffic"):
-		s.Traffic = map[string]int{}
-		if slices.Contains(args, "--to-latest") {
-			s.Traffic[s.Latest] = 100
-		}
-		for part := range strings.SplitSeq(flag("--to-revisions"), ",") {
-			if revision, percent, ok := strings.Cut(part, "="); ok {
-				var n int
-				fmt.Sscan(percent, &n)
-				s.Traffic[revision] = n
+	})
+	t.Run("what must hold can break", func(t *testing.T) {
+		for what, broken := range map[string]func(p *platform, data *pipeline){
+			"nobody judges": func(_ *platform, data *pipeline) {
+				data.phases = slices.Clone(data.phases)
+				data.phases[0].verify, data.phases[1].verify = false, false
+			},
+			"half at once": func(_ *platform, data *pipeline) {
+				data.phases = slices.Clone(data.phases)
+				data.phases[0].percent = 50
+			},
+			"nobody goes on":          func(_ *platform, data *pipeline) { data.advances = nil },
+			"nobody goes back":        func(_ *platform, data *pipeline) { data.rollsBack = nil },
+			"the judge has no token":  func(p *platform, _ *pipeline) { p.without("roles/iam.serviceAccountOpenIdTokenCreator") },
+			"the judge sees nothing":  func(p *platform, _ *pipeline) { p.without("roles/monitoring.viewer") },
+			"the canary has no tag":   func(_ *platform, data *pipeline) { data.tags = nil },
+			"nobody may deploy":       func(p *platform, _ *pipeline) { p.without("roles/run.developer") },
+			"nobody may go on":        func(p *platform, _ *pipeline) { p.without("roles/clouddeploy.operator") },
+			"nobody may run as those": func(p *platform, _ *pipeline) { p.without("roles/iam.serviceAccountUser") },
+		} {
+			own := *p
+			data := *p.pipelines[both[0]]
+			own.pipelines = map[string]*pipeline{data.name: &data}
+			broken(&own, &data)
+			c, faults := newCloud(&own, 1), []string(nil)
+			for i, version := range []string{"good", "bad", "better"} {
+				rel := &release{name: version, pipeline: data.name, manifest: strings.Replace(p.files["config/"+data.name+"/service.yaml"], `"image": "erlmcp"`, `"image": "`+version+`"`, 1)}
+				c.roll(rel, version, false)
+				faults = append(faults, c.rest()...)
+				if good := c.good[data.name]; i != 1 && good != rel {
+					faults = append(faults, version+" does not serve")
+				}
+			}
+			if len(faults) == 0 {
+				t.Errorf("%s: nothing is wrong with that", what)
 			}
 		}
-	case strings.Contains(line, "logging read"):
-		fmt.Print(strings.Repeat("entry\n", w.Errors))
-	case strings.Contains(line, "set image"):
-		s.Image, s.Latest = args[len(args)-1], "new"
-	case strings.Contains(line, "rollout status"):
-		if s.Stuck && !s.Undone {
-			return 1
+	})
+	t.Run("builds deploy nothing", func(t *testing.T) {
+		for _, service := range both {
+			for _, permission := range []string{"run.services.update", "run.services.create", "iam.serviceAccounts.getOpenIdToken"} {
+				if p.may(builds, permission, "service:"+service) {
+					t.Errorf("%s has %s on %s", builds, permission, service)
+				}
+			}
 		}
-	case strings.Contains(line, "rollout undo"):
-		s.Undone = true
-	case strings.Contains(line, "erlmcp version"):
-		fmt.Println(s.Version)
-	case strings.Contains(line, "erlmcp probe"):
-		if s == &w.Control {
-			return map[bool]int{true: 1}[s.Fails]
-		}
-		w.Probes++
-		if w.ProbeFail > 0 && w.Probes >= w.ProbeFail {
-			return 1
-		}
-	}
-	return 0
-}
-
-func (s *service) describe(host, format string) string {
-	switch format {
-	case "value(status.url)":
-		return "https://" + host
-	case "value(status.latestCreatedRevisionName)":
-		return s.Latest
-	}
-	var traffic []map[string]any
-	for r, n := range s.Traffic {
-		traffic = append(traffic, map[string]any{"revisionName": r, "percent": n})
-	}
-	for tag, r := range s.Tags {
-		traffic = append(traffic, map[string]any{"revisionName": r, "tag": tag, "url": "https://" + tag + "---" + host})
-	}
-	text, _ := json.Marshal(map[string]any{"status": map[string]any{"traffic": traffic}})
-	return string(text)
-}
-
-var plain = regexp.MustCompile(`^[A-Za-z0-9_./:=@%,+-]+$`)
-
-func quote(args []string) string {
-	out := make([]string, len(args))
-	for i, a := range args {
-		if out[i] = a; !plain.MatchString(a) {
-			out[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(out, " ")
-}
-
-// A release runs the steps of cloudbuild.yaml from deploy on.
-type release struct {
-	t     *testing.T
-	dir   string
-	env   []string
-	steps []string
-}
-
-func newRelease(t *testing.T, platform string, w world) *release {
-	t.Helper()
-	r := &release{t: t, dir: t.TempDir()}
+	})
+	stand := t.TempDir()
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"gcloud", "kubectl", "curl", "probe"} {
-		os.WriteFile(filepath.Join(r.dir, name), []byte("#!/bin/sh\nPLAYED="+name+" exec "+self+" \"$@\"\n"), 0o755)
-	}
-	os.MkdirAll(filepath.Join(r.dir, "state"), 0o755)
-	os.WriteFile(filepath.Join(r.dir, "state/image"), []byte("registry/erlmcp@sha256:abc\n"), 0o644)
-	for _, s := range []*service{&w.Data, &w.Control} {
-		s.Traffic, s.Tags, s.Latest = map[string]int{"old": 100}, map[string]string{}, "old"
-		if s.Version == "" {
-			s.Version = "0.7.1"
-		}
-	}
-	text, _ := json.Marshal(w)
-	os.WriteFile(filepath.Join(r.dir, "world"), text, 0o644)
-	r.env = append(os.Environ(), "PATH="+r.dir+":"+os.Getenv("PATH"), "WORLD="+filepath.Join(r.dir, "world"), "STATE="+filepath.Join(r.dir, "state"),
-		"PROBE="+filepath.Join(r.dir, "probe"), "PLATFORM="+platform, "PROJECT=my-project", "REGION=us-central1", "SERVICE=erlmcp", "TAIEA="+map[string]string{"cloudrun": "erlmcp-taiea", "gke": "taiea"}[platform], "TAG=v0.7.1",
-		"CLUSTER=erlmcp-cluster", "LOCATION=us-central1", "BAKE=2", "EVERY=0.2", "RUN_AS=release@my-project.iam.gserviceaccount.com")
-	var build struct {
-		Steps []struct{ ID, Script string }
-	}
-	file, err := os.ReadFile(root + "/cloudbuild.yaml")
 	if err == nil {
-		err = yaml.Unmarshal(file, &build)
+		err = os.Symlink(self, filepath.Join(stand, "gcloud"))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range build.Steps {
-		if strings.HasPrefix(s.Script, "infra/rollout ") && s.ID != "build" {
-			r.steps = append(r.steps, s.Script)
-		}
-	}
-	if len(r.steps) != 6 {
-		t.Fatalf("steps: %q", r.steps)
-	}
-	return r
-}
-
-func (r *release) run(script string) error {
-	cmd := exec.Command("bash", "-c", script)
-	cmd.Dir, cmd.Env = root, r.env
-	out, err := cmd.CombinedOutput()
-	r.t.Logf("%s: %v\n%s", script, err, out)
-	return err
-}
-
-func (r *release) world() *world { return load(filepath.Join(r.dir, "world")) }
-
-func TestCloudRun(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		world  world
-		failed int // the step that must fail, -1 for none
-	}{
-		{"all well", world{}, -1},
-		{"public", world{Data: service{Public: true}}, -1},
-		{"a webhook", world{Control: service{Public: true}}, -1},
-		{"does not serve", world{ProbeFail: 1}, 1},
-		{"stops serving at 10 %", world{ProbeFail: 3}, 2},
-		{"errors at 10 %", world{Errors: 6}, 2},
-		{"few errors", world{Errors: 5}, -1},
-		{"the control plane does not serve", world{Control: service{Fails: true}}, 5},
-		{"the control plane has another version", world{Control: service{Version: "0.7.0"}}, 5},
-		{"the control plane is not to be found", world{Gone: true}, 5},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := newRelease(t, "cloudrun", c.world)
-			r.env = append(r.env, "BAKE="+c.world.bake(c.failed))
-			var seen []map[string]int
-			failed := -1
-			for i, s := range r.steps {
-				err := r.run(s)
-				seen = append(seen, r.world().Data.Traffic)
-				if i < 5 && r.world().Control.Image != "" {
-					t.Errorf("the control plane is changed by %s", s)
-				}
-				if err != nil {
-					failed = i
-					break
-				}
-			}
-			w := r.world()
-			if failed != c.failed {
-				t.Fatalf("step %d failed, want %d", failed, c.failed)
-			}
-			if failed >= 0 {
-				if w.Data.Traffic["old"] != 100 || w.Control.Traffic["old"] != 100 {
-					t.Errorf("after the failure: %v, %v", w.Data.Traffic, w.Control.Traffic)
-				}
-				return
-			}
-			want := []map[string]int{{"old": 100}, {"old": 100}, {"old": 90, "new": 10}, {"old": 50, "new": 50}, {"new": 100}, {"new": 100}}
-			if fmt.Sprint(seen) != fmt.Sprint(want) {
-				t.Errorf("traffic: %v", seen)
-			}
-			for _, s := range []service{w.Data, w.Control} {
-				if s.Image != "registry/erlmcp@sha256:abc" || s.Tags["v0-7-1"] != "new" || s.Traffic["new"] != 100 {
-					t.Errorf("%+v", s)
-				}
-			}
-			if wantToken := map[bool]string{false: "token-for-https://erlmcp.example"}[c.world.Data.Public]; w.Token != wantToken {
-				t.Errorf("the probe brought %q", w.Token)
-			}
-			if brought := strings.Contains(strings.Join(w.Log, "\n"), "Bearer token-for-https://taiea.example https://v0-7-1---taiea.example/ready"); brought == c.world.Control.Public {
-				t.Errorf("the control plane's probe brought a token: %v", brought)
-			}
-			// Back again by hand, to any revision.
-			if err := r.run("infra/rollout rollback old"); err != nil || r.world().Data.Traffic["old"] != 100 || r.world().Control.Traffic["old"] != 100 {
-				t.Errorf("%v %v", err, r.world())
-			}
-			if err := r.run("infra/rollout rollback new newer"); err != nil || r.world().Data.Traffic["new"] != 100 || r.world().Control.Traffic["newer"] != 100 {
-				t.Errorf("%v %v", err, r.world())
-			}
-			lint(t, r.world().Log)
+	for seed := range uint64(*schedules) {
+		t.Run(fmt.Sprintf("schedule %d", seed), func(t *testing.T) {
+			t.Parallel()
+			r := begin(t, p, seed+100)
+			r.path = stand
+			r.schedule(rand.New(rand.NewPCG(seed, 2)), both, image)
 		})
 	}
 }
 
-func TestGKE(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		world  world
-		failed int
-	}{
-		{"all well", world{}, -1},
-		{"gets stuck", world{Data: service{Stuck: true}}, 0},
-		{"does not serve", world{ProbeFail: 1}, 1},
-		{"stops serving", world{ProbeFail: 3}, 4},
-		{"the control plane gets stuck", world{Control: service{Stuck: true}}, 5},
-		{"the control plane does not serve", world{Control: service{Fails: true}}, 5},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := newRelease(t, "gke", c.world)
-			r.env = append(r.env, "BAKE="+c.world.bake(c.failed))
-			failed := -1
-			for i, s := range r.steps {
-				if r.run(s) != nil {
-					failed = i
-					break
-				}
-			}
-			w := r.world()
-			if failed != c.failed || w.Data.Undone != (failed >= 0) || w.Data.Image != "erlmcp=registry/erlmcp@sha256:abc" {
-				t.Errorf("step %d failed, want %d; %+v", failed, c.failed, w)
-			}
-			if reached := failed == -1 || failed == 5; w.Control.Undone != (failed == 5) || (w.Control.Image == "taiea=registry/erlmcp@sha256:abc") != reached {
-				t.Errorf("step %d failed, and the control plane is %+v", failed, w.Control)
-			}
-			if failed < 0 {
-				if err := r.run("infra/rollout rollback 7"); err != nil || !r.world().Data.Undone || r.world().Control.Undone {
-					t.Errorf("%v: to a revision of one: %+v", err, r.world())
-				}
-				if err := r.run("infra/rollout rollback"); err != nil || !r.world().Control.Undone {
-					t.Errorf("%v: of both: %+v", err, r.world())
-				}
-			}
-			lint(t, w.Log)
-		})
+func (r *run) serves(pipeline, release string) {
+	r.Helper()
+	if good := r.cloud.good[pipeline]; good == nil || good.name != release {
+		r.Errorf("%s: %+v serves, want %s", pipeline, good, release)
 	}
 }
 
-// TestAlone releases to an environment that has no control plane, or has the one of Cloud Run.
-func TestAlone(t *testing.T) {
-	for _, platform := range []string{"cloudrun", "gke"} {
-		r := newRelease(t, platform, world{})
-		r.env = append(r.env, "TAIEA=", "BAKE=0")
-		for _, s := range r.steps {
-			if err := r.run(s); err != nil {
-				t.Fatalf("%s: %s: %v", platform, s, err)
+// schedule draws releases, good and bad, some at once, over a platform that refuses and loses, and kills what hands them over.
+func (r *run) schedule(draw *rand.Rand, both []string, image func(int, bool) string) {
+	if out, err := r.release("v0-0-0", image(0, false), 0, both...); err != nil {
+		r.Fatalf("%v\n%s", err, out)
+	}
+	r.settle()
+	r.cloud.faulty = 0.15
+	bads := map[string]bool{}
+	for i := 1; i <= 4; i++ {
+		name, bad := fmt.Sprintf("v0-%d-0", i), draw.IntN(3) == 0
+		bads[name] = bad
+		var kill time.Duration
+		if draw.IntN(2) == 0 {
+			kill = time.Duration(1+draw.IntN(300)) * time.Millisecond
+		}
+		_, err := r.release(name, image(i, bad), kill, both...)
+		if draw.IntN(2) == 0 {
+			r.settle()
+		}
+		for try := 0; err != nil && try < 10; try++ { // who was killed or refused comes again
+			var out string
+			if out, err = r.release(name, image(i, bad), 0, both...); strings.Contains(out, "has rolled "+name+" back") {
+				err = nil // it is told so, and that is the end of it
 			}
 		}
-		if w := r.world(); w.Data.Latest != "new" || w.Control.Latest != "old" || strings.Contains(strings.Join(w.Log, "\n"), "taiea") {
-			t.Errorf("%s: %+v", platform, w)
+		if err != nil {
+			r.Fatalf("%s is not handed over: %v", name, err)
 		}
 	}
-}
-
-func TestWrongUse(t *testing.T) {
-	r := newRelease(t, "cloudrun", world{})
-	for script, status := range map[string]int{
-		"infra/rollout": 2, "infra/rollout ship": 2, "infra/rollout smoke": 1, "infra/rollout shift 10": 1, "PLATFORM=moon infra/rollout deploy": 1, "TAG= infra/rollout deploy": 1,
-	} {
-		err := r.run(script)
-		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != status {
-			t.Errorf("%s: %v, want status %d", script, err, status)
+	r.cloud.faulty = 0
+	r.settle()
+	for _, pipeline := range both {
+		for name, rel := range r.cloud.releases[pipeline] {
+			if len(rel.rollouts) == 0 && !bads[name] {
+				r.Errorf("%s: %s was never rolled out, and nobody was told", pipeline, name)
+			}
 		}
-	}
-	if w := r.world(); w.Data.Traffic["old"] != 100 {
-		t.Errorf("%v", w.Data.Traffic)
-	}
-}
-
-// lint holds the gcloud commands that ran against gcloud's own parser, where there is one.
-func lint(t *testing.T, lines []string) {
-	t.Helper()
-	tool := os.Getenv("GCLOUD_LINT")
-	if tool == "" {
-		t.Log("NOT TESTED: GCLOUD_LINT names no gcloud-lint")
-		return
-	}
-	file := filepath.Join(t.TempDir(), "commands.md")
-	os.WriteFile(file, []byte("```sh\n"+strings.Join(lines, "\n")+"\n```\n"), 0o644)
-	out, err := exec.Command(tool, file).CombinedOutput()
-	n := 0
-	for _, l := range lines {
-		if strings.HasPrefix(l, "gcloud ") {
-			n++
+		if good := r.cloud.good[pipeline]; good == nil || bads[good.name] {
+			r.Errorf("%s: %+v serves", pipeline, good)
 		}
-	}
-	if err != nil || !strings.Contains(string(out), fmt.Sprintf(": %d gcloud commands, 0 bad", n)) {
-		t.Errorf("%d commands: %v\n%s", n, err, out)
-	}
-}
-
-// TestTimeout adds up what the steps may take.
-func TestTimeout(t *testing.T) {
-	var build struct {
-		Timeout       string
-		Substitutions map[string]string
-		Steps         []struct{ ID string }
-	}
-	file, err := os.ReadFile(root + "/cloudbuild.yaml")
-	if err == nil {
-		err = yaml.Unmarshal(file, &build)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var seconds, bake int
-	fmt.Sscan(strings.TrimSuffix(build.Timeout, "s"), &seconds)
-	fmt.Sscan(build.Substitutions["_BAKE"], &bake)
-	const longest, rest = 7200, 3600 // infra/cloudrun takes no longer bake
-	if bake != 1800 || seconds < 2*longest+rest {
-		t.Errorf("the build may take %d s, of which two bakes take up to %d and all else %d", seconds, 2*longest, rest)
-	}
-	var ids []string
-	for _, s := range build.Steps {
-		ids = append(ids, s.ID)
-	}
-	if want := "check test conformance build deploy smoke traffic-10 traffic-50 traffic-100 taiea"; strings.Join(ids, " ") != want {
-		t.Errorf("steps %v, want %s", ids, want)
 	}
 }

@@ -156,7 +156,7 @@ func start(t *testing.T, env ...string) *server {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s := &server{cmd: exec.Command(binary), log: &bytes.Buffer{}, end: make(chan error, 1)}
-	s.cmd.Env = append(append(os.Environ(), "PORT=0", "OTEL_TRACES_SAMPLER=always_on", "DRAIN_TIMEOUT=2s", "OUTBOUND_ALLOW=127.0.0.1"), env...)
+	s.cmd.Env = append(append(os.Environ(), "PORT=0", "OTEL_TRACES_SAMPLER=always_on", "DRAIN_TIMEOUT=2s", "EGRESS_ALLOW=127.0.0.1"), env...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

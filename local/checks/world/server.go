@@ -30,7 +30,7 @@ func (w *World) Serve(name string, env ...string) *Server {
 	port := FreePort(w.t)
 	s := &Server{Name: name, URL: "http://127.0.0.1:" + port, cmd: exec.Command(program(w.t, "fixture")), Done: make(chan struct{})}
 	s.cmd.Env = append(append(w.env, "PORT="+port, "NODE_NAME="+name), env...)
-	s.cmd.Stderr = &s.log
+	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}

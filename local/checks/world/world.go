@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,6 +106,9 @@ func (d *Daemon) start() {
 	}
 }
 
+// Address is where it listens.
+func (d *Daemon) Address() string { return "127.0.0.1:" + d.port }
+
 // Stop has it stand still; what is sent to it waits.
 func (d *Daemon) Stop() { d.cmd.Process.Signal(syscall.SIGSTOP) }
 
@@ -154,17 +158,20 @@ func EmulatorJar(t *testing.T) string {
 	return jar
 }
 
-// StartEmulator starts the emulator.
-func StartEmulator(t *testing.T) *Daemon {
+// StartEmulator starts the emulator, which has what is in an export where its options name one.
+func StartEmulator(t *testing.T, options ...string) *Daemon {
 	t.Helper()
 	jar := EmulatorJar(t)
 	port := FreePort(t)
-	e := daemon(t, port, "java", "-Xmx512m", "-Duser.language=en", "-cp", jar, "com.google.cloud.datastore.emulator.firestore.CloudFirestore",
-		"start", "--host=127.0.0.1", "--port="+port)
+	e := daemon(t, port, slices.Concat([]string{"java", "-Xmx512m", "-Duser.language=en", "-cp", jar, "com.google.cloud.datastore.emulator.firestore.CloudFirestore",
+		"start", "--host=127.0.0.1", "--port=" + port}, options)...)
 	program(t, "fixture") // meanwhile
 	listens(t, port)
 	return e
 }
+
+// Port is the one that it listens on.
+func (d *Daemon) Port() string { return d.port }
 
 // A World is what processes share: a database of the emulator's, a Redis, and the operator's key for receipts.
 type World struct {
@@ -175,7 +182,8 @@ type World struct {
 	t      *testing.T
 }
 
-// New returns a world whose processes have these settings. Those with the same project share a database.
+// New returns a world whose processes have these settings. Those with the same project share a database. Without an emulator they have a
+// store only where the settings name a file.
 func New(t *testing.T, emulator *Daemon, project string, env ...string) *World {
 	t.Helper()
 	w := &World{Dir: t.TempDir(), t: t}
@@ -184,10 +192,46 @@ func New(t *testing.T, emulator *Daemon, project string, env ...string) *World {
 	w.Public = filepath.Join(w.Dir, "public.pem")
 	w.run(0, "openssl", "genpkey", "-algorithm", "ed25519", "-out", key)
 	w.run(0, "openssl", "pkey", "-in", key, "-pubout", "-out", w.Public)
-	w.env = append(append(os.Environ(), "GOOGLE_CLOUD_PROJECT="+project, "FIRESTORE_EMULATOR_HOST=127.0.0.1:"+emulator.port, "REDIS_URL=redis://127.0.0.1:"+port,
-		"RECEIPT_KEY_FILE="+key, "LOG_OUTPUT=stderr", "LOG_SAMPLE=0.001"), env...)
+	store := []string{"GOOGLE_CLOUD_PROJECT=", "FIRESTORE_EMULATOR_HOST="}
+	if emulator != nil {
+		store = []string{"GOOGLE_CLOUD_PROJECT=" + project, "FIRESTORE_EMULATOR_HOST=127.0.0.1:" + emulator.port}
+	}
+	w.env = slices.Concat(os.Environ(), store, []string{"REDIS_URL=redis://127.0.0.1:" + port, "RECEIPT_KEY_FILE=" + key, "LOG_OUTPUT=stderr", "LOG_SAMPLE=0.001"}, env)
 	listens(t, port)
 	return w
+}
+
+// With is the same world to processes that have more settings, and end with another test.
+func (w *World) With(t *testing.T, env ...string) *World {
+	other := *w
+	other.t, other.env = t, slices.Concat(w.env, env)
+	return &other
+}
+
+// Start starts a command of the operator's, erlmcp with arguments.
+func (w *World) Start(args ...string) *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.Command(program(w.t, "erlmcp"), args...)
+	cmd.Env = w.env
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	return cmd
+}
+
+// Run runs such a command to its end, and returns what it printed and its exit status.
+func (w *World) Run(args ...string) (out string, status int) {
+	w.t.Helper()
+	cmd := exec.Command(program(w.t, "erlmcp"), args...)
+	cmd.Env = w.env
+	text, _ := cmd.CombinedOutput()
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
+// EmptyRedis takes everything out of Redis.
+func (w *World) EmptyRedis() {
+	w.t.Helper()
+	w.run(0, "redis-cli", "-p", w.Redis.port, "flushall")
 }
 
 // Anonymous are settings by which anyone may call without a limit.
@@ -217,4 +261,15 @@ func (w *World) Notes(board string) string {
 func (w *World) Operate(status int, args ...string) string {
 	w.t.Helper()
 	return w.run(status, program(w.t, "erlmcp"), args...)
+}
+
+// NewKey makes an API key in a file, with the operator's command, and returns its text.
+func (w *World) NewKey(file, tenant, subject, scopes string) string {
+	w.t.Helper()
+	out := w.Operate(0, "keys", "add", "-file", file, "-tenant", tenant, "-subject", subject, "-scopes", scopes)
+	i := strings.Index(out, "erlmcp_")
+	if i < 0 {
+		w.t.Fatalf("there is no key in %q", out)
+	}
+	return strings.Fields(out[i:])[0]
 }

@@ -110,7 +110,7 @@ func findNode(ctx context.Context, modules string) (string, error) {
 // start runs an instance on a free port and waits until it says where it listens.
 func start(ctx context.Context, binary, keys string) (*url.URL, func(), error) {
 	cmd := exec.CommandContext(ctx, binary)
-	cmd.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "ERLMCP_KEYS="+keys)
+	cmd.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "SEALING_KEYS="+keys)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, nil, err

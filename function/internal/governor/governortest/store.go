@@ -3,8 +3,6 @@ package governortest
 
 import (
 	"context"
-	"errors"
-	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -18,7 +16,6 @@ func TestStore(t *testing.T, s governor.Store) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	t.Run("epochs", func(t *testing.T) { testEpochs(ctx, t, s) })
-	t.Run("orders", func(t *testing.T) { testOrders(ctx, t, s) })
 	t.Run("quotas", func(t *testing.T) { testQuotas(ctx, t, s) })
 }
 
@@ -40,47 +37,6 @@ func testEpochs(ctx context.Context, t *testing.T, s governor.Epochs) {
 	})
 	if slices.Sort(got); !slices.Equal(got, []int64{2, 3, 4, 5}) {
 		t.Errorf("epochs %v", got)
-	}
-}
-
-func testOrders(ctx context.Context, t *testing.T, s governor.OrderStore) {
-	if o, err := s.Orders(ctx); err != nil || !reflect.DeepEqual(o, governor.Orders{}) {
-		t.Fatalf("a new store has the orders %+v, %v", o, err)
-	}
-	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	rate := 2.5
-	want := governor.Orders{
-		Kills:  []governor.Kill{{Scope: "tool:search", Reason: "leaks", At: at, Until: at.Add(time.Hour)}},
-		Limits: []governor.Override{{Scope: "tool:search", PerSecond: &rate}},
-	}
-	got, err := s.Change(ctx, func(o *governor.Orders) error {
-		return errors.Join(o.Kill(want.Kills[0]), o.Override(want.Limits[0]))
-	})
-	if got.Version == 0 {
-		t.Error("a change leaves the version at 0")
-	}
-	want.Version = got.Version
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Fatalf("changed to %+v, %v, want %+v", got, err, want)
-	}
-	fault := errors.New("no")
-	if _, err := s.Change(ctx, func(o *governor.Orders) error { o.Kills = nil; return fault }); !errors.Is(err, fault) {
-		t.Errorf("a change that fails: %v", err)
-	}
-	if got, err := s.Orders(ctx); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("read %+v, %v, want %+v", got, err, want)
-	}
-	// Changes at the same time all count.
-	together(4, func() {
-		if _, err := s.Change(ctx, func(o *governor.Orders) error {
-			o.Limits = append(o.Limits, governor.Override{Scope: "tool:other"})
-			return nil
-		}); err != nil {
-			t.Error(err)
-		}
-	})
-	if got, err := s.Orders(ctx); err != nil || got.Version < want.Version+4 || len(got.Limits) != 5 {
-		t.Errorf("after four more changes: %+v, %v", got, err)
 	}
 }
 

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/verify"
 )
 
 const (
 	perSecond   = 10000
-	mostWrites  = 40 // per second
-	mostHeap    = 64 << 20
+	maxWrites   = 40 // per second
+	maxHeap     = 64 << 20
 	loadCallers = 8
 )
 
@@ -28,7 +30,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 	t.Helper()
 	operator := receipt.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	var last atomic.Pointer[receipt.Head]
-	j, err := receipt.Open(receipt.Options{Instance: "node-1", Store: store, Signer: operator, Announce: func(h receipt.Head) { last.Store(&h) }})
+	j, err := journal.Open(journal.Options{Instance: "node-1", Store: store, Signer: operator, Announce: func(h receipt.Head) { last.Store(&h) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 	}
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
-	heap, most, oldest := uint64(0), 0, time.Duration(0)
+	heap, waiting, oldest := uint64(0), 0, time.Duration(0)
 	for appending := true; appending; {
 		select {
 		case <-done:
@@ -60,7 +62,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 		}
 		runtime.ReadMemStats(&now)
 		s := j.Stats()
-		heap, most, oldest = max(heap, now.HeapAlloc), max(most, s.Waiting), max(oldest, s.Oldest)
+		heap, waiting, oldest = max(heap, now.HeapAlloc), max(waiting, s.Waiting), max(oldest, s.Oldest)
 	}
 	took := time.Since(begin)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -73,7 +75,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 	grown := max(0, int64(heap)-int64(before.HeapAlloc))
 	t.Logf("%d receipts in %.1f s, %.0f a second: %.1f writes a second of %d on average, %d failed; at most %d waited, for %v at most, in %.1f MiB of memory; %.1f µs of CPU for each",
 		s.Appended, took.Seconds(), float64(s.Appended)/took.Seconds(), float64(s.Writes)/took.Seconds(), s.Stored/max(1, s.Writes), s.Failures,
-		most, oldest.Round(time.Millisecond), float64(grown)/(1<<20), float64(cost.Microseconds())/float64(max(1, s.Appended)))
+		waiting, oldest.Round(time.Millisecond), float64(grown)/(1<<20), float64(cost.Microseconds())/float64(max(1, s.Appended)))
 
 	want := int64(perSecond * int(d/time.Second))
 	if s.Appended != want || s.Stored != want+1 || s.Lost+s.Late > 0 || s.Waiting > 0 {
@@ -82,13 +84,13 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 	if took > d*11/10 {
 		t.Errorf("it took %v to append what comes in %v", took, d)
 	}
-	if float64(s.Writes)/took.Seconds() > mostWrites {
-		t.Errorf("%.1f writes a second, want at most %d", float64(s.Writes)/took.Seconds(), mostWrites)
+	if float64(s.Writes)/took.Seconds() > maxWrites {
+		t.Errorf("%.1f writes a second, want at most %d", float64(s.Writes)/took.Seconds(), maxWrites)
 	}
-	if grown > mostHeap {
-		t.Errorf("%.1f MiB of memory, want at most %d", float64(grown)/(1<<20), mostHeap>>20)
+	if grown > maxHeap {
+		t.Errorf("%.1f MiB of memory, want at most %d", float64(grown)/(1<<20), maxHeap>>20)
 	}
-	r, err := receipt.Verify(ctx, store, receipt.VerifyOptions{Keys: []ed25519.PublicKey{operator.Public()}, Announced: []receipt.Head{*last.Load()}})
+	r, err := verify.Store(ctx, store, verify.Options{Keys: []ed25519.PublicKey{operator.Public()}, Announced: []receipt.Head{*last.Load()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +100,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 }
 
 // Call is the receipt of the n-th of many calls, of 50 tenants and 20 tools.
-func Call(j *receipt.Journal, n int) receipt.Receipt {
+func Call(j *journal.Journal, n int) receipt.Receipt {
 	return receipt.Receipt{
 		ID: j.NewID(), Kind: receipt.Completed, Tenant: fmt.Sprintf("tenant-%d", n%50), Principal: "5d41402abc4b2a765d41402abc4b2a76", Method: "tools/call",
 		Tool: fmt.Sprintf("tool-%d", n%20), Decision: receipt.Allow, Era: "2026-07-28", Duration: time.Duration(n%100000) * time.Microsecond,

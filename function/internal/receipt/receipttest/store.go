@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/journal"
 )
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -262,7 +263,7 @@ func testTogether(ctx context.Context, t *testing.T, s receipt.Store) {
 func testGreat(ctx context.Context, t *testing.T, s receipt.Store) {
 	taker := &capture{Store: s}
 	var last atomic.Pointer[receipt.Head]
-	j, err := receipt.Open(receipt.Options{
+	j, err := journal.Open(journal.Options{
 		Instance: strings.Repeat("i", 100), Store: taker, Now: func() time.Time { return noon }, Announce: func(h receipt.Head) { last.Store(&h) },
 	})
 	if err != nil {

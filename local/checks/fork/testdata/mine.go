@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/function/ask"
 )
 
 // Three functions that someone else wrote, put beside tools.go.
@@ -26,7 +27,7 @@ type file struct {
 
 func deleteFile(ctx context.Context, in file) (string, error) {
 	var sure bool
-	if err := function.Ask(ctx, function.Confirm("sure", "Delete "+in.Name+" for good?", &sure)); err != nil {
+	if err := ask.Client(ctx, ask.Confirm("sure", "Delete "+in.Name+" for good?", &sure)); err != nil {
 		return "", err
 	}
 	if !sure {

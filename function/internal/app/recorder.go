@@ -1,0 +1,162 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"example.com/erlmcp/function/internal/cloudkms"
+	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/fleet"
+	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/seal"
+	"example.com/erlmcp/function/internal/telemetry"
+)
+
+// A Recorder writes the receipts of this instance. Nil is where nothing is recorded.
+type Recorder struct {
+	*journal.Recorder
+	signer receipt.Signer // nil where the operator has no key
+	hasher *receipt.Hasher
+	logger *slog.Logger
+}
+
+// A recording is what a recorder works with.
+type recording struct {
+	config   *config.Config
+	stores   *Stores
+	ring     *seal.Ring
+	instance string
+	kms      func(*cloudkms.Options)
+	logger   *slog.Logger
+}
+
+// hashes is what hashes of arguments and results are made for.
+const hashes = "hashes in receipts"
+
+// openRecorder returns nil where nothing is recorded.
+func openRecorder(ctx context.Context, p *recording) (*Recorder, error) {
+	switch {
+	case p.config.Receipts == "false":
+		return nil, nil
+	case p.stores.Receipts == nil && p.config.Receipts == "true":
+		return nil, errors.New("GOOGLE_CLOUD_PROJECT: is not set, and RECEIPTS=true needs its Firestore to keep receipts in")
+	case p.stores.Receipts == nil:
+		return nil, nil
+	}
+	signer, err := openSigner(ctx, p.config, p.kms)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{signer: signer, hasher: receipt.NewHasher(p.ring.Derive(hashes)...), logger: p.logger}
+	var board fleet.Board
+	if p.stores.Redis != nil {
+		board = p.stores.Redis
+	}
+	r.Recorder, err = journal.Start(journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: signer, Hasher: r.hasher, Logger: p.logger}, board)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// OpenOperatorsRecorder is the recorder of a command of the operator's: nil where its directives leave no receipts.
+func OpenOperatorsRecorder(ctx context.Context, cfg *config.Config, s *Stores, instance string) (*Recorder, error) {
+	ring, err := ringOf(&Options{}, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return openRecorder(ctx, &recording{config: cfg, stores: s, ring: ring, instance: instance, logger: slog.New(slog.DiscardHandler)})
+}
+
+// keyTimeout is for a service that keeps the operator's key to say which one it is. A start does not go on without.
+const keyTimeout = 5 * time.Second
+
+// openSigner returns who signs with the operator's key, or nil where the settings name none.
+func openSigner(ctx context.Context, cfg *config.Config, kms func(*cloudkms.Options)) (receipt.Signer, error) {
+	switch {
+	case cfg.ReceiptKeyFile != "":
+		text, err := os.ReadFile(cfg.ReceiptKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
+		}
+		signer, err := receipt.ParseSigner(text)
+		if err != nil {
+			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
+		}
+		return signer, nil
+	case cfg.ReceiptKMSKey != "":
+		ctx, done := context.WithTimeout(ctx, keyTimeout)
+		defer done()
+		key := cloudkms.Options{Key: cfg.ReceiptKMSKey}
+		if kms != nil {
+			kms(&key)
+		}
+		signer, err := cloudkms.NewSigner(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
+		}
+		return signer, nil
+	}
+	return nil, nil
+}
+
+// NewID makes the id of a request.
+func (r *Recorder) NewID() string {
+	if r == nil {
+		return receipt.NewID(rand.Uint32(), time.Now())
+	}
+	return r.Journal.NewID()
+}
+
+// Close is [journal.Recorder.Close].
+func (r *Recorder) Close(deadline time.Time) {
+	if r != nil {
+		r.Recorder.Close(deadline)
+	}
+}
+
+// Logged returns the journal for those who record.
+func (r *Recorder) Logged() journal.Logged {
+	return journal.Logged{Journal: r.Journal, Logger: r.logger}
+}
+
+// degraded says what keeps receipts from being stored.
+func (r *Recorder) degraded() []string {
+	if r == nil {
+		return nil
+	}
+	if s := r.Journal.Stats(); s.LastError != nil {
+		return []string{fmt.Sprintf("receipts: the store does not take them; %d wait, %d were lost", s.Waiting, s.Lost)}
+	}
+	return nil
+}
+
+// metrics are those of receipts.
+func (r *Recorder) metrics() []telemetry.Metric {
+	if r == nil {
+		return nil
+	}
+	return []telemetry.Metric{
+		{Name: "erlmcp_receipts_total", Help: "Receipts: stored; counted, refusals in the receipt of another; lost, for which there was no room.", Kind: telemetry.Counter, Labels: []string{"outcome"},
+			Read: func(emit func(float64, ...string)) {
+				s := r.Journal.Stats()
+				emit(float64(s.Stored), "stored")
+				emit(float64(s.Counted), "counted")
+				emit(float64(s.Lost+s.Late), "lost")
+			}},
+		{Name: "erlmcp_receipt_writes_total", Help: "Writes of receipts to the store, many at a time.", Kind: telemetry.Counter, Labels: []string{"outcome"},
+			Read: func(emit func(float64, ...string)) {
+				s := r.Journal.Stats()
+				emit(float64(s.Writes), "ok")
+				emit(float64(s.Failures), "failed")
+			}},
+		{Name: "erlmcp_receipts_oldest_seconds", Help: "For how long the oldest receipt that is not stored has waited.", Kind: telemetry.Gauge,
+			Read: func(emit func(float64, ...string)) { emit(r.Journal.Stats().Oldest.Seconds()) }},
+	}
+}

@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"time"
+
+	"example.com/erlmcp/function/internal/config"
+	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/verify"
+	"example.com/erlmcp/function/internal/recovery"
+	"example.com/erlmcp/function/internal/serve"
+	"example.com/erlmcp/function/internal/store/objects"
+)
+
+// Records are the receipts of a fleet, for its operator and those who check on it.
+type Records struct {
+	stores *Stores
+	signer receipt.Signer
+	hasher *receipt.Hasher // nil where the fleet's keys are not known
+	keys   []ed25519.PublicKey
+	heads  func(context.Context) ([]receipt.Head, error)
+	noted  []verify.Witness
+	kept   verify.Kept
+}
+
+// OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
+// else the one of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, where that is set; without any who signed is not verified. With Memory they
+// are those of the servers that share it.
+func OpenRecords(ctx context.Context, keyFile string, o Options) (*Records, error) {
+	o.Complete()
+	cfg, err := config.Load(o.Getenv, config.Machine{})
+	if err == nil && cfg.Project == "" && cfg.StoreFile == "" && o.Memory == nil {
+		err = errors.New("GOOGLE_CLOUD_PROJECT: is not set, and says whose receipts these are")
+	}
+	if err != nil {
+		return nil, &serve.StartError{Faults: err}
+	}
+	r := &Records{}
+	if r.signer, r.keys, err = operatorKeys(ctx, cfg, &o, keyFile); err != nil {
+		return nil, err
+	}
+	if cfg.Keys != "" || o.Memory != nil {
+		ring, err := ringOf(&o, cfg)
+		if err != nil {
+			return nil, &serve.StartError{Faults: err}
+		}
+		r.hasher = receipt.NewHasher(ring.Derive(hashes)...)
+	}
+	if r.stores, err = OpenStores(ctx, cfg, &o); err != nil {
+		return nil, &serve.StartError{Faults: err}
+	}
+	r.heads = r.announced
+	return r, nil
+}
+
+// Records are the receipts of the fleet that the server belongs to.
+func (a *App) Records() *Records {
+	r := &Records{stores: a.Stores, heads: a.Recorder.Heads, hasher: a.Recorder.hasher}
+	if signer := a.Recorder.signer; signer != nil {
+		r.signer, r.keys = signer, []ed25519.PublicKey{signer.Public()}
+	}
+	return r
+}
+
+// PublicKeys reads a file of the operator's public keys in PEM.
+func PublicKeys(file string) ([]ed25519.PublicKey, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := receipt.ParseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return keys, nil
+}
+
+// VerifyExport proves an export by the operator's public keys alone, and by roots that were noted elsewhere.
+func VerifyExport(ctx context.Context, in io.Reader, keys []ed25519.PublicKey, noted ...verify.Witness) (*verify.Report, error) {
+	return verify.Export(ctx, in, verify.Options{Keys: keys, Witnesses: noted})
+}
+
+// Close ends the connections.
+func (r *Records) Close() { r.stores.close() }
+
+// operatorKeys are the key that the settings have sign, nil for none, and the public keys by which signatures are judged: those of a file, or
+// else of that key.
+func operatorKeys(ctx context.Context, cfg *config.Config, o *Options, keyFile string) (receipt.Signer, []ed25519.PublicKey, error) {
+	signer, err := openSigner(ctx, cfg, o.Stand.KMS)
+	if err != nil {
+		return nil, nil, &serve.StartError{Faults: err}
+	}
+	var keys []ed25519.PublicKey
+	if keyFile != "" {
+		keys, err = PublicKeys(keyFile)
+	} else if signer != nil {
+		keys = append(keys, signer.Public())
+	}
+	return signer, keys, err
+}
+
+// announced are the last heads of the instances, and why they can't be read: a lost tail is found without them only as far as
+// roots say.
+func (r *Records) announced(ctx context.Context) ([]receipt.Head, error) {
+	if r.stores.Redis == nil {
+		return nil, errors.New("REDIS_URL is not set: what instances have announced since the last root is not known")
+	}
+	return journal.ReadHeads(ctx, r.stores.Redis)
+}
+
+// Expect says which roots were noted elsewhere. Verify reports it where one is not there any more, or is another.
+func (r *Records) Expect(noted ...verify.Witness) { r.noted = noted }
+
+// Hold says where roots are kept, in a folder or gs://BUCKET/PREFIX, that the store must have: those from the day of a time on.
+func (r *Records) Hold(ctx context.Context, place string, from time.Time) error {
+	o, err := objects.Open(ctx, place)
+	if err == nil {
+		r.kept = verify.Kept{Place: o.String(), Roots: recovery.Roots(ctx, o, from)}
+	}
+	return err
+}
+
+// Verify is [Records.Prove] with a note in the report where it is not known what instances have announced.
+func (r *Records) Verify(ctx context.Context, tenant string, from, to time.Time) (*verify.Report, error) {
+	report, unheard, err := r.Prove(ctx, tenant, from, to)
+	if err == nil && unheard != nil {
+		report.Notes = append(report.Notes, unheard.Error())
+	}
+	return report, err
+}
+
+// Prove proves that the receipts of a range of time are whole and in order; of one tenant, unless that is "". Zero times are no
+// bound. Unheard is why it is not known what instances have announced since the last root.
+func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) (report *verify.Report, unheard, err error) {
+	heads, unheard := r.heads(ctx)
+	if tenant == "" {
+		report, err = verify.Store(ctx, r.stores.Receipts, verify.Options{Keys: r.keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
+		return report, unheard, err
+	}
+	// An export for a tenant has in it what proves that it lacks nothing.
+	in, out := io.Pipe()
+	defer in.Close()
+	go func() {
+		_, err := verify.WriteExport(ctx, r.stores.Receipts, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads})
+		out.CloseWithError(err)
+	}()
+	report, err = verify.Export(ctx, in, verify.Options{Keys: r.keys, Witnesses: r.noted})
+	return report, unheard, err
+}
+
+// Export writes receipts as JSON Lines that verify offline, and says how many. One for a tenant hands over the key of the tenant's hashes
+// where SEALING_KEYS has what it comes from.
+func (r *Records) Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error) {
+	heads, _ := r.heads(ctx)
+	x, err := verify.WriteExport(ctx, r.stores.Receipts, w, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads, Hasher: r.hasher})
+	return x.Receipts, err
+}
+
+// Find returns the receipts of a call, by the id that its caller was told, and what is wrong with them.
+func (r *Records) Find(ctx context.Context, id string) ([]receipt.Receipt, *verify.Report, error) {
+	return verify.Find(ctx, r.stores.Receipts, id, r.keys)
+}
+
+// Newest yields the receipts of a range of time, the latest first; of a tenant, unless that is "".
+func (r *Records) Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
+	return verify.Newest(ctx, r.stores.Receipts, tenant, from, to)
+}
+
+// Select yields the receipts of a range of time, by their segments; of a tenant, unless that is "".
+func (r *Records) Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
+	return verify.Select(ctx, r.stores.Receipts, tenant, from, to)
+}

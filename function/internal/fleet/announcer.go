@@ -1,0 +1,64 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+const (
+	// AnnounceEvery is how often an instance says how it is.
+	AnnounceEvery = 2 * time.Second
+	// ForgetAfter is how old what it said may become. An idle instance of a serverless platform gets no time to say anything.
+	ForgetAfter = 20 * time.Minute
+	// announceTimeout is for saying it once.
+	announceTimeout = 250 * time.Millisecond
+	// servedEvery is how often an instance says what it serves again: the board may have been emptied, or the instance forgotten while it
+	// slept.
+	servedEvery = 30 * time.Second
+)
+
+// An Announcer says how an instance is.
+type Announcer struct {
+	Board Board
+	Self  func() Instance
+	// Serves returns what it serves, as [Served.Note] does; nil: nothing.
+	Serves func() (note []byte, name string)
+}
+
+// Run announces until the context ends, and then that the instance has gone. A board that is away is the governor's to tell of.
+func (a *Announcer) Run(ctx context.Context) {
+	tick := time.NewTicker(AnnounceEvery)
+	defer tick.Stop()
+	var served time.Time
+	for {
+		name := a.announce()
+		if a.Serves != nil && time.Since(served) >= servedEvery { // after the instance: who finds no instance that serves it takes it down
+			served = time.Now()
+			note, of := a.Serves()
+			a.put(Catalogs, of, note)
+		}
+		select {
+		case <-ctx.Done():
+			gone, done := context.WithTimeout(context.WithoutCancel(ctx), announceTimeout)
+			defer done()
+			a.Board.TakeDown(gone, Instances, name)
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *Announcer) announce() (name string) {
+	self := a.Self()
+	if note, err := json.Marshal(self); err == nil { // it holds nothing that has no JSON
+		a.put(Instances, self.Name, note)
+	}
+	return self.Name
+}
+
+func (a *Announcer) put(list List, name string, note []byte) {
+	ctx, done := context.WithTimeout(context.Background(), announceTimeout)
+	defer done()
+	a.Board.PutUp(ctx, list, name, note)
+}

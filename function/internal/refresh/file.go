@@ -1,0 +1,133 @@
+package refresh
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A File is a value that is read from a file that a platform mounts, a secret or a set of rules, and read again when it changes. It looks
+// when it is used, so that a process that was frozen in between sees the change first. A change that can't be read leaves in force what was,
+// and is told.
+type File[T any] struct {
+	path  string
+	parse func([]byte) (T, error)
+	now   func() time.Time
+	log   *slog.Logger
+
+	looked  atomic.Int64 // when, in Unix microseconds
+	value   atomic.Pointer[T]
+	fault   atomic.Pointer[error]
+	content []byte // touched by whoever looks alone
+
+	mu      sync.Mutex
+	looking chan struct{} // closed when the look that runs is over
+}
+
+const (
+	lookAge     = 2 * time.Second // after which a use looks again, beside the request
+	lookWaitAge = 5 * time.Second // after which it waits for what it finds
+	lookTimeout = time.Second     // for so long: a mount may hang
+)
+
+// OpenFile reads the file. Its error has the path and what is wrong.
+func OpenFile[T any](path string, parse func([]byte) (T, error), now func() time.Time, log *slog.Logger) (*File[T], error) {
+	f := &File[T]{path: path, parse: parse, now: now, log: log}
+	if err := f.read(); err != nil {
+		return nil, err
+	}
+	f.looked.Store(now().UnixMicro())
+	return f, nil
+}
+
+// Value returns what is in force.
+func (f *File[T]) Value() T {
+	if age := f.now().UnixMicro() - f.looked.Load(); age >= lookAge.Microseconds() {
+		done := f.start()
+		if age >= lookWaitAge.Microseconds() {
+			timer := time.NewTimer(lookTimeout)
+			select {
+			case <-done:
+			case <-timer.C:
+				f.looked.Store(f.now().UnixMicro()) // the next need not wait for it as well
+			}
+			timer.Stop()
+		}
+	}
+	return *f.value.Load()
+}
+
+// start looks beside the caller, unless someone does.
+func (f *File[T]) start() (done <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.looking == nil {
+		over := make(chan struct{})
+		f.looking = over
+		go func() {
+			f.look()
+			f.mu.Lock()
+			f.looking = nil
+			f.mu.Unlock()
+			close(over)
+		}()
+	}
+	return f.looking
+}
+
+// Fault is what is wrong with the file as it is now, or nil: who asks may have just changed it.
+func (f *File[T]) Fault() error {
+	timer := time.NewTimer(lookTimeout)
+	defer timer.Stop()
+	select {
+	case <-f.start():
+	case <-timer.C:
+	}
+	return f.known()
+}
+
+// known is the fault that was found last.
+func (f *File[T]) known() error {
+	if err := f.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (f *File[T]) look() {
+	before := f.content
+	err := f.read()
+	f.looked.Store(f.now().UnixMicro())
+	if err == nil {
+		f.fault.Store(nil)
+		if !bytes.Equal(before, f.content) {
+			f.log.Info("a file has changed and is in force", "path", f.path)
+		}
+		return
+	}
+	if known := f.known(); known == nil || known.Error() != err.Error() {
+		f.log.Error("a file can't be read, and what it said before stays in force", "error", err)
+	}
+	f.fault.Store(&err)
+}
+
+func (f *File[T]) read() error {
+	text, err := os.ReadFile(f.path)
+	if err != nil {
+		return err
+	}
+	if f.content != nil && bytes.Equal(text, f.content) {
+		return nil
+	}
+	v, err := f.parse(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
+	}
+	f.content = text
+	f.value.Store(&v)
+	return nil
+}

@@ -1,0 +1,116 @@
+package refresh
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func parse(b []byte) (string, error) {
+	if strings.HasPrefix(string(b), "bad") {
+		return "", errors.New("it is bad")
+	}
+	return string(b), nil
+}
+
+func logTo(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
+func TestFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		write := func(text string) {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := OpenFile(path, parse, time.Now, logTo(t)); err == nil {
+			t.Error("a file that is not there opens")
+		}
+		write("bad")
+		if _, err := OpenFile(path, parse, time.Now, logTo(t)); err == nil || err.Error() != path+": it is bad" {
+			t.Errorf("a bad one: %v", err)
+		}
+		write("one")
+		f, err := OpenFile(path, parse, time.Now, logTo(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("two")
+		if v := f.Value(); v != "one" {
+			t.Errorf("at once: %q", v)
+		}
+		time.Sleep(10 * time.Second) // frozen for a while: the first use sees the change
+		if v := f.Value(); v != "two" || f.Fault() != nil {
+			t.Errorf("after a while: %q, %v", v, f.Fault())
+		}
+		// Who asks what is wrong sees it at once, used or not, and that it is mended.
+		for _, text := range []string{"bad", "two", "bad again", "bad", "two"} {
+			write(text)
+			if err := f.Fault(); (err != nil) != strings.HasPrefix(text, "bad") {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+		for text, want := range map[string]string{"bad 1": "it is bad", "": "no such file"} {
+			if write(text); text == "" {
+				os.Remove(path)
+			}
+			time.Sleep(10 * time.Second)
+			if v := f.Value(); v != "two" || f.Fault() == nil || !strings.Contains(f.Fault().Error(), want) {
+				t.Errorf("%q: %q, %v", text, v, f.Fault())
+			}
+		}
+		write("three")
+		time.Sleep(10 * time.Second)
+		if v := f.Value(); v != "three" || f.Fault() != nil {
+			t.Errorf("mended: %q, %v", v, f.Fault())
+		}
+		write("four")
+		time.Sleep(3 * time.Second) // in use: beside it
+		f.Value()
+		synctest.Wait()
+		if v := f.Value(); v != "four" {
+			t.Errorf("in use: %q", v)
+		}
+	})
+}
+
+// TestHangingMount: a mount that does not answer holds no one up for long.
+func TestHangingMount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		hang := make(chan struct{})
+		var hanging atomic.Bool
+		f, err := OpenFile(path, func(b []byte) (string, error) {
+			if hanging.Load() {
+				<-hang
+			}
+			return parse(b)
+		}, time.Now, logTo(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hanging.Store(true)
+		os.WriteFile(path, []byte("two"), 0o600)
+		time.Sleep(10 * time.Second)
+		for _, most := range []time.Duration{lookTimeout, 0} { // the next one need not wait as well
+			begin := time.Now()
+			if v := f.Value(); v != "one" || time.Since(begin) != most {
+				t.Errorf("%q after %v, want %v", v, time.Since(begin), most)
+			}
+		}
+		close(hang)
+		synctest.Wait()
+		if v := f.Value(); v != "two" {
+			t.Errorf("%q of a mount that answers again", v)
+		}
+	})
+}

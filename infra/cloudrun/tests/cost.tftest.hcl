@@ -1,0 +1,123 @@
+# What is documented of the cost in infra/README.md, whose table is made of these runs, by the names of the runs. Figures are reckoned by
+# hand: a month has 730 h, 43 800 min, 2 628 000 s; a GiB has 1 073 741 824 bytes.
+
+mock_provider "google" {}
+mock_provider "random" {}
+
+variables {
+  project        = "my-project"
+  project_number = "123456789012"
+  environment    = "production"
+}
+
+run "default" {
+  command = plan
+  assert {
+    # 1.5 CPU × 2 628 000 s × 0.000018 + 1.25 GiB × 2 628 000 s × 0.000002, since uptime checks keep an instance
+    condition     = output.cost.idle_month["Cloud Run, instances that are kept"] == 77.53
+    error_message = "The instance that uptime checks keep costs ${output.cost.idle_month["Cloud Run, instances that are kept"]}."
+  }
+  assert {
+    # Redis 730 × 0.064 = 46.72, NAT 730 × (0.005 + 0.0014) = 4.67, instance 77.53, 4 secrets 0.24, images 0.10, 16 alerts × (0.10 +
+    # 0.0438 × 0.35) = 1.85, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of 262 800 checks of 1000 bytes 0.12
+    condition     = abs(output.cost.idle_month.total - 131.75) < 0.011
+    error_message = "Idle is ${output.cost.idle_month.total} a month."
+  }
+  assert {
+    # (550 + 3450 / 50) bytes × 10⁶ are 0.5765 GiB, × 13.15 months × (0.15 + 0.15 PITR + 21 backups × 0.03) = 7.05
+    condition     = abs(output.cost.million_calls["Firestore, receipts kept"] - 7.05) < 0.02
+    error_message = "Receipts of a million calls cost ${output.cost.million_calls["Firestore, receipts kept"]}."
+  }
+  assert {
+    # 2010 bytes × 10⁶ are 1.872 GiB, × 0.50
+    condition     = output.cost.million_calls["Cloud Logging"] == 0.94
+    error_message = "Logs of a million calls cost ${output.cost.million_calls["Cloud Logging"]}."
+  }
+  assert {
+    # 20 000 s × 0.0000295 = 0.59, receipts 7.06 and 0.02, logs 0.94, spans and metrics 0.02, orders 0.02
+    condition     = abs(output.cost.million_calls.total - 8.65) < 0.03
+    error_message = "A million calls cost ${output.cost.million_calls.total}."
+  }
+  assert {
+    # 30 min × 0.016 and 70 min × 0.006
+    condition     = output.cost.release.total == 0.9
+    error_message = "A release costs ${output.cost.release.total}."
+  }
+}
+
+run "sparse" {
+  command = plan
+  variables {
+    calls_per_instance_second = 1
+  }
+  assert {
+    # 10⁶ s × 0.0000295
+    condition     = output.cost.million_calls["Cloud Run, instance time"] == 29.5
+    error_message = "Instances for a million calls that come one at a time cost ${output.cost.million_calls["Cloud Run, instance time"]}."
+  }
+}
+
+run "without_telemetry" {
+  command = plan
+  variables {
+    telemetry = false
+  }
+  assert {
+    # 2 628 000 s × (0.000018 + 0.000002)
+    condition     = output.cost.idle_month["Cloud Run, instances that are kept"] == 52.56 && !contains(keys(output.cost.million_calls), "Cloud Trace")
+    error_message = "Without the collector the instance that is kept costs ${output.cost.idle_month["Cloud Run, instances that are kept"]}."
+  }
+}
+
+run "staging" {
+  command = plan
+  variables {
+    environment            = "staging"
+    redis_highly_available = false
+    telemetry              = false
+    settings               = { RECEIPT_RETENTION_DAYS = "30", LOG_SAMPLE = "0.1" }
+    billing                = "request"
+  }
+  assert {
+    # 262 800 checks × (0.1 s × (0.000024 + 0.0000025) + 0.40 / 10⁶)
+    condition     = output.cost.idle_month["Cloud Run, answers to uptime checks"] == 0.8
+    error_message = "Answers to uptime checks cost ${output.cost.idle_month["Cloud Run, answers to uptime checks"]}."
+  }
+  assert {
+    # 0.5765 GiB × 0.986 months × (0.30 + 7 × 0.03)
+    condition     = output.cost.million_calls["Firestore, receipts kept"] == 0.29
+    error_message = "Receipts that are kept for 30 days cost ${output.cost.million_calls["Firestore, receipts kept"]}."
+  }
+}
+
+run "domain" {
+  command = plan
+  variables {
+    domain         = "mcp.example.com"
+    public         = true
+    authentication = "keys"
+    policy         = "rules: []"
+    receipt_key    = "kms"
+  }
+  assert {
+    condition     = output.cost.idle_month["Load balancer"] == 18.25 && output.cost.idle_month["Cloud KMS"] == 0.06
+    error_message = "A load balancer and a key cost ${jsonencode(output.cost.idle_month)}."
+  }
+  assert {
+    # two files, looked at every 2 s of 20 000, × 0.03 / 10⁴
+    condition     = output.cost.million_calls["Secret Manager, files"] == 0.06
+    error_message = "To look at the files of keys and rules costs ${output.cost.million_calls["Secret Manager, files"]}."
+  }
+}
+
+run "quotas" {
+  command = plan
+  variables {
+    settings = { TENANT_CALLS_PER_DAY = "1000" }
+  }
+  assert {
+    # 20 000 s × 0.75 × (0.03 + 0.09) / 10⁵
+    condition     = output.cost.million_calls["Firestore, quotas"] == 0.02
+    error_message = "A quota costs ${output.cost.million_calls["Firestore, quotas"]}."
+  }
+}

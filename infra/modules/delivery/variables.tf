@@ -1,0 +1,50 @@
+variable "accounts" {
+  description = "Resource names of the accounts as which the functions run, by function."
+  type        = map(string)
+}
+
+variable "bake" {
+  description = "Seconds for which the judge watches each step of traffic."
+  type        = number
+}
+
+variable "cluster" {
+  description = "Name and location of the GKE cluster to deploy to; null deploys to Cloud Run."
+  type        = object({ name = string, location = string })
+  default     = null
+}
+
+variable "name" {
+  description = "Prefix of what is made."
+  type        = string
+}
+
+variable "pipelines" {
+  description = "By function: the files that a release brings beside skaffold.yaml, the folder of the kustomization among them on GKE, the judge's command line, and whether traffic moves gradually."
+  type = map(object({
+    files         = map(string)
+    kustomization = optional(string, ".")
+    judge         = list(string)
+    gradual       = bool
+  }))
+}
+
+variable "project" {
+  description = "Project id."
+  type        = string
+}
+
+variable "protected" {
+  description = "Whether a person must approve each rollout, and the bucket refuses to be destroyed with what is in it."
+  type        = bool
+}
+
+variable "region" {
+  description = "Region."
+  type        = string
+}
+
+variable "registry" {
+  description = "Repository of images."
+  type        = string
+}
