@@ -43,7 +43,7 @@ func (r reporter) event(o outcome) {
 	}
 }
 
-// end prints the table, then all that failed steps printed. The last line counts steps.
+// end prints the table, all that failed steps printed, and what their tests gave as the reason. The last line counts steps.
 func (r reporter) end(outcomes []outcome, took time.Duration) error {
 	t := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nstep\twall\tCPU\tresult")
@@ -69,6 +69,13 @@ func (r reporter) end(outcomes []outcome, took time.Duration) error {
 		count[o.result]++
 		if o.result == failed {
 			fmt.Fprintf(r.out, "\n== %s FAILED, and printed:\n%s", o.name, o.log)
+		}
+	}
+	for _, o := range outcomes {
+		if o.result == failed {
+			for _, l := range said(strings.Split(o.log, "\n")) {
+				fmt.Fprintf(r.out, "%s: %s\n", o.name, l)
+			}
 		}
 	}
 	fmt.Fprintf(r.out, "%d passed, %d failed\n", count[passed], count[failed])

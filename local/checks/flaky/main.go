@@ -36,7 +36,7 @@ func main() {
 	flag.StringVar(&o.root, "root", "../..", "the checkout")
 	flag.StringVar(&o.packages, "packages", "./...", "the packages, as the go command takes them, with commas between")
 	flag.IntVar(&o.runs, "n", 20, "runs of all tests")
-	flag.IntVar(&o.parallel, "p", 2, "packages tested at the same time")
+	flag.IntVar(&o.parallel, "p", 4, "packages tested at the same time: more than there are processors, so that each waits for them")
 	flag.IntVar(&o.loops, "loops", 2, "busy loops beside the tests")
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "the seed of the first run's order; each further run has the next")
 	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "for the tests of a package: three times go test's, for the sake of the loops")
