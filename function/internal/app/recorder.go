@@ -24,6 +24,7 @@ type Recorder struct {
 	signer receipt.Signer // nil where the operator has no key
 	hasher *receipt.Hasher
 	logger *slog.Logger
+	keeper *keeper // nil where roots are kept in the store alone
 }
 
 // A recording is what a recorder works with.
@@ -58,7 +59,12 @@ func openRecorder(ctx context.Context, p *recording) (*Recorder, error) {
 	if p.stores.Redis != nil {
 		board = p.stores.Redis
 	}
-	r.Recorder, err = journal.Start(journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: signer, Hasher: r.hasher, Logger: p.logger}, board)
+	o := journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: signer, Hasher: r.hasher, Logger: p.logger}
+	if p.config.BackupPlace != "" {
+		r.keeper = &keeper{place: p.config.BackupPlace, store: p.stores.Receipts}
+		o.Keep = r.keeper.keep
+	}
+	r.Recorder, err = journal.Start(o, board)
 	if err != nil {
 		return nil, err
 	}
@@ -131,10 +137,14 @@ func (r *Recorder) degraded() []string {
 	if r == nil {
 		return nil
 	}
+	var degraded []string
 	if s := r.Journal.Stats(); s.LastError != nil {
-		return []string{fmt.Sprintf("receipts: the store does not take them; %d wait, %d were lost", s.Waiting, s.Lost)}
+		degraded = append(degraded, fmt.Sprintf("receipts: the store does not take them; %d wait, %d were lost", s.Waiting, s.Lost))
 	}
-	return nil
+	if err := r.keeper.fault(); err != nil {
+		degraded = append(degraded, fmt.Sprintf("receipts: roots are not copied to %s: %v", r.keeper.place, err))
+	}
+	return degraded
 }
 
 // metrics are those of receipts.
@@ -142,7 +152,7 @@ func (r *Recorder) metrics() []telemetry.Metric {
 	if r == nil {
 		return nil
 	}
-	return []telemetry.Metric{
+	return append(r.keeper.metrics(), []telemetry.Metric{
 		{Name: "erlmcp_receipts_total", Help: "Receipts: stored; counted, refusals in the receipt of another; lost, for which there was no room.", Kind: telemetry.Counter, Labels: []string{"outcome"},
 			Read: func(emit func(float64, ...string)) {
 				s := r.Journal.Stats()
@@ -158,5 +168,5 @@ func (r *Recorder) metrics() []telemetry.Metric {
 			}},
 		{Name: "erlmcp_receipts_oldest_seconds", Help: "For how long the oldest receipt that is not stored has waited.", Kind: telemetry.Gauge,
 			Read: func(emit func(float64, ...string)) { emit(r.Journal.Stats().Oldest.Seconds()) }},
-	}
+	}...)
 }

@@ -56,6 +56,7 @@ type Config struct {
 	ReceiptKeyFile       string   // RECEIPT_KEY_FILE; at most one of it and the next is set
 	ReceiptKMSKey        string   // RECEIPT_KMS_KEY: the resource name of a version
 	ReceiptRetentionDays int      // RECEIPT_RETENTION_DAYS
+	BackupPlace          string   // BACKUP_PLACE
 	DenyUnknown          bool     // UNKNOWN_TENANTS=deny
 	AgentTools           []string // TAIEA_TOOLS
 	Operating            Operating
@@ -152,6 +153,7 @@ var Settings = []Setting{
 	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains; make one with: openssl genpkey -algorithm ed25519", false},
 	{"RECEIPT_KMS_KEY", "none", "version of an Ed25519 key in Cloud KMS that vouches for the chains in place of a file, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1; its algorithm is EC_SIGN_ED25519, and the service account needs roles/cloudkms.signerVerifier on it", false},
 	{"RECEIPT_RETENTION_DAYS", "400", "days for which the store keeps receipts", false},
+	{"BACKUP_PLACE", "none", "where each minute the roots of receipts and the receipts of changes are copied to, so that a store that was rolled back is found out, and revocations are had back: gs://BUCKET/PREFIX, or a folder; the place of erlmcp backup. The service account needs to create, read and list objects there, and nothing more", false},
 	{"UNKNOWN_TENANTS", "allow", "allow serves tenants that taiea has not been told of, under the limits of every tenant; deny refuses them", false},
 	{"TAIEA_TOOLS", strings.Join(offered, ","), "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},
 	{"WEBHOOK_SECRETS", "none: no events by webhook", "secrets of the sources of entitlement events, each as SOURCE=whsec_…, separated by commas; two of one source while they change", true},
@@ -329,6 +331,9 @@ func (r *reader) scope(c *Config) {
 // keyVersion is how Cloud KMS names one: https://docs.cloud.google.com/kms/docs/resource-hierarchy.
 var keyVersion = regexp.MustCompile(`^projects/[\w.:-]+/locations/[\w-]+/keyRings/[\w-]+/cryptoKeys/[\w-]+/cryptoKeyVersions/[0-9]+$`)
 
+// bucket is where objects are in Cloud Storage: https://docs.cloud.google.com/storage/docs/buckets#naming.
+var bucket = regexp.MustCompile(`^gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?$`)
+
 // receipts reads how decisions are recorded.
 func (r *reader) receipts(c *Config) {
 	if r.getenv("RECEIPTS") != "" {
@@ -344,6 +349,11 @@ func (r *reader) receipts(c *Config) {
 		r.fault("RECEIPT_KMS_KEY", "is set, and so is RECEIPT_KEY_FILE: leave one of them out")
 	}
 	c.ReceiptRetentionDays = r.integer("RECEIPT_RETENTION_DAYS", 400, 1, 36500)
+	if c.BackupPlace = r.text("BACKUP_PLACE", ""); strings.Contains(c.BackupPlace, "://") && !bucket.MatchString(c.BackupPlace) {
+		r.fault("BACKUP_PLACE", "%q is neither gs://BUCKET/PREFIX nor a folder", c.BackupPlace)
+	} else if c.BackupPlace != "" && (c.Receipts == "false" || c.Project == "" && c.StoreFile == "") {
+		r.fault("BACKUP_PLACE", "is set, and no receipts are kept that could be copied there: it goes with GOOGLE_CLOUD_PROJECT or STORE_FILE, and without RECEIPTS=false")
+	}
 }
 
 func (r *reader) choice(name, fallback string, of ...string) string {

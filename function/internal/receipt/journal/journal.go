@@ -18,11 +18,12 @@ type Options struct {
 	Instance   string // unlike any other process's
 	Tag        uint32 // with which the instance's ids are made; a random one where it is 0
 	Store      receipt.Store
-	Signer     receipt.Signer     // the operator's; nil leaves the chain unsigned
-	Hasher     *receipt.Hasher    // of arguments and results; nil hashes without a key
-	MaxWaiting int                // receipts that may wait for the store; default 20 000
-	MaxBytes   int64              // memory that they may take; default 32 MiB
-	Announce   func(receipt.Head) // is told how far the chain has come, four times a second at most beside each write; must not block
+	Signer     receipt.Signer              // the operator's; nil leaves the chain unsigned
+	Hasher     *receipt.Hasher             // of arguments and results; nil hashes without a key
+	MaxWaiting int                         // receipts that may wait for the store; default 20 000
+	MaxBytes   int64                       // memory that they may take; default 32 MiB
+	Announce   func(receipt.Head)          // is told how far the chain has come, four times a second at most beside each write; must not block
+	Keep       func(context.Context) error // puts the newest roots where the store's owner can't change them; nil: nowhere
 	Now        func() time.Time
 	Logger     *slog.Logger
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/erlmcp/function/internal/fleet"
@@ -15,9 +16,10 @@ import (
 // A Recorder writes the receipts of this instance, tells the fleet how far they have come, and has the chains of the fleet anchored.
 type Recorder struct {
 	*Journal
-	heads *heads
-	stop  context.CancelFunc
-	done  sync.WaitGroup
+	heads  *heads
+	unkept atomic.Bool // whether the last [Options.Keep] failed
+	stop   context.CancelFunc
+	done   sync.WaitGroup
 }
 
 const (
@@ -72,22 +74,34 @@ func (r *Recorder) anchor(ctx context.Context) {
 		}
 		err := r.AnchorOnce(ctx)
 		if err != nil && !failed && ctx.Err() == nil {
-			r.opts.Logger.Error("the chains of receipts can't be anchored", "error", err)
+			r.opts.Logger.Error("the chains of receipts can't be anchored, or their roots not be kept", "error", err)
 		}
 		failed = err != nil
 	}
 }
 
-// AnchorOnce makes a root, unless there is one that is new.
+// AnchorOnce makes a root, unless there is one that is new, and has it kept elsewhere. What this instance could not have kept it tries
+// again the next time, whoever made the last root.
 func (r *Recorder) AnchorOnce(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, anchorEvery/2)
 	defer done()
 	last, err := r.opts.Store.LastRoot(ctx)
-	if err != nil || last != nil && time.Since(last.Time) < anchorEvery-time.Second {
+	if err != nil {
 		return err
 	}
-	heads, unheard := r.Heads(ctx) // without some the store's own are anchored
-	_, err = Anchor(ctx, r.opts.Store, r.opts.Signer, heads, time.Now())
+	isNew := last != nil && time.Since(last.Time) < anchorEvery-time.Second
+	var unheard error
+	if !isNew {
+		var heads []receipt.Head
+		heads, unheard = r.Heads(ctx) // without some the store's own are anchored
+		if _, err := Anchor(ctx, r.opts.Store, r.opts.Signer, heads, time.Now()); err != nil {
+			return errors.Join(err, unheard)
+		}
+	}
+	if r.opts.Keep != nil && (!isNew || r.unkept.Load()) {
+		err = r.opts.Keep(ctx)
+		r.unkept.Store(err != nil)
+	}
 	return errors.Join(err, unheard)
 }
 

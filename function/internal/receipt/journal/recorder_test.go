@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
@@ -161,4 +162,72 @@ func TestLogged(t *testing.T) {
 		store.set(func(f *faulty) { f.err = nil })
 		shut(t, j)
 	})
+}
+
+// TestRootsAreKept has two instances keep roots elsewhere, of which one or both can't for some minutes: each root is kept within a minute of
+// when that is possible again, whoever made it, and at most one instance keeps a root while all is well.
+func TestRootsAreKept(t *testing.T) {
+	away := errors.New("the bucket is away")
+	for _, c := range []struct {
+		name string
+		away func(instance int, minute time.Duration) bool
+		most int // times that an instance keeps, in 10 minutes
+	}{
+		{"all is well", func(int, time.Duration) bool { return false }, 11},
+		{"away for both", func(_ int, m time.Duration) bool { return m >= 2 && m < 5 }, 16},
+		{"away for one", func(i int, m time.Duration) bool { return i == 0 && m < 7 }, 22},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin, store := time.Now(), memory.NewReceipts(0)
+				var mu sync.Mutex
+				var kept, times int64 // the number of the newest root that is kept
+				var recorders []*journal.Recorder
+				for i := range 2 {
+					r, err := journal.Start(journal.Options{Instance: fmt.Sprint("node-", i), Store: store, Signer: operator, Keep: func(ctx context.Context) error {
+						mu.Lock()
+						defer mu.Unlock()
+						times++
+						if c.away(i, time.Since(begin)/time.Minute) {
+							return away
+						}
+						last, err := store.LastRoot(ctx)
+						if err != nil || last == nil {
+							return err
+						}
+						kept = last.Number
+						return nil
+					}}, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					recorders = append(recorders, r)
+					time.Sleep(time.Second)
+				}
+				for minute := range time.Duration(10) {
+					for range 60 {
+						for _, r := range recorders {
+							r.Append(call(r.Journal, receipt.Completed))
+						}
+						time.Sleep(time.Second)
+					}
+					last, err := store.LastRoot(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					mu.Lock()
+					if !c.away(0, minute) && !c.away(1, minute) && last.Number-kept > 1 {
+						t.Errorf("after %d minutes root %d is kept, and the last is %d", minute, kept, last.Number)
+					}
+					mu.Unlock()
+				}
+				for _, r := range recorders {
+					r.Close(time.Now().Add(time.Second))
+				}
+				if times > int64(c.most) || times < 5 {
+					t.Errorf("kept %d times, at most %d are wanted", times, c.most)
+				}
+			})
+		})
+	}
 }
