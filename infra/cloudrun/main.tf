@@ -5,6 +5,10 @@ locals {
   protected = coalesce(var.protected, var.environment == "production")
   labels    = { app = "erlmcp", environment = var.environment }
 
+  # The first one, and those that may take its place.
+  databases = concat([module.firestore.database], [for m in module.firestores : m.database])
+  database  = coalesce(var.database, module.firestore.database)
+
   host = var.domain != "" ? var.domain : "${local.name}-${var.project_number}.${var.region}.run.app"
   url  = "https://${local.host}"
 
@@ -45,9 +49,9 @@ locals {
 
   # What both functions are told.
   platform = merge({
-    FIRESTORE_DATABASE   = module.firestore.database
+    FIRESTORE_DATABASE   = local.database
     GOOGLE_CLOUD_PROJECT = var.project
-  }, var.receipt_key == "kms" ? { RECEIPT_KMS_KEY = module.signing[0].version } : {}, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {})
+  }, var.backups == null ? {} : { BACKUP_PLACE = module.backup[0].place }, var.receipt_key == "kms" ? { RECEIPT_KMS_KEY = module.signing[0].version } : {}, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {})
 
   # The control plane.
   taiea          = "${local.name}-taiea"
@@ -67,7 +71,7 @@ locals {
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "clouddeploy", "cloudkms", "cloudtrace", "compute", "firestore", "iam",
+    "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "clouddeploy", "cloudkms", "cloudscheduler", "cloudtrace", "compute", "firestore", "iam",
     "iamcredentials", "monitoring", "pubsub", "redis", "run", "secretmanager", "servicenetworking", "storage", "telemetry",
   ])
   project            = var.project
@@ -106,11 +110,23 @@ module "firestore" {
   depends_on  = [google_project_service.this]
 }
 
+# Another database is made empty, restored into, and only then served from.
+module "firestores" {
+  for_each    = var.databases
+  source      = "../modules/firestore"
+  project     = var.project
+  region      = coalesce(var.firestore_location, var.region)
+  name        = each.value
+  protected   = local.protected
+  backup_days = var.backup_days
+  depends_on  = [google_project_service.this]
+}
+
 module "identity" {
   source     = "../modules/identity"
   project    = var.project
   name       = local.name
-  database   = module.firestore.database
+  databases  = local.databases
   telemetry  = var.telemetry
   depends_on = [google_project_service.this]
 }
@@ -120,7 +136,7 @@ module "taiea_identity" {
   source     = "../modules/identity"
   project    = var.project
   name       = local.taiea
-  database   = module.firestore.database
+  databases  = local.databases
   telemetry  = var.telemetry
   depends_on = [google_project_service.this]
 }
@@ -146,8 +162,25 @@ module "signing" {
   region      = var.region
   name        = local.name
   key_version = var.receipt_key_version
-  signers     = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
+  signers     = merge({ erlmcp = module.identity.member, taiea = module.taiea_identity.member }, var.backups == null ? {} : { ops = module.backup[0].member })
   depends_on  = [google_project_service.this]
+}
+
+module "backup" {
+  count             = var.backups == null ? 0 : 1
+  source            = "../modules/backup"
+  project           = var.project
+  region            = var.region
+  name              = local.name
+  labels            = local.labels
+  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, local.protected) })
+  database_location = coalesce(var.firestore_location, var.region)
+  databases         = local.databases
+  receipt_key       = contains(local.secrets, "receipt-key") ? module.secrets.ids["receipt-key"] : null
+  servers           = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
+  settings          = { for k, v in local.platform : k => v if contains(["FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY"], k) }
+  protected         = local.protected
+  depends_on        = [google_project_service.this]
 }
 
 module "registry" {
@@ -250,13 +283,13 @@ module "delivery" {
   project  = var.project
   region   = var.region
   name     = local.name
-  accounts = { erlmcp = module.identity.account, taiea = module.taiea_identity.account }
+  accounts = merge({ erlmcp = module.identity.account, taiea = module.taiea_identity.account }, var.backups == null ? {} : { ops = module.backup[0].account })
   registry = module.registry.repository
   bake     = var.bake
-  pipelines = {
+  pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.backup[0].manifest }, gradual = false } }, {
     erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = true, judge = concat(["judge", "-service=projects/${var.project}/locations/${var.region}/services/${local.name}", "-bake=${var.bake}s"], local.loaded) }
     taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
-  }
+  })
   protected  = local.protected
   depends_on = [google_project_service.this]
 }
@@ -284,9 +317,13 @@ module "observability" {
   telemetry      = var.telemetry
   private        = !var.public
   pipelines      = module.delivery.names
-  emails         = var.emails
-  budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
-  depends_on     = [google_project_service.this]
+  platform       = local.name
+  watched = setunion(["ControlPlaneFails", "EventsNotTaken", "RedisFull"], var.backups == null ? [] : ["BackupsFail", "BackupsOld"],
+  var.domain == "" || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? [] : ["CertificateExpires"])
+  emails     = var.emails
+  channels   = var.channels
+  budget     = { billing_account = var.billing_account, monthly = var.monthly_budget }
+  depends_on = [google_project_service.this]
 }
 
 module "cost" {

@@ -28,6 +28,17 @@ variable "backup_days" {
   }
 }
 
+variable "backups" {
+  description = "Where backups and the roots of receipts are kept: project and location of the bucket (null for those of all else; better another project, whose owners are others), and the days for which nobody can change or delete what is in it. locked: nobody can shorten them any more, nor delete the bucket before they are over; null for production alone. null for no backups."
+  type        = object({ project = optional(string), location = optional(string), retention_days = optional(number, 35), locked = optional(bool) })
+  default     = {}
+
+  validation {
+    condition     = var.backups == null ? true : var.backups.retention_days == floor(var.backups.retention_days) && var.backups.retention_days >= 1 && var.backups.retention_days <= 3650
+    error_message = "backups.retention_days is a whole number from 1 to 3650."
+  }
+}
+
 variable "bake" {
   description = "Seconds for which a release that has 10 %, and then 50 %, of the traffic is compared with the one before it."
   type        = number
@@ -72,6 +83,17 @@ variable "calls_per_instance_second" {
   }
 }
 
+variable "channels" {
+  description = "Notification channels that exist already (names such as projects/P/notificationChannels/1, of PagerDuty, Slack, Pub/Sub and so on), by what they are told of: critical alerts, or warnings and releases that failed."
+  type        = object({ critical = optional(list(string), []), warning = optional(list(string), []) })
+  default     = {}
+
+  validation {
+    condition     = alltrue([for c in concat(var.channels.critical, var.channels.warning) : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", c))])
+    error_message = "channels have names such as projects/my-project/notificationChannels/123: gcloud beta monitoring channels list."
+  }
+}
+
 variable "collector_image" {
   description = "Image of the collector: Google's build of OpenTelemetry's, or another one with the components of infra/observability/collector.yaml."
   type        = string
@@ -105,6 +127,28 @@ variable "cpu" {
   }
 }
 
+variable "database" {
+  description = "Firestore database that serves, one of databases; null for the first, which has the environment's name. It is changed once another one is restored."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.database == null ? true : contains(var.databases, var.database)
+    error_message = "database is one of databases: make it first, restore into it, and then have it serve."
+  }
+}
+
+variable "databases" {
+  description = "Further Firestore databases, to restore into. Each is made empty, with the indexes, expiry and backups of the first."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for d in var.databases : can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", d)) && !endswith(d, "-drill")])
+    error_message = "databases are names of 4 to 63 small letters, digits and dashes, such as erlmcp-restored, that do not end in -drill."
+  }
+}
+
 variable "domain" {
   description = "Host name of one's own, such as mcp.example.com, behind a load balancer; empty for the name that Cloud Run gives."
   type        = string
@@ -124,6 +168,11 @@ variable "emails" {
   validation {
     condition     = alltrue([for e in var.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", e))])
     error_message = "emails are e-mail addresses."
+  }
+
+  validation {
+    condition     = !coalesce(var.protected, var.environment == "production") || length(var.emails) + length(var.channels.critical) > 0
+    error_message = "Nobody would be told of critical alerts: a protected environment, as production is, has emails, or channels.critical."
   }
 }
 

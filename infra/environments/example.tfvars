@@ -5,7 +5,7 @@ project        = "my-project"
 project_number = "123456789012" # gcloud projects describe my-project --format 'value(projectNumber)'
 
 # Who is told of alerts, and of the budget once there is one.
-# emails          = ["oncall@example.com"]
+emails = ["oncall@example.com"]
 # billing_account = "012345-6789AB-CDEF01"
 # monthly_budget  = 200
 

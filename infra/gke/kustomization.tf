@@ -11,7 +11,7 @@ locals {
       behavior = "merge"
       literals = [for k, v in merge(var.telemetry ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = "" }, {
         AUTHENTICATION       = var.authentication
-        FIRESTORE_DATABASE   = local.name
+        FIRESTORE_DATABASE   = local.database
         GOOGLE_CLOUD_PROJECT = var.project
         PUBLIC_URL           = local.url
         UNKNOWN_TENANTS      = var.unknown_tenants
@@ -26,7 +26,7 @@ locals {
         behavior = "merge"
         literals = [for k, v in merge(var.telemetry ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = "" }, {
           AUTHENTICATION       = var.taiea_authentication
-          FIRESTORE_DATABASE   = local.name
+          FIRESTORE_DATABASE   = local.database
           GOOGLE_CLOUD_PROJECT = var.project
           OPERATORS            = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
           PUBLIC_URL           = local.taiea_url

@@ -29,6 +29,10 @@ locals {
     none   = {}
   }[var.receipt_key]
 
+  # The first one, and those that may take its place.
+  databases = concat([for m in module.firestore : m.database], [for m in module.firestores : m.database])
+  database  = coalesce(var.database, local.name)
+
   # What is shared goes by its names, which follow from the environment.
   network         = var.shares_cloudrun ? "projects/${var.project}/global/networks/${local.name}-network" : module.network[0].network
   subnetwork      = var.shares_cloudrun ? "projects/${var.project}/regions/${var.region}/subnetworks/${local.name}-${var.region}" : module.network[0].subnetwork
@@ -83,12 +87,24 @@ module "firestore" {
   depends_on  = [google_project_service.this]
 }
 
+# Another database is made empty, restored into, and only then served from.
+module "firestores" {
+  for_each    = var.shares_cloudrun ? [] : var.databases
+  source      = "../modules/firestore"
+  project     = var.project
+  region      = coalesce(var.firestore_location, var.region)
+  name        = each.value
+  protected   = local.protected
+  backup_days = var.backup_days
+  depends_on  = [google_project_service.this]
+}
+
 module "identity" {
   count      = var.shares_cloudrun ? 0 : 1
   source     = "../modules/identity"
   project    = var.project
   name       = local.name
-  database   = module.firestore[0].database
+  databases  = local.databases
   telemetry  = var.telemetry
   depends_on = [google_project_service.this]
 }
@@ -99,7 +115,7 @@ module "taiea_identity" {
   source     = "../modules/identity"
   project    = var.project
   name       = local.taiea_name
-  database   = module.firestore[0].database
+  databases  = local.databases
   telemetry  = var.telemetry
   depends_on = [google_project_service.this]
 }
@@ -247,7 +263,10 @@ module "observability" {
   telemetry      = var.telemetry
   private        = false
   pipelines      = module.delivery.names
+  platform       = local.name
+  watched        = setunion(["CertificateExpires"], var.shares_cloudrun ? [] : ["RedisFull"], local.taiea_events ? ["EventsNotTaken"] : [])
   emails         = var.emails
+  channels       = var.channels
   budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
   depends_on     = [google_project_service.this]
 }

@@ -63,6 +63,17 @@ variable "calls_per_instance_second" {
   }
 }
 
+variable "channels" {
+  description = "Notification channels that exist already (names such as projects/P/notificationChannels/1, of PagerDuty, Slack, Pub/Sub and so on), by what they are told of: critical alerts, or warnings and releases that failed."
+  type        = object({ critical = optional(list(string), []), warning = optional(list(string), []) })
+  default     = {}
+
+  validation {
+    condition     = alltrue([for c in concat(var.channels.critical, var.channels.warning) : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", c))])
+    error_message = "channels have names such as projects/my-project/notificationChannels/123: gcloud beta monitoring channels list."
+  }
+}
+
 variable "collector_image" {
   description = "Image of the collector: Google's build of OpenTelemetry's, or another one with the components of infra/observability/collector.yaml."
   type        = string
@@ -71,6 +82,28 @@ variable "collector_image" {
   validation {
     condition     = can(regex("^[a-z0-9.-]+/.+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.collector_image))
     error_message = "collector_image is a name with a tag or a digest."
+  }
+}
+
+variable "database" {
+  description = "Firestore database that serves, one of databases; null for the first, which has the environment's name. It is changed once another one is restored."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.database == null ? true : contains(var.databases, var.database)
+    error_message = "database is one of databases: make it first, restore into it, and then have it serve."
+  }
+}
+
+variable "databases" {
+  description = "Further Firestore databases, to restore into. Each is made empty, with the indexes, expiry and backups of the first."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for d in var.databases : can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", d)) && !endswith(d, "-drill")])
+    error_message = "databases are names of 4 to 63 small letters, digits and dashes, such as erlmcp-restored, that do not end in -drill."
   }
 }
 
@@ -92,6 +125,11 @@ variable "emails" {
   validation {
     condition     = alltrue([for e in var.emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", e))])
     error_message = "emails are e-mail addresses."
+  }
+
+  validation {
+    condition     = !coalesce(var.protected, var.environment == "production") || length(var.emails) + length(var.channels.critical) > 0
+    error_message = "Nobody would be told of critical alerts: a protected environment, as production is, has emails, or channels.critical."
   }
 }
 

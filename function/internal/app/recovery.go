@@ -5,8 +5,12 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"example.com/erlmcp/function/internal/backup"
@@ -143,8 +147,9 @@ func (r *Recovery) writer() *directives.Writer {
 	return w
 }
 
-// Drill shows that the store can be had back from a place, in another database of the project, or another file, that is empty.
-func (r *Recovery) Drill(ctx context.Context, place, into string, progress Progress) (*recovery.Report, error) {
+// Drill shows that the store can be had back from a place, in another database of the project, or another file, that is empty. With clear it
+// is emptied before and after.
+func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, progress Progress) (_ *recovery.Report, err error) {
 	to, err := objects.Open(ctx, place)
 	if err != nil {
 		return nil, err
@@ -156,6 +161,15 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, progress Progr
 	}
 	if into == current {
 		return nil, fmt.Errorf("a drill restores into another store than %s: name an empty one", current)
+	}
+	if clear && !strings.Contains(filepath.Base(into), "drill") {
+		return nil, fmt.Errorf("%s is not emptied, as its name does not say that it is for drills: name one with drill in it, or leave -empty out", into)
+	}
+	if clear && r.config.Project == "" {
+		if err := remove(into); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, remove(into)) }()
 	}
 	o := r.options
 	o.Memory = nil
@@ -176,6 +190,16 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, progress Progr
 	}
 	defer other.Close()
 	other.keys = r.keys
+	if records, ok := other.stores.Records.(interface{ Clear(context.Context) error }); ok && clear {
+		if err := records.Clear(ctx); err != nil {
+			return nil, fmt.Errorf("%s can't be emptied: %w", into, err)
+		}
+		defer func() {
+			other.recorder.Close(time.Now().Add(LastReceipts)) // which writes there, too
+			other.recorder = nil
+			err = errors.Join(err, records.Clear(ctx))
+		}()
+	}
 	confirm, err := other.confirm(ctx, to, true)
 	if err != nil {
 		return nil, err
@@ -185,6 +209,14 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, progress Progr
 		Into: into, Version: Version, Keys: r.keys, Signer: r.signer, Progress: progress, Now: time.Now,
 	}
 	return d.Run(ctx)
+}
+
+// remove removes a file, unless there is none.
+func remove(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the store for the drill can't be emptied: %w", err)
+	}
+	return nil
 }
 
 // ListBackups returns the manifests in a place, at most so many, the newest first, and the names of backups that were not finished.

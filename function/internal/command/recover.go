@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -46,11 +45,12 @@ that of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, and without any it is not verified 
 
 const drillUsage = `erlmcp drill shows that the store can be had back, and writes a report, which it signs.
 
-  erlmcp drill PLACE -into NAME [-out FILE]      back up to PLACE, restore into NAME, compare, verify, confirm; measure RPO and RTO
-  erlmcp drill -verify FILE -keys FILE           verify who signed a report, and show it
+  erlmcp drill PLACE -into NAME [-empty] [-out FILE]   back up to PLACE, restore into NAME, compare, verify, confirm; measure RPO and RTO
+  erlmcp drill -verify FILE -keys FILE                 verify who signed a report, and show it
 
 NAME is another database of GOOGLE_CLOUD_PROJECT, or another file where the store is that of STORE_FILE. It must be empty, and has the copy
-afterwards: delete it then. The report is JSON, to standard output unless -out says where. It exits with 1 where a step failed.
+afterwards: delete it then. With -empty it is emptied before and after, and its name must have "drill" in it. The report is JSON, in PLACE
+(reports/TIME.json), and to standard output unless -out says where. It exits with 1 where a step failed.
 
 `
 
@@ -239,6 +239,7 @@ var errDrill = fmt.Errorf("the drill failed: %w", errSaid)
 func (p *Program) drill(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("drill", flag.ContinueOnError)
 	into, report, file, keys := flags.String("into", "", ""), flags.String("verify", "", ""), flags.String("out", "", ""), flags.String("keys", "", "")
+	clear := flags.Bool("empty", false, "")
 	place, err := p.word(flags, drillUsage, args)
 	switch {
 	case err != nil:
@@ -253,18 +254,13 @@ func (p *Program) drill(ctx context.Context, args []string, out io.Writer) error
 		return err
 	}
 	defer r.Close()
-	found, err := r.Drill(ctx, place, *into, p.progress("drill"))
+	found, err := r.Drill(ctx, place, *into, *clear, p.progress("drill"))
 	if err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(found, "", "  ")
-	if err != nil {
-		return err
-	}
-	text = append(text, '\n')
 	if *file == "" {
-		_, err = out.Write(text)
-	} else if err = os.WriteFile(*file, text, 0o644); err == nil {
+		_, err = out.Write(found.Text())
+	} else if err = os.WriteFile(*file, found.Text(), 0o644); err == nil {
 		showReport(found, out)
 	}
 	if err == nil && !found.OK {

@@ -81,7 +81,8 @@ func ReadReport(text []byte, keys []ed25519.PublicKey) (*Report, error) {
 // format is that of reports.
 const format = 1
 
-// Run does the drill. Its report says where it failed; the error is that there is none.
+// Run does the drill. Its report, which is put into the place as well, says where it failed. The error is that there is none, that it is not
+// signed, or not there.
 func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	r := &Report{Format: format, Time: d.Now().UTC().Truncate(time.Microsecond), Version: d.Version, Place: d.Place.String(), Into: d.Into}
 	steps := d.steps(r)
@@ -105,7 +106,19 @@ func (d *Drill) Run(ctx context.Context) (*Report, error) {
 			return r, err
 		}
 	}
+	if err := d.Place.Create(ctx, "reports/"+r.Time.Format("20060102T150405.000000Z")+".json", r.Text()); err != nil {
+		return r, fmt.Errorf("the report can't be written to %s: %w", d.Place, err)
+	}
 	return r, nil
+}
+
+// Text is the report in JSON, over several lines.
+func (r *Report) Text() []byte {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		panic(err) // of numbers and texts
+	}
+	return append(text, '\n')
 }
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

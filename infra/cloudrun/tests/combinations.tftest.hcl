@@ -31,6 +31,7 @@ variables {
   project        = "my-project"
   project_number = "123456789012"
   environment    = "production"
+  emails         = ["oncall@example.com"]
 }
 
 run "private_by_default" {

@@ -8,6 +8,7 @@ variables {
   project        = "my-project"
   project_number = "123456789012"
   environment    = "production"
+  emails         = ["oncall@example.com"]
 }
 
 run "default" {

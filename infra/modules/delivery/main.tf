@@ -1,5 +1,5 @@
 # From a release to what serves: a pipeline of Cloud Deploy for each function. The data plane gets 10 and 50 % of the traffic, each
-# for as long as the judge watches, and then all; the control plane gets all at once. What fails goes back, template and traffic,
+# for as long as the judge watches, and then all; the control plane gets all at once, and so does the job of operations. What fails goes back, template and traffic,
 # to the release before it. One rollout runs at a time, and a later one waits for it.
 #
 # Who owns what: Terraform makes services, accounts and this pipeline, and keeps what a release is to bring (manifests and settings)
@@ -11,9 +11,9 @@ locals {
   files = merge([for function, p in local.pipelines : { for name, content in merge(p.files, { "skaffold.yaml" = yamlencode({
     apiVersion = "skaffold/v4beta7"
     kind       = "Config"
-    manifests  = { for kind, m in { rawYaml = ["service.yaml"], kustomize = { paths = [p.kustomization] } } : kind => m if(kind == "kustomize") == (var.cluster != null) }
+    manifests  = { for kind, m in { rawYaml = keys(p.files), kustomize = { paths = [p.kustomization] } } : kind => m if(kind == "kustomize") == (var.cluster != null) }
     deploy     = { (var.cluster == null ? "cloudrun" : "kubectl") = {} }
-    verify     = [{ name = "judge", container = { name = "judge", image = "erlmcp", command = ["/ko-app/erlmcp"], args = p.judge } }]
+    verify     = [for command in p.judge == null ? [] : [p.judge] : { name = "judge", container = { name = "judge", image = "erlmcp", command = ["/ko-app/erlmcp"], args = command } }]
   }) }) : "${p.name}/${name}" => content }]...)
 }
 
@@ -80,11 +80,21 @@ resource "google_service_account_iam_member" "this" {
 }
 
 resource "google_cloud_run_v2_service_iam_member" "this" {
-  for_each = var.cluster != null ? {} : merge([for function, p in local.pipelines : { for role in ["developer", "invoker"] : "${function}-${role}" => { name = p.name, role = "roles/run.${role}" } }]...)
+  for_each = var.cluster != null ? {} : merge([for function, p in local.pipelines : p.judge == null ? {} : { for role in ["developer", "invoker"] : "${function}-${role}" => { name = p.name, role = "roles/run.${role}" } }]...)
   project  = var.project
   location = var.region
   name     = each.value.name
   role     = each.value.role
+  member   = google_service_account.this.member
+}
+
+# A job, which serves nobody and so has no judge.
+resource "google_cloud_run_v2_job_iam_member" "this" {
+  for_each = { for function, p in local.pipelines : function => p.name if p.judge == null }
+  project  = var.project
+  location = var.region
+  name     = each.value
+  role     = "roles/run.developer"
   member   = google_service_account.this.member
 }
 
@@ -93,7 +103,7 @@ resource "google_clouddeploy_target" "this" {
   project          = var.project
   location         = var.region
   name             = each.value.name
-  description      = "Where ${each.value.name} serves"
+  description      = "Where ${each.value.name} runs"
   require_approval = var.protected
 
   dynamic "run" {
@@ -136,7 +146,7 @@ resource "google_clouddeploy_delivery_pipeline" "this" {
         dynamic "standard" {
           for_each = each.value.gradual ? [] : [1]
           content {
-            verify = true
+            verify = each.value.judge != null
           }
         }
 

@@ -20,11 +20,11 @@ variable "name" {
 }
 
 variable "pipelines" {
-  description = "By function: the files that a release brings beside skaffold.yaml, the folder of the kustomization among them on GKE, the judge's command line, and whether traffic moves gradually."
+  description = "By function: the files that a release brings beside skaffold.yaml, the folder of the kustomization among them on GKE, the judge's command line (null for a job of Cloud Run), and whether traffic moves gradually."
   type = map(object({
     files         = map(string)
     kustomization = optional(string, ".")
-    judge         = list(string)
+    judge         = optional(list(string))
     gradual       = bool
   }))
 }

@@ -11,7 +11,7 @@ resource "google_firestore_database" "this" {
   location_id                       = var.region
   type                              = "FIRESTORE_NATIVE"
   concurrency_mode                  = "OPTIMISTIC"
-  point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
+  point_in_time_recovery_enablement = var.history ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
   delete_protection_state           = var.protected ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   deletion_policy                   = var.protected ? "ABANDON" : "DELETE"
 }
@@ -55,6 +55,7 @@ resource "google_firestore_index" "this" {
 }
 
 resource "google_firestore_backup_schedule" "daily" {
+  count     = var.backup_days == 0 ? 0 : 1
   project   = var.project
   database  = google_firestore_database.this.name
   retention = "${var.backup_days * 86400}s"

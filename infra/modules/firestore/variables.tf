@@ -1,6 +1,12 @@
 variable "backup_days" {
-  description = "Days for which daily backups are kept."
+  description = "Days for which daily backups are kept; 0 makes none."
   type        = number
+}
+
+variable "history" {
+  description = "Whether any minute of the last 7 days can be read (point-in-time recovery)."
+  type        = bool
+  default     = true
 }
 
 variable "name" {

@@ -1,4 +1,4 @@
-# Whom a function is to Google Cloud, with what it needs and no more: its own database, and to write metrics and spans. Each
+# Whom a function is to Google Cloud, with what it needs and no more: its own databases, and to write metrics and spans. Each
 # secret, repository and service grants the rest by itself.
 
 resource "google_service_account" "this" {
@@ -14,8 +14,8 @@ resource "google_project_iam_member" "firestore" {
 
   condition {
     title       = "own-database"
-    description = "Its own database alone"
-    expression  = "resource.name == \"projects/${var.project}/databases/${var.database}\""
+    description = "Its own databases alone"
+    expression  = join(" || ", [for d in var.databases : "resource.name == \"projects/${var.project}/databases/${d}\""])
   }
 }
 

@@ -1,6 +1,6 @@
-variable "database" {
-  description = "Firestore database that it reads and writes."
-  type        = string
+variable "databases" {
+  description = "Firestore databases that it reads and writes."
+  type        = list(string)
 }
 
 variable "name" {

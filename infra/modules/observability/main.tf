@@ -11,7 +11,12 @@ locals {
     "service_name=\"erlmcp\"", "service_name=\"${var.service}\""),
     "cluster_name=\"erlmcp-cluster\"", "cluster_name=\"${var.cluster}\""),
   ).groups[0]
-  rules     = { for r in local.group.rules : r.alert => r if var.telemetry }
+  # What the platform itself measures is there without the server's metrics. A regular expression is between slashes.
+  platform = yamldecode(replace(replace(file("${local.data}/platform.yaml"), "/\"erlmcp(-|\")/", "\"${var.platform}$1"), "instances/erlmcp\"", "instances/${var.platform}\"")).groups[0]
+  rules = merge({ for r in local.group.rules : r.alert => merge(r, { group = local.group }) if var.telemetry },
+  { for r in local.platform.rules : r.alert => merge(r, { group = local.platform }) if contains(var.watched, r.alert) })
+  # Existing channels by severity, and everyone who is told of everything.
+  told      = { for severity, ids in var.channels : severity => concat(ids, [for c in google_monitoring_notification_channel.email : c.id]) }
   dashboard = replace(file("${local.data}/dashboard.json"), "job=\\\"erlmcp\\\"", "job=\\\"${var.name}\\\"")
 }
 
@@ -60,6 +65,7 @@ resource "google_monitoring_alert_policy" "down" {
   project      = var.project
   display_name = "${var.name} does not answer"
   combiner     = "OR"
+  severity     = "CRITICAL"
 
   conditions {
     display_name = "Health fails from two places for two minutes"
@@ -84,7 +90,7 @@ resource "google_monitoring_alert_policy" "down" {
     mime_type = "text/markdown"
   }
 
-  notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
+  notification_channels = local.told.critical
 }
 
 # https://cloud.google.com/deploy/docs/logs: rollouts say there how they ended.
@@ -107,7 +113,7 @@ resource "google_monitoring_alert_policy" "release" {
     mime_type = "text/markdown"
   }
 
-  notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
+  notification_channels = local.told.warning
 
   alert_strategy {
     auto_close = "3600s"
@@ -130,8 +136,8 @@ resource "google_monitoring_alert_policy" "rule" {
     condition_prometheus_query_language {
       query                     = each.value.expr
       duration                  = try(each.value["for"], "0s")
-      evaluation_interval       = local.group.interval
-      rule_group                = local.group.name
+      evaluation_interval       = each.value.group.interval
+      rule_group                = each.value.group.name
       alert_rule                = each.key
       labels                    = each.value.labels
       disable_metric_validation = true # the first metrics come after the policy
@@ -144,7 +150,7 @@ resource "google_monitoring_alert_policy" "rule" {
     mime_type = "text/markdown"
   }
 
-  notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
+  notification_channels = local.told[each.value.labels.severity]
 
   alert_strategy {
     auto_close = "3600s"
@@ -184,6 +190,6 @@ resource "google_billing_budget" "this" {
   }
 
   all_updates_rule {
-    monitoring_notification_channels = [for c in google_monitoring_notification_channel.email : c.id]
+    monitoring_notification_channels = slice(local.told.warning, 0, min(5, length(local.told.warning))) # as many as a budget may tell
   }
 }

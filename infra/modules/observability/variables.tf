@@ -3,6 +3,11 @@ variable "budget" {
   type        = object({ billing_account = string, monthly = number })
 }
 
+variable "channels" {
+  description = "Ids of existing notification channels, by severity of what they are told of."
+  type        = object({ critical = list(string), warning = list(string) })
+}
+
 variable "cluster" {
   description = "GKE cluster that it runs on; empty for none."
   type        = string
@@ -29,6 +34,11 @@ variable "pipelines" {
   type        = list(string)
 }
 
+variable "platform" {
+  description = "Prefix of what the alerts of observability/platform.yaml watch."
+  type        = string
+}
+
 variable "private" {
   description = "Whether the check must bring an ID token."
   type        = bool
@@ -53,4 +63,9 @@ variable "service" {
 variable "telemetry" {
   description = "Whether its metrics reach Cloud Monitoring, so that there are alerts on them and a dashboard."
   type        = bool
+}
+
+variable "watched" {
+  description = "Which alerts of observability/platform.yaml there are: those of what is there."
+  type        = set(string)
 }

@@ -95,20 +95,20 @@ var sets = []struct {
 	public            bool
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp", 15), apart, signed,
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp", 16), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp-staging", 15), apart, signed,
+	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp-staging", 16), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "none"), false, false,
 		[]rule{owned, scalesToZero, released, unseen, apart, operated()}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
-		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), true, true, []rule{behindBalancer, apart, signedInKMS, operated("user:alice@example.com")}},
+		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), true, true, []rule{behindBalancer, apart, signedInKMS, backedUp, operated("user:alice@example.com")}},
 	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
 		true, true, []rule{hooked, apart, signed}},
-	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 15), onCluster}},
+	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 16), onCluster}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
 		"authentication", "keys"), true, false, []rule{privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
-	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 15)}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 16)}},
 	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), false, false, []rule{privateNodes, seenNothing}},
 }
 
@@ -219,9 +219,9 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`roles/run.developer`, `roles/run.admin`, released},
 		{`roles/clouddeploy.releaser`, `roles/run.developer`, released},
 		{`**Do**`, `**Panic**`, told},
-		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 15)},
-		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 15)},
-		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 15)},
+		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 16)},
+		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 16)},
+		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 16)},
 		{`run.googleapis.com/container-dependencies`, `run.googleapis.com/dependencies`, collected},
 		{`"http://localhost:4318"`, `""`, collected},
 		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.editor"`, collected},

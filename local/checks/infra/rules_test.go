@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -13,7 +14,7 @@ var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, 
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
-	project := []string{"roles/clouddeploy.jobRunner", "roles/clouddeploy.viewer", "roles/monitoring.viewer", "roles/datastore.user", "roles/logging.logWriter", "roles/container.developer", "roles/container.defaultNodeServiceAccount",
+	project := []string{"roles/clouddeploy.jobRunner", "roles/clouddeploy.viewer", "roles/monitoring.viewer", "roles/datastore.user", "roles/datastore.viewer", "roles/logging.logWriter", "roles/container.developer", "roles/container.defaultNodeServiceAccount",
 		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter"}
 	var faults []string
 	for _, r := range rs {
@@ -25,7 +26,7 @@ func noPrimitiveRoles(rs []resource) string {
 			faults = append(faults, r.Address+": takes a role from all others")
 		case r.Type == "google_project_iam_member" && !slices.Contains(project, role):
 			faults = append(faults, r.Address+": "+role+" over the whole project")
-		case role == "roles/datastore.user" && r.At("condition.0.expression") == nil:
+		case strings.HasPrefix(role, "roles/datastore.") && r.At("condition.0.expression") == nil:
 			faults = append(faults, r.Address+": on every database")
 		}
 	}
@@ -61,6 +62,9 @@ func firestoreIsKept(rs []resource) string {
 		return ""
 	}
 	return each(rs, "google_firestore_database", func(r resource) string {
+		if ofDrills(r) {
+			return ""
+		}
 		return must(r, "point_in_time_recovery_enablement", "POINT_IN_TIME_RECOVERY_ENABLED")
 	}) + each(rs, "google_firestore_backup_schedule", func(r resource) string {
 		if r.Values["retention"] == nil {
@@ -70,8 +74,20 @@ func firestoreIsKept(rs []resource) string {
 	}) + declared(rs)
 }
 
-// declared wants what the code declares of the store, and nothing else, whatever the collections are.
-func declared(rs []resource) string {
+// ofDrills tells whether a database has copies for the time of a drill alone.
+func ofDrills(r resource) bool { return strings.HasSuffix(fmt.Sprint(r.Values["name"]), "-drill") }
+
+// declared wants what the code declares of the store in each database, and nothing else, whatever the collections are.
+func declared(rs []resource) (faults string) {
+	for _, database := range rs {
+		if database.Type == "google_firestore_database" {
+			faults += declaredIn(fmt.Sprint(database.Values["name"]), rs)
+		}
+	}
+	return faults
+}
+
+func declaredIn(database string, rs []resource) string {
 	var want struct {
 		Indexes []struct {
 			Collection, Scope string
@@ -97,6 +113,9 @@ func declared(rs []resource) string {
 		wanted = append(wanted, fmt.Sprint("unindexed ", f))
 	}
 	for _, r := range rs {
+		if r.Values["database"] != database {
+			continue
+		}
 		switch r.Type {
 		case "google_firestore_index":
 			var fields []struct{ Path, Order string }
@@ -121,7 +140,7 @@ func declared(rs []resource) string {
 	slices.Sort(wanted)
 	slices.Sort(planned)
 	if !slices.Equal(wanted, planned) {
-		return fmt.Sprintf("the store gets %q, and the code declares %q", planned, wanted)
+		return fmt.Sprintf("%s gets %q, and the code declares %q", database, planned, wanted)
 	}
 	return ""
 }
@@ -193,8 +212,8 @@ func seen(name string, alerts int) rule {
 		n := 0
 		fault := each(rs, "google_monitoring_alert_policy", func(r resource) string {
 			query, _ := r.At("conditions.0.condition_prometheus_query_language.0.query").(string)
-			if query == "" {
-				return ""
+			if query == "" || ofPlatform(query) {
+				return ofEnvironment(query, name)
 			}
 			n++
 			if strings.Count(query, "job=") != strings.Count(query, `job="`+name+`"`) || !strings.Contains(query, `job="`+name+`"`) {
@@ -213,6 +232,20 @@ func seen(name string, alerts int) rule {
 		}
 		return fault
 	}
+}
+
+// ofPlatform tells whether an alert is on what the platform itself measures.
+func ofPlatform(query string) bool { return !strings.Contains(query, "job=\"") }
+
+// ofEnvironment wants an alert on what the platform measures to be of the environment that a name is of.
+func ofEnvironment(query, name string) string {
+	prefix := strings.TrimSuffix(name, "-gke")
+	for _, m := range regexp.MustCompile(`[=~]"(?:\.\*/instances/)?(erlmcp[^"]*)"`).FindAllStringSubmatch(query, -1) {
+		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "-entitlements-dead", "-health-.*"}, rest) {
+			return fmt.Sprintf("%s is not of %s", m[1], prefix)
+		}
+	}
+	return ""
 }
 
 // collected wants the collector beside the function, started before it.
@@ -262,7 +295,7 @@ func unseen(rs []resource) string {
 
 func seenNothing(rs []resource) string {
 	return each(rs, "google_monitoring_alert_policy", func(r resource) string {
-		if r.At("conditions.0.condition_prometheus_query_language.0.query") != nil {
+		if query, _ := r.At("conditions.0.condition_prometheus_query_language.0.query").(string); query != "" && !ofPlatform(query) {
 			return "an alert on nothing"
 		}
 		return ""
@@ -292,6 +325,9 @@ func protected(rs []resource) string {
 	return each(rs, "google_redis_instance google_secret_manager_secret google_cloud_run_v2_service google_container_cluster", func(r resource) string {
 		return must(r, "deletion_protection", true)
 	}) + each(rs, "google_firestore_database", func(r resource) string {
+		if ofDrills(r) {
+			return ""
+		}
 		return must(r, "delete_protection_state", "DELETE_PROTECTION_ENABLED")
 	})
 }
@@ -327,11 +363,11 @@ func released(rs []resource) string {
 	})
 	for module, want := range map[string][]string{
 		// What builds may change nothing that runs: it hands over, to an account that runs none of the source's tests.
-		"module.release": {"roles/artifactregistry.writer", "roles/clouddeploy.releaser", "roles/clouddeploy.releaser", "roles/clouddeploy.viewer", "roles/iam.serviceAccountUser",
+		"module.release": {"roles/artifactregistry.writer", "roles/clouddeploy.releaser", "roles/clouddeploy.releaser", "roles/clouddeploy.releaser", "roles/clouddeploy.viewer", "roles/iam.serviceAccountUser",
 			"roles/logging.logWriter", "roles/secretmanager.secretAccessor", "roles/storage.bucketViewer", "roles/storage.objectUser"},
-		"module.delivery": {"roles/artifactregistry.reader", "roles/clouddeploy.jobRunner", "roles/clouddeploy.operator", "roles/clouddeploy.operator",
-			"roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser", "roles/logging.logWriter",
-			"roles/monitoring.viewer", "roles/run.developer", "roles/run.developer", "roles/run.invoker", "roles/run.invoker", "roles/storage.objectUser"}, // of both functions, where twice
+		"module.delivery": {"roles/artifactregistry.reader", "roles/clouddeploy.jobRunner", "roles/clouddeploy.operator", "roles/clouddeploy.operator", "roles/clouddeploy.operator",
+			"roles/iam.serviceAccountOpenIdTokenCreator", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser", "roles/iam.serviceAccountUser", "roles/logging.logWriter",
+			"roles/monitoring.viewer", "roles/run.developer", "roles/run.developer", "roles/run.developer", "roles/run.invoker", "roles/run.invoker", "roles/storage.objectUser"}, // of both functions and the job
 	} {
 		var roles []string
 		for _, r := range rs {

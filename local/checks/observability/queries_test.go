@@ -26,22 +26,28 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// A rule is one of alerts.yaml.
+// A rule is one of a file of alerts.
 type rule struct {
 	Alert, Expr, For    string
 	Labels, Annotations map[string]string
 }
 
-func rules(t *testing.T) []rule {
+// files of alerts, on the server's own metrics and on the platform's.
+var files = []string{"alerts", "platform"}
+
+func rules(t *testing.T) (all []rule) {
 	t.Helper()
-	var file struct{ Groups []struct{ Rules []rule } }
-	if err := yaml.Unmarshal([]byte(read(t, "infra/observability/alerts.yaml")), &file); err != nil {
-		t.Fatal(err)
+	for _, name := range files {
+		var file struct{ Groups []struct{ Rules []rule } }
+		if err := yaml.Unmarshal([]byte(read(t, "infra/observability/"+name+".yaml")), &file); err != nil {
+			t.Fatal(err)
+		}
+		if len(file.Groups) != 1 {
+			t.Fatalf("%s: %d groups: Terraform reads the first alone", name, len(file.Groups))
+		}
+		all = append(all, file.Groups[0].Rules...)
 	}
-	if len(file.Groups) != 1 {
-		t.Fatalf("%d groups: Terraform reads the first alone", len(file.Groups))
-	}
-	return file.Groups[0].Rules
+	return all
 }
 
 func runbooks(t *testing.T) []string {
@@ -165,7 +171,7 @@ func TestSelectors(t *testing.T) {
 }
 
 // platform are the metrics that others count: Cloud Run, GKE and Prometheus itself.
-var platform = regexp.MustCompile(`^(run_googleapis_com:|kubernetes_io:|up$)`)
+var platform = regexp.MustCompile(`^((run|pubsub|redis|monitoring)_googleapis_com:|kubernetes_io:|up$)`)
 
 var mentioned = regexp.MustCompile(`\b(?:erlmcp|tools|resources|subscriptions|mcp_server|go|process)_[a-z0-9_]+[a-z]\b`)
 

@@ -25,11 +25,11 @@ func promtool(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-const alerts = root + "/infra/observability/alerts.yaml"
-
 func TestAlertsAreValid(t *testing.T) {
-	if out, err := promtool(t, "check", "rules", alerts); err != nil || strings.Contains(out, "FAILED") {
-		t.Errorf("%v\n%s", err, out)
+	for _, name := range files {
+		if out, err := promtool(t, "check", "rules", root+"/infra/observability/"+name+".yaml"); err != nil || strings.Contains(out, "FAILED") {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
 }
 
@@ -69,7 +69,7 @@ func TestAlertsFire(t *testing.T) {
 
 // TestAlertTestsCanFail changes one thing at a time in an alert: its tests must mind.
 func TestAlertTestsCanFail(t *testing.T) {
-	source := read(t, "infra/observability/alerts.yaml")
+	sources := read(t, "infra/observability/alerts.yaml") + "\x00" + read(t, "infra/observability/platform.yaml")
 	for _, c := range []struct{ alert, old, new string }{
 		{"AvailabilityBurnsFast", "14.4 * 0.005", "20 * 0.005"},
 		{"AvailabilityBurnsFast", "panic|-32603|backpressure|shutting_down", "panic"},
@@ -112,9 +112,37 @@ func TestAlertTestsCanFail(t *testing.T) {
 		{"RefusalsHigh", "> 0.1\n", "> 0.5\n"},
 		{"RefusalsHigh", "> 30\n", "> 0\n"},
 		{"RefusalsHigh", "quota|concurrency", "quota|kill_switch"},
+		{"RootsNotCopied", " offset 15m", ""},
+		{"RootsNotCopied", "> 3\n", "> 0\n"},
+		{"RootsNotCopied", "> 3\n", "> 30\n"},
+		{"RootsNotCopied", `outcome="failed"`, `outcome=~"failed|ok"`},
 		{"TelemetryLost", "(rate", "(0 * rate"},
+		{"BackupsFail", " offset 1h", ""},
+		{"BackupsFail", "or increase", "or 0 * increase"},
+		{"BackupsFail", `result="failed"`, `result=~"failed|succeeded"`},
+		{"BackupsOld", "[26h]", "[20h]"},
+		{"BackupsOld", "[26h]", "[60h]"},
+		{"BackupsOld", `result="succeeded"`, `result=~"failed|succeeded"`},
+		{"CertificateExpires", "< 14", "< 7"},
+		{"CertificateExpires", "< 14", "< 29"},
+		{"ControlPlaneFails", "> 5\n", "> 100\n"},
+		{"ControlPlaneFails", "> 5\n", "> 1\n"},
+		{"ControlPlaneFails", "> 0.05", "> 0.5"},
+		{"ControlPlaneFails", "> 0.05", "> 0.01"},
+		{"EventsNotTaken", "> 0\n", "> 10\n"},
+		{"EventsNotTaken", "for: 300s", "for: 0s"},
+		{"EventsNotTaken", "-dead", ""},
+		{"RedisFull", "> 0.8", "> 0.9"},
+		{"RedisFull", "> 0.8", "> 0.6"},
+		{"RedisFull", "for: 600s", "for: 0s"},
 	} {
 		t.Run(c.alert+" "+c.old, func(t *testing.T) {
+			var source string
+			for s := range strings.SplitSeq(sources, "\x00") {
+				if strings.Contains(s, "- alert: "+c.alert+"\n") {
+					source = s
+				}
+			}
 			begin := strings.Index(source, "- alert: "+c.alert+"\n")
 			end := begin + len("- alert: ") + strings.Index(source[begin+len("- alert: "):]+"- alert: ", "- alert: ")
 			changed := strings.ReplaceAll(source[begin:end], c.old, c.new)
@@ -209,7 +237,7 @@ func TestQueriesAreValid(t *testing.T) {
 			t.Errorf("%s: no metric in %s", q.where, q.text)
 		}
 		for _, s := range found {
-			if !strings.HasPrefix(s.metric, "run_googleapis_com:") && !strings.HasPrefix(s.metric, "kubernetes_io:") && s.labels["job"] != `="erlmcp"` {
+			if !strings.HasPrefix(s.metric, "kubernetes_io:") && !strings.Contains(s.metric, "_googleapis_com:") && s.labels["job"] != `="erlmcp"` {
 				t.Errorf("%s: %s is not of job erlmcp", q.where, s.metric)
 			}
 		}

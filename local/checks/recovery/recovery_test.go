@@ -489,4 +489,21 @@ func (f *fleet) drill(t *testing.T, into string) {
 	if said := f.Operate(1, "drill", f.place, "-into", into); !strings.Contains(said, "not empty") {
 		t.Errorf("a drill into a store that is not empty: %s", said)
 	}
+	// As it is run each month: twice, and each leaves nothing behind.
+	for range 2 {
+		f.Operate(0, "drill", f.place, "-into", into, "-empty", "-out", report)
+	}
+	f.Operate(0, "drill", f.place, "-into", into, "-out", report) // which wants it empty
+	written, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := filepath.Glob(f.place + "/reports/*.json"); err != nil || len(kept) < 4 {
+		t.Errorf("%d reports are in the place, %v", len(kept), err)
+	} else if newest, err := os.ReadFile(slices.Max(kept)); err != nil || string(newest) != string(written) {
+		t.Errorf("the newest report in the place is another: %v", err)
+	}
+	if said := f.Operate(1, "drill", f.place, "-into", filepath.Join(f.Dir, "store"), "-empty"); !strings.Contains(said, "does not say that it is for drills") {
+		t.Errorf("a drill that would empty another store: %s", said)
+	}
 }

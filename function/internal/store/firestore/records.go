@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore"
+	"google.golang.org/api/iterator"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -59,6 +60,39 @@ func (r *Records) Now(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	return docs[0].ReadTime, nil
+}
+
+// Clear deletes every document of the database, for who restores into it again and again. What is interrupted may be run again.
+func (r *Records) Clear(ctx context.Context) error {
+	client := r.store.client
+	for all := client.Collections(ctx); ; {
+		c, err := all.Next()
+		if errors.Is(err, iterator.Done) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		for {
+			docs, err := c.Select().Limit(recordPage).Documents(ctx).GetAll() // their names alone
+			if err != nil {
+				return err
+			}
+			if len(docs) == 0 {
+				break
+			}
+			err = client.RunTransaction(ctx, func(_ context.Context, tx *firestore.Transaction) error {
+				for _, doc := range docs {
+					if err := tx.Delete(doc.Ref); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // recordPage is how many documents are asked for at a time: of receipts few, which are great.
