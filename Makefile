@@ -28,10 +28,15 @@ test: ## everything that needs only Go, whatever else is installed
 	$(QUICK) vet $(PACKAGES)
 	$(GO) test $(PACKAGES)
 
+# By the names that they had up to erlmcp 0.6.
+workspace-check: check
+workspace-test: test
+workspace-release: release
+
 module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
-.PHONY: help run demo test module check check-long deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
+.PHONY: help run demo test module check check-long workspace-check workspace-test workspace-release deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
 	control fork kubernetes rollout hostile docs observability judge image fuzz coldstart bench simulate cover mutations flaky weigh format
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.

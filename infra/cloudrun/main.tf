@@ -237,7 +237,7 @@ module "taiea" {
   audiences   = [local.taiea_endpoint]
   ingress     = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? var.ingress : "INGRESS_TRAFFIC_ALL" # no balancer is before it
   public      = var.webhook
-  invokers    = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}"], ["serviceAccount:${module.events.account}"])
+  invokers    = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}" if who != "*"], ["serviceAccount:${module.events.account}"])
   instances   = { min = 0, max = 2 }
   concurrency = 80
   cpu         = "1"
@@ -305,6 +305,18 @@ module "release" {
   registry       = module.registry.repository
   delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
+}
+
+module "people" {
+  source   = "../modules/people"
+  project  = var.project
+  region   = var.region
+  name     = local.name
+  people   = var.people
+  taiea    = module.taiea.name
+  events   = { topic = module.events.topic, dead_letters = module.events.dead_letters }
+  delivery = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
+  job      = var.backups == null ? null : { name = module.backup[0].job, bucket = module.backup[0].bucket }
 }
 
 module "observability" {

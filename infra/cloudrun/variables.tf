@@ -267,6 +267,17 @@ variable "monthly_budget" {
   }
 }
 
+variable "people" {
+  description = "Who may do what with what runs, as members of IAM such as group:oncall@example.com: viewers look; on_call does what the runbooks say (go back to an earlier release, make a backup, deal with events that were not taken); deployers release and approve. All are let into the control plane, where taiea_operators says what they may do."
+  type        = object({ viewers = optional(list(string), []), on_call = optional(list(string), []), deployers = optional(list(string), []) })
+  default     = {}
+
+  validation {
+    condition     = alltrue([for m in concat(var.people.viewers, var.people.on_call, var.people.deployers) : can(regex("^(group|user|principal|principalSet|serviceAccount):", m))])
+    error_message = "people are members of IAM, such as group:oncall@example.com."
+  }
+}
+
 variable "policy" {
   description = "Rules in CEL as YAML, for POLICY_FILE; empty for none."
   type        = string
@@ -429,13 +440,13 @@ variable "taiea_authentication" {
 }
 
 variable "taiea_operators" {
-  description = "Who may do what in the control plane: e-mail address of a user or service account to viewer, operator or admin. Cloud Run lets them in, and nobody else but Pub/Sub."
+  description = "Who may do what in the control plane: e-mail address of a user or service account to viewer, operator or admin; * is for all other people that Cloud Run lets in, which are those of the variable people. Cloud Run lets in these, and nobody else but Pub/Sub."
   type        = map(string)
   default     = {}
 
   validation {
-    condition     = alltrue([for who, role in var.taiea_operators : can(regex("^[^@ ,=]+@[^@ ,=]+\\.[^@ ,=]+$", who)) && contains(["viewer", "operator", "admin"], role)])
-    error_message = "taiea_operators are e-mail addresses with a role each, such as { \"alice@example.com\" = \"admin\" }; roles are viewer, operator and admin."
+    condition     = alltrue([for who, role in var.taiea_operators : (who == "*" || can(regex("^[^@ ,=:]+@[^@ ,=]+\\.[^@ ,=]+$", who))) && contains(["viewer", "operator", "admin"], role)])
+    error_message = "taiea_operators are e-mail addresses with a role each, such as { \"alice@example.com\" = \"admin\" }, or *; roles are viewer, operator and admin. Groups are let in by the variable people."
   }
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -130,7 +129,11 @@ func warnOfNames(logger *slog.Logger, rules *policy.Set, entries *catalog.Catalo
 func googleAccounts(cfg *config.Config) *identity.GoogleAccounts {
 	g := &identity.GoogleAccounts{Domains: cfg.Callers.GoogleDomains, Addresses: slices.Clone(cfg.Callers.GoogleAccounts)}
 	if cfg.Target == ControlTarget {
-		g.Addresses = slices.AppendSeq(g.Addresses, maps.Keys(cfg.Operating.Operators))
+		for who := range cfg.Operating.Operators {
+			if who != config.Everyone {
+				g.Addresses = append(g.Addresses, who)
+			}
+		}
 	}
 	return g
 }

@@ -157,7 +157,7 @@ var Settings = []Setting{
 	{"UNKNOWN_TENANTS", "allow", "allow serves tenants that taiea has not been told of, under the limits of every tenant; deny refuses them", false},
 	{"TAIEA_TOOLS", strings.Join(offered, ","), "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},
 	{"WEBHOOK_SECRETS", "none: no events by webhook", "secrets of the sources of entitlement events, each as SOURCE=whsec_…, separated by commas; two of one source while they change", true},
-	{"OPERATORS", "none", "of taiea: who may do what, as ROLE=WHO separated by commas; the roles are viewer, operator and admin, and WHO is the e-mail address of a person or service account; API keys have scopes instead, such as taiea:admin", false},
+	{"OPERATORS", "none", "of taiea: who may do what, as ROLE=WHO separated by commas; the roles are viewer, operator and admin, and WHO is the e-mail address of a person or service account, or * for all other people that authentication lets in, as where a group may call the service; API keys have scopes instead, such as taiea:admin", false},
 	{"PUBSUB_SERVICE_ACCOUNT", "none: no events by Pub/Sub", "of taiea: the service account that push deliveries are signed as, or several as SOURCE=ACCOUNT separated by commas, each of which may speak for its sources alone; an account without a source speaks for any, as long as neither here nor in WEBHOOK_SECRETS a source is named", false},
 	{"PUBSUB_AUDIENCE", "PUBLIC_URL/v1/events/pubsub", "of taiea: what the tokens of push deliveries must be made for", false},
 	{"POLICY_FILE", "none", "file of rules in CEL; it is read again when it changes", false},

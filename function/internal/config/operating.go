@@ -8,11 +8,14 @@ import (
 
 // Operating are the settings of the control plane, and of what it shares with the data plane.
 type Operating struct {
-	Operators      map[string]string // OPERATORS: role by e-mail address in lower case
+	Operators      map[string]string // OPERATORS: role by e-mail address in lower case, and by [Everyone]
 	PushAccounts   string            // PUBSUB_SERVICE_ACCOUNT
 	PushAudience   string            // PUBSUB_AUDIENCE
 	WebhookSecrets Secret            // WEBHOOK_SECRETS
 }
+
+// Everyone stands in OPERATORS for all people that authentication lets in and that are not named.
+const Everyone = "*"
 
 var roles = []string{"viewer", "operator", "admin"}
 
@@ -23,7 +26,7 @@ func (r *reader) operating(c *Config) {
 		role, who, _ := strings.Cut(item, "=")
 		address, err := mail.ParseAddress(who)
 		switch {
-		case !slices.Contains(roles, role) || err != nil || address.Address != who:
+		case !slices.Contains(roles, role) || who != Everyone && (err != nil || address.Address != who):
 			r.fault("OPERATORS", "%q is not ROLE=WHO, such as admin=alice@example.com, with a role of %s", item, strings.Join(roles, ", "))
 		case o.Operators[strings.ToLower(who)] != "":
 			r.fault("OPERATORS", "%s is named twice", who)

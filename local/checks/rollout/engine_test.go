@@ -15,7 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A service is one of the two functions on Cloud Run.
+// A service is one of the two functions on Cloud Run, or a job, which is as a service that has all traffic at once.
 type service struct {
 	template  string         // its manifest, as it was applied last
 	revisions []string       // by what they run: the manifest
@@ -90,13 +90,20 @@ func (c *cloud) render(r *release, source, image string) {
 		Deploy map[string]any
 		Verify []struct{ Container struct{ Image string } }
 	}
-	if err := yaml.Unmarshal([]byte(files["skaffold.yaml"]), &config); err != nil || config.Deploy["cloudrun"] == nil || len(config.Manifests.RawYaml) != 1 || len(config.Verify) != 1 {
+	if err := yaml.Unmarshal([]byte(files["skaffold.yaml"]), &config); err != nil || config.Deploy["cloudrun"] == nil || len(config.Manifests.RawYaml) != 1 {
 		r.fault = fmt.Sprintf("skaffold.yaml: %v %+v", err, config)
 		return
 	}
 	manifest := files[config.Manifests.RawYaml[0]]
-	if !strings.Contains(manifest, `"image": "erlmcp"`) || config.Verify[0].Container.Image != "erlmcp" {
-		r.fault = "the manifest or the judge is of another image"
+	judges := 0
+	for _, v := range config.Verify {
+		if judges++; v.Container.Image != "erlmcp" {
+			r.fault = "the judge is of another image"
+			return
+		}
+	}
+	if !strings.Contains(manifest, `"image": "erlmcp"`) || judges == 1 != c.pipelines[r.pipeline].judged() {
+		r.fault = fmt.Sprintf("the manifest is of another image, or there are %d judges", judges)
 		return
 	}
 	r.manifest = strings.Replace(manifest, `"image": "erlmcp"`, fmt.Sprintf("%q: %q", "image", image), 1)
@@ -222,14 +229,19 @@ func (c *cloud) job(line *pipeline, o *rollout, p phase) string {
 		}
 		return c.deploy + " lacks " + permission + " on " + on
 	}
-	var runsAs struct {
+	type template struct {
 		Spec struct {
-			Template struct {
+			Account  string `yaml:"serviceAccountName"`
+			Template struct { // of a job
 				Spec struct {
 					Account string `yaml:"serviceAccountName"`
 				}
 			}
 		}
+	}
+	var runsAs struct {
+		Kind string
+		Spec struct{ Template template }
 	}
 	if err := yaml.Unmarshal([]byte(o.release.manifest), &runsAs); err != nil {
 		return err.Error()
@@ -258,8 +270,9 @@ func (c *cloud) job(line *pipeline, o *rollout, p phase) string {
 		}
 		return ""
 	}
-	lacks += needs("run.services.get", "service:"+line.name) + needs("run.services.update", "service:"+line.name) +
-		needs("iam.serviceAccounts.actAs", "account:"+runsAs.Spec.Template.Spec.Account)
+	kind, spec := strings.ToLower(runsAs.Kind), runsAs.Spec.Template.Spec
+	lacks += needs("run."+kind+"s.get", kind+":"+line.name) + needs("run."+kind+"s.update", kind+":"+line.name) +
+		needs("iam.serviceAccounts.actAs", "account:"+spec.Account+spec.Template.Spec.Account)
 	switch {
 	case o.release.fault != "":
 		return o.release.fault

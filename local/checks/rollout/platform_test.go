@@ -46,6 +46,9 @@ type platform struct {
 	grants    []grant
 }
 
+// judged tells whether a rollout is verified: of a service it is, and of a job it is not.
+func (p *pipeline) judged() bool { return p.standard || len(p.phases) > 0 }
+
 // planned plans an environment of Cloud Run with the real provider.
 func planned(t *testing.T) *platform {
 	t.Helper()
@@ -138,7 +141,9 @@ func read(t *testing.T, rs []tfplan.Resource) *platform {
 			}
 			line.account = r.text("service_account")
 		case "google_storage_bucket":
-			p.bucket = r.text("name")
+			if strings.HasPrefix(r.Address, "module.delivery") {
+				p.bucket = r.text("name")
+			}
 		case "google_storage_bucket_object":
 			p.files[r.text("name")] = r.text("content")
 		case "google_project_iam_member":
@@ -151,6 +156,8 @@ func read(t *testing.T, rs []tfplan.Resource) *platform {
 			p.grant(r, "pipeline:"+r.text("name"))
 		case "google_cloud_run_v2_service_iam_member":
 			p.grant(r, "service:"+r.text("name"))
+		case "google_cloud_run_v2_job_iam_member":
+			p.grant(r, "job:"+r.text("name"))
 		case "google_service_account_iam_member":
 			id := r.text("service_account_id")
 			p.grant(r, "account:"+id[strings.LastIndex(id, "/")+1:])
@@ -192,7 +199,7 @@ var roles = map[string][]string{
 	"roles/clouddeploy.jobRunner":                {"storage.objects.create", "storage.objects.get", "storage.objects.list", "logging.logEntries.create"},
 	"roles/storage.objectUser":                   {"storage.objects.create", "storage.objects.get", "storage.objects.list", "storage.objects.delete"},
 	"roles/storage.bucketViewer":                 {"storage.buckets.get", "storage.buckets.list"},
-	"roles/run.developer":                        {"run.services.get", "run.services.create", "run.services.update"},
+	"roles/run.developer":                        {"run.services.get", "run.services.create", "run.services.update", "run.jobs.get", "run.jobs.create", "run.jobs.update"},
 	"roles/run.invoker":                          {"run.routes.invoke"},
 	"roles/iam.serviceAccountUser":               {"iam.serviceAccounts.actAs"},
 	"roles/iam.serviceAccountOpenIdTokenCreator": {"iam.serviceAccounts.getOpenIdToken"},

@@ -89,7 +89,7 @@ func TestTagged(t *testing.T) {
 
 func TestReleases(t *testing.T) {
 	p := planned(t)
-	both := []string{"erlmcp-staging", "erlmcp-staging-taiea"}
+	all := []string{"erlmcp-staging", "erlmcp-staging-taiea", "erlmcp-staging-ops"} // data plane, control plane, and the job
 	image := func(n int, bad bool) string {
 		if bad {
 			return fmt.Sprintf(strings.Replace(goodImage, "/erlmcp@", "/bad@", 1), n)
@@ -97,29 +97,30 @@ func TestReleases(t *testing.T) {
 		return fmt.Sprintf(goodImage, n)
 	}
 	_, missing := exec.LookPath("gcloud")
-	// By the real gcloud: the first release of both pipelines, a bad one and a good one of the data plane, and each again.
+	// By the real gcloud: the first release of all pipelines, a bad one and a good one of the data plane, and each again.
 	t.Run("one after the other", func(t *testing.T) {
 		if missing != nil {
 			t.Skip("NOT TESTED: there is no gcloud: https://cloud.google.com/sdk/docs/install")
 		}
 		r := begin(t, p, 1)
-		if out, err := r.release("v0-1-0", image(1, false), 0, both...); err != nil {
+		if out, err := r.release("v0-1-0", image(1, false), 0, all...); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		r.settle()
-		r.serves(both[1], "v0-1-0")
+		r.serves(all[1], "v0-1-0")
+		r.serves(all[2], "v0-1-0")
 		for i, bad := range []bool{true, false} {
 			name := fmt.Sprintf("v0-%d-0", i+2)
-			if out, err := r.release(name, image(i, bad), 0, both[0]); err != nil {
+			if out, err := r.release(name, image(i, bad), 0, all[0]); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			r.settle()
-			out, err := r.release(name, image(i, bad), 0, both[0])
+			out, err := r.release(name, image(i, bad), 0, all[0])
 			if bad != (err != nil) || bad && !strings.Contains(out, "has rolled "+name+" back") {
 				t.Errorf("%s again: %v\n%s", name, err, out)
 			}
 			r.settle()
-			r.serves(both[0], []string{"v0-1-0", name}[i])
+			r.serves(all[0], []string{"v0-1-0", name}[i])
 		}
 	})
 	t.Run("what must hold can break", func(t *testing.T) {
@@ -142,7 +143,7 @@ func TestReleases(t *testing.T) {
 			"nobody may run as those": func(p *platform, _ *pipeline) { p.without("roles/iam.serviceAccountUser") },
 		} {
 			own := *p
-			data := *p.pipelines[both[0]]
+			data := *p.pipelines[all[0]]
 			own.pipelines = map[string]*pipeline{data.name: &data}
 			broken(&own, &data)
 			c, faults := newCloud(&own, 1), []string(nil)
@@ -160,9 +161,9 @@ func TestReleases(t *testing.T) {
 		}
 	})
 	t.Run("builds deploy nothing", func(t *testing.T) {
-		for _, service := range both {
-			for _, permission := range []string{"run.services.update", "run.services.create", "iam.serviceAccounts.getOpenIdToken"} {
-				if p.may(builds, permission, "service:"+service) {
+		for _, service := range all {
+			for _, permission := range []string{"run.services.update", "run.services.create", "run.jobs.update", "run.jobs.create", "iam.serviceAccounts.getOpenIdToken"} {
+				if p.may(builds, permission, "service:"+service) || p.may(builds, permission, "job:"+service) {
 					t.Errorf("%s has %s on %s", builds, permission, service)
 				}
 			}
@@ -181,7 +182,7 @@ func TestReleases(t *testing.T) {
 			t.Parallel()
 			r := begin(t, p, seed+100)
 			r.path = stand
-			r.schedule(rand.New(rand.NewPCG(seed, 2)), both, image)
+			r.schedule(rand.New(rand.NewPCG(seed, 2)), all, image)
 		})
 	}
 }
@@ -194,8 +195,8 @@ func (r *run) serves(pipeline, release string) {
 }
 
 // schedule draws releases, good and bad, some at once, over a platform that refuses and loses, and kills what hands them over.
-func (r *run) schedule(draw *rand.Rand, both []string, image func(int, bool) string) {
-	if out, err := r.release("v0-0-0", image(0, false), 0, both...); err != nil {
+func (r *run) schedule(draw *rand.Rand, all []string, image func(int, bool) string) {
+	if out, err := r.release("v0-0-0", image(0, false), 0, all...); err != nil {
 		r.Fatalf("%v\n%s", err, out)
 	}
 	r.settle()
@@ -208,13 +209,13 @@ func (r *run) schedule(draw *rand.Rand, both []string, image func(int, bool) str
 		if draw.IntN(2) == 0 {
 			kill = time.Duration(1+draw.IntN(300)) * time.Millisecond
 		}
-		_, err := r.release(name, image(i, bad), kill, both...)
+		_, err := r.release(name, image(i, bad), kill, all...)
 		if draw.IntN(2) == 0 {
 			r.settle()
 		}
 		for try := 0; err != nil && try < 10; try++ { // who was killed or refused comes again
 			var out string
-			if out, err = r.release(name, image(i, bad), 0, both...); strings.Contains(out, "has rolled "+name+" back") {
+			if out, err = r.release(name, image(i, bad), 0, all...); strings.Contains(out, "has rolled "+name+" back") {
 				err = nil // it is told so, and that is the end of it
 			}
 		}
@@ -224,7 +225,7 @@ func (r *run) schedule(draw *rand.Rand, both []string, image func(int, bool) str
 	}
 	r.cloud.faulty = 0
 	r.settle()
-	for _, pipeline := range both {
+	for _, pipeline := range all {
 		for name, rel := range r.cloud.releases[pipeline] {
 			if len(rel.rollouts) == 0 && !bads[name] {
 				r.Errorf("%s: %s was never rolled out, and nobody was told", pipeline, name)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/controlapi"
 	"example.com/erlmcp/function/internal/egress"
 	"example.com/erlmcp/function/internal/entitlement"
@@ -29,7 +30,11 @@ func roleOf(operators map[string]string) func(*identity.Principal) controlapi.Ro
 			}
 		}
 		if slices.Contains([]string{identity.Google, identity.IAP, identity.CloudRun}, p.Method) {
-			role = max(role, operatorRoles[operators[strings.ToLower(p.Subject)]])
+			who := strings.ToLower(p.Subject)
+			if operators[who] == "" && !strings.HasSuffix(who, ".gserviceaccount.com") { // Pub/Sub's and others' accounts are let in, too
+				who = config.Everyone
+			}
+			role = max(role, operatorRoles[operators[who]])
 		}
 		return role
 	}

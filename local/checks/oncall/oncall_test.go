@@ -1,0 +1,239 @@
+// Package oncall has the real gcloud run what the runbooks say, as who is on call, against a cloud that demands for each request the
+// permission that Google's documentation names, and goes by the roles that the real provider plans.
+package oncall
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.com/erlmcp/local/checks/tfplan"
+)
+
+const (
+	root   = "../../../"
+	oncall = "group:oncall@example.com"
+	looks  = "group:viewers@example.com"
+)
+
+// roles are what of Google's roles matters here: https://cloud.google.com/iam/docs/roles-permissions.
+var roles = map[string][]string{
+	"roles/certificatemanager.viewer": {"certificatemanager.certs.get", "certificatemanager.certs.list"},
+	"roles/clouddeploy.viewer": {"clouddeploy.deliveryPipelines.get", "clouddeploy.jobRuns.list", "clouddeploy.releases.get", "clouddeploy.releases.list", "clouddeploy.rollouts.get",
+		"clouddeploy.rollouts.list", "clouddeploy.targets.get"},
+	"roles/clouddeploy.operator":   {"clouddeploy.deliveryPipelines.get", "clouddeploy.releases.get", "clouddeploy.rollouts.advance", "clouddeploy.rollouts.create", "clouddeploy.rollouts.rollback"},
+	"roles/cloudscheduler.viewer":  {"cloudscheduler.jobs.get", "cloudscheduler.jobs.list"},
+	"roles/iam.serviceAccountUser": {"iam.serviceAccounts.actAs"},
+	"roles/logging.viewer":         {"logging.logEntries.list"},
+	"roles/monitoring.viewer":      {"monitoring.timeSeries.list"},
+	"roles/pubsub.publisher":       {"pubsub.topics.publish"},
+	"roles/pubsub.subscriber":      {"pubsub.subscriptions.consume"},
+	"roles/pubsub.viewer":          {"pubsub.subscriptions.get", "pubsub.topics.get"},
+	"roles/redis.viewer":           {"redis.instances.get", "redis.instances.list", "redis.operations.get", "redis.operations.list"},
+	"roles/run.invoker":            {"run.jobs.run", "run.routes.invoke"},
+	"roles/run.jobsExecutor":       {"run.executions.cancel", "run.executions.get", "run.executions.list", "run.jobs.get", "run.jobs.run"},
+	"roles/run.viewer":             {"run.executions.get", "run.executions.list", "run.jobs.get", "run.services.get", "run.services.list"},
+	"roles/storage.bucketViewer":   {"storage.buckets.get", "storage.buckets.list"},
+}
+
+// A request of an API with the permission that it needs on what its first group names, and what is answered.
+type request struct {
+	method, host, path string
+	permission, on     string // on is "" for the project, else the kind that a grant names
+	answer             string
+}
+
+const at = `/v1/projects/my-project/locations/us-central1/`
+
+var requests = []request{
+	{"GET", "certificatemanager", `/v1/projects/my-project/locations/global/certificates/(\S+)`, "certificatemanager.certs.get", "", `{}`},
+	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)`, "clouddeploy.deliveryPipelines.get", "pipeline", `{"name":"projects/my-project/locations/us-central1/deliveryPipelines/$1","uid":"1","serialPipeline":{"stages":[{"targetId":"$1"}]}}`},
+	{"GET", "clouddeploy", at + `targets/([^/]+)`, "clouddeploy.targets.get", "", `{"name":"projects/my-project/locations/us-central1/targets/$1","targetId":"$1"}`},
+	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases`, "clouddeploy.releases.list", "pipeline", `{}`},
+	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+`, "clouddeploy.releases.get", "pipeline", `{"name":"projects/my-project/locations/us-central1/deliveryPipelines/$1/releases/v0-6-3","renderState":"SUCCEEDED"}`},
+	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+/rollouts`, "clouddeploy.rollouts.list", "pipeline", `{"rollouts":[{"name":"projects/my-project/locations/us-central1/deliveryPipelines/$1/releases/v0-7-0/rollouts/v0-7-0-to-$1-0001","targetId":"$1","state":"SUCCEEDED","deployState":"SUCCEEDED","phases":[{"id":"stable","state":"SUCCEEDED"}]},{"name":"projects/my-project/locations/us-central1/deliveryPipelines/$1/releases/v0-6-3/rollouts/v0-6-3-to-$1-0001","targetId":"$1","state":"SUCCEEDED","phases":[{"id":"stable","state":"SUCCEEDED"}]}]}`},
+	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+/rollouts/[^/]+/jobRuns`, "clouddeploy.jobRuns.list", "pipeline", `{}`},
+	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+/rollouts/[^/]+`, "clouddeploy.rollouts.get", "pipeline", `{}`},
+	{"POST", "clouddeploy", at + `deliveryPipelines/([^/]+):rollbackTarget`, "clouddeploy.rollouts.create", "pipeline", `{"rollbackConfig":{"rollout":{"name":"x"}}}`},
+	{"GET", "cloudscheduler", at + `jobs/(\S+)`, "cloudscheduler.jobs.get", "", `{}`},
+	{"GET", "firestore", `/v1/projects/my-project/databases/(\S+)`, "datastore.databases.getMetadata", "", `{}`},
+	{"POST", "logging", `/v2/entries:list()`, "logging.logEntries.list", "", `{}`},
+	{"POST", "pubsub", `/v1/projects/my-project/subscriptions/([^/:]+):pull`, "pubsub.subscriptions.consume", "subscription", `{"receivedMessages":[{"ackId":"1","message":{"messageId":"1","data":"e30="}}]}`},
+	{"POST", "pubsub", `/v1/projects/my-project/subscriptions/([^/:]+):acknowledge`, "pubsub.subscriptions.consume", "subscription", `{}`},
+	{"POST", "pubsub", `/v1/projects/my-project/topics/([^/:]+):publish`, "pubsub.topics.publish", "topic", `{"messageIds":["1"]}`},
+	{"GET", "redis", at + `instances/(\S+)`, "redis.instances.get", "", `{}`},
+	{"GET", "redis", at + `operations()`, "redis.operations.list", "", `{}`},
+	{"GET", "run", `/apis/serving.knative.dev/v1/namespaces/my-project/services/(\S+)`, "run.services.get", "service", `{}`},
+	{"POST", "run", `/apis/run.googleapis.com/v1/namespaces/my-project/jobs/([^/:]+):run`, "run.jobs.run", "job", `{"apiVersion":"run.googleapis.com/v1","kind":"Execution","metadata":{"name":"$1-1","namespace":"my-project"},"spec":{},"status":{"conditions":[{"type":"Completed","status":"True"}]}}`},
+	{"GET", "run", `/apis/run.googleapis.com/v1/namespaces/my-project/executions()`, "run.executions.list", "", `{"apiVersion":"run.googleapis.com/v1","kind":"ExecutionList","metadata":{"continue":""},"items":[]}`},
+	{"GET", "run", `/apis/run.googleapis.com/v1/namespaces/my-project/executions/(\S+)`, "run.executions.get", "", `{"apiVersion":"run.googleapis.com/v1","kind":"Execution","metadata":{"name":"$1","namespace":"my-project"},"spec":{},"status":{"conditions":[{"type":"Completed","status":"True"}]}}`},
+	{"GET", "storage", `/storage/v1/b/([^/]+)`, "storage.buckets.get", "bucket", `{"name":"$1"}`},
+}
+
+// A grant is a role that somebody has on something, "" for the project.
+type grant struct{ role, on, member string }
+
+// granted are those of a plan.
+func granted(rs []tfplan.Resource) (grants []grant, custom map[string][]string) {
+	custom = map[string][]string{}
+	for _, r := range rs {
+		text := func(key string) string { s, _ := r.Values[key].(string); return s }
+		if r.Type == "google_project_iam_custom_role" {
+			for _, p := range r.Values["permissions"].([]any) {
+				custom["custom"] = append(custom["custom"], fmt.Sprint(p))
+			}
+		}
+		on, ok := map[string]string{
+			"google_project_iam_member": "", "google_storage_bucket_iam_member": "bucket:" + text("bucket"), "google_clouddeploy_delivery_pipeline_iam_member": "pipeline:" + text("name"),
+			"google_cloud_run_v2_service_iam_member": "service:" + text("name"), "google_cloud_run_v2_job_iam_member": "job:" + text("name"),
+			"google_pubsub_subscription_iam_member": "subscription:" + text("subscription"), "google_pubsub_topic_iam_member": "topic:" + text("topic"),
+			"google_service_account_iam_member": "account:" + text("service_account_id"),
+		}[r.Type]
+		if ok {
+			role := text("role")
+			if role == "" && r.Type == "google_project_iam_member" {
+				role = "custom" // whose name is known once it is there
+			}
+			grants = append(grants, grant{role, on, text("member")})
+		}
+	}
+	return grants, custom
+}
+
+// A cloud answers one person.
+type cloud struct {
+	t      *testing.T
+	member string
+	grants []grant
+	custom map[string][]string
+
+	mu      sync.Mutex
+	refused []string
+	asked   []string // permissions
+}
+
+func (c *cloud) may(permission, on string) bool {
+	return slices.ContainsFunc(c.grants, func(g grant) bool {
+		return g.member == c.member && (g.on == "" || g.on == on) && (slices.Contains(roles[g.role], permission) || slices.Contains(c.custom[g.role], permission))
+	})
+}
+
+func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	host := strings.TrimPrefix(strings.TrimSuffix(r.Host, ".test"), "us-central1-")
+	for _, q := range requests {
+		path := regexp.MustCompile("^" + q.path + "$")
+		m := path.FindStringSubmatch(r.URL.Path)
+		if q.host != host || q.method != r.Method || m == nil {
+			continue
+		}
+		on := ""
+		if q.on != "" {
+			on = q.on + ":" + m[1]
+		}
+		c.asked = append(c.asked, q.permission)
+		w.Header().Set("Content-Type", "application/json")
+		if !c.may(q.permission, on) {
+			c.refused = append(c.refused, q.permission+" on "+on)
+			w.WriteHeader(http.StatusForbidden)
+			json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": 403, "status": "PERMISSION_DENIED", "message": "Permission " + q.permission + " denied"}})
+			return
+		}
+		fmt.Fprint(w, strings.ReplaceAll(q.answer, "$1", m[1]))
+		return
+	}
+	c.t.Errorf("it is not known which permission %s %s %s needs", r.Method, r.Host, r.URL.Path)
+	http.NotFound(w, r)
+}
+
+// gcloud runs a command as the person, and returns what it prints.
+func (c *cloud) gcloud(url, command string) (string, error) {
+	cmd := exec.Command("bash", "-c", command)
+	cmd.Env = append(os.Environ(), "CLOUDSDK_AUTH_ACCESS_TOKEN=x", "CLOUDSDK_CORE_PROJECT=my-project", "CLOUDSDK_CORE_DISABLE_PROMPTS=1", "http_proxy="+url, "CLOUDSDK_CONFIG="+c.t.TempDir())
+	for _, api := range []string{"CERTIFICATEMANAGER", "CLOUDDEPLOY", "CLOUDSCHEDULER", "FIRESTORE", "LOGGING", "PUBSUB", "REDIS", "RUN", "STORAGE"} {
+		cmd.Env = append(cmd.Env, "CLOUDSDK_API_ENDPOINT_OVERRIDES_"+api+"=http://"+strings.ToLower(api)+".test/")
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// commands are all of gcloud's in the runbooks.
+func commands(t *testing.T) (all []string) {
+	t.Helper()
+	files, err := filepath.Glob(root + "infra/docs/runbooks/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); strings.HasPrefix(line, "gcloud ") && !slices.Contains(all, line) {
+				all = append(all, line)
+			}
+		}
+	}
+	return all
+}
+
+func TestRunbooks(t *testing.T) {
+	if _, err := exec.LookPath("gcloud"); err != nil {
+		t.Skip("NOT TESTED: there is no gcloud: https://cloud.google.com/sdk/docs/install")
+	}
+	dir := filepath.Join(tfplan.Copy(t, root), "infra/cloudrun")
+	tfplan.Run(t, dir, "init", "-input=false", "-no-color")
+	plan := tfplan.Make(t, dir, map[string]string{"project": "my-project", "project_number": "123456789012", "environment": "production", "emails": `["oncall@example.com"]`,
+		"domain": "mcp.example.com", "people": fmt.Sprintf(`{viewers=[%q],on_call=[%q],deployers=["group:platform@example.com"]}`, looks, oncall)})
+	grants, custom := granted(plan.Resources())
+	c := &cloud{t: t, grants: grants, custom: custom}
+	srv := httptest.NewServer(c)
+	defer srv.Close()
+	changes := regexp.MustCompile(` (rollback|execute|pull|publish) `)
+	all := commands(t)
+	if len(all) < 25 {
+		t.Errorf("%d commands: they are not found", len(all))
+	}
+	changing := 0
+	for _, command := range all {
+		c.member, c.refused, c.asked = oncall, nil, nil
+		out, err := c.gcloud(srv.URL, command)
+		if err != nil || len(c.refused) > 0 || len(c.asked) == 0 {
+			t.Errorf("who is on call can't: %s\nrefused: %v, asked: %v, %v\n%s", command, c.refused, c.asked, err, out)
+		}
+		// Who only looks may not: else it would not be the role that lets the other.
+		if changes.MatchString(command) {
+			changing++
+			c.member, c.refused = looks, nil
+			if out, err := c.gcloud(srv.URL, command); err == nil || len(c.refused) == 0 {
+				t.Errorf("who only looks can: %s\n%s", command, out)
+			}
+		}
+	}
+	if changing < 4 {
+		t.Errorf("%d commands change something", changing)
+	}
+	for _, account := range []string{"erlmcp-deploy"} { // as whom rollbacks run
+		if !slices.ContainsFunc(grants, func(g grant) bool {
+			return g.member == oncall && g.role == "roles/iam.serviceAccountUser" && strings.Contains(g.on, account+"@")
+		}) {
+			t.Errorf("who is on call can't act as %s", account)
+		}
+	}
+	for _, g := range grants { // nobody of the people reads a secret, or what the store has
+		if strings.HasPrefix(g.member, "group:") && regexp.MustCompile(`secretmanager|datastore|owner|editor|admin`).MatchString(g.role) {
+			t.Errorf("%s has %s", g.member, g.role)
+		}
+	}
+}
