@@ -37,7 +37,7 @@ module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
 .PHONY: help run demo test module check check-long workspace-check workspace-test workspace-release deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
-	control fork kubernetes rollout hostile docs observability judge image fuzz coldstart bench simulate cover mutations flaky weigh format
+	control fork kubernetes rollout oncall hostile docs observability judge image fuzz coldstart bench simulate cover mutations flaky weigh format
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
 STEPS ?=
@@ -191,6 +191,9 @@ hostile: ## attacks on a server, each for ATTACK, while another tenant calls and
 
 rollout: ## releases by gcloud over what Terraform plans, on a Cloud Deploy that is played
 	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./rollout
+
+oncall: ## gcloud's commands of the runbooks, by the real gcloud, with no other rights than who is on call gets
+	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./oncall
 
 docs: ## every command of the documents, and cloudbuild.yaml
 	cd $(CHECKS) && $(GO) test -count=1 ./docs

@@ -172,15 +172,26 @@ module "backup" {
   project           = var.project
   region            = var.region
   name              = local.name
-  labels            = local.labels
   bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, local.protected) })
   database_location = coalesce(var.firestore_location, var.region)
   databases         = local.databases
   receipt_key       = contains(local.secrets, "receipt-key") ? module.secrets.ids["receipt-key"] : null
   servers           = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
-  settings          = { for k, v in local.platform : k => v if contains(["FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY"], k) }
   protected         = local.protected
   depends_on        = [google_project_service.this]
+}
+
+module "job" {
+  count       = var.backups == null ? 0 : 1
+  source      = "../modules/job"
+  project     = var.project
+  region      = var.region
+  name        = "${local.name}-ops"
+  labels      = local.labels
+  account     = module.backup[0].email
+  commands    = module.backup[0].commands
+  receipt_key = contains(local.secrets, "receipt-key") ? module.secrets.ids["receipt-key"] : null
+  settings    = { for k, v in local.platform : k => v if contains(["FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY"], k) }
 }
 
 module "registry" {
@@ -286,7 +297,7 @@ module "delivery" {
   accounts = merge({ erlmcp = module.identity.account, taiea = module.taiea_identity.account }, var.backups == null ? {} : { ops = module.backup[0].account })
   registry = module.registry.repository
   bake     = var.bake
-  pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.backup[0].manifest }, gradual = false } }, {
+  pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.job[0].manifest }, gradual = false } }, {
     erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = true, judge = concat(["judge", "-service=projects/${var.project}/locations/${var.region}/services/${local.name}", "-bake=${var.bake}s"], local.loaded) }
     taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
   })
@@ -316,7 +327,7 @@ module "people" {
   taiea    = module.taiea.name
   events   = { topic = module.events.topic, dead_letters = module.events.dead_letters }
   delivery = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
-  job      = var.backups == null ? null : { name = module.backup[0].job, bucket = module.backup[0].bucket }
+  job      = var.backups == null ? null : { name = module.job[0].name, bucket = module.backup[0].bucket }
 }
 
 module "observability" {

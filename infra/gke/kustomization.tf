@@ -5,7 +5,7 @@ locals {
     apiVersion = "kustomize.config.k8s.io/v1beta1"
     kind       = "Kustomization"
     namespace  = "erlmcp"
-    resources  = concat(["../../workload"], local.taiea ? ["../../workload/taiea"] : [])
+    resources  = concat(["../../workload"], local.taiea ? ["../../workload/taiea"] : [], local.backups ? ["../../workload/backup"] : [])
     configMapGenerator = concat([{
       name     = "erlmcp-settings"
       behavior = "merge"
@@ -15,7 +15,7 @@ locals {
         GOOGLE_CLOUD_PROJECT = var.project
         PUBLIC_URL           = local.url
         UNKNOWN_TENANTS      = var.unknown_tenants
-        }, local.receipt_key, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
+        }, local.place, local.receipt_key, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
       var.policy == "" ? {} : { POLICY_FILE = "/secrets/policy" }, var.settings) : "${k}=${v}"]
       }, {
       name     = "erlmcp-place"
@@ -30,14 +30,18 @@ locals {
           GOOGLE_CLOUD_PROJECT = var.project
           OPERATORS            = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
           PUBLIC_URL           = local.taiea_url
-          }, local.taiea_events ? { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.events[0].publisher } : {},
+          }, local.place, local.taiea_events ? { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.events[0].publisher } : {},
           local.receipt_key,
         contains(local.taiea_methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {}, var.taiea_settings) : "${k}=${v}"]
         }, {
         name     = "taiea-place"
         behavior = "merge"
         literals = ["CLUSTER=${module.cluster.name}", "LOCATION=${module.cluster.location}", "NAME=${local.name}-gke-taiea"]
-    }] : g if local.taiea])
+      }] : g if local.taiea], [for b in module.backup : {
+      name     = "ops-settings"
+      behavior = "merge"
+      literals = [for k, v in merge({ FIRESTORE_DATABASE = local.database, GOOGLE_CLOUD_PROJECT = var.project }, local.receipt_key) : "${k}=${v}"]
+    }])
     patches = concat([
       { patch = yamlencode({
         apiVersion = "gateway.networking.k8s.io/v1", kind = "Gateway"
@@ -64,6 +68,13 @@ locals {
             volumes        = [{ name = "collector", "$patch" = "delete" }]
           } } }
         }) },
-    ]]))
+        ]]), flatten([for b in module.backup : concat([{ patch = yamlencode({
+          apiVersion = "v1", kind = "ServiceAccount"
+          metadata   = { name = "ops", annotations = { "iam.gke.io/gcp-service-account" = b.email } }
+          }) }], [for name, c in b.commands : { patch = yamlencode({
+          apiVersion = "batch/v1", kind = "CronJob"
+          metadata   = { name = name }
+          spec       = { schedule = c.schedule, jobTemplate = { spec = { template = { spec = { containers = [{ name = "erlmcp", args = c.args }] } } } } }
+    }) }])]))
   })
 }

@@ -33,6 +33,9 @@ locals {
   databases = concat([for m in module.firestore : m.database], [for m in module.firestores : m.database])
   database  = coalesce(var.database, local.name)
 
+  backups = length(module.backup) > 0 # that are made here
+  place   = var.backups == null ? {} : { BACKUP_PLACE = "gs://${coalesce(var.backups.project, var.project)}-${local.name}-backups/${local.name}" }
+
   # What is shared goes by its names, which follow from the environment.
   network         = var.shares_cloudrun ? "projects/${var.project}/global/networks/${local.name}-network" : module.network[0].network
   subnetwork      = var.shares_cloudrun ? "projects/${var.project}/regions/${var.region}/subnetworks/${local.name}-${var.region}" : module.network[0].subnetwork
@@ -158,8 +161,30 @@ module "signing" {
   region      = var.region
   name        = local.name
   key_version = var.receipt_key_version
-  signers     = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
+  signers     = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, var.backups == null ? {} : { ops = module.backup[0].member })
   depends_on  = [google_project_service.this]
+}
+
+module "backup" {
+  count             = var.backups == null || var.shares_cloudrun ? 0 : 1
+  source            = "../modules/backup"
+  project           = var.project
+  region            = var.region
+  name              = local.name
+  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, local.protected) })
+  database_location = coalesce(var.firestore_location, var.region)
+  databases         = local.databases
+  servers           = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
+  protected         = local.protected
+  depends_on        = [google_project_service.this]
+}
+
+resource "google_service_account_iam_member" "ops_pod" {
+  count              = length(module.backup)
+  service_account_id = module.backup[0].account
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "serviceAccount:${var.project}.svc.id.goog[erlmcp/ops]"
+  depends_on         = [module.cluster]
 }
 
 module "events" {

@@ -30,6 +30,17 @@ variable "backup_days" {
   }
 }
 
+variable "backups" {
+  description = "Where backups and the roots of receipts are kept: project and location of the bucket (null for those of all else; better another project, whose owners are others), and the days for which nobody can change or delete what is in it. locked: nobody can shorten them any more, nor delete the bucket before they are over; null for production alone. null for no backups. With shares_cloudrun the backups are those of infra/cloudrun, and this says where."
+  type        = object({ project = optional(string), location = optional(string), retention_days = optional(number, 35), locked = optional(bool) })
+  default     = {}
+
+  validation {
+    condition     = var.backups == null ? true : var.backups.retention_days == floor(var.backups.retention_days) && var.backups.retention_days >= 1 && var.backups.retention_days <= 3650
+    error_message = "backups.retention_days is a whole number from 1 to 3650."
+  }
+}
+
 variable "bake" {
   description = "Seconds for which a release that has 10 %, and then 50 %, of the traffic is compared with the one before it."
   type        = number

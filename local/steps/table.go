@@ -10,6 +10,7 @@ var table = []step{
 	{name: "recovery", use: waits, after: []string{"packages"}},
 	{name: "weigh", use: waits, after: []string{"packages"}},
 	{name: "rollout", use: waits, after: []string{"packages"}},
+	{name: "oncall", use: waits, after: []string{"packages"}},
 	{name: "kubernetes", use: waits, after: []string{"packages"}},
 	{name: "stores", use: waits, after: []string{"packages"}},
 	{name: "conformance", use: waits, after: []string{"packages"}},

@@ -1,5 +1,5 @@
 output "account" {
-  description = "Resource name of the account that the job runs as."
+  description = "Resource name of the account that backs up."
   value       = google_service_account.this.name
 }
 
@@ -8,18 +8,21 @@ output "bucket" {
   value       = google_storage_bucket.this.name
 }
 
-output "job" {
-  description = "Name of the job."
-  value       = google_cloud_run_v2_job.this.name
+output "commands" {
+  description = "What is run, and when: arguments of erlmcp by the name of the schedule, in cron's form."
+  value = {
+    backup = { schedule = "17 2 * * *", args = ["backup", local.place] }
+    drill  = { schedule = "17 4 1 * *", args = ["drill", local.place, "-into", local.drill, "-empty"] }
+  }
 }
 
-output "manifest" {
-  description = "What releases bring, in YAML: the job as Cloud Run's API of Knative has it."
-  value       = yamlencode(local.manifest)
+output "email" {
+  description = "E-mail address of the account."
+  value       = google_service_account.this.email
 }
 
 output "member" {
-  description = "The account that the job runs as, as a member of IAM."
+  description = "The account as a member of IAM."
   value       = google_service_account.this.member
 }
 

@@ -13,11 +13,6 @@ variable "databases" {
   type        = list(string)
 }
 
-variable "labels" {
-  description = "Labels of the job."
-  type        = map(string)
-}
-
 variable "name" {
   description = "Prefix of what is made."
   type        = string
@@ -46,10 +41,5 @@ variable "region" {
 
 variable "servers" {
   description = "Members of IAM that put roots into the bucket, by function."
-  type        = map(string)
-}
-
-variable "settings" {
-  description = "Settings of the job: which database, and which key in Cloud KMS signs."
   type        = map(string)
 }

@@ -11,9 +11,12 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// backedUp wants a bucket whose objects nobody who puts them there can change or delete, and a job that backs up to it daily and drills
-// monthly, by an account that can't change the database that serves.
-func backedUp(rs []resource) string {
+// backedUp wants a job that backs up daily and drills monthly.
+func backedUp(rs []resource) string { return kept(rs) + job(rs) + scheduled(rs) }
+
+// kept wants a bucket whose objects nobody who puts them there can change or delete, and an account that can't change the database that
+// serves.
+func kept(rs []resource) string {
 	fault := each(rs, "google_storage_bucket", func(r resource) string {
 		if !strings.HasPrefix(r.Address, "module.backup") {
 			return ""
@@ -43,7 +46,7 @@ func backedUp(rs []resource) string {
 	if want := "roles/storage.objectCreator roles/storage.objectCreator roles/storage.objectCreator roles/storage.objectViewer roles/storage.objectViewer roles/storage.objectViewer"; strings.Join(roles, " ") != want {
 		fault += fmt.Sprintf("on the bucket there are %v, want %s", roles, want)
 	}
-	return fault + job(rs) + scheduled(rs)
+	return fault
 }
 
 // job wants the manifest of the job that Terraform made, run as its account.

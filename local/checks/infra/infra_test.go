@@ -105,7 +105,7 @@ var sets = []struct {
 		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), true, true, []rule{behindBalancer, apart, signedInKMS, backedUp, operated("user:alice@example.com")}},
 	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
 		true, true, []rule{hooked, apart, signed}},
-	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 16), onCluster}},
+	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 16), onCluster, kept}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
 		"authentication", "keys"), true, false, []rule{privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
 	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 16)}},

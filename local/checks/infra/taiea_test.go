@@ -87,7 +87,7 @@ func onCluster(rs []resource) string {
 	slices.Sort(pods)
 	slices.Sort(accounts)
 	const pool = "serviceAccount:my-project.svc.id.goog"
-	if !slices.Equal(pods, []string{pool + "[erlmcp/erlmcp]", pool + "[erlmcp/taiea]"}) || len(accounts) != 2 || accounts[1] != accounts[0]+"-taiea" {
+	if !slices.Equal(pods, []string{pool + "[erlmcp/erlmcp]", pool + "[erlmcp/ops]", pool + "[erlmcp/taiea]"}) || len(accounts) != 2 || accounts[1] != accounts[0]+"-taiea" {
 		return fmt.Sprintf("pods %v act as %v", pods, accounts)
 	}
 	return ""
