@@ -56,7 +56,7 @@ run "private_by_default" {
     error_message = "The cost table is empty."
   }
   assert {
-    condition     = length(module.observability.alerts) == 15
+    condition     = length(module.observability.alerts) == 21
     error_message = "Alerts are ${join(", ", module.observability.alerts)}."
   }
   assert {
@@ -139,7 +139,7 @@ run "releases_bring_what_runs" {
     error_message = "Instances are kept for the service, and not for each revision."
   }
   assert {
-    condition     = output.release.pipelines == ["erlmcp", "erlmcp-taiea"] && output.release.bucket == "my-project-erlmcp-releases"
+    condition     = output.release.pipelines == ["erlmcp", "erlmcp-ops", "erlmcp-taiea"] && output.release.bucket == "my-project-erlmcp-releases"
     error_message = "Releases go to ${join(", ", output.release.pipelines)} and find in ${output.release.bucket} what they bring."
   }
 }
@@ -224,8 +224,8 @@ run "without_telemetry" {
     billing   = "request"
   }
   assert {
-    condition     = length(module.observability.alerts) == 0
-    error_message = "There are alerts on metrics that nobody sends."
+    condition     = length(module.observability.alerts) == 5
+    error_message = "There are other alerts than those on what the platform measures: ${join(", ", module.observability.alerts)}."
   }
 }
 
@@ -251,7 +251,9 @@ run "wrong_values_are_named" {
     concurrency               = 0
     cpu                       = "3"
     domain                    = "https://mcp.example.com"
-    emails                    = ["me"]
+    backups                   = { retention_days = 0.5 }
+    people                    = { on_call = ["oncall@example.com"] }
+    databases                 = ["Restored"]
     firestore_location        = "here"
     instances                 = { min = 5, max = 1 }
     invokers                  = ["allUsers"]
@@ -274,10 +276,57 @@ run "wrong_values_are_named" {
   }
   expect_failures = [
     var.project, var.project_number, var.environment, var.backup_days, var.bake, var.billing, var.billing_account,
-    var.collector_image, var.concurrency, var.cpu, var.domain, var.emails, var.firestore_location, var.instances, var.invokers, var.memory,
+    var.collector_image, var.concurrency, var.cpu, var.domain, var.backups, var.people, var.databases, var.firestore_location, var.instances, var.invokers, var.memory,
     var.monthly_budget, var.policy, var.ranges, var.receipt_key_version, var.redis_memory_gb, var.region, var.repository, var.settings, var.timeout,
     var.calls_per_instance_second, var.publishers, var.event_sources, var.taiea_operators, var.taiea_settings, var.unknown_tenants,
   ]
+}
+
+run "somebody_is_told_of_what_is_critical" {
+  command = plan
+  variables {
+    emails = []
+  }
+  expect_failures = [var.emails]
+}
+
+run "a_database_is_made_before_it_serves" {
+  command = plan
+  variables {
+    database = "erlmcp-restored"
+  }
+  expect_failures = [var.database]
+}
+
+run "another_database_serves" {
+  variables {
+    databases = ["erlmcp-restored"]
+    database  = "erlmcp-restored"
+  }
+  assert {
+    condition     = strcontains(module.service.manifest, "\"value\": \"erlmcp-restored\"") && strcontains(module.job[0].manifest, "\"value\": \"erlmcp-restored\"")
+    error_message = "Not all that runs uses it."
+  }
+  assert {
+    condition     = module.firestore.database == "erlmcp" && module.firestores["erlmcp-restored"].database == "erlmcp-restored"
+    error_message = "The first one stays beside it."
+  }
+}
+
+run "who_is_told_has_an_address" {
+  command = plan
+  variables {
+    emails = ["me"]
+  }
+  expect_failures = [var.emails]
+}
+
+run "channels_have_names" {
+  command = plan
+  variables {
+    channels = { warning = ["my-channel"] }
+  }
+  expect_failures = [var.channels]
 }
 
 run "a_balancer_needs_a_domain" {

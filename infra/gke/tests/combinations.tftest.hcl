@@ -50,7 +50,7 @@ run "autopilot_by_default" {
     error_message = "Pods know where clients reach them."
   }
   assert {
-    condition     = startswith(output.taiea, "kubectl") && length(module.events) == 0 && length(yamldecode(output.kustomization).resources) == 2
+    condition     = startswith(output.taiea, "kubectl") && length(module.events) == 0 && length(yamldecode(output.kustomization).resources) == 3
     error_message = "The control plane is within the cluster, and reached by ${output.taiea}."
   }
 }
@@ -139,8 +139,8 @@ run "without_telemetry" {
     error_message = "Pods have a collector."
   }
   assert {
-    condition     = length(module.observability.alerts) == 0
-    error_message = "There are alerts on metrics that nobody sends."
+    condition     = length(module.observability.alerts) == 2
+    error_message = "There are other alerts than those on what the platform measures: ${join(", ", module.observability.alerts)}."
   }
 }
 

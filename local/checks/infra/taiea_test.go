@@ -189,8 +189,8 @@ func signedInKMS(rs []resource) string {
 		signers++
 		return must(r, "role", "roles/cloudkms.signerVerifier")
 	})
-	if signers != 2 {
-		fault += fmt.Sprintf("%d may sign, want both functions", signers)
+	if signers != 3 {
+		fault += fmt.Sprintf("%d may sign, want both functions, and who signs backups", signers)
 	}
 	for _, r := range rs {
 		if id := fmt.Sprint(r.At("secret_id")); r.Type == "google_secret_manager_secret" && strings.HasSuffix(id, "-receipt-key") {

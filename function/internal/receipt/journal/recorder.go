@@ -17,7 +17,7 @@ import (
 type Recorder struct {
 	*Journal
 	heads  *heads
-	unkept atomic.Bool // whether the last [Options.Keep] failed
+	unkept atomic.Bool // whether there may be a root that is not kept elsewhere
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -37,6 +37,7 @@ func Start(o Options, board fleet.Board) (*Recorder, error) {
 	if r.Journal, err = Open(o); err != nil {
 		return nil, err
 	}
+	r.unkept.Store(true) // what the last instance has made
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	r.done.Go(func() { r.heads.run(ctx) })
@@ -80,8 +81,8 @@ func (r *Recorder) anchor(ctx context.Context) {
 	}
 }
 
-// AnchorOnce makes a root, unless there is one that is new, and has it kept elsewhere. What this instance could not have kept it tries
-// again the next time, whoever made the last root.
+// AnchorOnce makes a root, unless there is one that is new or nothing has happened since, and has it kept elsewhere. What this instance
+// could not have kept it tries again the next time, whoever made the last root.
 func (r *Recorder) AnchorOnce(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, anchorEvery/2)
 	defer done()
@@ -89,16 +90,19 @@ func (r *Recorder) AnchorOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	isNew := last != nil && time.Since(last.Time) < anchorEvery-time.Second
 	var unheard error
-	if !isNew {
+	if last == nil || time.Since(last.Time) >= anchorEvery-time.Second {
 		var heads []receipt.Head
 		heads, unheard = r.Heads(ctx) // without some the store's own are anchored
-		if _, err := Anchor(ctx, r.opts.Store, r.opts.Signer, heads, time.Now()); err != nil {
+		root, err := Anchor(ctx, r.opts.Store, r.opts.Signer, heads, time.Now())
+		if err != nil {
 			return errors.Join(err, unheard)
 		}
+		if root != nil && (last == nil || root.Number > last.Number) {
+			r.unkept.Store(true)
+		}
 	}
-	if r.opts.Keep != nil && (!isNew || r.unkept.Load()) {
+	if r.opts.Keep != nil && r.unkept.Load() {
 		err = r.opts.Keep(ctx)
 		r.unkept.Store(err != nil)
 	}

@@ -173,7 +173,7 @@ func TestRootsAreKept(t *testing.T) {
 		away func(instance int, minute time.Duration) bool
 		most int // times that an instance keeps, in 10 minutes
 	}{
-		{"all is well", func(int, time.Duration) bool { return false }, 11},
+		{"all is well", func(int, time.Duration) bool { return false }, 14},
 		{"away for both", func(_ int, m time.Duration) bool { return m >= 2 && m < 5 }, 16},
 		{"away for one", func(i int, m time.Duration) bool { return i == 0 && m < 7 }, 22},
 	} {
@@ -221,11 +221,21 @@ func TestRootsAreKept(t *testing.T) {
 					}
 					mu.Unlock()
 				}
+				count := func() int64 {
+					mu.Lock()
+					defer mu.Unlock()
+					return times
+				}
+				before := count()
+				time.Sleep(30 * time.Minute) // in which nobody calls
+				if after := count(); after > before+2 {
+					t.Errorf("roots were kept %d times while nothing happened", after-before)
+				}
 				for _, r := range recorders {
 					r.Close(time.Now().Add(time.Second))
 				}
-				if times > int64(c.most) || times < 5 {
-					t.Errorf("kept %d times, at most %d are wanted", times, c.most)
+				if n := count(); n > int64(c.most) || n < 5 {
+					t.Errorf("kept %d times, at most %d are wanted", n, c.most)
 				}
 			})
 		})
