@@ -1,5 +1,58 @@
 # erlmcp on Cloud Run: its two functions, what they count and keep things in, and the way from a tag to a revision.
 
+# What the sizes are. A variable of the same name comes before its size. infra/docs/sizes.md says what each costs, and when to take it.
+locals {
+  sizes = {
+    try = {
+      redis_memory_gb = 0 # none: the one instance counts by itself, and its releases get all traffic at once
+      instances       = { min = 0, max = 1 }
+      billing         = "request"
+      telemetry       = false
+      uptime          = false
+      nat             = false
+      backup_days     = 1
+
+      redis_highly_available = false
+    }
+    small = {
+      redis_memory_gb = 1
+      instances       = { min = 0, max = 10 }
+      billing         = "request"
+      telemetry       = true
+      uptime          = true
+      nat             = false
+      backup_days     = 7
+
+      redis_highly_available = false
+    }
+    production = {
+      redis_memory_gb = 1
+      instances       = { min = 0, max = 100 }
+      billing         = "instance"
+      telemetry       = true
+      uptime          = true
+      nat             = true # for GKE, which may share the network
+      backup_days     = 7
+
+      redis_highly_available = true
+    }
+  }
+
+  size = merge(local.sizes[var.size], { for name, value in {
+    redis_memory_gb        = var.redis_memory_gb
+    instances              = var.instances
+    billing                = var.billing
+    telemetry              = var.telemetry
+    uptime                 = var.uptime
+    nat                    = var.nat
+    backup_days            = var.backup_days
+    redis_highly_available = var.redis_highly_available
+  } : name => value if value != null })
+
+  shares_counters = local.size.redis_memory_gb > 0
+  looked_at       = local.size.uptime && var.ingress != "INGRESS_TRAFFIC_INTERNAL_ONLY" # from outside, every minute
+}
+
 locals {
   name      = var.environment == "production" ? "erlmcp" : "erlmcp-${var.environment}"
   protected = coalesce(var.protected, var.environment == "production")
@@ -16,7 +69,7 @@ locals {
   proxied = !var.public && var.domain == ""
 
   # In a variable and not a file: a change of it is a new revision.
-  collectors = { for name in [local.name, local.taiea] : name => !var.telemetry ? null : {
+  collectors = { for name in [local.name, local.taiea] : name => !local.size.telemetry ? null : {
     image  = var.collector_image
     cpu    = "500m"
     memory = "256Mi"
@@ -30,14 +83,18 @@ locals {
     }
   } }
 
-  # Where the judge gets in, it calls the tools that only read, so that a release is judged also while nobody else calls.
+  # Where the judge gets in, it calls the tools that only read, so that a release is judged also while nobody else calls. Without metrics
+  # there is nothing to compare: the release gets all traffic, and is asked whether it is healthy, as the control plane is.
   deployer = "${local.name}-deploy@${var.project}.iam.gserviceaccount.com"
+  run_url  = "https://${local.name}-${var.project_number}.${var.region}.run.app"
+  judge = !local.size.telemetry ? ["probe", "-health", "-as=${local.deployer}", "-audience=${local.run_url}", local.url] : concat(
+  ["judge", "-service=projects/${var.project}/locations/${var.region}/services/${local.name}", "-bake=${var.bake}s"], local.loaded)
   loaded = var.public || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? ["-undecided=pass"] : [
-    "-undecided=fail", "-load=${local.url}/mcp", "-as=${local.deployer}", "-audience=https://${local.name}-${var.project_number}.${var.region}.run.app",
+    "-undecided=fail", "-load=${local.url}/mcp", "-as=${local.deployer}", "-audience=${local.run_url}",
   ]
 
   methods = [for m in split(",", var.authentication) : trimspace(m)]
-  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key == "secret" ? ["receipt-key"] : []))
+  shared  = toset(concat(["keys"], local.shares_counters ? ["redis-ca", "redis-url"] : [], var.receipt_key == "secret" ? ["receipt-key"] : []))
   secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
 
   settings = merge(local.platform, {
@@ -51,7 +108,12 @@ locals {
   platform = merge({
     FIRESTORE_DATABASE   = local.database
     GOOGLE_CLOUD_PROJECT = var.project
-  }, var.backups == null ? {} : { BACKUP_PLACE = module.backup[0].place }, var.receipt_key == "kms" ? { RECEIPT_KMS_KEY = module.signing[0].version } : {}, var.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {})
+    },
+    var.backups == null ? {} : { BACKUP_PLACE = module.backup[0].place },
+    var.receipt_key == "kms" ? { RECEIPT_KMS_KEY = module.signing[0].version } : {},
+    local.size.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {},
+    local.shares_counters ? {} : { GOVERNOR_SCOPE = "instance" },
+  )
 
   # The control plane.
   taiea          = "${local.name}-taiea"
@@ -80,23 +142,37 @@ resource "google_project_service" "this" {
 }
 
 module "network" {
+  count      = local.shares_counters ? 1 : 0
   source     = "../modules/network"
   project    = var.project
   region     = var.region
   name       = local.name
   ranges     = var.ranges
+  nat        = local.size.nat
   depends_on = [google_project_service.this]
 }
 
+# Of environments from before there were sizes: without these two their Redis would be made anew.
+moved {
+  from = module.network
+  to   = module.network[0]
+}
+
+moved {
+  from = module.redis
+  to   = module.redis[0]
+}
+
 module "redis" {
+  count            = local.shares_counters ? 1 : 0
   source           = "../modules/redis"
   project          = var.project
   region           = var.region
   name             = local.name
-  network          = module.network.network
-  peering          = module.network.peering
-  memory_gb        = var.redis_memory_gb
-  highly_available = var.redis_highly_available
+  network          = module.network[0].network
+  peering          = module.network[0].peering
+  memory_gb        = local.size.redis_memory_gb
+  highly_available = local.size.redis_highly_available
   protected        = local.protected
 }
 
@@ -106,7 +182,7 @@ module "firestore" {
   region      = coalesce(var.firestore_location, var.region)
   name        = local.name
   protected   = local.protected
-  backup_days = var.backup_days
+  backup_days = local.size.backup_days
   depends_on  = [google_project_service.this]
 }
 
@@ -118,7 +194,7 @@ module "firestores" {
   region      = coalesce(var.firestore_location, var.region)
   name        = each.value
   protected   = local.protected
-  backup_days = var.backup_days
+  backup_days = local.size.backup_days
   depends_on  = [google_project_service.this]
 }
 
@@ -127,7 +203,7 @@ module "identity" {
   project    = var.project
   name       = local.name
   databases  = local.databases
-  telemetry  = var.telemetry
+  telemetry  = local.size.telemetry
   depends_on = [google_project_service.this]
 }
 
@@ -137,7 +213,7 @@ module "taiea_identity" {
   project    = var.project
   name       = local.taiea
   databases  = local.databases
-  telemetry  = var.telemetry
+  telemetry  = local.size.telemetry
   depends_on = [google_project_service.this]
 }
 
@@ -146,8 +222,8 @@ module "secrets" {
   project    = var.project
   name       = local.name
   names      = local.secrets
-  redis_url  = module.redis.url
-  redis_ca   = module.redis.ca
+  redis_url  = one(module.redis[*].url)
+  redis_ca   = one(module.redis[*].ca)
   policy     = var.policy
   reader     = module.identity.member
   taiea      = { names = local.taiea_secrets, reader = module.taiea_identity.member }
@@ -211,21 +287,20 @@ module "service" {
   labels      = local.labels
   account     = module.identity.email
   collector   = local.collectors[local.name]
-  network     = module.network.names.network
-  subnetwork  = module.network.names.subnetwork
+  network     = one(module.network[*].names)
   secrets     = { for n in local.secrets : n => module.secrets.ids[n] }
   settings    = local.settings
   startup     = "/startup"
   audiences   = var.domain == "" ? [] : [local.url, "${local.url}/mcp"]
   ingress     = var.ingress
   public      = var.public
-  invokers    = concat(var.invokers, [module.observability.agent])
-  instances   = var.instances
+  invokers    = concat(var.invokers, local.looked_at ? [module.observability.agent] : [])
+  instances   = local.size.instances
   concurrency = var.concurrency
   cpu         = var.cpu
   memory      = var.memory
   timeout     = var.timeout
-  billing     = var.billing
+  billing     = local.size.billing
   protected   = local.protected
 }
 
@@ -240,8 +315,7 @@ module "taiea" {
   labels      = local.labels
   account     = module.taiea_identity.email
   collector   = local.collectors[local.taiea]
-  network     = module.network.names.network
-  subnetwork  = module.network.names.subnetwork
+  network     = one(module.network[*].names)
   secrets     = { for n in local.taiea_secrets : trimprefix(n, "taiea-") => module.secrets.ids[n] }
   settings    = local.taiea_settings
   startup     = "/ready"
@@ -254,7 +328,7 @@ module "taiea" {
   cpu         = "1"
   memory      = "1Gi"
   timeout     = 900
-  billing     = var.billing
+  billing     = local.size.billing
   protected   = local.protected
 }
 
@@ -298,7 +372,7 @@ module "delivery" {
   registry = module.registry.repository
   bake     = var.bake
   pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.job[0].manifest }, gradual = false } }, {
-    erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = true, judge = concat(["judge", "-service=projects/${var.project}/locations/${var.region}/services/${local.name}", "-bake=${var.bake}s"], local.loaded) }
+    erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = local.size.telemetry, judge = local.judge }
     taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
   })
   protected  = local.protected
@@ -335,13 +409,13 @@ module "observability" {
   project        = var.project
   project_number = var.project_number
   name           = local.name
-  host           = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? "" : local.host
+  host           = local.looked_at ? local.host : ""
   service        = local.name
-  telemetry      = var.telemetry
+  telemetry      = local.size.telemetry
   private        = !var.public
   pipelines      = module.delivery.names
   platform       = local.name
-  watched = setunion(["ControlPlaneFails", "EventsNotTaken", "RedisFull"], var.backups == null ? [] : ["BackupsFail", "BackupsOld"],
+  watched = setunion(["ControlPlaneFails", "EventsNotTaken"], local.shares_counters ? ["RedisFull"] : [], var.backups == null ? [] : ["BackupsFail", "BackupsOld"],
   var.domain == "" || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? [] : ["CertificateExpires"])
   emails     = var.emails
   channels   = var.channels
@@ -354,22 +428,23 @@ module "cost" {
   platform                  = true
   balanced                  = var.domain != ""
   calls_per_instance_second = var.calls_per_instance_second
-  redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
-  firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) } # daily ones, and weekly ones for 14 weeks
+  redis                     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
+  nat                       = local.shares_counters && local.size.nat
+  firestore                 = { backups = local.size.backup_days + (local.protected ? 14 : 0) } # daily ones, and weekly ones for 14 weeks
   secrets = {
     count = length(setunion(local.secrets, local.taiea_secrets))
     files = length(setsubtract(local.secrets, local.shared)) # receipt keys are read once
     kms   = var.receipt_key == "kms"
   }
   settings  = var.settings
-  telemetry = var.telemetry
-  uptime    = var.ingress != "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  telemetry = local.size.telemetry
+  uptime    = local.looked_at
   alerts    = length(module.observability.alerts)
-  release   = { build_minutes = 30, deploy_minutes = 10 + 2 * var.bake / 60 }
+  release   = { build_minutes = 30, deploy_minutes = 10 + (local.size.telemetry ? 2 * var.bake / 60 : 0) }
   cloudrun = {
-    cpu        = tonumber(var.cpu) + (var.telemetry ? 0.5 : 0)
-    memory_gib = tonumber(trimsuffix(var.memory, "Gi")) + (var.telemetry ? 0.25 : 0)
-    min        = var.instances.min
-    billing    = var.billing
+    cpu        = tonumber(var.cpu) + (local.size.telemetry ? 0.5 : 0)
+    memory_gib = tonumber(trimsuffix(var.memory, "Gi")) + (local.size.telemetry ? 0.25 : 0)
+    min        = local.size.instances.min
+    billing    = local.size.billing
   }
 }

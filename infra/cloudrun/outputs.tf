@@ -49,7 +49,8 @@ output "service" {
 output "stays" {
   description = "What make destroy leaves in place."
   value = concat(
-    ["the state's bucket", "enabled APIs", "the peering with Google's services, until Google frees it"],
+    ["the state's bucket", "enabled APIs"],
+    local.shares_counters ? ["the peering with Google's services, until Google frees it"] : [],
     local.protected ? ["everything protected: service, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )
 }

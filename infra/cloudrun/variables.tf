@@ -18,12 +18,12 @@ variable "authentication" {
 }
 
 variable "backup_days" {
-  description = "Days for which daily backups of Firestore are kept."
+  description = "Days for which daily backups of Firestore are kept; null for what the size has."
   type        = number
-  default     = 7
+  default     = null
 
   validation {
-    condition     = var.backup_days >= 1 && var.backup_days <= 98
+    condition     = var.backup_days == null ? true : var.backup_days >= 1 && var.backup_days <= 98
     error_message = "backup_days is from 1 to 98 (14 weeks, as long as Firestore keeps any)."
   }
 }
@@ -51,12 +51,12 @@ variable "bake" {
 }
 
 variable "billing" {
-  description = "instance: CPU also between requests, so that leases are renewed in time. request: CPU while requests are served; leases lapse and are declared anew (proven under SIGSTOP), at the price of a round trip."
+  description = "instance: CPU also between requests, so that leases are renewed in time. request: CPU while requests are served; leases lapse and are declared anew (proven under SIGSTOP), at the price of a round trip. null for what the size has."
   type        = string
-  default     = "instance"
+  default     = null
 
   validation {
-    condition     = contains(["instance", "request"], var.billing)
+    condition     = var.billing == null ? true : contains(["instance", "request"], var.billing)
     error_message = "billing is instance or request."
   }
 }
@@ -224,12 +224,12 @@ variable "ingress" {
 }
 
 variable "instances" {
-  description = "Fewest and most instances."
+  description = "Fewest and most instances; null for what the size has."
   type        = object({ min = number, max = number })
-  default     = { min = 0, max = 100 }
+  default     = null
 
   validation {
-    condition     = var.instances.min >= 0 && var.instances.max >= 1 && var.instances.max >= var.instances.min && var.instances.max <= 1000
+    condition     = var.instances == null ? true : var.instances.min >= 0 && var.instances.max >= 1 && var.instances.max >= var.instances.min && var.instances.max <= 1000
     error_message = "instances.min is 0 or more, instances.max at least 1, at least min, and at most 1000."
   }
 }
@@ -265,6 +265,12 @@ variable "monthly_budget" {
     condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
     error_message = "monthly_budget is a whole number of at least 1."
   }
+}
+
+variable "nat" {
+  description = "Whether the network has Cloud NAT. Cloud Run needs none; GKE that shares the network with it does. null for what the size has."
+  type        = bool
+  default     = null
 }
 
 variable "people" {
@@ -366,19 +372,23 @@ variable "receipt_key_version" {
 }
 
 variable "redis_highly_available" {
-  description = "Whether Redis has a replica that takes over within seconds."
+  description = "Whether Redis has a replica that takes over within seconds; null for what the size has. A change replaces Redis."
   type        = bool
-  default     = true
+  default     = null
 }
 
 variable "redis_memory_gb" {
-  description = "Memory of Redis in GB."
+  description = "Memory of Redis in GB; 0 for no Redis, where one instance counts by itself; null for what the size has."
   type        = number
-  default     = 1
+  default     = null
 
   validation {
-    condition     = var.redis_memory_gb >= 1 && var.redis_memory_gb <= 300
-    error_message = "redis_memory_gb is from 1 to 300."
+    condition     = var.redis_memory_gb == null ? true : var.redis_memory_gb == floor(var.redis_memory_gb) && var.redis_memory_gb >= 0 && var.redis_memory_gb <= 300
+    error_message = "redis_memory_gb is a whole number from 1 to 300, or 0 for no Redis."
+  }
+  validation {
+    condition     = (var.redis_memory_gb == null ? local.sizes[var.size].redis_memory_gb : var.redis_memory_gb) != 0 || (var.instances == null ? local.sizes[var.size].instances : var.instances).max == 1
+    error_message = "Without Redis each instance counts by itself, and a limit would hold as many times as there are instances: set redis_memory_gb = 1, or instances = { min = 0, max = 1 }."
   }
 }
 
@@ -419,8 +429,19 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "SEALING_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "UNKNOWN_TENANTS"])) == 0
-    error_message = "settings must not hold AUTHENTICATION, SEALING_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY or UNKNOWN_TENANTS: they follow from other variables, or are secret."
+    condition     = length(setintersection(keys(var.settings), ["AUTHENTICATION", "SEALING_KEYS", "GOVERNOR_SCOPE", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "POLICY_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "UNKNOWN_TENANTS"])) == 0
+    error_message = "settings must not hold AUTHENTICATION, SEALING_KEYS, GOVERNOR_SCOPE, REDIS_URL, REDIS_CA, API_KEYS_FILE, POLICY_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY or UNKNOWN_TENANTS: they follow from other variables, or are secret."
+  }
+}
+
+variable "size" {
+  description = "What the variables default to that say null: try (one instance, no Redis), small, or production. infra/docs/sizes.md has them side by side."
+  type        = string
+  default     = "production"
+
+  validation {
+    condition     = contains(["try", "small", "production"], var.size)
+    error_message = "size is try, small or production."
   }
 }
 
@@ -456,15 +477,15 @@ variable "taiea_settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "SEALING_KEYS", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "WEBHOOK_SECRETS"])) == 0
-    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, SEALING_KEYS, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY, WEBHOOK_SECRETS."
+    condition     = length(setintersection(keys(var.taiea_settings), ["AUTHENTICATION", "SEALING_KEYS", "GOVERNOR_SCOPE", "REDIS_URL", "REDIS_CA", "API_KEYS_FILE", "PORT", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "FUNCTION_TARGET", "OPERATORS", "PUBLIC_URL", "PUBSUB_AUDIENCE", "PUBSUB_SERVICE_ACCOUNT", "RECEIPT_KEY_FILE", "RECEIPT_KMS_KEY", "WEBHOOK_SECRETS"])) == 0
+    error_message = "taiea_settings must not hold what follows from other variables, or is secret: AUTHENTICATION, SEALING_KEYS, GOVERNOR_SCOPE, REDIS_URL, REDIS_CA, API_KEYS_FILE, PORT, FIRESTORE_DATABASE, GOOGLE_CLOUD_PROJECT, FUNCTION_TARGET, OPERATORS, PUBLIC_URL, PUBSUB_AUDIENCE, PUBSUB_SERVICE_ACCOUNT, RECEIPT_KEY_FILE, RECEIPT_KMS_KEY, WEBHOOK_SECRETS."
   }
 }
 
 variable "telemetry" {
-  description = "Whether a collector beside each instance sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. It takes half a CPU and 256 MiB."
+  description = "Whether a collector beside each instance sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. It takes half a CPU and 256 MiB. Without it there is nothing to compare releases by: they get all traffic at once. null for what the size has."
   type        = bool
-  default     = true
+  default     = null
 }
 
 variable "timeout" {
@@ -487,6 +508,12 @@ variable "unknown_tenants" {
     condition     = contains(["allow", "deny"], var.unknown_tenants)
     error_message = "unknown_tenants is allow or deny."
   }
+}
+
+variable "uptime" {
+  description = "Whether uptime checks ask from outside, every minute, which keeps an instance up; null for what the size has."
+  type        = bool
+  default     = null
 }
 
 variable "webhook" {

@@ -4,6 +4,10 @@
 project        = "my-project"
 project_number = "123456789012" # gcloud projects describe my-project --format 'value(projectNumber)'
 
+# try, small or production, as infra/docs/sizes.md has them side by side. Only Cloud Run has sizes: beside GKE it goes to
+# staging.cloudrun.tfvars.
+# size = "try"
+
 # Who is told of alerts, and of the budget once there is one.
 emails = ["oncall@example.com"]
 # billing_account = "012345-6789AB-CDEF01"

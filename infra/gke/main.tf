@@ -63,6 +63,7 @@ module "network" {
   region     = var.region
   name       = local.name
   ranges     = var.ranges
+  nat        = true
   depends_on = [google_project_service.this]
 }
 
@@ -302,6 +303,7 @@ module "cost" {
   balanced                  = true
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
+  nat                       = true
   firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) }                                                  # daily ones, and weekly ones for 14 weeks
   secrets                   = { count = length(setunion(local.secrets, local.taiea_secrets)), files = 0, kms = var.receipt_key == "kms" } # files are in the cluster
   settings                  = var.settings

@@ -229,6 +229,84 @@ run "without_telemetry" {
   }
 }
 
+run "try" {
+  variables {
+    environment = "staging"
+    size        = "try"
+  }
+  assert {
+    condition     = length(module.redis) == 0 && length(module.network) == 0 && keys(module.secrets.ids) == ["keys", "receipt-key"]
+    error_message = "To try it there is no Redis, no network, and no secret but the keys: ${join(", ", keys(module.secrets.ids))}."
+  }
+  assert {
+    condition     = !strcontains(module.service.manifest, "network-interfaces") && !strcontains(module.service.manifest, "REDIS") && strcontains(module.service.manifest, "GOVERNOR_SCOPE")
+    error_message = "The service that counts by itself has ${module.service.manifest}."
+  }
+  assert {
+    condition     = strcontains(module.taiea.manifest, "GOVERNOR_SCOPE") && !strcontains(join(" ", output.stays), "peering")
+    error_message = "The control plane has no Redis either, and there is no peering that stays."
+  }
+}
+
+run "try_with_redis_is_a_fleet" {
+  variables {
+    environment     = "staging"
+    size            = "try"
+    redis_memory_gb = 2
+    instances       = { min = 0, max = 3 }
+  }
+  assert {
+    condition     = length(module.redis) == 1 && length(module.network) == 1 && !strcontains(module.service.manifest, "GOVERNOR_SCOPE")
+    error_message = "A variable of its own comes before the size."
+  }
+  assert {
+    condition     = output.cost.idle_month["Memorystore for Redis"] == 71.54 && !contains(keys(output.cost.idle_month), "Cloud NAT")
+    error_message = "2 GB of Redis cost 2 × 730 × 0.049: ${jsonencode(output.cost.idle_month)}."
+  }
+}
+
+run "redis_has_whole_gigabytes" {
+  command = plan
+  variables {
+    redis_memory_gb = 0.5
+  }
+  expect_failures = [var.redis_memory_gb]
+}
+
+run "several_instances_need_redis" {
+  command = plan
+  variables {
+    size      = "try"
+    instances = { min = 0, max = 2 }
+  }
+  expect_failures = [var.redis_memory_gb]
+}
+
+run "no_redis_is_one_instance" {
+  command = plan
+  variables {
+    redis_memory_gb = 0
+  }
+  expect_failures = [var.redis_memory_gb]
+}
+
+run "size_is_one_of_three" {
+  command = plan
+  variables {
+    size = "large"
+  }
+  expect_failures = [var.size]
+}
+
+run "counting_by_itself_follows_from_the_size" {
+  command = plan
+  variables {
+    size     = "try"
+    settings = { GOVERNOR_SCOPE = "fleet" }
+  }
+  expect_failures = [var.settings]
+}
+
 run "authentication_is_of_a_list" {
   command = plan
   variables {
@@ -262,7 +340,6 @@ run "wrong_values_are_named" {
     policy                    = "deny everything"
     ranges                    = { nodes = "all", pods = "all", services = "all" }
     receipt_key_version       = 0
-    redis_memory_gb           = 0
     region                    = "Iowa"
     repository                = { url = "git@github.com:example/erlmcp" }
     settings                  = { REDIS_URL = "redis://elsewhere" }
@@ -277,7 +354,7 @@ run "wrong_values_are_named" {
   expect_failures = [
     var.project, var.project_number, var.environment, var.backup_days, var.bake, var.billing, var.billing_account,
     var.collector_image, var.concurrency, var.cpu, var.domain, var.backups, var.people, var.databases, var.firestore_location, var.instances, var.invokers, var.memory,
-    var.monthly_budget, var.policy, var.ranges, var.receipt_key_version, var.redis_memory_gb, var.region, var.repository, var.settings, var.timeout,
+    var.monthly_budget, var.policy, var.ranges, var.receipt_key_version, var.region, var.repository, var.settings, var.timeout,
     var.calls_per_instance_second, var.publishers, var.event_sources, var.taiea_operators, var.taiea_settings, var.unknown_tenants,
   ]
 }

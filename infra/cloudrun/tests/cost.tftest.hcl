@@ -122,3 +122,40 @@ run "quotas" {
     error_message = "A quota costs ${output.cost.million_calls["Firestore, quotas"]}."
   }
 }
+
+run "try" {
+  command = plan
+  variables {
+    environment = "staging"
+    size        = "try"
+  }
+  assert {
+    # 2 secrets 0.12, images 0.10
+    condition     = output.cost.idle_month.total == 0.22
+    error_message = "To try it costs ${output.cost.idle_month.total} a month: ${jsonencode(output.cost.idle_month)}."
+  }
+  assert {
+    # 20 000 s × (0.000024 + 0.0000025) = 0.53, requests 0.40, receipts 0.5765 GiB × 13.15 × (0.30 + 0.03) = 2.50 and 0.02, logs 0.94, orders 0.02
+    condition     = abs(output.cost.million_calls.total - 4.41) < 0.03
+    error_message = "A million calls cost ${output.cost.million_calls.total}."
+  }
+  assert {
+    # 30 min × 0.016 and 10 min × 0.006
+    condition     = output.cost.release.total == 0.54
+    error_message = "A release costs ${output.cost.release.total}."
+  }
+}
+
+run "small" {
+  command = plan
+  variables {
+    environment = "staging"
+    size        = "small"
+  }
+  assert {
+    # Redis 730 × 0.049 = 35.77, 4 secrets 0.24, images 0.10, 16 alerts 1.85, answers to 262 800 checks × (0.1 s × (1.5 × 0.000024 + 1.25 ×
+    # 0.0000025) + 0.40 / 10⁶) = 1.13, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of checks 0.12
+    condition     = abs(output.cost.idle_month.total - 39.74) < 0.011
+    error_message = "The small size costs ${output.cost.idle_month.total} a month: ${jsonencode(output.cost.idle_month)}."
+  }
+}

@@ -25,7 +25,8 @@ locals {
 
   collectors = var.gke == null ? 0 : var.gke.collector ? var.gke.pods + var.gke.taiea : 0
   pods       = var.gke == null ? 0 : var.gke.pods + var.gke.taiea
-  running    = local.kept + local.pods # instances that are there without calls
+  running    = local.kept + local.pods # instances that are paid for without calls
+  up         = local.on_run ? max(local.kept, var.uptime ? 1 : 0) : local.pods
 
   compute = !local.on_run ? { idle = {}, million = {} } : {
     idle = merge(
@@ -63,8 +64,8 @@ locals {
   )
 
   shared = !var.platform ? {} : {
-    "Memorystore for Redis" = var.redis.memory_gb * local.hours * (var.redis.highly_available ? local.price.redis_ha_gb_hour : local.price.redis_gb_hour)
-    "Cloud NAT"             = local.hours * (local.price.nat_address_hour + min(32, local.running) * local.price.nat_instance_hour)
+    "Memorystore for Redis" = var.redis == null ? 0 : var.redis.memory_gb * local.hours * (var.redis.highly_available ? local.price.redis_ha_gb_hour : local.price.redis_gb_hour)
+    "Cloud NAT"             = !var.nat ? 0 : local.hours * (local.price.nat_address_hour + min(32, local.running) * local.price.nat_instance_hour)
     "Secret Manager"        = var.secrets.count * local.price.secret
     "Cloud KMS"             = var.secrets.kms ? local.price.key : 0
     "Artifact Registry"     = local.price.image_gib # the last 30 images
@@ -74,7 +75,7 @@ locals {
     "Cloud Logging, uptime checks"   = local.checks * ((local.on_run ? var.weight.request_bytes : 0) + (var.balanced ? var.weight.balancer_bytes : 0)) / local.gib * local.price.log_gib
     "Uptime checks"                  = max(0, local.checks - local.price.uptime_unpriced) / 1000 * local.price.uptime_thousand
     "Alerts"                         = (var.alerts + (var.uptime ? 1 : 0)) * (local.price.condition + local.minutes / 1e6 * local.price.evaluated_million)
-    "Managed Service for Prometheus" = var.telemetry ? local.running * local.minutes * var.weight.samples / 1e6 * local.price.samples_million : 0
+    "Managed Service for Prometheus" = var.telemetry ? local.up * local.minutes * var.weight.samples / 1e6 * local.price.samples_million : 0
   }
 
   idle = merge(local.compute.idle, local.cluster, local.shared, local.watched, var.balanced ? { "Load balancer" = local.hours * local.price.balancer_hour } : {})

@@ -30,13 +30,18 @@ variable "gke" {
   default     = null
 }
 
+variable "nat" {
+  description = "Whether the network has Cloud NAT."
+  type        = bool
+}
+
 variable "platform" {
   description = "Whether Redis, Firestore, secrets, the registry and the network are made here."
   type        = bool
 }
 
 variable "redis" {
-  description = "Size of Redis."
+  description = "Size of Redis; null for none."
   type        = object({ memory_gb = number, highly_available = bool })
 }
 

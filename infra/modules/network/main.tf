@@ -43,6 +43,7 @@ resource "google_service_networking_connection" "services" {
 
 # Nodes without public addresses reach issuers of tokens and tools' upstreams through it.
 resource "google_compute_router" "this" {
+  count   = var.nat ? 1 : 0
   project = var.project
   name    = "${var.name}-router"
   region  = var.region
@@ -50,9 +51,10 @@ resource "google_compute_router" "this" {
 }
 
 resource "google_compute_router_nat" "this" {
+  count                              = var.nat ? 1 : 0
   project                            = var.project
   name                               = "${var.name}-nat"
-  router                             = google_compute_router.this.name
+  router                             = google_compute_router.this[0].name
   region                             = var.region
   nat_ip_allocate_option             = "AUTO_ONLY"
   source_subnetwork_ip_ranges_to_nat = "ALL_SUBNETWORKS_ALL_IP_RANGES"

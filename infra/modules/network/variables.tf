@@ -3,6 +3,11 @@ variable "name" {
   type        = string
 }
 
+variable "nat" {
+  description = "Whether there is Cloud NAT, for nodes without public addresses."
+  type        = bool
+}
+
 variable "project" {
   description = "Project id."
   type        = string

@@ -54,12 +54,14 @@ resource "google_secret_manager_secret_version" "webhook" {
 }
 
 resource "google_secret_manager_secret_version" "redis" {
+  count       = contains(var.names, "redis-url") ? 1 : 0
   secret      = google_secret_manager_secret.this["redis-url"].id
   secret_data = var.redis_url
 }
 
 # No secret, but where the password is, there it is looked for.
 resource "google_secret_manager_secret_version" "redis_ca" {
+  count       = contains(var.names, "redis-ca") ? 1 : 0
   secret      = google_secret_manager_secret.this["redis-ca"].id
   secret_data = var.redis_ca
 }

@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "names" {
-  description = "Which secrets the data plane has: keys, redis-ca and redis-url, and api-keys, policy and receipt-key where they are used."
+  description = "Which secrets the data plane has: keys, redis-ca and redis-url where there is Redis, and api-keys, policy and receipt-key where they are used."
   type        = set(string)
 }
 
@@ -29,12 +29,12 @@ variable "reader" {
 }
 
 variable "redis_ca" {
-  description = "REDIS_CA."
+  description = "REDIS_CA; null without Redis."
   type        = string
 }
 
 variable "redis_url" {
-  description = "REDIS_URL, password included."
+  description = "REDIS_URL, password included; null without Redis."
   type        = string
   sensitive   = true
 }

@@ -52,9 +52,10 @@ locals {
           "autoscaling.knative.dev/maxScale"         = tostring(var.instances.max)
           "run.googleapis.com/cpu-throttling"        = tostring(var.billing == "request")
           "run.googleapis.com/execution-environment" = "gen2"
-          "run.googleapis.com/network-interfaces"    = jsonencode([{ network = var.network, subnetwork = var.subnetwork }])
           "run.googleapis.com/startup-cpu-boost"     = "true"
-          "run.googleapis.com/vpc-access-egress"     = "private-ranges-only"
+          }, var.network == null ? {} : {
+          "run.googleapis.com/network-interfaces" = jsonencode([var.network])
+          "run.googleapis.com/vpc-access-egress"  = "private-ranges-only"
         }, var.collector == null ? {} : { "run.googleapis.com/container-dependencies" = jsonencode({ (var.function) = ["collector"] }) })
       }
       spec = {

@@ -64,8 +64,8 @@ variable "name" {
 }
 
 variable "network" {
-  description = "Name of the network in which Redis is."
-  type        = string
+  description = "Names of the network in which Redis is, and of the subnetwork from which instances reach it; null without Redis."
+  type        = object({ network = string, subnetwork = string })
 }
 
 variable "project" {
@@ -89,7 +89,7 @@ variable "region" {
 }
 
 variable "secrets" {
-  description = "Secret ids of keys, redis-ca, redis-url and, where there are, api-keys, policy, receipt-key and webhook-secrets."
+  description = "Secret ids of keys and, where there are, redis-ca, redis-url, api-keys, policy, receipt-key and webhook-secrets."
   type        = map(string)
 }
 
@@ -100,11 +100,6 @@ variable "settings" {
 
 variable "startup" {
   description = "Path that answers 200 once it can serve."
-  type        = string
-}
-
-variable "subnetwork" {
-  description = "Name of the subnetwork from which instances reach Redis."
   type        = string
 }
 

@@ -87,29 +87,40 @@ func (w *workspace) plan(t *testing.T, composition string, variables map[string]
 	return p
 }
 
+// Traits of a set of variables, for which rules hold that are not asked for one by one.
+type traits int
+
+const (
+	production traits = 1 << iota // by the environment's name, and with the size of that name
+	public
+)
+
 // sets of variables with the rules that hold for them beside those that hold for all.
 var sets = []struct {
 	name, composition string
 	variables         map[string]string
-	production        bool
-	public            bool
+	is                traits
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), true, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp", 16), apart, signed, backedUp,
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), production, []rule{owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 16), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run in staging", "cloudrun", cloudrun("staging"), false, false, []rule{owned, scalesToZero, released, collected, seen("erlmcp-staging", 16), apart, signed, backedUp,
+	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 16), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "none"), false, false,
-		[]rule{owned, scalesToZero, released, unseen, apart, operated()}},
+	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "none"), 0,
+		[]rule{owned, atOnce, watched, scalesToZero, released, unseen, apart, operated()}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
-		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), true, true, []rule{behindBalancer, apart, signedInKMS, backedUp, operated("user:alice@example.com")}},
+		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), production | public, []rule{gradual, watched, behindBalancer, apart, signedInKMS, backedUp, operated("user:alice@example.com")}},
 	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
-		true, true, []rule{hooked, apart, signed}},
-	{"GKE, Autopilot", "gke", gke("production"), true, false, []rule{privateNodes, seen("erlmcp-gke", 16), onCluster, kept}},
+		production | public, []rule{gradual, watched, hooked, apart, signed}},
+	{"Cloud Run, size try", "cloudrun", with(cloudrun("staging"), "size", "try"), 0, []rule{owned, atOnce, released, unseen, apart, signed, alone, sized("1", "true"),
+		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
+	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, collected, seen("erlmcp-staging", 16), apart, signed, shared,
+		natless, sized("10", "true"), operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
+	{"GKE, Autopilot", "gke", gke("production"), production, []rule{gradual, watched, privateNodes, seen("erlmcp-gke", 16), onCluster, kept}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
-		"authentication", "keys"), true, false, []rule{privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
-	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), false, false, []rule{privateNodes, seen("erlmcp-staging-gke", 16)}},
-	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), false, false, []rule{privateNodes, seenNothing}},
+		"authentication", "keys"), production, []rule{gradual, watched, privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), 0, []rule{gradual, watched, privateNodes, seen("erlmcp-staging-gke", 16)}},
+	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), 0, []rule{gradual, watched, privateNodes, seenNothing}},
 }
 
 func cloudrun(environment string) map[string]string {
@@ -160,12 +171,12 @@ func (w *workspace) rulesHold(t *testing.T) {
 			}
 			lint(t, said)
 			readable(t, resources)
-			if s.production {
-				if fault := protected(resources) + approved(resources); fault != "" {
+			if s.is&production != 0 {
+				if fault := protected(resources) + approved(resources) + replicated(resources); fault != "" {
 					t.Error(fault)
 				}
 			}
-			if !s.public {
+			if s.is&public == 0 {
 				if fault := closed(resources); fault != "" {
 					t.Error(fault)
 				}
@@ -176,9 +187,8 @@ func (w *workspace) rulesHold(t *testing.T) {
 
 // rulesCanFail breaks one thing at a time in a plan that is in order.
 func (w *workspace) rulesCanFail(t *testing.T) {
-	production := w.plan(t, "cloudrun", cloudrun("production"))
-	resources := withManifests(t, production.Resources())
-	text, _ := json.Marshal(resources)
+	whole := w.plan(t, "cloudrun", cloudrun("production"))
+	resources := withManifests(t, whole.Resources())
 	taken := delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")
 	for _, c := range []struct {
 		old, new string
@@ -188,7 +198,7 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"google_redis_instance"`, `"google_service_account_key"`, noKeyFiles},
 		{`"SERVER_AUTHENTICATION"`, `"DISABLED"`, redisIsSafe},
 		{`"noeviction"`, `"allkeys-lru"`, redisIsSafe},
-		{`"STANDARD_HA"`, `"BASIC"`, redisIsSafe},
+		{`"STANDARD_HA"`, `"BASIC"`, replicated},
 		{`"DELETE_PROTECTION_ENABLED"`, `"DELETE_PROTECTION_DISABLED"`, protected},
 		{`"deletion_protection":true`, `"deletion_protection":false`, protected},
 		{`"serviceAccount:service-123456789012@gcp-sa-monitoring-notification.iam.gserviceaccount.com"`, `"allUsers"`, closed},
@@ -207,6 +217,9 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"erlmcp-push@my-project.iam.gserviceaccount.com"`, `"erlmcp@my-project.iam.gserviceaccount.com"`, apart},
 		{`"RECEIPT_KEY_FILE"`, `"RECEIPT_KEY"`, signed},
 		{`"/startup"`, `"/health"`, probed},
+		{`"private-ranges-only"`, `"all-traffic"`, probed},
+		{`"run.googleapis.com/vpc-access-egress"`, `"run.googleapis.com/egress"`, shared},
+		{`"google_monitoring_uptime_check_config"`, `"google_storage_bucket"`, watched},
 		{`"run.googleapis.com/cpu-throttling":"false"`, `"run.googleapis.com/cpu-throttling":"true"`, scalesToZero},
 		{`"run.googleapis.com/minScale"`, `"autoscaling.knative.dev/minScale"`, scalesToZero},
 		{`FAILED`, `SUCCEEDED`, failuresTold},
@@ -227,20 +240,45 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.editor"`, collected},
 		{`"roles/telemetry.tracesWriter"`, `"roles/cloudtrace.admin"`, noPrimitiveRoles},
 	} {
-		broken := strings.ReplaceAll(string(text), c.old, c.new)
-		if broken == string(text) {
-			t.Errorf("the plan holds no %s", c.old)
-		}
-		var rs []resource
-		if err := json.Unmarshal([]byte(broken), &rs); err != nil {
-			t.Fatal(err)
-		}
-		if c.rule(rs) == "" {
-			t.Errorf("nobody minds %s in place of %s", c.new, c.old)
-		}
-		if fault := c.rule(resources); fault != "" {
-			t.Errorf("unbroken: %s", fault)
-		}
+		breaks(t, resources, c.old, c.new, c.rule)
+	}
+	try := w.plan(t, "cloudrun", with(cloudrun("staging"), "size", "try"))
+	for _, c := range []struct {
+		old, new string
+		rule     rule
+	}{
+		{`"name":"GOVERNOR_SCOPE"`, `"name":"SCOPE"`, alone},
+		{`"name":"SEALING_KEYS"`, `"name":"REDIS_URL"`, alone},
+		{`"google_storage_bucket"`, `"google_redis_instance"`, alone},
+		{`"google_storage_bucket"`, `"google_compute_router_nat"`, alone},
+		{`"google_storage_bucket"`, `"google_service_networking_connection"`, alone},
+		{`"google_storage_bucket"`, `"google_monitoring_uptime_check_config"`, alone},
+		{`"autoscaling.knative.dev/maxScale":"1"`, `"autoscaling.knative.dev/maxScale":"2"`, sized("1", "true")},
+		{`"run.googleapis.com/cpu-throttling":"true"`, `"run.googleapis.com/cpu-throttling":"false"`, sized("1", "true")},
+		{`"verify":true`, `"verify":false`, atOnce},
+		{`\"probe\"`, `\"judge\"`, atOnce},
+	} {
+		breaks(t, withManifests(t, try.Resources()), c.old, c.new, c.rule)
+	}
+}
+
+// breaks wants a rule to hold for resources, and no more once something in them is another.
+func breaks(t *testing.T, resources []resource, old, other string, holds rule) {
+	t.Helper()
+	text, _ := json.Marshal(resources)
+	broken := strings.ReplaceAll(string(text), old, other)
+	if broken == string(text) {
+		t.Errorf("the plan holds no %s", old)
+	}
+	var rs []resource
+	if err := json.Unmarshal([]byte(broken), &rs); err != nil {
+		t.Fatal(err)
+	}
+	if holds(rs) == "" {
+		t.Errorf("nobody minds %s in place of %s", other, old)
+	}
+	if fault := holds(resources); fault != "" {
+		t.Errorf("unbroken: %s", fault)
 	}
 }
 

@@ -119,6 +119,21 @@ func gradual(rs []resource) string {
 	})
 }
 
+// atOnce is for services of which there are no metrics to judge by: a release gets all traffic, and is asked whether it is healthy.
+func atOnce(rs []resource) string {
+	fault := each(rs, "google_clouddeploy_delivery_pipeline", func(r resource) string {
+		return must(r, "serial_pipeline.0.stages.0.strategy.0.standard.0.verify", !strings.HasSuffix(fmt.Sprint(r.Values["name"]), "-ops"))
+	})
+	for _, r := range rs {
+		if at, _ := r.Values["name"].(string); r.Type == "google_storage_bucket_object" && path.Base(at) == "skaffold.yaml" && !strings.Contains(at, "-ops/") {
+			if text, _ := r.Values["content"].(string); !strings.Contains(text, `"probe"`) || !strings.Contains(text, `"-health"`) {
+				fault += r.Address + ": nobody asks it"
+			}
+		}
+	}
+	return fault
+}
+
 // failuresTold wants somebody to be told of each pipeline's rollouts that fail.
 func failuresTold(rs []resource) string {
 	var filters string

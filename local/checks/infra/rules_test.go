@@ -10,7 +10,7 @@ import (
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, watched, told, ownSecrets, gradual, failuresTold}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, budgeted, told, ownSecrets, failuresTold}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
@@ -52,9 +52,14 @@ func redisIsSafe(rs []resource) string {
 	}
 	return each(rs, "google_redis_instance", func(r resource) string {
 		return must(r, "transit_encryption_mode", "SERVER_AUTHENTICATION") + must(r, "auth_enabled", true) +
-			must(r, "redis_configs.maxmemory-policy", "noeviction") + must(r, "tier", "STANDARD_HA") +
+			must(r, "redis_configs.maxmemory-policy", "noeviction") +
 			must(r, "connect_mode", "PRIVATE_SERVICE_ACCESS")
 	})
+}
+
+// replicated is for the size production.
+func replicated(rs []resource) string {
+	return each(rs, "google_redis_instance", func(r resource) string { return must(r, "tier", "STANDARD_HA") })
 }
 
 func firestoreIsKept(rs []resource) string {
@@ -153,7 +158,7 @@ func probed(rs []resource) string {
 		startup := map[any]string{"erlmcp": "/startup", "taiea": "/ready"}[r.At(container+".name")]
 		return must(r, container+".startupProbe.httpGet.path", startup) +
 			must(r, container+".livenessProbe.httpGet.path", "/health") +
-			must(resource{Values: map[string]any{"egress": annotation(r, ofTemplate, "run.googleapis.com/vpc-access-egress")}}, "egress", "private-ranges-only")
+			must(resource{Values: map[string]any{"egress": annotation(r, ofTemplate, "run.googleapis.com/vpc-access-egress")}}, "egress", "private-ranges-only", nil)
 	})
 }
 
@@ -188,7 +193,11 @@ func tlsAlone(rs []resource) string {
 func watched(rs []resource) string {
 	return each(rs, "google_monitoring_uptime_check_config", func(r resource) string {
 		return must(r, "http_check.0.path", "/health") + must(r, "http_check.0.validate_ssl", true)
-	}) + each(rs, "google_billing_budget", func(r resource) string { return "" })
+	})
+}
+
+func budgeted(rs []resource) string {
+	return each(rs, "google_billing_budget", func(r resource) string { return "" })
 }
 
 // told wants somebody to be told of each alert, and what to do.

@@ -1,0 +1,69 @@
+package infra
+
+import (
+	"slices"
+	"strings"
+)
+
+// alone is for the size try: nothing is paid for while nobody calls, and each of the two functions knows that nobody counts with it.
+func alone(rs []resource) string {
+	var faults []string
+	for _, r := range rs {
+		kept := []string{"google_redis_instance", "google_service_networking_connection", "google_monitoring_uptime_check_config"}
+		if slices.Contains(kept, r.Type) || strings.HasPrefix(r.Type, "google_compute_") {
+			faults = append(faults, r.Address+" is paid for, or kept for what is")
+		}
+	}
+	return strings.Join(faults, "\n") + each(rs, "manifest", func(r resource) string {
+		env := env(r)
+		for _, name := range []string{"REDIS_URL", "REDIS_CA"} {
+			if _, ok := env.Values[name]; ok {
+				return name + " of a Redis that is not there"
+			}
+		}
+		for _, name := range []string{"run.googleapis.com/network-interfaces", "run.googleapis.com/vpc-access-egress"} {
+			if annotation(r, ofTemplate, name) != nil {
+				return name + " of a network that is not there"
+			}
+		}
+		return must(env, "GOVERNOR_SCOPE", "instance")
+	})
+}
+
+// shared wants instances to count together, in a Redis that they reach.
+func shared(rs []resource) string {
+	return each(rs, "google_redis_instance", func(r resource) string { return must(r, "memory_size_gb", 1) }) +
+		each(rs, "google_service_networking_connection", func(resource) string { return "" }) +
+		each(rs, "manifest", func(r resource) string {
+			env := env(r)
+			if _, ok := env.Values["REDIS_URL"]; !ok {
+				return "no REDIS_URL"
+			}
+			if _, ok := env.Values["GOVERNOR_SCOPE"]; ok {
+				return "GOVERNOR_SCOPE beside Redis"
+			}
+			if network, _ := annotation(r, ofTemplate, "run.googleapis.com/network-interfaces").(string); !strings.Contains(network, "erlmcp") {
+				return "no way to Redis"
+			}
+			return must(resource{Values: map[string]any{"egress": annotation(r, ofTemplate, "run.googleapis.com/vpc-access-egress")}}, "egress", "private-ranges-only")
+		})
+}
+
+// natless is for networks in which there are no nodes.
+func natless(rs []resource) string {
+	if has(rs, "google_compute_router_nat") || has(rs, "google_compute_router") {
+		return "Cloud NAT, by which nothing goes out"
+	}
+	return ""
+}
+
+// sized wants none of the data plane's instances kept, so many at most, and their processor taken away between requests or not.
+func sized(most, throttled string) rule {
+	return func(rs []resource) string {
+		return each(of("erlmcp", rs), "manifest", func(r resource) string {
+			scale := resource{Values: map[string]any{"min": annotation(r, ofService, "run.googleapis.com/minScale"),
+				"max": annotation(r, ofTemplate, "autoscaling.knative.dev/maxScale"), "throttled": annotation(r, ofTemplate, "run.googleapis.com/cpu-throttling")}}
+			return must(scale, "min", "0") + must(scale, "max", most) + must(scale, "throttled", throttled)
+		})
+	}
+}
