@@ -20,19 +20,24 @@ import (
 	"example.com/erlmcp/function/internal/identity"
 )
 
-// controlled starts instances of the data plane and a control plane beside them.
+// controlled starts instances of the data plane and a control plane beside them, with one Redis.
 func controlled(t *testing.T, instances int, pairs ...string) (taiea string, urls []string, admin string, log *safeBuffer) {
 	t.Helper()
-	redis := network.Redis(t)
+	return stored(t, instances, append([]string{"REDIS_URL", network.Redis(t).URL}, pairs...)...)
+}
+
+// stored starts instances of the data plane and a control plane beside them, with one store.
+func stored(t *testing.T, instances int, pairs ...string) (taiea string, urls []string, admin string, log *safeBuffer) {
+	t.Helper()
 	memory := NewInMemoryStore()
 	file, _ := keyFile(t)
 	for range instances {
-		urls = append(urls, packed(t, memory, append([]string{"API_KEYS_FILE", file, "REDIS_URL", redis.URL, "SEALING_KEYS", testKey(1)}, pairs...)...).URL)
+		urls = append(urls, packed(t, memory, append([]string{"API_KEYS_FILE", file, "SEALING_KEYS", testKey(1)}, pairs...)...).URL)
 	}
 	operators, texts := keyFile(t, identity.Key{Tenant: "ops", Subject: "alice", Scopes: []string{"taiea:admin"}}, identity.Key{Tenant: "acme", Subject: "bob", Scopes: []string{"*"}})
 	log = &safeBuffer{}
 	s := start(t, WithMemory(memory), WithTools(packedTools()...), WithLogger(slog.New(slog.NewJSONHandler(log, nil))),
-		WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "REDIS_URL", redis.URL, "SEALING_KEYS", testKey(1)}, pairs...)...)))
+		WithGetenv(env(append([]string{"FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "SEALING_KEYS", testKey(1)}, pairs...)...)))
 	if status, body := order(t, "GET", s.URL+"/v1/tenants", texts[1], ""); status != 403 {
 		t.Errorf("the scope * makes an operator: %d %s", status, body)
 	}
@@ -71,79 +76,101 @@ func order(t *testing.T, method, url, key, body string, headers ...string) (int,
 func TestControlPlaneReachesTheFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		taiea, urls, admin, log := controlled(t, 2, "UNKNOWN_TENANTS", "deny")
-		do := func(method, path, body string, want int, headers ...string) map[string]any {
-			t.Helper()
-			status, text := order(t, method, taiea+path, admin, body, headers...)
-			if status != want {
-				t.Fatalf("%s %s: %d %s", method, path, status, text)
-			}
-			var out map[string]any
-			json.Unmarshal([]byte(text), &out)
-			return out
+		operate(t, taiea, urls, admin, log)
+		var fleet struct{ Instances []struct{ Name string } }
+		if status, text := order(t, "GET", taiea+"/v1/fleet", admin, ""); status != 200 || json.Unmarshal([]byte(text), &fleet) != nil || len(fleet.Instances) != 3 {
+			t.Errorf("%d %s, want 2 instances and the control plane", status, text)
 		}
-		made := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["*"]}`, 201, "Idempotency-Key", "first")
-		again := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["*"]}`, 201, "Idempotency-Key", "first")
-		key, _ := made["text"].(string)
-		if key == "" || again["text"] != key {
-			t.Fatalf("the key %v, and again %v", made, again)
+	})
+}
+
+// TestControlPlaneReachesOneInstanceWithoutRedis does the same by the store alone, as in the size try.
+func TestControlPlaneReachesOneInstanceWithoutRedis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		taiea, urls, admin, log := stored(t, 1, "UNKNOWN_TENANTS", "deny", "GOVERNOR_SCOPE", "instance")
+		operate(t, taiea, urls, admin, log)
+		if status, text := order(t, "GET", taiea+"/v1/fleet", admin, ""); status != 404 || !strings.Contains(text, "REDIS_URL is not set") {
+			t.Errorf("nobody can say which instances there are, and the answer is %d %s", status, text)
 		}
-		everywhere := func(what string, status int, says string) {
-			t.Helper()
-			within(t, inForce, func() (wrong string) {
-				for i, url := range urls {
-					resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+key).send(t, url)
-					if resp.StatusCode != status || !strings.Contains(body, says) {
-						wrong = fmt.Sprintf("%s: instance %d answers %d %s", what, i, resp.StatusCode, body)
-					}
+		if status, text := order(t, "GET", taiea+"/ready", "", ""); status != 200 || !strings.Contains(text, `"degraded":[]`) {
+			t.Errorf("the control plane is %d %s", status, text)
+		}
+	})
+}
+
+// operate gives the orders, and wants each to be in force on every instance.
+func operate(t *testing.T, taiea string, urls []string, admin string, log *safeBuffer) {
+	t.Helper()
+	do := func(method, path, body string, want int, headers ...string) map[string]any {
+		t.Helper()
+		status, text := order(t, method, taiea+path, admin, body, headers...)
+		if status != want {
+			t.Fatalf("%s %s: %d %s", method, path, status, text)
+		}
+		var out map[string]any
+		json.Unmarshal([]byte(text), &out)
+		return out
+	}
+	made := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["*"]}`, 201, "Idempotency-Key", "first")
+	again := do("POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["*"]}`, 201, "Idempotency-Key", "first")
+	key, _ := made["text"].(string)
+	if key == "" || again["text"] != key {
+		t.Fatalf("the key %v, and again %v", made, again)
+	}
+	everywhere := func(what string, status int, says string) {
+		t.Helper()
+		within(t, inForce, func() (wrong string) {
+			for i, url := range urls {
+				resp, body := modern("tools/call", "plain", `"name":"plain"`).with("Authorization", "Bearer "+key).send(t, url)
+				if resp.StatusCode != status || !strings.Contains(body, says) {
+					wrong = fmt.Sprintf("%s: instance %d answers %d %s", what, i, resp.StatusCode, body)
 				}
-				return wrong
-			})
-		}
-		everywhere("not granted", 403, "is not known here")
-		do("PUT", "/v1/tenants/acme", `{"plan":"enterprise"}`, 201, "If-None-Match", "*")
-		everywhere("granted", 200, "here")
-		do("POST", "/v1/tenants/acme/suspend", `{"reason":"looks like abuse"}`, 200)
-		everywhere("suspended", 403, "suspended by operator: looks like abuse")
-		do("POST", "/v1/tenants/acme/resume", "", 200)
-		everywhere("resumed", 200, "here")
-		do("PUT", "/v1/kills/tool:plain", `{"reason":"it lies"}`, 201)
-		everywhere("killed", 503, "it lies")
-		do("DELETE", "/v1/kills/tool:plain", "", 200)
-		everywhere("lifted", 200, "here")
-		fleet := do("GET", "/v1/fleet", "", 200)
-		if n := len(fleet["instances"].([]any)); n != 3 {
-			t.Errorf("%d instances, want 2 and the control plane: %v", n, fleet)
-		}
-		limits := do("GET", "/v1/limits", "", 200)
-		if text, _ := json.Marshal(limits); !strings.Contains(string(text), "everything") {
-			t.Errorf("limits: %s", text)
-		}
-		do("DELETE", "/v1/keys/"+made["id"].(string), "", 200)
-		everywhere("revoked", 401, "")
-		time.Sleep(1500 * time.Millisecond) // and what the instances recorded is stored
-		report := do("GET", "/v1/receipts/verify", "", 200)
-		if report["ok"] != true {
-			t.Errorf("the receipts: %v", report)
-		}
-		list := do("GET", "/v1/receipts?limit=500", "", 200)
+			}
+			return wrong
+		})
+	}
+	everywhere("not granted", 403, "is not known here")
+	do("PUT", "/v1/tenants/acme", `{"plan":"enterprise"}`, 201, "If-None-Match", "*")
+	everywhere("granted", 200, "here")
+	do("POST", "/v1/tenants/acme/suspend", `{"reason":"looks like abuse"}`, 200)
+	everywhere("suspended", 403, "suspended by operator: looks like abuse")
+	do("POST", "/v1/tenants/acme/resume", "", 200)
+	everywhere("resumed", 200, "here")
+	do("PUT", "/v1/kills/tool:plain", `{"reason":"it lies"}`, 201)
+	everywhere("killed", 503, "it lies")
+	do("DELETE", "/v1/kills/tool:plain", "", 200)
+	everywhere("lifted", 200, "here")
+	limits := do("GET", "/v1/limits", "", 200)
+	if text, _ := json.Marshal(limits); !strings.Contains(string(text), "everything") {
+		t.Errorf("limits: %s", text)
+	}
+	do("DELETE", "/v1/keys/"+made["id"].(string), "", 200)
+	everywhere("revoked", 401, "")
+	var list map[string]any
+	within(t, inForce, func() (wrong string) { // what the instances recorded is stored
+		list = do("GET", "/v1/receipts?limit=500", "", 200)
 		kinds := map[string]int{}
 		for _, r := range list["receipts"].([]any) {
 			kinds[r.(map[string]any)["kind"].(string)]++
 		}
 		for _, kind := range []string{"changed", "killed", "entitled", "refused", "completed"} {
 			if kinds[kind] == 0 {
-				t.Errorf("no receipt says %s: %v", kind, kinds)
+				wrong = fmt.Sprintf("no receipt says %s: %v", kind, kinds)
 			}
 		}
-		if text, _ := json.Marshal(list); strings.Contains(string(text)+log.String(), key) {
-			t.Error("a receipt or the log holds the key")
-		}
-		for _, kind := range []string{"changed", "killed", "entitled"} {
-			if !strings.Contains(log.String(), `"msg":"recorded: `+kind) {
-				t.Errorf("the log is not told what is %s:\n%s", kind, log)
-			}
-		}
+		return wrong
 	})
+	if report := do("GET", "/v1/receipts/verify", "", 200); report["ok"] != true {
+		t.Errorf("the receipts: %v", report)
+	}
+	if text, _ := json.Marshal(list); strings.Contains(string(text)+log.String(), key) {
+		t.Error("a receipt or the log holds the key")
+	}
+	for _, kind := range []string{"changed", "killed", "entitled"} {
+		if !strings.Contains(log.String(), `"msg":"recorded: `+kind) {
+			t.Errorf("the log is not told what is %s:\n%s", kind, log)
+		}
+	}
 }
 
 func TestControlPlaneStarts(t *testing.T) {

@@ -16,7 +16,7 @@ type Fleet interface {
 
 func (p *Plane) listFleet(c *call) (*answer, error) {
 	if p.opts.Fleet == nil {
-		return nil, off("there is no fleet: this instance is alone", "REDIS_URL")
+		return nil, off("instances say in Redis how they are, and which there are is not known here", "REDIS_URL")
 	}
 	ctx, stop := c.reading()
 	defer stop()

@@ -202,7 +202,7 @@ func (g *Governor) noteStoreRead(asked moment, stored directives.Directives, ver
 		return // what was cut short is no fault
 	}
 	if fault != nil && n.storeErr == nil {
-		g.opts.Logger.Error("the store can't be read: kill switches and overridden limits are those that Redis knows", "error", fault)
+		g.opts.Logger.Error("the store can't be read: kill switches and overridden limits are those that "+g.knower(), "error", fault)
 	}
 	if n.storeErr = fault; fault != nil {
 		return
@@ -212,6 +212,14 @@ func (g *Governor) noteStoreRead(asked moment, stored directives.Directives, ver
 	g.learnVersions(versions)
 	n.store, n.known, n.storeReadAt = &stored, true, asked
 	g.publish()
+}
+
+// knower is who knows what is in force while the store can't be read, in words.
+func (g *Governor) knower() string {
+	if g.opts.Standalone {
+		return "this instance has heard last"
+	}
+	return "Redis knows"
 }
 
 // divergence says what of the directives is in one place alone, and whether that is known.
@@ -225,7 +233,7 @@ func (g *Governor) divergence() (out []string) {
 		return out
 	}
 	if n.storeErr != nil {
-		out = append(out, "governor: the store can't be read; kill switches and overridden limits are those that Redis knows")
+		out = append(out, "governor: the store can't be read; kill switches and overridden limits are those that "+g.knower())
 	}
 	if n.store != nil {
 		if only := o.Beyond(n.store); only != nil {
