@@ -50,6 +50,7 @@ locals {
   } : name => value if value != null })
 
   shares_counters = local.size.redis_memory_gb > 0
+  judged          = var.judged == null ? local.size.telemetry : var.judged
   looked_at       = local.size.uptime && var.ingress != "INGRESS_TRAFFIC_INTERNAL_ONLY" # from outside, every minute
 }
 
@@ -87,7 +88,7 @@ locals {
   # there is nothing to compare: the release gets all traffic, and is asked whether it is healthy, as the control plane is.
   deployer = "${local.name}-deploy@${var.project}.iam.gserviceaccount.com"
   run_url  = "https://${local.name}-${var.project_number}.${var.region}.run.app"
-  judge = !local.size.telemetry ? ["probe", "-health", "-as=${local.deployer}", "-audience=${local.run_url}", local.url] : concat(
+  judge = !local.judged ? ["probe", "-health", "-as=${local.deployer}", "-audience=${local.run_url}", local.url] : concat(
   ["judge", "-service=projects/${var.project}/locations/${var.region}/services/${local.name}", "-bake=${var.bake}s"], local.loaded)
   loaded = var.public || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? ["-undecided=pass"] : [
     "-undecided=fail", "-load=${local.url}/mcp", "-as=${local.deployer}", "-audience=${local.run_url}",
@@ -372,7 +373,7 @@ module "delivery" {
   registry = module.registry.repository
   bake     = var.bake
   pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.job[0].manifest }, gradual = false } }, {
-    erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = local.size.telemetry, judge = local.judge }
+    erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = local.judged, judge = local.judge }
     taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
   })
   protected  = local.protected
@@ -440,7 +441,7 @@ module "cost" {
   telemetry = local.size.telemetry
   uptime    = local.looked_at
   alerts    = length(module.observability.alerts)
-  release   = { build_minutes = 30, deploy_minutes = 10 + (local.size.telemetry ? 2 * var.bake / 60 : 0) }
+  release   = { build_minutes = 30, deploy_minutes = 10 + (local.judged ? 2 * var.bake / 60 : 0) }
   cloudrun = {
     cpu        = tonumber(var.cpu) + (local.size.telemetry ? 0.5 : 0)
     memory_gib = tonumber(trimsuffix(var.memory, "Gi")) + (local.size.telemetry ? 0.25 : 0)

@@ -245,6 +245,17 @@ variable "invokers" {
   }
 }
 
+variable "judged" {
+  description = "Whether releases get traffic by steps, each compared with what served before, and not all at once; null where there is telemetry. false for the one deployment that brings telemetry, since what served before has no metrics."
+  type        = bool
+  default     = null
+
+  validation {
+    condition     = var.judged != true || (var.telemetry == null ? local.sizes[var.size].telemetry : var.telemetry)
+    error_message = "Without telemetry there is nothing to compare releases by: leave judged out, or set telemetry = true."
+  }
+}
+
 variable "memory" {
   description = "Memory of an instance."
   type        = string

@@ -265,6 +265,27 @@ run "try_with_redis_is_a_fleet" {
   }
 }
 
+run "the_first_release_with_telemetry_is_not_judged" {
+  variables {
+    environment = "staging"
+    size        = "small"
+    judged      = false
+  }
+  assert {
+    condition     = length(yamldecode(module.service.manifest).spec.template.spec.containers) == 2 && output.cost.release["Cloud Deploy"] == 0.06
+    error_message = "It has a collector, and takes no bake: ${jsonencode(output.cost.release)}."
+  }
+}
+
+run "judged_by_metrics" {
+  command = plan
+  variables {
+    size   = "try"
+    judged = true
+  }
+  expect_failures = [var.judged]
+}
+
 run "redis_has_whole_gigabytes" {
   command = plan
   variables {

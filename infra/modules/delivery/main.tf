@@ -1,6 +1,7 @@
 # From a release to what serves: a pipeline of Cloud Deploy for each function. The data plane gets 10 and 50 % of the traffic, each
-# for as long as the judge watches, and then all; the control plane gets all at once, and so does the job of operations. What fails goes back, template and traffic,
-# to the release before it. One rollout runs at a time, and a later one waits for it.
+# for as long as the judge watches, and then all. The control plane gets all at once, and so does a data plane that sends no metrics, since
+# the judge compares metrics: both are then asked whether they are healthy. So does the job of operations, which serves nobody. What fails
+# goes back, template and traffic, to the release before it. One rollout runs at a time, and a later one waits for it.
 #
 # Who owns what: Terraform makes services, accounts and this pipeline, and keeps what a release is to bring (manifests and settings)
 # in a bucket. Cloud Deploy alone changes what the services run.

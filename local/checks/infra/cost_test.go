@@ -72,30 +72,38 @@ func (w *workspace) costs(t *testing.T) {
 		}
 	}
 
-	readme := root + "infra/README.md"
-	content, err := os.ReadFile(readme)
+	written(t, "infra/README.md", table, parts)
+	written(t, "infra/docs/sizes.md", sizesTable(t, bills))
+	if text, err := os.ReadFile(root + "infra/README.md"); err != nil || !strings.Contains(string(text), fmt.Sprintf(" %.2f $", first.Release["total"])) {
+		t.Errorf("infra/README.md does not say that a release costs %.2f $", first.Release["total"])
+	}
+}
+
+// written wants a document to have tables, each in the place of the one that begins as it does.
+func written(t *testing.T, document string, tables ...string) {
+	t.Helper()
+	content, err := os.ReadFile(root + document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(content)
-	for _, want := range []string{table, parts} {
+	for _, want := range tables {
 		head, _, _ := strings.Cut(want, "\n")
 		is := regexp.MustCompile(regexp.QuoteMeta(head) + `\n(\|.*\n)+`)
 		if got := is.FindString(text); got != want {
-			t.Logf("infra/README.md says\n%s\nand Terraform\n%s", got, want)
+			t.Logf("%s says\n%s\nand Terraform\n%s", document, got, want)
 			text = is.ReplaceAllLiteralString(text, want)
 		}
-	}
-	if !strings.Contains(text, fmt.Sprintf(" %.2f $", first.Release["total"])) {
-		t.Errorf("infra/README.md does not say that a release costs %.2f $", first.Release["total"])
+		if !strings.Contains(text, want) {
+			t.Errorf("%s lacks the head of a table: %s", document, head)
+		}
 	}
 	switch {
-	case !strings.Contains(text, table) || !strings.Contains(text, parts):
-		t.Error("infra/README.md lacks the head of a table")
-	case text != string(content) && os.Getenv("UPDATE") == "":
-		t.Error("infra/README.md has other figures (UPDATE=1 writes them)")
-	case text != string(content):
-		if err := os.WriteFile(readme, []byte(text), 0o644); err != nil {
+	case text == string(content):
+	case os.Getenv("UPDATE") == "":
+		t.Errorf("%s has other figures (UPDATE=1 writes them)", document)
+	default:
+		if err := os.WriteFile(root+document, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,8 +1,12 @@
 package infra
 
 import (
+	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // alone is for the size try: nothing is paid for while nobody calls, and each of the two functions knows that nobody counts with it.
@@ -66,4 +70,43 @@ func sized(most, throttled string) rule {
 			return must(scale, "min", "0") + must(scale, "max", most) + must(scale, "throttled", throttled)
 		})
 	}
+}
+
+// sizesTable is the table of infra/docs/sizes.md: what infra/cloudrun/main.tf says of each size, line by line, and what each costs.
+func sizesTable(t *testing.T, bills map[string]bill) string {
+	t.Helper()
+	text, err := os.ReadFile(root + "infra/cloudrun/main.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := []string{"try", "small", "production"}
+	var names []string
+	values := map[string]string{}
+	for _, size := range sizes {
+		block := regexp.MustCompile(`(?ms)^    ` + size + ` = \{\n(.*?)^    \}$`).FindStringSubmatch(string(text))
+		if block == nil {
+			t.Fatalf("infra/cloudrun/main.tf has no size %s", size)
+		}
+		for _, l := range regexp.MustCompile(`(?m)^      (\w+) += (.*?)(?: #.*)?$`).FindAllStringSubmatch(block[1], -1) {
+			if values[size+l[1]] = l[2]; size == sizes[0] {
+				names = append(names, l[1])
+			}
+		}
+	}
+	table := "| | try | small | production, the default |\n|---|---|---|---|\n"
+	for _, name := range names {
+		table += fmt.Sprintf("| `%s` | `%s` | `%s` | `%s` |\n", name, values["try"+name], values["small"+name], values["production"+name])
+	}
+	runs := []bill{bills["cloudrun try"], bills["cloudrun small"], bills["cloudrun default"]}
+	row := func(what string, of func(bill) map[string]float64) {
+		table += "| " + what + " |"
+		for _, b := range runs {
+			table += fmt.Sprintf(" %.2f $ |", of(b)["total"])
+		}
+		table += "\n"
+	}
+	row("costs idle, a month", func(b bill) map[string]float64 { return b.Idle })
+	row("costs for a million calls", func(b bill) map[string]float64 { return b.Million })
+	row("costs for a release", func(b bill) map[string]float64 { return b.Release })
+	return table
 }
