@@ -441,6 +441,7 @@ module "cost" {
   telemetry = local.size.telemetry
   uptime    = local.looked_at
   alerts    = length(module.observability.alerts)
+  schedules = var.backups == null ? 0 : length(module.backup[0].commands)
   release   = { build_minutes = 30, deploy_minutes = 10 + (local.judged ? 2 * var.bake / 60 : 0) }
   cloudrun = {
     cpu        = tonumber(var.cpu) + (local.size.telemetry ? 0.5 : 0)

@@ -310,6 +310,7 @@ module "cost" {
   telemetry                 = var.telemetry
   uptime                    = true
   alerts                    = length(module.observability.alerts)
+  schedules                 = 0 # pods of the cluster
   release                   = { build_minutes = 30, deploy_minutes = 10 + 2 * var.bake / 60 }
   gke                       = { autopilot = var.autopilot, nodes = var.nodes.min, pods = 3, taiea = local.taiea ? 2 : 0, collector = var.telemetry }
 }

@@ -243,8 +243,8 @@ run "try" {
     error_message = "The service that counts by itself has ${module.service.manifest}."
   }
   assert {
-    condition     = strcontains(module.taiea.manifest, "GOVERNOR_SCOPE") && !strcontains(join(" ", output.stays), "peering")
-    error_message = "The control plane has no Redis either, and there is no peering that stays."
+    condition     = !contains(module.observability.alerts, "RedisFull") && strcontains(module.taiea.manifest, "GOVERNOR_SCOPE") && !strcontains(join(" ", output.stays), "peering")
+    error_message = "The control plane has no Redis either, none is watched, and there is no peering that stays."
   }
 }
 
@@ -284,6 +284,14 @@ run "judged_by_metrics" {
     judged = true
   }
   expect_failures = [var.judged]
+}
+
+run "emails_are_addresses" {
+  command = plan
+  variables {
+    emails = ["me"]
+  }
+  expect_failures = [var.emails]
 }
 
 run "redis_has_whole_gigabytes" {

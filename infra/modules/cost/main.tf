@@ -69,6 +69,7 @@ locals {
     "Secret Manager"        = var.secrets.count * local.price.secret
     "Cloud KMS"             = var.secrets.kms ? local.price.key : 0
     "Artifact Registry"     = local.price.image_gib # the last 30 images
+    "Cloud Scheduler"       = var.schedules * local.price.schedule
   }
 
   watched = {

@@ -59,6 +59,9 @@ locals {
     # https://cloud.google.com/artifact-registry/pricing: a GiB a month
     image_gib = 0.10
 
+    # https://cloud.google.com/scheduler/pricing: a job a month, however often it runs
+    schedule = 0.10
+
     # https://cloud.google.com/build/pricing: a minute of e2-highcpu-8, which tests and builds, and of the default machine, on which Cloud
     # Deploy renders, deploys and verifies. https://cloud.google.com/deploy/pricing: pipelines with one target cost nothing.
     build_minute  = 0.016

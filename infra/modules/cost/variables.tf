@@ -50,6 +50,11 @@ variable "release" {
   type        = object({ build_minutes = number, deploy_minutes = number })
 }
 
+variable "schedules" {
+  description = "Jobs of Cloud Scheduler."
+  type        = number
+}
+
 variable "secrets" {
   description = "Secrets, those of them that are files which the server looks at again every 2 s while calls come, and whether a key in Cloud KMS signs."
   type        = object({ count = number, files = number, kms = bool })
