@@ -182,7 +182,7 @@ func signed(rs []resource) string {
 	})
 }
 
-// signedInKMS wants a key that never leaves Cloud KMS, both functions to sign with it and nobody else, and no key in a secret.
+// signedInKMS wants a key that never leaves Cloud KMS, both functions and the job of operations to sign with it and nobody else, and no key in a secret.
 func signedInKMS(rs []resource) string {
 	signers := 0
 	fault := each(rs, "google_kms_crypto_key_iam_member", func(r resource) string {
