@@ -190,7 +190,7 @@ hostile: ## attacks on a server, each for ATTACK, while another tenant calls and
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./hostile -for $(ATTACK) $(STRICT) | grep -v '^=== '
 
 rollout: ## releases by gcloud over what Terraform plans, on a Cloud Deploy that is played
-	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./rollout
+	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 -timeout 20m ./rollout
 
 oncall: ## gcloud's commands of the runbooks, by the real gcloud, with no other rights than who is on call gets
 	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 ./oncall

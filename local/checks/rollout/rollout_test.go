@@ -182,7 +182,7 @@ func TestReleases(t *testing.T) {
 			t.Parallel()
 			r := begin(t, p, seed+100)
 			r.path = stand
-			r.schedule(rand.New(rand.NewPCG(seed, 2)), all, image)
+			r.schedule(rand.New(rand.NewPCG(seed, 2)), all[:2], image) // the job goes the way of the control plane
 		})
 	}
 }
