@@ -62,7 +62,7 @@ var rooms = []struct {
 	{"store/objects", "keeps backups in a folder or in Cloud Storage", "account backup"},
 	{"store/objects/objectstest", "stands in for Cloud Storage", "backup"},
 	{"recovery", "brings back what was ordered since a backup", "backup directives entitlement identity receipt receipt/verify"},
-	{"mcp", "is the protocol engine", "seal strictjson"},
+	{"mcp", "is the protocol engine", "strictjson"},
 	{"stdio", "serves a client that has started the program", "mcp"},
 	{"streamhttp", "is where HTTP ends", "mcp"},
 	{"value", "has one description of a Go type, from which its JSON follows", "mcp strictjson"},
@@ -72,7 +72,8 @@ var rooms = []struct {
 	{"agenttools", "has the tools by which agents ask the governor", "catalog config entitlement governor identity mcp receipt/verify refresh serve"},
 	{"controlapi", "is the control plane over HTTP", "directives effect entitlement fleet governor identity receipt receipt/verify strictjson"},
 	{"judge", "decides by metrics whether a new version may have more traffic", "client"},
-	{"command", "is the program's command line", "account backup client config directives identity judge mcp receipt receipt/verify recovery"},
+	{"rotation", "brings a new sealing key into a fleet", "seal"},
+	{"command", "is the program's command line", "account backup client config directives identity judge mcp receipt receipt/verify recovery rotation"},
 	{"app", "has what both functions are made of", "backup catalog cloudkms config directives effect egress entitlement fleet governor identity mcp policy receipt receipt/journal " +
 		"receipt/verify recovery refresh seal serve store/firestore store/memory store/objects store/redis streamhttp telemetry"},
 	{"app/dataplane", "is the function erlmcp", "admission agenttools app catalog config directives entitlement fleet governor identity loadshed " +

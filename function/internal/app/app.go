@@ -29,7 +29,7 @@ type App struct {
 	Telemetry *telemetry.Telemetry
 	Observer  *Observer
 	Instance  string // NODE_NAME and a random part: unlike any other process
-	Ring      *seal.Ring
+	Ring      seal.Current
 	Stores    *Stores
 	Callers   *Callers
 	Recorder  *Recorder // nil where nothing is recorded
@@ -47,14 +47,19 @@ func Begin(ctx context.Context, o Options) (*App, error) {
 	o.Complete()
 	a := &App{Options: &o, Stores: &Stores{close: func() {}}, Callers: &Callers{}, Start: time.Now()}
 	a.Config, a.faults = config.Load(o.Getenv, serve.ThisMachine())
-	var err error
-	a.Ring, err = ringOf(&o, a.Config)
-	a.Fault(err)
 	a.Instance = fmt.Sprintf("%s-%08x", a.Config.NodeName, rand.Uint32())
-	if a.Telemetry, err = openTelemetry(ctx, &o, a.Config, a.Instance); err != nil {
+	var err error
+	if a.Telemetry, err = openTelemetry(ctx, &o, a.Config, a.Instance); err == nil {
+		o.Logger = a.Telemetry.Logger()
+		o.files.logger = o.Logger
+	}
+	o.files.age = a.Config.FileAge()
+	var fault error
+	a.Ring, fault = ringOf(&o, a.Config)
+	a.Fault(fault)
+	if err != nil {
 		return nil, &serve.StartError{Faults: errors.Join(a.faults, err)}
 	}
-	o.Logger = a.Telemetry.Logger()
 	a.Logger = o.Logger
 	return a, nil
 }
@@ -113,12 +118,8 @@ func (a *App) OpenRecorder(ctx context.Context) {
 		a.Stores.Receipts = stand(a.Stores.Receipts)
 	}
 	var err error
-	a.Recorder, err = openRecorder(ctx, a.recording())
+	a.Recorder, err = openRecorder(ctx, &recording{config: a.Config, options: a.Options, stores: a.Stores, ring: a.Ring(), instance: a.Instance, logger: a.Logger})
 	a.Fault(err)
-}
-
-func (a *App) recording() *recording {
-	return &recording{config: a.Config, stores: a.Stores, ring: a.Ring, instance: a.Instance, kms: a.Options.Stand.KMS, logger: a.Logger}
 }
 
 // Complete makes the server. Calls end with the context that it returns, which ends with the server, and not with what tells it to go:
@@ -194,5 +195,6 @@ func (a *App) Degraded() []string {
 	if policy, _ := a.evicts.Load().(string); policy != "" {
 		out = append(out, evictionWords(policy))
 	}
-	return append(append(append(out, a.Callers.degraded()...), a.Recorder.degraded()...), a.Telemetry.Degraded()...)
+	out = append(out, a.Options.files.degraded()...)
+	return append(append(append(out, a.Callers.Authenticator.Degraded()...), a.Recorder.degraded()...), a.Telemetry.Degraded()...)
 }

@@ -15,7 +15,6 @@ import (
 	"example.com/erlmcp/function/internal/egress"
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/policy"
-	"example.com/erlmcp/function/internal/refresh"
 	"example.com/erlmcp/function/internal/store/redis"
 )
 
@@ -24,7 +23,6 @@ type Callers struct {
 	Authenticator *identity.Authenticator
 	Policy        func() *policy.Set // nil for none
 	Tenants       []string           // what their tenants can be
-	faults        []func() error     // of the files, as they are now
 	out           *egress.Client     // to what issuers publish
 	Tools         *http.Client       // to what tools call
 }
@@ -78,7 +76,7 @@ func newCallers(a *App, e *Entitled, entries *catalog.Catalog) (*Callers, error)
 	}
 	if slices.Contains(settings.Chain, identity.APIKeys) {
 		if settings.KeysFile != "" {
-			if options.Keys, err = readFile(c, settings.KeysFile, identity.ParseKeys, a.Logger); err != nil {
+			if options.Keys, err = readFile(o.files, settings.KeysFile, identity.ParseKeys); err != nil {
 				faults = append(faults, fmt.Errorf("API_KEYS_FILE: %w", err))
 			}
 		}
@@ -87,22 +85,12 @@ func newCallers(a *App, e *Entitled, entries *catalog.Catalog) (*Callers, error)
 		}
 	}
 	if cfg.PolicyFile != "" {
-		if c.Policy, err = readFile(c, cfg.PolicyFile, a.rules(entries), a.Logger); err != nil {
+		if c.Policy, err = readFile(o.files, cfg.PolicyFile, a.rules(entries)); err != nil {
 			faults = append(faults, fmt.Errorf("POLICY_FILE: %w", err))
 		}
 	}
 	c.Authenticator = identity.New(options)
 	return c, errors.Join(faults...)
-}
-
-// readFile returns what a file says as it is in force, and has what is wrong with it be told.
-func readFile[T any](c *Callers, path string, parse func([]byte) (T, error), logger *slog.Logger) (func() T, error) {
-	file, err := refresh.OpenFile(path, parse, time.Now, logger)
-	if err != nil {
-		return nil, err
-	}
-	c.faults = append(c.faults, file.Fault)
-	return file.Value, nil
 }
 
 // rules reads the operator's rules on the entries, where there are any.
@@ -143,16 +131,6 @@ func (c *Callers) close() {
 		c.out.Close()
 		c.Tools.CloseIdleConnections()
 	}
-}
-
-// degraded lists the files that changed for the worse, and what is wrong with issuers.
-func (c *Callers) degraded() (out []string) {
-	for _, fault := range c.faults {
-		if err := fault(); err != nil {
-			out = append(out, "files: what a file said before stays in force: "+err.Error())
-		}
-	}
-	return append(out, c.Authenticator.Degraded()...)
 }
 
 // SignIn says how clients are signed in, for the person who reads it.

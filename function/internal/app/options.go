@@ -41,6 +41,8 @@ type Options struct {
 
 	// What tests put in between.
 	Stand StandIns
+
+	files *files
 }
 
 // StandIns take the place of what is outside, or stand before it. nil is the real thing.
@@ -72,4 +74,5 @@ func (o *Options) Complete() {
 	}
 	o.Info.Name, o.Info.Version = cmp.Or(o.Info.Name, Target), cmp.Or(o.Info.Version, Version)
 	o.Info.Title = cmp.Or(o.Info.Title, o.Info.Name)
+	o.files = &files{logger: slog.New(slog.DiscardHandler)}
 }

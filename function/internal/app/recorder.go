@@ -2,11 +2,11 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"time"
 
 	"example.com/erlmcp/function/internal/cloudkms"
@@ -21,19 +21,25 @@ import (
 // A Recorder writes the receipts of this instance. Nil is where nothing is recorded.
 type Recorder struct {
 	*journal.Recorder
-	signer receipt.Signer // nil where the operator has no key
-	hasher *receipt.Hasher
-	logger *slog.Logger
-	keeper *keeper // nil where roots are kept in the store alone
+	operator func() operator
+	hasher   *receipt.Hasher
+	logger   *slog.Logger
+	keeper   *keeper // nil where roots are kept in the store alone
+}
+
+// An operator is who vouches for chains: the key that signs now, nil for none, and those by which signatures are judged.
+type operator struct {
+	signer receipt.Signer
+	keys   []ed25519.PublicKey
 }
 
 // A recording is what a recorder works with.
 type recording struct {
 	config   *config.Config
+	options  *Options
 	stores   *Stores
-	ring     *seal.Ring
+	ring     *seal.Ring // of the start: what a chain hashes under is one key, and a call that runs has hashed under it
 	instance string
-	kms      func(*cloudkms.Options)
 	logger   *slog.Logger
 }
 
@@ -50,16 +56,16 @@ func openRecorder(ctx context.Context, p *recording) (*Recorder, error) {
 	case p.stores.Receipts == nil:
 		return nil, nil
 	}
-	signer, err := openSigner(ctx, p.config, p.kms)
+	operator, err := openOperator(ctx, p.config, p.options)
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{signer: signer, hasher: receipt.NewHasher(p.ring.Derive(hashes)...), logger: p.logger}
+	r := &Recorder{operator: operator, hasher: receipt.NewHasher(p.ring.Derive(hashes)...), logger: p.logger}
 	var board fleet.Board
 	if p.stores.Redis != nil {
 		board = p.stores.Redis
 	}
-	o := journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: signer, Hasher: r.hasher, Logger: p.logger}
+	o := journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: func() receipt.Signer { return operator().signer }, Hasher: r.hasher, Logger: p.logger}
 	if p.config.BackupPlace != "" {
 		r.keeper = &keeper{place: p.config.BackupPlace, store: p.stores.Receipts}
 		o.Keep = r.keeper.keep
@@ -73,43 +79,45 @@ func openRecorder(ctx context.Context, p *recording) (*Recorder, error) {
 
 // OpenOperatorsRecorder is the recorder of a command of the operator's: nil where its directives leave no receipts.
 func OpenOperatorsRecorder(ctx context.Context, cfg *config.Config, s *Stores, instance string) (*Recorder, error) {
-	ring, err := ringOf(&Options{}, cfg)
+	o := &Options{}
+	o.Complete()
+	ring, err := ringOf(o, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return openRecorder(ctx, &recording{config: cfg, stores: s, ring: ring, instance: instance, logger: slog.New(slog.DiscardHandler)})
+	return openRecorder(ctx, &recording{config: cfg, options: o, stores: s, ring: ring(), instance: instance, logger: slog.New(slog.DiscardHandler)})
 }
 
 // keyTimeout is for a service that keeps the operator's key to say which one it is. A start does not go on without.
 const keyTimeout = 5 * time.Second
 
-// openSigner returns who signs with the operator's key, or nil where the settings name none.
-func openSigner(ctx context.Context, cfg *config.Config, kms func(*cloudkms.Options)) (receipt.Signer, error) {
+// openOperator returns who vouches for chains, as it is now: nobody where the settings name no key.
+func openOperator(ctx context.Context, cfg *config.Config, o *Options) (func() operator, error) {
+	var known operator
 	switch {
 	case cfg.ReceiptKeyFile != "":
-		text, err := os.ReadFile(cfg.ReceiptKeyFile)
+		current, err := readFile(o.files, cfg.ReceiptKeyFile, func(text []byte) (op operator, err error) {
+			op.signer, op.keys, err = receipt.ParseSigner(text)
+			return op, err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
 		}
-		signer, err := receipt.ParseSigner(text)
-		if err != nil {
-			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
-		}
-		return signer, nil
+		return current, nil
 	case cfg.ReceiptKMSKey != "":
 		ctx, done := context.WithTimeout(ctx, keyTimeout)
 		defer done()
 		key := cloudkms.Options{Key: cfg.ReceiptKMSKey}
-		if kms != nil {
-			kms(&key)
+		if o.Stand.KMS != nil {
+			o.Stand.KMS(&key)
 		}
 		signer, err := cloudkms.NewSigner(ctx, key)
 		if err != nil {
 			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
 		}
-		return signer, nil
+		known = operator{signer, []ed25519.PublicKey{signer.Public()}}
 	}
-	return nil, nil
+	return func() operator { return known }, nil
 }
 
 // NewID makes the id of a request.

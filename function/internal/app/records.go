@@ -21,17 +21,16 @@ import (
 
 // Records are the receipts of a fleet, for its operator and those who check on it.
 type Records struct {
-	stores *Stores
-	signer receipt.Signer
-	hasher *receipt.Hasher // nil where the fleet's keys are not known
-	keys   []ed25519.PublicKey
-	heads  func(context.Context) ([]receipt.Head, error)
-	noted  []verify.Witness
-	kept   verify.Kept
+	stores   *Stores
+	operator func() operator
+	hasher   *receipt.Hasher // nil where the fleet's keys are not known
+	heads    func(context.Context) ([]receipt.Head, error)
+	noted    []verify.Witness
+	kept     verify.Kept
 }
 
 // OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
-// else the one of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, where that is set; without any who signed is not verified. With Memory they
+// else those of RECEIPT_KEY_FILE or the one of RECEIPT_KMS_KEY, where that is set; without any who signed is not verified. With Memory they
 // are those of the servers that share it.
 func OpenRecords(ctx context.Context, keyFile string, o Options) (*Records, error) {
 	o.Complete()
@@ -43,15 +42,15 @@ func OpenRecords(ctx context.Context, keyFile string, o Options) (*Records, erro
 		return nil, &serve.StartError{Faults: err}
 	}
 	r := &Records{}
-	if r.signer, r.keys, err = operatorKeys(ctx, cfg, &o, keyFile); err != nil {
+	if r.operator, err = judgedBy(ctx, cfg, &o, keyFile); err != nil {
 		return nil, err
 	}
-	if cfg.Keys != "" || o.Memory != nil {
+	if cfg.Keys != "" || cfg.KeysFile != "" || o.Memory != nil {
 		ring, err := ringOf(&o, cfg)
 		if err != nil {
 			return nil, &serve.StartError{Faults: err}
 		}
-		r.hasher = receipt.NewHasher(ring.Derive(hashes)...)
+		r.hasher = receipt.NewHasher(ring().Derive(hashes)...)
 	}
 	if r.stores, err = OpenStores(ctx, cfg, &o); err != nil {
 		return nil, &serve.StartError{Faults: err}
@@ -62,11 +61,7 @@ func OpenRecords(ctx context.Context, keyFile string, o Options) (*Records, erro
 
 // Records are the receipts of the fleet that the server belongs to.
 func (a *App) Records() *Records {
-	r := &Records{stores: a.Stores, heads: a.Recorder.Heads, hasher: a.Recorder.hasher}
-	if signer := a.Recorder.signer; signer != nil {
-		r.signer, r.keys = signer, []ed25519.PublicKey{signer.Public()}
-	}
-	return r
+	return &Records{stores: a.Stores, heads: a.Recorder.Heads, hasher: a.Recorder.hasher, operator: a.Recorder.operator}
 }
 
 // PublicKeys reads a file of the operator's public keys in PEM.
@@ -90,20 +85,20 @@ func VerifyExport(ctx context.Context, in io.Reader, keys []ed25519.PublicKey, n
 // Close ends the connections.
 func (r *Records) Close() { r.stores.close() }
 
-// operatorKeys are the key that the settings have sign, nil for none, and the public keys by which signatures are judged: those of a file, or
-// else of that key.
-func operatorKeys(ctx context.Context, cfg *config.Config, o *Options, keyFile string) (receipt.Signer, []ed25519.PublicKey, error) {
-	signer, err := openSigner(ctx, cfg, o.Stand.KMS)
+// judgedBy is who the settings have sign. The public keys by which signatures are judged are those of a file where one is named.
+func judgedBy(ctx context.Context, cfg *config.Config, o *Options, keyFile string) (func() operator, error) {
+	current, err := openOperator(ctx, cfg, o)
 	if err != nil {
-		return nil, nil, &serve.StartError{Faults: err}
+		return nil, &serve.StartError{Faults: err}
 	}
-	var keys []ed25519.PublicKey
-	if keyFile != "" {
-		keys, err = PublicKeys(keyFile)
-	} else if signer != nil {
-		keys = append(keys, signer.Public())
+	if keyFile == "" {
+		return current, nil
 	}
-	return signer, keys, err
+	keys, err := PublicKeys(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return func() operator { return operator{current().signer, keys} }, nil
 }
 
 // announced are the last heads of the instances, and why they can't be read: a lost tail is found without them only as far as
@@ -141,17 +136,17 @@ func (r *Records) Verify(ctx context.Context, tenant string, from, to time.Time)
 func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) (report *verify.Report, unheard, err error) {
 	heads, unheard := r.heads(ctx)
 	if tenant == "" {
-		report, err = verify.Store(ctx, r.stores.Receipts, verify.Options{Keys: r.keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
+		report, err = verify.Store(ctx, r.stores.Receipts, verify.Options{Keys: r.operator().keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
 		return report, unheard, err
 	}
 	// An export for a tenant has in it what proves that it lacks nothing.
 	in, out := io.Pipe()
 	defer in.Close()
 	go func() {
-		_, err := verify.WriteExport(ctx, r.stores.Receipts, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads})
+		_, err := verify.WriteExport(ctx, r.stores.Receipts, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.operator().signer, Announced: heads})
 		out.CloseWithError(err)
 	}()
-	report, err = verify.Export(ctx, in, verify.Options{Keys: r.keys, Witnesses: r.noted})
+	report, err = verify.Export(ctx, in, verify.Options{Keys: r.operator().keys, Witnesses: r.noted})
 	return report, unheard, err
 }
 
@@ -159,13 +154,13 @@ func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) 
 // where SEALING_KEYS has what it comes from.
 func (r *Records) Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error) {
 	heads, _ := r.heads(ctx)
-	x, err := verify.WriteExport(ctx, r.stores.Receipts, w, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.signer, Announced: heads, Hasher: r.hasher})
+	x, err := verify.WriteExport(ctx, r.stores.Receipts, w, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.operator().signer, Announced: heads, Hasher: r.hasher})
 	return x.Receipts, err
 }
 
 // Find returns the receipts of a call, by the id that its caller was told, and what is wrong with them.
 func (r *Records) Find(ctx context.Context, id string) ([]receipt.Receipt, *verify.Report, error) {
-	return verify.Find(ctx, r.stores.Receipts, id, r.keys)
+	return verify.Find(ctx, r.stores.Receipts, id, r.operator().keys)
 }
 
 // Newest yields the receipts of a range of time, the latest first; of a tenant, unless that is "".

@@ -43,9 +43,11 @@ func OpenRecovery(ctx context.Context, keyFile string, o Options) (*Recovery, er
 		return nil, &serve.StartError{Faults: err}
 	}
 	r := &Recovery{options: o, config: cfg}
-	if r.signer, r.keys, err = operatorKeys(ctx, cfg, &o, keyFile); err != nil {
+	current, err := judgedBy(ctx, cfg, &o, keyFile)
+	if err != nil {
 		return nil, err
 	}
+	r.signer, r.keys = current().signer, current().keys
 	if r.stores, err = OpenStores(ctx, cfg, &o); err != nil {
 		return nil, &serve.StartError{Faults: err}
 	}
@@ -177,7 +179,7 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, pr
 		switch setting {
 		case name:
 			return into
-		case "REDIS_URL":
+		case "REDIS_URL", "REDIS_URL_FILE":
 			return ""
 		case "GOVERNOR_SCOPE":
 			return "instance"

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,7 +66,7 @@ type Memory struct {
 	Store    *memory.Store
 	Receipts *memory.Receipts
 	Effects  *memory.Effects
-	ring     *seal.Ring // where SEALING_KEYS is not set
+	ring     *seal.Ring // where the settings name no keys
 }
 
 // NewMemory returns an empty one.
@@ -85,19 +87,27 @@ func OpenMemory(file string) (*Memory, error) {
 // Close lets go of the file.
 func (m *Memory) Close() error { return m.Store.Close() }
 
-// ringOf returns the keys that instances share, or new ones where the settings name none.
-func ringOf(o *Options, cfg *config.Config) (*seal.Ring, error) {
+// ringOf returns the keys that instances share, as they are now, or new ones where the settings name none.
+func ringOf(o *Options, cfg *config.Config) (seal.Current, error) {
+	var ring *seal.Ring
+	var err error
 	switch {
-	case cfg.Keys != "":
-		ring, err := seal.ParseRing(string(cfg.Keys))
+	case cfg.KeysFile != "":
+		current, err := readFile(o.files, cfg.KeysFile, func(text []byte) (*seal.Ring, error) { return seal.ParseRing(string(text)) })
 		if err != nil {
+			return nil, fmt.Errorf("SEALING_KEYS_FILE: %w; make a key with: openssl rand -base64 32", err)
+		}
+		return current, nil
+	case cfg.Keys != "":
+		if ring, err = seal.ParseRing(string(cfg.Keys)); err != nil {
 			return nil, fmt.Errorf("SEALING_KEYS: %w; make one with: openssl rand -base64 32", err)
 		}
-		return ring, nil
 	case o.Memory != nil:
-		return o.Memory.ring, nil
+		ring = o.Memory.ring
+	default:
+		ring = seal.RandomRing()
 	}
-	return seal.RandomRing(), nil
+	return func() *seal.Ring { return ring }, nil
 }
 
 // OpenStores connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
@@ -105,7 +115,7 @@ func ringOf(o *Options, cfg *config.Config) (*seal.Ring, error) {
 func OpenStores(ctx context.Context, cfg *config.Config, o *Options) (*Stores, error) {
 	s := &Stores{Fatal: make(chan error, 1), close: func() {}}
 	if err := s.openCounters(cfg, o); err != nil {
-		return s, fmt.Errorf("REDIS_URL: %w", err)
+		return s, err
 	}
 	var err error
 	switch {
@@ -140,6 +150,22 @@ func (s *Stores) openCounters(cfg *config.Config, o *Options) error {
 		return nil
 	}
 	options := redis.Options{URL: string(cfg.Redis), CA: cfg.RedisCA, Dial: o.Stand.Dial}
+	name := "REDIS_URL"
+	if cfg.RedisFile != "" {
+		name = "REDIS_URL_FILE"
+		var err error
+		options.Login, err = readFile(o.files, cfg.RedisFile, func(text []byte) (login redis.Login, err error) {
+			url := strings.TrimSpace(string(text))
+			options.URL = cmp.Or(options.URL, url) // of the start
+			return redis.ParseLogin(url, options.URL)
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if cfg.RedisCA != "" && !strings.HasPrefix(options.URL, "rediss://") {
+			return fmt.Errorf("%s: does not begin with rediss://, and REDIS_CA is set, so that nothing would be checked", name)
+		}
+	}
 	if o.Stand.Dial != nil {
 		options.Connections = 64 // who waits for one does so by a timer that the library shares among the bubbles of tests
 	}
@@ -148,7 +174,7 @@ func (s *Stores) openCounters(cfg *config.Config, o *Options) error {
 	}
 	counters, err := redis.Open(options)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	s.Before(func() { counters.Close() })
 	s.Redis = counters

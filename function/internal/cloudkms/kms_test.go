@@ -72,7 +72,7 @@ func TestJournal(t *testing.T) {
 		s := open(t, kms)
 		store := memory.NewReceipts(0)
 		var last atomic.Pointer[receipt.Head]
-		j, err := journal.Open(journal.Options{Instance: "node-1", Store: store, Signer: s, Announce: func(h receipt.Head) { last.Store(&h) }})
+		j, err := journal.Open(journal.Options{Instance: "node-1", Store: store, Signer: func() receipt.Signer { return s }, Announce: func(h receipt.Head) { last.Store(&h) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -97,6 +97,10 @@ func table() []command {
 			func(p *Program, _ context.Context, args []string, out io.Writer) error {
 				return p.keys(args, out, time.Now())
 			}},
+		{"rotate", "bring a new sealing key into the fleet, in three steps", true,
+			func(p *Program, ctx context.Context, args []string, out io.Writer) error {
+				return p.rotate(ctx, args, out, time.Now())
+			}},
 		{"kill", "stop a tool, a tenant, an upstream or everything, on all instances", true, (*Program).kill},
 		{"limits", "show and change the limits of the running fleet", true, (*Program).limits},
 		{"receipts", "read and export the record of decisions", true, (*Program).receipts},

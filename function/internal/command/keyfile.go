@@ -14,11 +14,7 @@ import (
 	"example.com/erlmcp/function/internal/identity"
 )
 
-func readKeys(path string) (*identity.KeyFile, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
+func readKeys(text []byte, path string) (*identity.KeyFile, error) {
 	file, err := identity.ReadKeyFile(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -26,9 +22,8 @@ func readKeys(path string) (*identity.KeyFile, error) {
 	return file, nil
 }
 
-// changeKeys reads the file of keys, has it changed and replaces it, while no other command does. Where there is no file it begins with
-// an empty one, in which commands that look for a key find none.
-func changeKeys(path string, change func(*identity.KeyFile) error) error {
+// changeFile has what a file says be changed, while no other command changes it, and replaces it in one step.
+func changeFile(path string, change func(text []byte, err error) ([]byte, error)) error {
 	path, err := target(path)
 	if err != nil {
 		return err
@@ -38,17 +33,38 @@ func changeKeys(path string, change func(*identity.KeyFile) error) error {
 		return err
 	}
 	defer unlock()
-	file, err := readKeys(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		file, err = &identity.KeyFile{}, nil
-	}
+	text, err := change(os.ReadFile(path))
 	if err != nil {
 		return err
 	}
-	if err := change(file); err != nil {
-		return err
-	}
-	return writeKeys(path, file)
+	return replace(path, text)
+}
+
+// changeKeys reads the file of keys, has it changed and replaces it, while no other command does. Where there is no file it begins with
+// an empty one, in which commands that look for a key find none.
+func changeKeys(path string, change func(*identity.KeyFile) error) error {
+	return changeFile(path, func(text []byte, err error) ([]byte, error) {
+		file := &identity.KeyFile{}
+		if err == nil {
+			file, err = readKeys(text, path)
+		} else if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := change(file); err != nil {
+			return nil, err
+		}
+		made, err := json.MarshalIndent(file, "", "  ")
+		if err != nil {
+			return nil, err
+		}
+		if _, err := identity.ReadKeyFile(made); err != nil {
+			return nil, err
+		}
+		return append(made, '\n'), nil
+	})
 }
 
 // maxLinks is as many as Linux follows.
@@ -100,29 +116,22 @@ func lock(dir string) (unlock func(), err error) {
 		case time.Since(begin) < lockTimeout:
 			continue
 		default:
-			err = fmt.Errorf("another erlmcp keys has been at work in %s for %v: try again when it has ended", dir, lockTimeout)
+			err = fmt.Errorf("another command has been at work in %s for %v: try again when it has ended", dir, lockTimeout)
 		}
 		folder.Close()
 		return nil, err
 	}
 }
 
-// writeKeys replaces the file in one step, so that a server never reads half of it, by one of the same mode and owner, so that it can
+// replace replaces the file in one step, so that a server never reads half of it, by one of the same mode and owner, so that it can
 // read it at all.
-func writeKeys(path string, file *identity.KeyFile) error {
-	text, err := json.MarshalIndent(file, "", "  ")
-	if err != nil {
-		return err
-	}
-	if _, err := identity.ReadKeyFile(text); err != nil {
-		return err
-	}
+func replace(path string, text []byte) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".keys-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(temporary.Name())
-	_, err = temporary.Write(append(text, '\n'))
+	_, err = temporary.Write(text)
 	if err = errors.Join(err, likeBefore(temporary, path), temporary.Sync(), temporary.Close()); err != nil {
 		return err
 	}

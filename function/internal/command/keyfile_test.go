@@ -28,7 +28,11 @@ func add(t *testing.T, path string, args ...string) string {
 
 func read(t *testing.T, path string) *identity.KeyFile {
 	t.Helper()
-	file, err := readKeys(path)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := readKeys(text, path)
 	if err != nil {
 		t.Fatal(err)
 	}

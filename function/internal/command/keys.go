@@ -71,7 +71,11 @@ func (p *Program) keys(args []string, out io.Writer, now time.Time) error {
 	case c.path == "":
 		return errors.New("which file? Set API_KEYS_FILE, or give -file keys.json")
 	case c.action == "list":
-		file, err := readKeys(c.path)
+		text, err := os.ReadFile(c.path)
+		if err != nil {
+			return err
+		}
+		file, err := readKeys(text, c.path)
 		if err != nil {
 			return err
 		}

@@ -3,13 +3,11 @@
 package config
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,9 +29,11 @@ type Config struct {
 	NodeName             string        // NODE_NAME
 	AllowedOrigins       []string      // ALLOWED_ORIGINS
 	Keys                 Secret        // SEALING_KEYS: "" where none are given and none are demanded
+	KeysFile             string        // SEALING_KEYS_FILE; at most one of the two is set
 	Governed             bool          // GOVERNOR_ENABLED
 	Standalone           bool          // GOVERNOR_SCOPE=instance, or nothing to share counters by
 	Redis                Secret        // REDIS_URL; it may hold a password
+	RedisFile            string        // REDIS_URL_FILE; at most one of the two is set
 	RedisCA              string        // REDIS_CA: PEM
 	Project              string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
 	Database             string        // FIRESTORE_DATABASE
@@ -84,6 +84,15 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText hides the secret from encoders.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// FileAge is how old what a mounted file said may become before it is looked at again. Cloud Run reads a mounted secret from Secret Manager
+// each time that it is looked at, and each time costs. Elsewhere 0 has the default of those who look.
+func (c *Config) FileAge() time.Duration {
+	if c.Platform == CloudRun {
+		return 30 * time.Second
+	}
+	return 0
+}
+
 // Platform is where the process runs.
 type Platform string
 
@@ -115,6 +124,7 @@ var Settings = []Setting{
 	{"GOVERNOR_ENABLED", "true", "hold the limits; false admits all", false},
 	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "where limits are counted: fleet, by all instances together, or instance, by this process alone, for a service of one instance", false},
 	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379; its maxmemory-policy must be noeviction", true},
+	{"REDIS_URL_FILE", "none", "file that has it in place of REDIS_URL; it is read again when it changes, and new connections log in with the user and password that it names then; another server needs a restart", false},
 	{"REDIS_CA", "none: the system's", "certificates in PEM that alone may sign that of a rediss:// server, as Memorystore has its own", false},
 	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore keeps daily quotas, kill switches and what tells lost counters from new ones; without it there are no quotas, kill switches are lost with Redis, and the first calls on a new Redis wait for 2 s", false},
 	{"FIRESTORE_DATABASE", "(default)", "database of that project", false},
@@ -150,7 +160,7 @@ var Settings = []Setting{
 	{"ANONYMOUS_MAX_CONCURRENT_CALLS", "5", "calls at a time of all anonymous callers together; 0 is no limit of their own", false},
 	{"TRUSTED_PROXIES", "1 on Cloud Run, else 0", "proxies before the server that add to X-Forwarded-For, to find the address of who failed to authenticate", false},
 	{"RECEIPTS", "true where there is a store", "record each decision, in chains that can be verified", false},
-	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains; make one with: openssl genpkey -algorithm ed25519", false},
+	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains, and behind it the public halves of those before; make one with: openssl genpkey -algorithm ed25519; it is read again when it changes", false},
 	{"RECEIPT_KMS_KEY", "none", "version of an Ed25519 key in Cloud KMS that vouches for the chains in place of a file, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1; its algorithm is EC_SIGN_ED25519, and the service account needs roles/cloudkms.signerVerifier on it", false},
 	{"RECEIPT_RETENTION_DAYS", "400", "days for which the store keeps receipts", false},
 	{"BACKUP_PLACE", "none", "where each minute the roots of receipts and the receipts of changes are copied to, so that a store that was rolled back is found out, and revocations are had back: gs://BUCKET/PREFIX, or a folder; the place of erlmcp backup. The service account needs to create, read and list objects there, and nothing more", false},
@@ -178,6 +188,7 @@ var Settings = []Setting{
 	{"NODE_NAME", "the platform's name of the instance, or the host's", "part of the instance's id", false},
 	{"ALLOWED_ORIGINS", "none; on loopback, this machine's", "origins whose pages may call, separated by commas, such as https://app.example.com, chrome-extension://ID or null; or *", false},
 	{"SEALING_KEYS", "a new one at each start; demanded on Cloud Run and Kubernetes", "keys of 32 bytes in base64, separated by commas, that seal what travels through clients and key the hashes in receipts; the first seals and keys, all open", true},
+	{"SEALING_KEYS_FILE", "none", "file that has them in place of SEALING_KEYS, as erlmcp rotate changes it; it is read again when it changes; hashes in receipts keep the key that the process started with", false},
 }
 
 // Load reads the settings through getenv, for a process on the machine. The error lists all faults, one a line.
@@ -229,8 +240,8 @@ func Load(getenv func(string) string, m Machine) (*Config, error) {
 	r.seen(c)
 	c.NodeName = r.text("NODE_NAME", nodeName(r.getenv))
 	c.AllowedOrigins = r.list("ALLOWED_ORIGINS", "")
-	c.Keys = Secret(r.getenv("SEALING_KEYS"))
-	if c.Keys == "" && c.Platform != Local {
+	c.Keys, c.KeysFile = r.secret("SEALING_KEYS")
+	if c.Keys == "" && c.KeysFile == "" && c.Platform != Local {
 		r.fault("SEALING_KEYS", "is not set, and the instances on %s must share it; make one with: openssl rand -base64 32", c.Platform)
 	}
 	r.renamed()
@@ -294,66 +305,6 @@ func (r *reader) integer(name string, fallback, least, most int) int {
 		r.fault(name, "%q is not a whole number from %d to %d", v, least, most)
 	}
 	return n
-}
-
-// scope reads where limits hold. Fleets never fall back to counting for themselves unless the operator says so.
-func (r *reader) scope(c *Config) {
-	c.Redis = Secret(r.getenv("REDIS_URL"))
-	c.RedisCA = r.getenv("REDIS_CA")
-	switch {
-	case c.RedisCA == "":
-	case !strings.HasPrefix(string(c.Redis), "rediss://"):
-		r.fault("REDIS_CA", "is set, and REDIS_URL does not begin with rediss://, so that nothing would be checked")
-	case !x509.NewCertPool().AppendCertsFromPEM([]byte(c.RedisCA)):
-		r.fault("REDIS_CA", "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----")
-	}
-	c.Project = r.getenv("GOOGLE_CLOUD_PROJECT")
-	c.Database = r.text("FIRESTORE_DATABASE", "(default)")
-	if c.StoreFile = r.getenv("STORE_FILE"); c.StoreFile != "" && c.Project != "" {
-		r.fault("STORE_FILE", "is set, and GOOGLE_CLOUD_PROJECT names the store: leave one of them out")
-	}
-	if c.Emulator = r.getenv("FIRESTORE_EMULATOR_HOST"); c.Emulator != "" && c.Project == "" {
-		r.fault("GOOGLE_CLOUD_PROJECT", "is not set, and FIRESTORE_EMULATOR_HOST needs a project, of any name")
-	}
-	switch scope := r.getenv("GOVERNOR_SCOPE"); {
-	case scope != "" && scope != "fleet" && scope != "instance":
-		r.fault("GOVERNOR_SCOPE", "%q is not one of fleet, instance", scope)
-	case scope == "instance" && c.Redis != "":
-		r.fault("GOVERNOR_SCOPE", "is instance, and REDIS_URL is set: leave one of them out")
-	case scope == "fleet" && c.Redis == "":
-		r.fault("REDIS_URL", "is not set, and GOVERNOR_SCOPE=fleet needs it")
-	case scope == "" && c.Redis == "" && c.Governed && c.Platform != Local:
-		r.fault("REDIS_URL", "is not set, and limits must hold over all instances on %s: set it, or declare GOVERNOR_SCOPE=instance and run one instance", c.Platform)
-	}
-	c.Standalone = c.Redis == ""
-}
-
-// keyVersion is how Cloud KMS names one: https://docs.cloud.google.com/kms/docs/resource-hierarchy.
-var keyVersion = regexp.MustCompile(`^projects/[\w.:-]+/locations/[\w-]+/keyRings/[\w-]+/cryptoKeys/[\w-]+/cryptoKeyVersions/[0-9]+$`)
-
-// bucket is where objects are in Cloud Storage: https://docs.cloud.google.com/storage/docs/buckets#naming.
-var bucket = regexp.MustCompile(`^gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?$`)
-
-// receipts reads how decisions are recorded.
-func (r *reader) receipts(c *Config) {
-	if r.getenv("RECEIPTS") != "" {
-		c.Receipts = r.choice("RECEIPTS", "", "true", "false")
-	}
-	c.ReceiptKeyFile = r.text("RECEIPT_KEY_FILE", "")
-	c.ReceiptKMSKey = r.text("RECEIPT_KMS_KEY", "")
-	switch {
-	case c.ReceiptKMSKey == "":
-	case !keyVersion.MatchString(c.ReceiptKMSKey):
-		r.fault("RECEIPT_KMS_KEY", "%q is not the name of a version of a key, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1", c.ReceiptKMSKey)
-	case c.ReceiptKeyFile != "":
-		r.fault("RECEIPT_KMS_KEY", "is set, and so is RECEIPT_KEY_FILE: leave one of them out")
-	}
-	c.ReceiptRetentionDays = r.integer("RECEIPT_RETENTION_DAYS", 400, 1, 36500)
-	if c.BackupPlace = r.text("BACKUP_PLACE", ""); strings.Contains(c.BackupPlace, "://") && !bucket.MatchString(c.BackupPlace) {
-		r.fault("BACKUP_PLACE", "%q is neither gs://BUCKET/PREFIX nor a folder", c.BackupPlace)
-	} else if c.BackupPlace != "" && (c.Receipts == "false" || c.Project == "" && c.StoreFile == "") {
-		r.fault("BACKUP_PLACE", "is set, and no receipts are kept that could be copied there: it goes with GOOGLE_CLOUD_PROJECT or STORE_FILE, and without RECEIPTS=false")
-	}
 }
 
 func (r *reader) choice(name, fallback string, of ...string) string {

@@ -125,6 +125,18 @@ func TestFaults(t *testing.T) {
 	if _, err := Load(env("RECEIPT_KMS_KEY", key, "RECEIPT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_KEY_FILE") {
 		t.Errorf("two keys for receipts: %v", err)
 	}
+	for name, value := range map[string]string{"SEALING_KEYS": "k", "REDIS_URL": "redis://r"} {
+		want := name + "_FILE: is set, and so is " + name + ": leave one of them out"
+		if _, err := Load(env(name, value, name+"_FILE", "file"), Machine{}); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if _, err := Load(env("GOVERNOR_SCOPE", "instance", "REDIS_URL_FILE", "file"), Machine{}); err == nil {
+		t.Error("a scope of one instance takes a Redis that a file names")
+	}
+	if c, err := Load(env("K_SERVICE", "x", "SEALING_KEYS_FILE", "keys", "REDIS_URL_FILE", "url"), Machine{}); err != nil || c.Standalone || c.FileAge() != 30*time.Second {
+		t.Errorf("files on Cloud Run: %v", err)
+	}
 	_, err := Load(env("PORT", "x", "LOG_LEVEL", "loud", "MAX_CONNECTIONS", "many"), Machine{})
 	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
 		t.Errorf("%d faults listed, want 3:\n%v", n, err)

@@ -29,6 +29,8 @@ type Instance struct {
 	// Tenants are what the tenants of its callers can be: names, and patterns whose last character is *. There are none of a control
 	// plane, and nil is of an instance that does not say.
 	Tenants []string `json:"tenants"`
+	// SealingKeys are the ids of the keys that it seals and opens with, the sealing one first; nil is of an instance that does not say.
+	SealingKeys []string `json:"sealingKeys,omitempty"`
 }
 
 // A Holding is what an instance has leased of a limit.

@@ -4,7 +4,7 @@
 // two requests, so that any instance answers any of them.
 //
 // It does no input or output of its own: an [Exchange] brings the body and takes the answer, a [Gate] decides, a [Catalog]
-// holds what can be called, and a seal.Ring protects what travels through the client. The wire is described by the
+// holds what can be called, and a Sealer protects what travels through the client. The wire is described by the
 // specification at https://modelcontextprotocol.io/specification/2026-07-28.
 package mcp
 
@@ -15,8 +15,6 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
-
-	"example.com/erlmcp/function/internal/seal"
 )
 
 // An Exchange is one HTTP request and its answer. The engine calls exactly one of Reply, Accept and Refuse, once, last;
@@ -61,12 +59,18 @@ func (e *BodyError) refusal(message string, head *RequestHeader) *Refusal {
 	return r
 }
 
+// A Sealer protects what travels through a client, as a seal.Ring does. Open returns what Seal was given for the same purpose and binding.
+type Sealer interface {
+	Seal(purpose string, binding, plaintext []byte, expires time.Time) string
+	Open(purpose string, binding []byte, sealed string, now time.Time) ([]byte, error)
+}
+
 // Options configure a [Server]. The zero value of each field is a default, but for Catalog, Gate and Keys, which must be
 // there.
 type Options struct {
 	Catalog Catalog
 	Gate    Gate
-	Keys    *seal.Ring
+	Keys    Sealer
 	Info    Info
 	Logger  *slog.Logger     // default: discards
 	Now     func() time.Time // default: time.Now

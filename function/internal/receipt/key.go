@@ -43,28 +43,64 @@ const (
 	encryptedBlock = "ENCRYPTED PRIVATE KEY"
 )
 
-// ParseSigner reads a private key in PEM (PKCS #8, RFC 8410), without a passphrase. No error shows a part of the key.
-func ParseSigner(text []byte) (Signer, error) {
+// ParseSigner reads a private key in PEM (PKCS #8, RFC 8410), without a passphrase, and beside it the public halves of keys before it,
+// if there are any. Keys are all public halves, that of the private key first. No error shows a part of the private key.
+func ParseSigner(text []byte) (s Signer, keys []ed25519.PublicKey, err error) {
 	blocks, err := blocksOf(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, errPrivateWanted)
+		return nil, nil, fmt.Errorf("%w: %w", err, errPrivateWanted)
 	}
 	for _, b := range blocks {
 		switch b.Type {
 		case privateBlock:
-			key, err := x509.ParsePKCS8PrivateKey(b.Bytes)
+			if s != nil {
+				return nil, nil, fmt.Errorf("it holds two private keys, and one can sign: %w", errPrivateWanted)
+			}
+			key, err := parsePrivate(b)
 			if err != nil {
-				return nil, fmt.Errorf("the private key can't be read: %w", errPrivateWanted) // the cause may show a part of it
+				return nil, nil, err
 			}
-			if key, ok := key.(ed25519.PrivateKey); ok {
-				return signer{key}, nil
-			}
-			return nil, fmt.Errorf("the private key is one for %s: %w", algorithm(key), errPrivateWanted)
+			s = signer{key}
 		case encryptedBlock:
-			return nil, errors.New("the private key is encrypted, and nobody can be asked for its passphrase: openssl pkey -in KEY writes it without one")
+			return nil, nil, errors.New("the private key is encrypted, and nobody can be asked for its passphrase: openssl pkey -in KEY writes it without one")
 		}
 	}
-	return nil, fmt.Errorf("it holds a block %q: %w", blocks[0].Type, errPrivateWanted)
+	if s == nil {
+		return nil, nil, fmt.Errorf("it holds a block %q: %w", blocks[0].Type, errPrivateWanted)
+	}
+	keys = []ed25519.PublicKey{s.Public()}
+	for _, b := range blocks {
+		if b.Type == publicBlock {
+			key, err := parsePublic(b, len(keys))
+			if err != nil {
+				return nil, nil, err
+			}
+			keys = append(keys, key)
+		}
+	}
+	return s, keys, nil
+}
+
+func parsePrivate(b *pem.Block) (ed25519.PrivateKey, error) {
+	key, err := x509.ParsePKCS8PrivateKey(b.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("the private key can't be read: %w", errPrivateWanted) // the cause may show a part of it
+	}
+	if key, ok := key.(ed25519.PrivateKey); ok {
+		return key, nil
+	}
+	return nil, fmt.Errorf("the private key is one for %s: %w", algorithm(key), errPrivateWanted)
+}
+
+func parsePublic(b *pem.Block, number int) (ed25519.PublicKey, error) {
+	key, err := x509.ParsePKIXPublicKey(b.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("public key %d can't be read: %w", number, errPublicWanted)
+	}
+	if key, ok := key.(ed25519.PublicKey); ok {
+		return key, nil
+	}
+	return nil, fmt.Errorf("public key %d is one for %s: %w", number, algorithm(key), errPublicWanted)
 }
 
 // ParseKeys reads one or more public keys in PEM (RFC 8410), such as the one in use and those before it.
@@ -78,15 +114,11 @@ func ParseKeys(text []byte) ([]ed25519.PublicKey, error) {
 		if b.Type != publicBlock {
 			return nil, fmt.Errorf("it holds a block %q: %w", b.Type, errPublicWanted)
 		}
-		key, err := x509.ParsePKIXPublicKey(b.Bytes)
+		key, err := parsePublic(b, len(keys)+1)
 		if err != nil {
-			return nil, fmt.Errorf("public key %d can't be read: %w", len(keys)+1, errPublicWanted)
+			return nil, err
 		}
-		k, ok := key.(ed25519.PublicKey)
-		if !ok {
-			return nil, fmt.Errorf("public key %d is one for %s: %w", len(keys)+1, algorithm(key), errPublicWanted)
-		}
-		keys = append(keys, k)
+		keys = append(keys, key)
 	}
 	return keys, nil
 }

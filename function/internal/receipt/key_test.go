@@ -58,12 +58,16 @@ func TestKeys(t *testing.T) {
 		name         string
 		text         []byte
 		signer, keys string // what the error says, "" for none
+		before       any    // the public key that judges beside that of the private one
 	}{
 		{name: "a private key", text: private, keys: `it holds a block "PRIVATE KEY": wanted are`},
 		{name: "a public key", text: public, signer: `it holds a block "PUBLIC KEY": wanted is`},
 		{name: "two public keys", text: slices.Concat(public, other), signer: `it holds a block "PUBLIC KEY"`},
 		{name: "words around it", text: slices.Concat([]byte("the key of acme\n"), private, []byte("\nuntil May\n")), keys: `it holds a block "PRIVATE KEY"`},
 		{name: "a public key before the private one", text: slices.Concat(public, private), keys: `it holds a block "PRIVATE KEY"`},
+		{name: "a key, and the public half of the one before", text: slices.Concat(private, other), keys: `it holds a block "PRIVATE KEY"`, before: thief.Public()},
+		{name: "two private keys", text: slices.Concat(private, private), signer: "two private keys", keys: `it holds a block "PRIVATE KEY"`},
+		{name: "a key, and garbage before", text: slices.Concat(private, block(t, "PUBLIC KEY", []byte("x"))), signer: "public key 1 can't be read", keys: `it holds a block "PRIVATE KEY"`},
 		{name: "nothing", signer: "no PEM in it", keys: "no PEM in it"},
 		{name: "garbage", text: []byte("MCowBQYDK2VwAyEA\x00\xff"), signer: "no PEM in it", keys: "no PEM in it"},
 		{name: "DER", text: func() []byte { b, _ := pem.Decode(private); return b.Bytes }(), signer: "no PEM in it", keys: "no PEM in it"},
@@ -87,14 +91,17 @@ func TestKeys(t *testing.T) {
 				t.Errorf("%s: %s: %v, want %q", c.name, what, err, want)
 			case want != "" && !strings.Contains(err.Error(), want):
 				t.Errorf("%s: %s: %v, want %q", c.name, what, err, want)
-			case want != "" && !strings.Contains(err.Error(), remedy) && !strings.Contains(err.Error(), "openssl pkey -in KEY writes"):
+			case want != "" && !strings.Contains(err.Error(), remedy) && !strings.Contains(err.Error(), "openssl pkey -in KEY writes") && !strings.Contains(err.Error(), makePublic):
 				t.Errorf("%s: %s does not say what to do: %v", c.name, what, err)
 			}
 		}
-		s, err := receipt.ParseSigner(c.text)
+		s, all, err := receipt.ParseSigner(c.text)
 		says("signer", err, c.signer, makePrivate)
 		if err == nil && !rightful.Public().(ed25519.PublicKey).Equal(s.Public()) {
 			t.Errorf("%s: another key", c.name)
+		}
+		if err == nil && (len(all) != bytes.Count(c.text, []byte("BEGIN")) || !all[0].Equal(rightful.Public()) || c.before != nil && !all[1].Equal(c.before)) {
+			t.Errorf("%s: %d keys judge", c.name, len(all))
 		}
 		keys, err := receipt.ParseKeys(c.text)
 		says("keys", err, c.keys, makePublic)

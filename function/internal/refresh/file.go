@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,8 +17,7 @@ import (
 type File[T any] struct {
 	path  string
 	parse func([]byte) (T, error)
-	now   func() time.Time
-	log   *slog.Logger
+	opts  FileOptions
 
 	looked  atomic.Int64 // when, in Unix microseconds
 	value   atomic.Pointer[T]
@@ -28,37 +28,54 @@ type File[T any] struct {
 	looking chan struct{} // closed when the look that runs is over
 }
 
+// FileOptions say how a file is looked at.
+type FileOptions struct {
+	Now    func() time.Time
+	Logger *slog.Logger
+	// Age is after how long a use looks again, beside the request: default 2 s. Where each look costs, as where a platform asks a
+	// service for what it mounts, it is longer.
+	Age time.Duration
+}
+
 const (
-	lookAge     = 2 * time.Second // after which a use looks again, beside the request
-	lookWaitAge = 5 * time.Second // after which it waits for what it finds
-	lookTimeout = time.Second     // for so long: a mount may hang
+	lookAge     = 2 * time.Second // default of Age
+	lookTimeout = time.Second     // how long a use waits, once what is known is older than waitAge: a mount may hang
 )
 
 // OpenFile reads the file. Its error has the path and what is wrong.
-func OpenFile[T any](path string, parse func([]byte) (T, error), now func() time.Time, log *slog.Logger) (*File[T], error) {
-	f := &File[T]{path: path, parse: parse, now: now, log: log}
+func OpenFile[T any](path string, parse func([]byte) (T, error), o FileOptions) (*File[T], error) {
+	o.Age = cmp.Or(o.Age, lookAge)
+	f := &File[T]{path: path, parse: parse, opts: o}
 	if err := f.read(); err != nil {
 		return nil, err
 	}
-	f.looked.Store(now().UnixMicro())
+	f.looked.Store(o.Now().UnixMicro())
 	return f, nil
 }
 
+// waitAge is after how long a use waits for what it finds.
+func (f *File[T]) waitAge() time.Duration { return f.opts.Age * 5 / 2 }
+
 // Value returns what is in force.
 func (f *File[T]) Value() T {
-	if age := f.now().UnixMicro() - f.looked.Load(); age >= lookAge.Microseconds() {
+	if age := f.age(); age >= f.opts.Age {
 		done := f.start()
-		if age >= lookWaitAge.Microseconds() {
+		if age >= f.waitAge() {
 			timer := time.NewTimer(lookTimeout)
 			select {
 			case <-done:
 			case <-timer.C:
-				f.looked.Store(f.now().UnixMicro()) // the next need not wait for it as well
+				f.looked.Store(f.opts.Now().UnixMicro()) // the next need not wait for it as well
 			}
 			timer.Stop()
 		}
 	}
 	return *f.value.Load()
+}
+
+// age is how long ago the file was looked at.
+func (f *File[T]) age() time.Duration {
+	return time.Duration(f.opts.Now().UnixMicro()-f.looked.Load()) * time.Microsecond
 }
 
 // start looks beside the caller, unless someone does.
@@ -79,8 +96,12 @@ func (f *File[T]) start() (done <-chan struct{}) {
 	return f.looking
 }
 
-// Fault is what is wrong with the file as it is now, or nil: who asks may have just changed it.
+// Fault is what is wrong with the file as it is now, or nil: who asks may have just changed it. Where a look costs, it is what was found
+// within [FileOptions.Age].
 func (f *File[T]) Fault() error {
+	if f.opts.Age > lookAge && f.age() < f.opts.Age {
+		return f.known()
+	}
 	timer := time.NewTimer(lookTimeout)
 	defer timer.Stop()
 	select {
@@ -101,16 +122,16 @@ func (f *File[T]) known() error {
 func (f *File[T]) look() {
 	before := f.content
 	err := f.read()
-	f.looked.Store(f.now().UnixMicro())
+	f.looked.Store(f.opts.Now().UnixMicro())
 	if err == nil {
 		f.fault.Store(nil)
 		if !bytes.Equal(before, f.content) {
-			f.log.Info("a file has changed and is in force", "path", f.path)
+			f.opts.Logger.Info("a file has changed and is in force", "path", f.path)
 		}
 		return
 	}
 	if known := f.known(); known == nil || known.Error() != err.Error() {
-		f.log.Error("a file can't be read, and what it said before stays in force", "error", err)
+		f.opts.Logger.Error("a file can't be read, and what it said before stays in force", "error", err)
 	}
 	f.fault.Store(&err)
 }

@@ -29,15 +29,15 @@ func TestFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := OpenFile(path, parse, time.Now, logTo(t)); err == nil {
+		if _, err := OpenFile(path, parse, FileOptions{Now: time.Now, Logger: logTo(t)}); err == nil {
 			t.Error("a file that is not there opens")
 		}
 		write("bad")
-		if _, err := OpenFile(path, parse, time.Now, logTo(t)); err == nil || err.Error() != path+": it is bad" {
+		if _, err := OpenFile(path, parse, FileOptions{Now: time.Now, Logger: logTo(t)}); err == nil || err.Error() != path+": it is bad" {
 			t.Errorf("a bad one: %v", err)
 		}
 		write("one")
-		f, err := OpenFile(path, parse, time.Now, logTo(t))
+		f, err := OpenFile(path, parse, FileOptions{Now: time.Now, Logger: logTo(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestHangingMount(t *testing.T) {
 				<-hang
 			}
 			return parse(b)
-		}, time.Now, logTo(t))
+		}, FileOptions{Now: time.Now, Logger: logTo(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,6 +111,47 @@ func TestHangingMount(t *testing.T) {
 		synctest.Wait()
 		if v := f.Value(); v != "two" {
 			t.Errorf("%q of a mount that answers again", v)
+		}
+	})
+}
+
+// TestLooksThatCost has a file be used and asked about all the time: it is looked at once in its age, and a process that was frozen sees a
+// change first.
+func TestLooksThatCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte("bad 0"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		looks := 0
+		const age = 30 * time.Second
+		f, err := OpenFile(path, func(b []byte) (string, error) {
+			looks++
+			if looks > 1 { // an error has it be read anew at each look
+				return parse(b)
+			}
+			return string(b), nil
+		}, FileOptions{Now: time.Now, Logger: logTo(t), Age: age})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("bad 1"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for begin := time.Now(); time.Since(begin) < 10*age; time.Sleep(500 * time.Millisecond) {
+			f.Value()
+			f.Fault()
+			synctest.Wait()
+		}
+		if looks != 10 { // the first of them at the start
+			t.Errorf("%d looks in ten times the age", looks)
+		}
+		if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * age)
+		if v := f.Value(); v != "one" || f.Fault() != nil {
+			t.Errorf("after a while: %q, %v", v, f.Fault())
 		}
 	})
 }

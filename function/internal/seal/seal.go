@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -72,10 +73,16 @@ func NewRing(secrets ...[]byte) (*Ring, error) {
 	return r, nil
 }
 
-// ParseRing reads keys in base64 (standard or URL alphabet), separated by commas.
+// ParseRing reads keys in base64 (standard or URL alphabet), separated by commas. Lines that begin with # are notes.
 func ParseRing(text string) (*Ring, error) {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
 	var secrets [][]byte
-	for i, part := range strings.Split(text, ",") {
+	for i, part := range strings.Split(strings.Join(lines, ""), ",") {
 		part = strings.TrimRight(strings.TrimSpace(part), "=")
 		part = strings.NewReplacer("+", "-", "/", "_").Replace(part)
 		s, err := encoding.DecodeString(part)
@@ -87,6 +94,14 @@ func ParseRing(text string) (*Ring, error) {
 	return NewRing(secrets...)
 }
 
+// IDs name the keys, in their order, as what they have sealed does. They say nothing of the keys.
+func (r *Ring) IDs() (ids []string) {
+	for _, k := range r.keys {
+		ids = append(ids, hex.EncodeToString(k.id[:]))
+	}
+	return ids
+}
+
 // RandomRing makes a ring of one new key: what it seals opens in this process only.
 func RandomRing() *Ring {
 	s := make([]byte, KeySize)
@@ -96,6 +111,19 @@ func RandomRing() *Ring {
 		panic(err)
 	}
 	return r
+}
+
+// A Current is the ring that is in force now, where keys may be rotated while the process runs.
+type Current func() *Ring
+
+// Seal is [Ring.Seal].
+func (c Current) Seal(purpose string, binding, plaintext []byte, expires time.Time) string {
+	return c().Seal(purpose, binding, plaintext, expires)
+}
+
+// Open is [Ring.Open].
+func (c Current) Open(purpose string, binding []byte, sealed string, now time.Time) ([]byte, error) {
+	return c().Open(purpose, binding, sealed, now)
 }
 
 // Seal encrypts plaintext. What opens it must name the same purpose and the same binding, before expires.

@@ -19,9 +19,10 @@ run "default" {
     error_message = "The instance that uptime checks keep costs ${output.cost.idle_month["Cloud Run, instances that are kept"]}."
   }
   assert {
-    # Redis 730 × 0.064 = 46.72, NAT 730 × (0.005 + 0.0014) = 4.67, instance 77.53, 4 secrets 0.24, images 0.10, 22 alerts × (0.10 +
+    # Redis 730 × 0.064 = 46.72, NAT 730 × (0.005 + 0.0014) = 4.67, instance 77.53, 4 secrets 0.24, 3 of them that the instance looks at
+    # every 30 s 3 × 87 600 × 0.03 / 10⁴ = 0.79, images 0.10, 22 alerts × (0.10 +
     # 0.0438 × 0.35) = 2.54, 2 schedules 0.20, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of 262 800 checks of 1000 bytes 0.12
-    condition     = abs(output.cost.idle_month.total - 132.64) < 0.011
+    condition     = abs(output.cost.idle_month.total - 133.43) < 0.011
     error_message = "Idle is ${output.cost.idle_month.total} a month."
   }
   assert {
@@ -35,8 +36,8 @@ run "default" {
     error_message = "Logs of a million calls cost ${output.cost.million_calls["Cloud Logging"]}."
   }
   assert {
-    # 20 000 s × 0.0000295 = 0.59, receipts 7.06 and 0.02, logs 0.94, spans and metrics 0.02, orders 0.02
-    condition     = abs(output.cost.million_calls.total - 8.65) < 0.03
+    # 20 000 s × 0.0000295 = 0.59, receipts 7.06 and 0.02, logs 0.94, spans and metrics 0.02, orders 0.02, secrets 0.01
+    condition     = abs(output.cost.million_calls.total - 8.66) < 0.03
     error_message = "A million calls cost ${output.cost.million_calls.total}."
   }
   assert {
@@ -105,9 +106,9 @@ run "domain" {
     error_message = "A load balancer and a key cost ${jsonencode(output.cost.idle_month)}."
   }
   assert {
-    # two files, looked at every 2 s of 20 000, × 0.03 / 10⁴
-    condition     = output.cost.million_calls["Secret Manager, files"] == 0.06
-    error_message = "To look at the files of keys and rules costs ${output.cost.million_calls["Secret Manager, files"]}."
+    # four files, looked at every 30 s of 20 000, × 0.03 / 10⁴
+    condition     = output.cost.million_calls["Secret Manager, files"] == 0.01 && output.cost.idle_month["Secret Manager, files"] == 1.05
+    error_message = "To look at the files of keys, rules and logins costs ${output.cost.million_calls["Secret Manager, files"]}."
   }
 }
 

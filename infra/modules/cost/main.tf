@@ -67,6 +67,7 @@ locals {
     "Memorystore for Redis" = var.redis == null ? 0 : var.redis.memory_gb * local.hours * (var.redis.highly_available ? local.price.redis_ha_gb_hour : local.price.redis_gb_hour)
     "Cloud NAT"             = !var.nat ? 0 : local.hours * (local.price.nat_address_hour + min(32, local.running) * local.price.nat_instance_hour)
     "Secret Manager"        = var.secrets.count * local.price.secret
+    "Secret Manager, files" = local.request ? 0 : var.secrets.files * local.kept * local.seconds / 30 / 1e4 * local.price.secret_accesses
     "Cloud KMS"             = var.secrets.kms ? local.price.key : 0
     "Artifact Registry"     = local.price.image_gib # the last 30 images
     "Cloud Scheduler"       = var.schedules * local.price.schedule
@@ -87,7 +88,7 @@ locals {
     "Firestore, orders"              = local.serving * var.weight.reads_second / 1e5 * local.price.firestore_reads
     "Firestore, quotas"              = local.quotas * local.serving * var.weight.draws_second / 1e5 * (local.price.firestore_reads + local.price.firestore_writes)
     "Cloud KMS"                      = var.secrets.kms ? local.roots / 1e4 * local.price.key_signatures : 0
-    "Secret Manager, files"          = var.secrets.files * local.serving / 2 / 1e4 * local.price.secret_accesses
+    "Secret Manager, files"          = var.secrets.files * local.serving / 30 / 1e4 * local.price.secret_accesses
     "Cloud Logging"                  = 1e6 * local.logged / local.gib * local.price.log_gib
     "Managed Service for Prometheus" = var.telemetry && local.on_run ? local.serving / 60 * var.weight.samples / 1e6 * local.price.samples_million : 0
     "Cloud Trace"                    = var.telemetry ? tonumber(lookup(var.settings, "OTEL_TRACES_SAMPLER_ARG", "0.02")) * var.weight.spans * local.price.spans_million : 0

@@ -56,7 +56,7 @@ variable "schedules" {
 }
 
 variable "secrets" {
-  description = "Secrets, those of them that are files which the server looks at again every 2 s while calls come, and whether a key in Cloud KMS signs."
+  description = "Secrets, those of them that are files which an instance looks at again every 30 s, and whether a key in Cloud KMS signs."
   type        = object({ count = number, files = number, kms = bool })
 }
 

@@ -27,7 +27,7 @@ resource "google_secret_manager_secret" "this" {
   }
 }
 
-# Sealing keys are rotated by adding a version that holds the new one before the old one.
+# Sealing keys are rotated by erlmcp rotate, which adds versions.
 resource "google_secret_manager_secret_version" "keys" {
   secret                 = google_secret_manager_secret.this["keys"].id
   secret_data_wo         = base64encode(ephemeral.random_password.seal.result)

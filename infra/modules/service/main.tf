@@ -2,10 +2,15 @@
 
 locals {
   # A change of a secret that is mounted as a file is followed; one in a variable needs a new revision.
-  files = { for k, f in { "api-keys" = "API_KEYS_FILE", "policy" = "POLICY_FILE", "receipt-key" = "RECEIPT_KEY_FILE" } :
-    k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k)
+  files = { for k, f in {
+    "api-keys"    = "API_KEYS_FILE"
+    "keys"        = "SEALING_KEYS_FILE"
+    "policy"      = "POLICY_FILE"
+    "receipt-key" = "RECEIPT_KEY_FILE"
+    "redis-url"   = "REDIS_URL_FILE"
+    } : k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k)
   }
-  variables = { for k, v in { "keys" = "SEALING_KEYS", "redis-ca" = "REDIS_CA", "redis-url" = "REDIS_URL", "webhook-secrets" = "WEBHOOK_SECRETS" } :
+  variables = { for k, v in { "redis-ca" = "REDIS_CA", "webhook-secrets" = "WEBHOOK_SECRETS" } :
     v => var.secrets[k] if contains(keys(var.secrets), k)
   }
 }

@@ -43,6 +43,7 @@ func TestControl(t *testing.T) {
 		t.Run("tenants and keys", func(t *testing.T) { t.Parallel(); tenantsAndKeys(t, emulator) })
 		t.Run("Redis lost", func(t *testing.T) { t.Parallel(); redisLost(t, emulator) })
 	})
+	t.Run("rotations", func(t *testing.T) { rotations(t, emulator) })
 	t.Run("events", func(t *testing.T) { events(t, emulator) })
 	t.Run("frozen", func(t *testing.T) { frozen(t, emulator) })
 	t.Run("store away", func(t *testing.T) { storeAway(t, emulator) })

@@ -151,7 +151,7 @@ func TestManifests(t *testing.T) {
 	t.Run("control plane", func(t *testing.T) {
 		for what, want := range map[string]string{
 			"{.spec.template.spec.serviceAccountName} {.spec.template.spec.volumes[?(@.secret)].secret.secretName} {.status.availableReplicas}":                                           "taiea taiea-secret 2",
-			"{range .spec.template.spec.containers[*]}{.name} {.image} {.env[*].valueFrom.secretKeyRef.name}{end}":                                                                        "taiea erlmcp taiea-secret taiea-secret taiea-secret taiea-secret",
+			"{range .spec.template.spec.containers[*]}{.name} {.image} {.env[*].valueFrom.secretKeyRef.name}{end}":                                                                        "taiea erlmcp taiea-secret taiea-secret",
 			"{.spec.template.spec.containers[0].readinessProbe.httpGet.path} {.spec.template.spec.containers[0].livenessProbe.httpGet.path} {.spec.template.spec.initContainers[*].name}": "/ready /health collector",
 		} {
 			if got := must(t, "get", "deployment", "taiea", "-o", "jsonpath="+what); got != want {

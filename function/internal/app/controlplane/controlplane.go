@@ -121,6 +121,7 @@ func (p *Plane) Scope() string { return "none" }
 func (p *Plane) self() fleet.Instance {
 	return fleet.Instance{
 		Name: p.Instance, Version: p.Options.Info.Version, Began: p.Start.UTC(), Seen: time.Now().UTC(), Ready: !p.Draining(), Degraded: p.Degraded(), Tenants: []string{},
+		SealingKeys: p.Ring().IDs(),
 	}
 }
 

@@ -204,7 +204,7 @@ func (p *Plane) serve(ctx context.Context) {
 	p.endpoint = streamhttp.NewHandler(streamhttp.Options{
 		Engine: mcp.NewServer(mcp.Options{
 			Catalog: p.Catalog, Gate: p.Gate, Keys: p.Ring, Info: p.Options.Info, Logger: p.Logger, PageSize: p.Options.PageSize, RefusalErrors: cfg.RefusalErrors, Stop: ctx,
-			Client: p.Callers.Tools, Begin: p.Observer.Operation, Answers: newAnswers(p.Stores.Redis, cfg.Keys == ""),
+			Client: p.Callers.Tools, Begin: p.Observer.Operation, Answers: newAnswers(p.Stores.Redis, cfg.Keys == "" && cfg.KeysFile == ""),
 		}),
 		Origins:     p.origins,
 		MaxBody:     cfg.MaxBody,
@@ -249,7 +249,7 @@ func (p *Plane) Tools() []string {
 func (p *Plane) Self() fleet.Instance {
 	i := fleet.Instance{
 		Name: p.Instance, Version: p.Options.Info.Version, Began: p.Start.UTC(), Seen: time.Now().UTC(), Ready: !p.Draining() && p.Governs(), Degraded: p.Degraded(),
-		Tenants: p.Callers.Tenants, Catalog: p.served.name,
+		Tenants: p.Callers.Tenants, Catalog: p.served.name, SealingKeys: p.Ring().IDs(),
 	}
 	for _, h := range p.Gate.Held() {
 		i.Holdings = append(i.Holdings, fleet.Holding(h))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,11 +21,15 @@ type heads struct {
 	mu     sync.Mutex
 	latest *receipt.Head
 	told   bool
+	ended  []receipt.Head // of the chains before, which are not told yet
 }
 
 // post takes note of a head, which goes out as soon as the one before has.
 func (b *heads) post(h receipt.Head) {
 	b.mu.Lock()
+	if b.latest != nil && b.latest.Chain != h.Chain && !b.told {
+		b.ended = append(b.ended, *b.latest)
+	}
 	b.latest, b.told = &h, false
 	b.mu.Unlock()
 	select {
@@ -49,22 +54,29 @@ func (b *heads) run(ctx context.Context) {
 
 func (b *heads) tell(timeout time.Duration) {
 	b.mu.Lock()
-	h := b.latest
+	h, ended := b.latest, b.ended
 	if b.board == nil || h == nil || b.told {
 		b.mu.Unlock()
 		return
 	}
 	b.mu.Unlock()
-	text, err := json.Marshal(h)
-	if err != nil {
-		return // can't be: it holds nothing that has no JSON
-	}
 	ctx, done := context.WithTimeout(context.Background(), timeout)
 	defer done()
-	err = b.board.PutUp(ctx, fleet.Heads, h.Chain, text) // Redis away is the governor's to say
+	all := 0
+	for _, h := range append(slices.Clip(ended), *h) {
+		text, err := json.Marshal(h)
+		if err != nil {
+			return // can't be: it holds nothing that has no JSON
+		}
+		if b.board.PutUp(ctx, fleet.Heads, h.Chain, text) != nil { // Redis away is the governor's to say
+			break
+		}
+		all++
+	}
 	b.mu.Lock()
-	b.told = err == nil && b.latest == h
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	b.ended = b.ended[min(all, len(ended)):]
+	b.told = all > len(ended) && b.latest == h
 }
 
 // read returns the last heads of all instances.

@@ -15,10 +15,12 @@ import (
 
 // Options configure a [Journal]. Instance and Store must be there.
 type Options struct {
-	Instance   string // unlike any other process's
-	Tag        uint32 // with which the instance's ids are made; a random one where it is 0
-	Store      receipt.Store
-	Signer     receipt.Signer              // the operator's; nil leaves the chain unsigned
+	Instance string // unlike any other process's
+	Tag      uint32 // with which the instance's ids are made; a random one where it is 0
+	Store    receipt.Store
+	// Signer returns the operator's key, as it is now; nil leaves the chain unsigned. Where it is another one, the chain ends, and the next
+	// is vouched for by that.
+	Signer     func() receipt.Signer
 	Hasher     *receipt.Hasher             // of arguments and results; nil hashes without a key
 	MaxWaiting int                         // receipts that may wait for the store; default 20 000
 	MaxBytes   int64                       // memory that they may take; default 32 MiB
@@ -45,6 +47,7 @@ type Journal struct {
 	room      int       // receipts that may still come
 	bytes     int64     // that those which are not stored take
 	missing   loss      // that the chain does not tell yet
+	told      int64     // of what was lost, by the chains before
 	unsealed  int64     // receipts that are in no segment yet
 	appended  int64     // receipts that were pushed to waiting, ever
 	stored    int64     // of those
@@ -66,6 +69,8 @@ type Journal struct {
 
 	// The writer's own.
 	chain   *chain
+	signer  receipt.Signer // who vouches for it
+	ending  bool           // what is made is its end, as the operator has another key
 	taken   queue
 	sealed  *receipt.Segment // made and not known to be stored
 	many    int              // receipts that are in it
@@ -116,6 +121,9 @@ func Open(o Options) (*Journal, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 32 << 20
 	}
+	if o.Signer == nil {
+		o.Signer = func() receipt.Signer { return nil }
+	}
 	if o.Announce == nil {
 		o.Announce = func(receipt.Head) {}
 	}
@@ -135,17 +143,30 @@ func Open(o Options) (*Journal, error) {
 
 // start starts a chain.
 func (j *Journal) start() error {
-	operator := ""
-	if j.opts.Signer != nil {
-		operator = receipt.KeyID(j.opts.Signer.Public())
-	}
-	c, err := newChain(j.opts.Instance, j.opts.Tag, operator, j.opts.Hasher.ID(), j.opts.Now())
+	signer := j.opts.Signer()
+	c, err := newChain(j.opts.Instance, j.opts.Tag, idOf(signer), j.opts.Hasher.ID(), j.opts.Now())
 	if err != nil {
 		return err
 	}
-	j.chain = c
+	j.chain, j.signer = c, signer
+	j.told = j.stats.Lost - j.missing.n
+	for _, q := range []*queue{&j.taken, &j.waiting} {
+		for r := range q.all() {
+			if r.Kind == receipt.Lost { // which this chain will tell
+				j.told -= r.More
+			}
+		}
+	}
 	j.head = receipt.Head{Chain: c.name, Instance: j.opts.Instance, Hash: c.genesis, To: c.to}
 	return nil
+}
+
+// idOf names the operator's key, "" for none.
+func idOf(s receipt.Signer) string {
+	if s == nil {
+		return ""
+	}
+	return receipt.KeyID(s.Public())
 }
 
 // NewID makes the id of a request: the id of its receipts.
@@ -328,7 +349,7 @@ func (j *Journal) Head() receipt.Head {
 
 func (j *Journal) current(now time.Time) receipt.Head {
 	h := j.head
-	h.Appended, h.Lost, h.Time = h.Seq+j.unsealed, j.stats.Lost, receipt.Truncate(now)
+	h.Appended, h.Lost, h.Time = h.Seq+j.unsealed, j.stats.Lost-j.told, receipt.Truncate(now)
 	return h
 }
 

@@ -23,6 +23,7 @@ var (
 	operator = receipttest.Operator
 	keys     = receipttest.Keys
 	open     = receipttest.Open
+	always   = receipttest.Always
 	call     = receipttest.Receipt
 	stored   = receipttest.Stored
 	sound    = receipttest.Sound
@@ -555,7 +556,7 @@ func TestKeyAway(t *testing.T) {
 		store := memory.NewReceipts(0)
 		var away atomic.Bool
 		away.Store(true)
-		j := open(t, store, func(o *journal.Options) { o.Signer = absent{operator, &away} })
+		j := open(t, store, func(o *journal.Options) { o.Signer = always(absent{operator, &away}) })
 		j.Append(call(j, receipt.Admitted))
 		time.Sleep(5 * time.Second)
 		if s := j.Stats(); s.LastError == nil || s.Waiting != 1 {

@@ -94,7 +94,7 @@ func (r *Recorder) AnchorOnce(ctx context.Context) error {
 	if last == nil || time.Since(last.Time) >= anchorEvery-time.Second {
 		var heads []receipt.Head
 		heads, unheard = r.Heads(ctx) // without some the store's own are anchored
-		root, err := Anchor(ctx, r.opts.Store, r.opts.Signer, heads, time.Now())
+		root, err := Anchor(ctx, r.opts.Store, r.opts.Signer(), heads, time.Now())
 		if err != nil {
 			return errors.Join(err, unheard)
 		}

@@ -63,7 +63,7 @@ func TestRecorder(t *testing.T) {
 				store := memory.NewReceipts(0)
 				var recorders []*journal.Recorder
 				for _, instance := range c.instances {
-					r, err := journal.Start(journal.Options{Instance: instance, Store: store, Signer: operator}, c.board)
+					r, err := journal.Start(journal.Options{Instance: instance, Store: store, Signer: always(operator)}, c.board)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -184,7 +184,7 @@ func TestRootsAreKept(t *testing.T) {
 				var kept, times int64 // the number of the newest root that is kept
 				var recorders []*journal.Recorder
 				for i := range 2 {
-					r, err := journal.Start(journal.Options{Instance: fmt.Sprint("node-", i), Store: store, Signer: operator, Keep: func(ctx context.Context) error {
+					r, err := journal.Start(journal.Options{Instance: fmt.Sprint("node-", i), Store: store, Signer: always(operator), Keep: func(ctx context.Context) error {
 						mu.Lock()
 						defer mu.Unlock()
 						times++

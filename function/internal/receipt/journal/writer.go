@@ -102,15 +102,21 @@ func (j *Journal) giveUp() {
 func (j *Journal) put(hurry bool) error {
 	ctx, cancel := context.WithTimeout(j.ctx, writeTimeout)
 	defer cancel()
-	if err := j.chain.open(ctx, j.opts.Signer); err != nil {
+	if j.sealed == nil && !hurry && idOf(j.opts.Signer()) != j.chain.certificate.Operator {
+		j.ending = true
+	}
+	if err := j.chain.open(ctx, j.signer); err != nil {
 		return err
 	}
 	if j.sealed == nil {
-		var closing *receipt.Receipt
-		if hurry {
+		from, closing := &j.taken, (*receipt.Receipt)(nil)
+		switch {
+		case j.ending:
+			from, closing = &queue{}, j.closed()
+		case hurry:
 			closing = j.last
 		}
-		sealed, many := j.chain.seal(&j.taken, closing)
+		sealed, many := j.chain.seal(from, closing)
 		j.mu.Lock()
 		j.sealed, j.many = sealed, many
 		h := &j.chain.header
@@ -131,6 +137,12 @@ func (j *Journal) put(hurry bool) error {
 	err := j.opts.Store.PutSegment(ctx, j.sealed)
 	j.took = time.Since(j.wrote)
 	return err
+}
+
+// closed is the receipt that ends a chain.
+func (j *Journal) closed() *receipt.Receipt {
+	now := j.opts.Now()
+	return &receipt.Receipt{ID: receipt.NewID(j.opts.Tag, now), Time: now, Kind: receipt.Closed}
 }
 
 // settle notes how a write went, and how long to wait before it is tried again.
@@ -164,7 +176,10 @@ func (j *Journal) settle(err error) (wait time.Duration, again bool) {
 			j.opts.Logger.Info("receipts are stored again", "waiting", j.opts.MaxWaiting-j.room)
 		}
 		j.sealed, j.many, j.faults = nil, 0, 0
-		if h.Closed {
+		switch {
+		case j.ending:
+			return j.succeed()
+		case h.Closed:
 			j.finish()
 			j.stop() // the writer ends at its next look
 		}
@@ -192,6 +207,19 @@ func (j *Journal) settle(err error) (wait time.Duration, again bool) {
 	return wait, true
 }
 
+// succeed goes on with the next chain once the end of the one before is stored.
+func (j *Journal) succeed() (wait time.Duration, again bool) {
+	j.ending = false
+	old := j.chain
+	if err := j.start(); err != nil {
+		j.stats.LastError = err
+		return firstBackoff, true
+	}
+	j.opts.Logger.Info("the operator's key has changed, and receipts go on in a new chain for which it vouches",
+		"chain", old.name, "operator", old.certificate.Operator, "new", j.chain.name, "now", j.chain.certificate.Operator)
+	return 0, false
+}
+
 // fork goes on with a new chain, where another process has written a segment into this one, as the copy of a frozen process
 // would: what is not stored begins the new one.
 func (j *Journal) fork() {
@@ -201,7 +229,7 @@ func (j *Journal) fork() {
 		return
 	}
 	j.unsealed += int64(j.many)
-	j.sealed, j.many = nil, 0
+	j.sealed, j.many, j.ending = nil, 0, false
 	j.opts.Logger.Error("another process has written into the chain of this one, which goes on with a new chain", "chain", old, "new", j.chain.name)
 }
 
@@ -247,9 +275,8 @@ func (j *Journal) finish() {
 func (j *Journal) Close(ctx context.Context) error {
 	j.mu.Lock()
 	if !j.closing {
-		now := j.opts.Now()
 		j.closing = true
-		j.last = &receipt.Receipt{ID: receipt.NewID(j.opts.Tag, now), Time: now, Kind: receipt.Closed}
+		j.last = j.closed()
 		if deadline, ok := ctx.Deadline(); ok {
 			j.deadline, j.reserve = deadline, time.Until(deadline)/4
 		}

@@ -17,10 +17,13 @@ var (
 	Keys     = []ed25519.PublicKey{Operator.Public()}
 )
 
+// Always has a key sign that does not change.
+func Always(s receipt.Signer) func() receipt.Signer { return func() receipt.Signer { return s } }
+
 // Open returns a journal on a store.
 func Open(t testing.TB, store receipt.Store, change func(*journal.Options)) *journal.Journal {
 	t.Helper()
-	o := journal.Options{Instance: "node-1", Tag: 7, Store: store, Signer: Operator}
+	o := journal.Options{Instance: "node-1", Tag: 7, Store: store, Signer: Always(Operator)}
 	if change != nil {
 		change(&o)
 	}

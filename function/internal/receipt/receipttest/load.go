@@ -30,7 +30,7 @@ func Load(t *testing.T, store receipt.Store, d time.Duration) {
 	t.Helper()
 	operator := receipt.NewSigner(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	var last atomic.Pointer[receipt.Head]
-	j, err := journal.Open(journal.Options{Instance: "node-1", Store: store, Signer: operator, Announce: func(h receipt.Head) { last.Store(&h) }})
+	j, err := journal.Open(journal.Options{Instance: "node-1", Store: store, Signer: Always(operator), Announce: func(h receipt.Head) { last.Store(&h) }})
 	if err != nil {
 		t.Fatal(err)
 	}

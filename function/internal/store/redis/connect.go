@@ -26,9 +26,11 @@ func init() { redis.SetLogger(silent{}) }
 
 // Options say which Redis a client speaks to.
 type Options struct {
-	URL  string                                                               // as in REDIS_URL
-	CA   string                                                               // who must have signed its certificate, PEM; "" for those that the system trusts
-	Dial func(ctx context.Context, network, address string) (net.Conn, error) // default: a [net.Dialer]
+	URL string // as in REDIS_URL
+	// Login is with what a connection begins that is made now, in place of what the URL says; nil: that.
+	Login func() Login
+	CA    string                                                               // who must have signed its certificate, PEM; "" for those that the system trusts
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error) // default: a [net.Dialer]
 	// Timeout is how long each connecting, reading and writing may take; default 500 ms.
 	Timeout time.Duration
 	// Connections are how many may be open at once; default 4.
@@ -68,6 +70,12 @@ func newClient(options Options) (*redis.Client, *moves, error) {
 		o.TLSConfig.RootCAs = x509.NewCertPool()
 		o.TLSConfig.RootCAs.AppendCertsFromPEM([]byte(options.CA))
 	}
+	if options.Login != nil {
+		o.CredentialsProviderContext = func(context.Context) (user, password string, err error) {
+			login := options.Login()
+			return login.User, login.password, nil
+		}
+	}
 	o.ContextTimeoutEnabled = true
 	o.MaxRetries = -1
 	timeout := cmp.Or(options.Timeout, 500*time.Millisecond)
@@ -98,6 +106,34 @@ func at(o *redis.Options, address string, dial dialer) *redis.Options {
 		node.Dialer = secured(dial, node.TLSConfig)
 	}
 	return &node
+}
+
+// A Login is with what a connection begins. It does not show the password.
+type Login struct {
+	User     string
+	password string
+}
+
+// ParseLogin reads the login of a URL. One that names another server, or speaks to it otherwise, than the URL with which the process
+// has begun is an error: what instances share would be in two places until the last of them has followed.
+func ParseLogin(text, begun string) (Login, error) {
+	o, err := parse(text)
+	if err != nil {
+		return Login{}, err
+	}
+	if withoutLogin(text) != withoutLogin(begun) {
+		return Login{}, errors.New("names another server, or other options, than when the process began, and only user and password are followed: restart the instances to change the rest")
+	}
+	return Login{o.Username, o.Password}, nil
+}
+
+func withoutLogin(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
 }
 
 // parse reads a URL. Its error quotes nothing that may be a password.
