@@ -231,7 +231,7 @@ func (c *cloud) job(line *pipeline, o *rollout, p phase) string {
 	}
 	type template struct {
 		Spec struct {
-			Account  string `yaml:"serviceAccountName"`
+			Account  string   `yaml:"serviceAccountName"`
 			Template struct { // of a job
 				Spec struct {
 					Account string `yaml:"serviceAccountName"`
