@@ -249,12 +249,11 @@ module "backup" {
   project           = var.project
   region            = var.region
   name              = local.name
-  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, local.protected) })
+  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production") })
   database_location = coalesce(var.firestore_location, var.region)
   databases         = local.databases
   receipt_key       = contains(local.secrets, "receipt-key") ? module.secrets.ids["receipt-key"] : null
   servers           = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
-  protected         = local.protected
   depends_on        = [google_project_service.this]
 }
 
@@ -417,7 +416,7 @@ module "observability" {
   pipelines      = module.delivery.names
   platform       = local.name
   watched = setunion(["ControlPlaneFails", "EventsNotTaken"], local.shares_counters ? ["RedisFull"] : [], var.backups == null ? [] : ["BackupsFail", "BackupsOld"],
-  var.domain == "" || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? [] : ["CertificateExpires"])
+  var.domain == "" || !local.looked_at ? [] : ["CertificateExpires"])
   emails     = var.emails
   channels   = var.channels
   budget     = { billing_account = var.billing_account, monthly = var.monthly_budget }

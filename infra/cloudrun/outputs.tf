@@ -50,6 +50,7 @@ output "stays" {
   description = "What make destroy leaves in place."
   value = concat(
     ["the state's bucket", "enabled APIs"],
+    [for b in module.backup : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
     local.shares_counters ? ["the peering with Google's services, until Google frees it"] : [],
     local.protected ? ["everything protected: service, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )

@@ -14,6 +14,7 @@ emails = ["oncall@example.com"]
 # monthly_budget  = 200
 
 # Who may do what in the control plane, and who may publish events of entitlements.
+# On Cloud Run alone: people, and * for all of them.
 # people          = { viewers = ["group:developers@example.com"], on_call = ["group:oncall@example.com"], deployers = ["group:platform@example.com"] }
 # taiea_operators = { "alice@example.com" = "admin", "*" = "operator" }
 # publishers      = ["serviceAccount:billing@my-project.iam.gserviceaccount.com"]

@@ -172,11 +172,10 @@ module "backup" {
   project           = var.project
   region            = var.region
   name              = local.name
-  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, local.protected) })
+  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production") })
   database_location = coalesce(var.firestore_location, var.region)
   databases         = local.databases
   servers           = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
-  protected         = local.protected
   depends_on        = [google_project_service.this]
 }
 

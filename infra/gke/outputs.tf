@@ -49,6 +49,7 @@ output "stays" {
   description = "What make destroy leaves in place."
   value = concat(
     ["the state's bucket", "enabled APIs"],
+    [for b in module.backup : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
     var.shares_cloudrun ? ["all that infra/cloudrun made"] : ["the peering with Google's services, until Google frees it"],
     local.protected ? ["everything protected: cluster, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )

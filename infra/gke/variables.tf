@@ -372,7 +372,7 @@ variable "taiea_operators" {
   default     = {}
 
   validation {
-    condition     = alltrue([for who, role in var.taiea_operators : can(regex("^[^@ ,=]+@[^@ ,=]+\\.[^@ ,=]+$", who)) && contains(["viewer", "operator", "admin"], role)])
+    condition     = alltrue([for who, role in var.taiea_operators : (who == "*" || can(regex("^[^@ ,=:]+@[^@ ,=]+\\.[^@ ,=]+$", who))) && contains(["viewer", "operator", "admin"], role)])
     error_message = "taiea_operators are e-mail addresses with a role each, such as { \"alice@example.com\" = \"admin\" }; roles are viewer, operator and admin."
   }
 }

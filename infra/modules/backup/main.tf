@@ -14,7 +14,7 @@ resource "google_storage_bucket" "this" {
   location                    = coalesce(var.bucket.location, var.region)
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
-  force_destroy               = !var.protected
+  deletion_policy             = "ABANDON" # it outlives what is backed up, and its retention forbids to empty it
 
   retention_policy {
     retention_period = tostring(var.bucket.retention_days * 86400)

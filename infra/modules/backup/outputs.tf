@@ -1,6 +1,6 @@
 output "account" {
   description = "Resource name of the account that backs up."
-  value       = google_service_account.this.name
+  value       = "projects/${var.project}/serviceAccounts/${google_service_account.this.email}"
 }
 
 output "bucket" {

@@ -23,11 +23,6 @@ variable "project" {
   type        = string
 }
 
-variable "protected" {
-  description = "Whether the bucket refuses to be destroyed with what is in it."
-  type        = bool
-}
-
 variable "receipt_key" {
   description = "Id of the secret with the key that signs backups and reports; null where it is not in one."
   type        = string

@@ -190,6 +190,6 @@ resource "google_billing_budget" "this" {
   }
 
   all_updates_rule {
-    monitoring_notification_channels = slice(local.told.warning, 0, min(5, length(local.told.warning))) # as many as a budget may tell
+    monitoring_notification_channels = [for e in slice(var.emails, 0, min(5, length(var.emails))) : google_monitoring_notification_channel.email[e].id] # five at most, and e-mail alone
   }
 }

@@ -50,13 +50,13 @@ resource "google_storage_bucket_iam_member" "backups" {
   member   = each.value
 }
 
-# On call: to go back to the release before, to make a backup, and to deal with events that were not taken.
+# On call: to go back to the release before, which where rollouts are approved must be, too; to make a backup, and to deal with events that were not taken.
 resource "google_clouddeploy_delivery_pipeline_iam_member" "on_call" {
-  for_each = { for pair in setproduct(local.on_call, var.delivery.pipelines) : "${pair[1]} ${pair[0]}" => { member = pair[0], pipeline = pair[1] } }
+  for_each = { for t in setproduct(local.on_call, var.delivery.pipelines, ["approver", "operator"]) : join(" ", reverse(t)) => { member = t[0], pipeline = t[1], role = t[2] } }
   project  = var.project
   location = var.region
   name     = each.value.pipeline
-  role     = "roles/clouddeploy.operator"
+  role     = "roles/clouddeploy.${each.value.role}"
   member   = each.value.member
 }
 

@@ -250,7 +250,7 @@ func ofPlatform(query string) bool { return !strings.Contains(query, "job=\"") }
 func ofEnvironment(query, name string) string {
 	prefix := strings.TrimSuffix(name, "-gke")
 	for _, m := range regexp.MustCompile(`[=~]"(?:\.\*/instances/)?(erlmcp[^"]*)"`).FindAllStringSubmatch(query, -1) {
-		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "-entitlements-dead", "-health-.*"}, rest) {
+		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "-entitlements-dead", "-(gke-)?health-.*"}, rest) {
 			return fmt.Sprintf("%s is not of %s", m[1], prefix)
 		}
 	}
