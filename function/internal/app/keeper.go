@@ -19,27 +19,31 @@ type keeper struct {
 	place string
 	store receipt.Store
 
-	mu     sync.Mutex
-	to     backup.Objects // once it is open
-	copied int64          // roots
+	turn chan struct{}  // has room for who copies
+	to   backup.Objects // once it is open
+
+	mu     sync.Mutex // of what follows, which is asked for while one copies
+	copied int64      // roots
 	failed int64
 	err    error // of the last time
 }
 
+func newKeeper(place string, store receipt.Store) *keeper {
+	return &keeper{place: place, store: store, turn: make(chan struct{}, 1)}
+}
+
 // keep is [journal.Options.Keep].
 func (k *keeper) keep(ctx context.Context) error {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-k.turn }()
+	copied, err := k.copy(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.to == nil {
-		if k.to, k.err = objects.Open(ctx, k.place); k.err != nil {
-			k.failed++
-			return k.err
-		}
-	}
-	s, err := recovery.Ship(ctx, k.store, k.to, time.Now())
-	if s != nil {
-		k.copied += s.Roots
-	}
+	k.copied += copied
 	if errors.Is(ctx.Err(), context.Canceled) { // the instance goes
 		return err
 	}
@@ -47,6 +51,19 @@ func (k *keeper) keep(ctx context.Context) error {
 		k.failed++
 	}
 	return err
+}
+
+func (k *keeper) copy(ctx context.Context) (roots int64, err error) {
+	if k.to == nil {
+		if k.to, err = objects.Open(ctx, k.place); err != nil {
+			return 0, err
+		}
+	}
+	s, err := recovery.Ship(ctx, k.store, k.to, time.Now())
+	if s != nil {
+		roots = s.Roots
+	}
+	return roots, err
 }
 
 // fault says why the last copy failed.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ func TestKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		place := filepath.Join(t.TempDir(), "place")
 		record := func(store receipt.Store, minutes int) *keeper {
-			k := &keeper{place: place, store: store}
+			k := newKeeper(place, store)
 			j, err := journal.Start(journal.Options{Instance: "a", Store: store, Keep: k.keep}, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -65,6 +66,46 @@ func TestKeeper(t *testing.T) {
 		r := &Recorder{keeper: k, Recorder: &journal.Recorder{Journal: &journal.Journal{}}}
 		if _, failed := counts(k); failed == 0 || len(r.degraded()) != 1 {
 			t.Errorf("%v failed, degraded %q", failed, r.degraded())
+		}
+	})
+}
+
+// silent is a store that does not answer until its caller gives up.
+type silent struct{ receipt.Store }
+
+func (silent) LastRoot(ctx context.Context) (*receipt.Root, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestKeeperIsAsked: while a copy waits for its store, how the last one ended is known at once, and who waits for a turn gives up in time.
+func TestKeeperIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		place := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(place, "roots", "2026-11-30"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		root := receipt.Heads{Number: 1, Time: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)}
+		if err := os.WriteFile(filepath.Join(place, "roots", "2026-11-30", "000000000001.json"), root.Append(nil), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		k := newKeeper(place, silent{})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- k.keep(ctx) }()
+		synctest.Wait()
+		begin := time.Now()
+		if err := k.fault(); err != nil || time.Since(begin) > 0 {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		short, done := context.WithTimeout(t.Context(), time.Second)
+		defer done()
+		if err := k.keep(short); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Second {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		if err := <-ended; !errors.Is(err, context.DeadlineExceeded) || k.fault() == nil {
+			t.Errorf("%v, and then %v", err, k.fault())
 		}
 	})
 }

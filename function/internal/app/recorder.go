@@ -53,6 +53,8 @@ func openRecorder(ctx context.Context, p *recording) (*Recorder, error) {
 		return nil, nil
 	case p.stores.Receipts == nil && p.config.Receipts == "true":
 		return nil, errors.New("GOOGLE_CLOUD_PROJECT: is not set, and RECEIPTS=true needs its Firestore to keep receipts in")
+	case p.stores.Receipts == nil && p.config.BackupPlace != "":
+		return nil, errors.New("BACKUP_PLACE: is set, and no receipts are kept that could be copied there: set GOOGLE_CLOUD_PROJECT or STORE_FILE")
 	case p.stores.Receipts == nil:
 		return nil, nil
 	}
@@ -67,7 +69,7 @@ func openRecorder(ctx context.Context, p *recording) (*Recorder, error) {
 	}
 	o := journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: func() receipt.Signer { return operator().signer }, Hasher: r.hasher, Logger: p.logger}
 	if p.config.BackupPlace != "" {
-		r.keeper = &keeper{place: p.config.BackupPlace, store: p.stores.Receipts}
+		r.keeper = newKeeper(p.config.BackupPlace, p.stores.Receipts)
 		o.Keep = r.keeper.keep
 	}
 	r.Recorder, err = journal.Start(o, board)

@@ -164,10 +164,13 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, pr
 	if into == current {
 		return nil, fmt.Errorf("a drill restores into another store than %s: name an empty one", current)
 	}
-	if clear && !strings.Contains(filepath.Base(into), "drill") {
-		return nil, fmt.Errorf("%s is not emptied, as its name does not say that it is for drills: name one with drill in it, or leave -empty out", into)
+	if clear && into != "drill" && !strings.HasSuffix(strings.TrimSuffix(into, filepath.Ext(into)), "drill") {
+		return nil, fmt.Errorf("%s is not emptied, as its name does not say that it is for drills: name one that ends in drill, or leave -empty out", into)
 	}
 	if clear && r.config.Project == "" {
+		if same(into, current) {
+			return nil, fmt.Errorf("%s is the store that serves, %s, by another name", into, current)
+		}
 		if err := remove(into); err != nil {
 			return nil, err
 		}
@@ -179,7 +182,7 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, pr
 		switch setting {
 		case name:
 			return into
-		case "REDIS_URL", "REDIS_URL_FILE":
+		case "REDIS_URL", "REDIS_URL_FILE", "REDIS_CA", "BACKUP_PLACE": // whose roots are the fleet's
 			return ""
 		case "GOVERNOR_SCOPE":
 			return "instance"
@@ -211,6 +214,16 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, pr
 		Into: into, Version: Version, Keys: r.keys, Signer: r.signer, Progress: progress, Now: time.Now,
 	}
 	return d.Run(ctx)
+}
+
+// same tells whether two names are of one file that is there.
+func same(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 // remove removes a file, unless there is none.

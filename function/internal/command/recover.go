@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ const drillUsage = `erlmcp drill shows that the store can be had back, and write
   erlmcp drill -verify FILE -keys FILE                 verify who signed a report, and show it
 
 NAME is another database of GOOGLE_CLOUD_PROJECT, or another file where the store is that of STORE_FILE. It must be empty, and has the copy
-afterwards: delete it then. With -empty it is emptied before and after, and its name must have "drill" in it. The report is JSON, in PLACE
+afterwards: delete it then. With -empty it is emptied before and after, and its name must end in "drill". The report is JSON, in PLACE
 (reports/TIME.json), and to standard output unless -out says where. It exits with 1 where a step failed.
 
 `
@@ -255,15 +256,16 @@ func (p *Program) drill(ctx context.Context, args []string, out io.Writer) error
 	}
 	defer r.Close()
 	found, err := r.Drill(ctx, place, *into, *clear, p.progress("drill"))
-	if err != nil {
+	if found == nil {
 		return err
 	}
+	var fault error
 	if *file == "" {
-		_, err = out.Write(found.Text())
-	} else if err = os.WriteFile(*file, found.Text(), 0o644); err == nil {
+		_, fault = out.Write(found.Text())
+	} else if fault = os.WriteFile(*file, found.Text(), 0o644); fault == nil {
 		showReport(found, out)
 	}
-	if err == nil && !found.OK {
+	if err = errors.Join(err, fault); err == nil && !found.OK {
 		err = errDrill
 	}
 	return err

@@ -191,6 +191,9 @@ func (p *Program) untaken(ctx context.Context, out io.Writer, ids []string) erro
 				shown(i.Name), shown(strings.Join(i.SealingKeys, ",")), i.Seen.Format(time.RFC3339)))
 		}
 	}
+	if len(all.Instances) == 0 {
+		return errors.New("no instance says that it runs, as when Redis has just begun anew: try again in some seconds" + otherwise)
+	}
 	if faults == nil {
 		fmt.Fprintf(out, "all %d instances that run have them\n", len(all.Instances))
 	}

@@ -69,7 +69,6 @@ func TestFaults(t *testing.T) {
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
 		{"BACKUP_PLACE", "s3://bucket", "is neither gs://BUCKET/PREFIX nor a folder"},
 		{"BACKUP_PLACE", "gs:///prefix", "is neither gs://BUCKET/PREFIX nor a folder"},
-		{"BACKUP_PLACE", "gs://bucket/prefix", "no receipts are kept that could be copied there"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1:x", "is not the name of a version"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/../cryptoKeys/k/cryptoKeyVersions/1", "is not the name of a version"},
 		{"K_SERVICE", "erlmcp", "SEALING_KEYS: is not set"},
@@ -121,6 +120,9 @@ func TestFaults(t *testing.T) {
 	const key = "projects/example.com:p-1/locations/europe-west1/keyRings/erlmcp/cryptoKeys/receipts_1/cryptoKeyVersions/12"
 	if c, err := Load(env("RECEIPT_KMS_KEY", key), Machine{}); err != nil || c.ReceiptKMSKey != key {
 		t.Errorf("%v", err)
+	}
+	if _, err := Load(env("BACKUP_PLACE", "gs://bucket/prefix", "RECEIPTS", "false"), Machine{}); err == nil || !strings.Contains(err.Error(), "leaves nothing that could be copied there") {
+		t.Errorf("BACKUP_PLACE without receipts: %v", err)
 	}
 	if _, err := Load(env("RECEIPT_KMS_KEY", key, "RECEIPT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_KEY_FILE") {
 		t.Errorf("two keys for receipts: %v", err)

@@ -71,7 +71,7 @@ func (r *reader) receipts(c *Config) {
 	c.ReceiptRetentionDays = r.integer("RECEIPT_RETENTION_DAYS", 400, 1, 36500)
 	if c.BackupPlace = r.text("BACKUP_PLACE", ""); strings.Contains(c.BackupPlace, "://") && !bucket.MatchString(c.BackupPlace) {
 		r.fault("BACKUP_PLACE", "%q is neither gs://BUCKET/PREFIX nor a folder", c.BackupPlace)
-	} else if c.BackupPlace != "" && (c.Receipts == "false" || c.Project == "" && c.StoreFile == "") {
-		r.fault("BACKUP_PLACE", "is set, and no receipts are kept that could be copied there: it goes with GOOGLE_CLOUD_PROJECT or STORE_FILE, and without RECEIPTS=false")
+	} else if c.BackupPlace != "" && c.Receipts == "false" {
+		r.fault("BACKUP_PLACE", "is set, and so is RECEIPTS=false, which leaves nothing that could be copied there")
 	}
 }

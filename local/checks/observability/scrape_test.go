@@ -27,7 +27,7 @@ func serve(t *testing.T, further map[string]string) (url string, stop func()) {
 	if err := os.WriteFile(keys, []byte(`{"keys": []}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	settings := map[string]string{"PORT": "0", "AUTHENTICATION": "keys,anonymous", "API_KEYS_FILE": keys, "TENANT_CALLS_PER_DAY": "1000"}
+	settings := map[string]string{"PORT": "0", "AUTHENTICATION": "keys,anonymous", "API_KEYS_FILE": keys, "TENANT_CALLS_PER_DAY": "1000", "BACKUP_PLACE": t.TempDir()}
 	maps.Copy(settings, further)
 	_, o, stopRedis, err := embedded.Redis(func(name string) string { return settings[name] })
 	if err != nil {

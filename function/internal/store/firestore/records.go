@@ -72,8 +72,12 @@ func (r *Records) Clear(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
+		most := recordPage
+		if c.ID == segments {
+			most = page // what is deleted counts by its size
+		}
 		for {
-			docs, err := c.Select().Limit(recordPage).Documents(ctx).GetAll() // their names alone
+			docs, err := c.Select().Limit(most).Documents(ctx).GetAll() // their names alone
 			if err != nil {
 				return err
 			}
