@@ -57,10 +57,6 @@ resource "google_secret_manager_secret_version" "redis" {
   count       = contains(var.names, "redis-url") ? 1 : 0
   secret      = google_secret_manager_secret.this["redis-url"].id
   secret_data = var.redis_url
-
-  lifecycle {
-    create_before_destroy = true # so that there is a newest one at each moment
-  }
 }
 
 # No secret, but where the password is, there it is looked for.
@@ -68,10 +64,6 @@ resource "google_secret_manager_secret_version" "redis_ca" {
   count       = contains(var.names, "redis-ca") ? 1 : 0
   secret      = google_secret_manager_secret.this["redis-ca"].id
   secret_data = var.redis_ca
-
-  lifecycle {
-    create_before_destroy = true # so that there is a newest one at each moment
-  }
 }
 
 # An empty list to begin with; operators add versions with erlmcp keys.
@@ -101,10 +93,6 @@ resource "google_secret_manager_secret_version" "policy" {
   count       = contains(var.names, "policy") ? 1 : 0
   secret      = google_secret_manager_secret.this["policy"].id
   secret_data = var.policy
-
-  lifecycle {
-    create_before_destroy = true # so that there is a newest one at each moment
-  }
 }
 
 resource "google_secret_manager_secret_iam_member" "reader" {

@@ -248,7 +248,7 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		rule     rule
 	}{
 		{`"name":"GOVERNOR_SCOPE"`, `"name":"SCOPE"`, alone},
-		{`"name":"SEALING_KEYS"`, `"name":"REDIS_URL"`, alone},
+		{`"name":"SEALING_KEYS_FILE"`, `"name":"REDIS_URL_FILE"`, alone},
 		{`"google_storage_bucket"`, `"google_redis_instance"`, alone},
 		{`"google_storage_bucket"`, `"google_compute_router_nat"`, alone},
 		{`"google_storage_bucket"`, `"google_service_networking_connection"`, alone},

@@ -20,7 +20,7 @@ func alone(rs []resource) string {
 	}
 	return strings.Join(faults, "\n") + each(rs, "manifest", func(r resource) string {
 		env := env(r)
-		for _, name := range []string{"REDIS_URL", "REDIS_CA"} {
+		for _, name := range []string{"REDIS_URL_FILE", "REDIS_CA"} {
 			if _, ok := env.Values[name]; ok {
 				return name + " of a Redis that is not there"
 			}
@@ -40,8 +40,8 @@ func shared(rs []resource) string {
 		each(rs, "google_service_networking_connection", func(resource) string { return "" }) +
 		each(rs, "manifest", func(r resource) string {
 			env := env(r)
-			if _, ok := env.Values["REDIS_URL"]; !ok {
-				return "no REDIS_URL"
+			if _, ok := env.Values["REDIS_URL_FILE"]; !ok {
+				return "no REDIS_URL_FILE"
 			}
 			if _, ok := env.Values["GOVERNOR_SCOPE"]; ok {
 				return "GOVERNOR_SCOPE beside Redis"
