@@ -1,0 +1,4 @@
+output "members" {
+  description = "All of them, who are let into the control plane."
+  value       = local.looks
+}
