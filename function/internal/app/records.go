@@ -135,18 +135,19 @@ func (r *Records) Verify(ctx context.Context, tenant string, from, to time.Time)
 // bound. Unheard is why it is not known what instances have announced since the last root.
 func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) (report *verify.Report, unheard, err error) {
 	heads, unheard := r.heads(ctx)
+	operator := r.operator() // once: who signs here must be one of those by whom it is judged
 	if tenant == "" {
-		report, err = verify.Store(ctx, r.stores.Receipts, verify.Options{Keys: r.operator().keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
+		report, err = verify.Store(ctx, r.stores.Receipts, verify.Options{Keys: operator.keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
 		return report, unheard, err
 	}
 	// An export for a tenant has in it what proves that it lacks nothing.
 	in, out := io.Pipe()
 	defer in.Close()
 	go func() {
-		_, err := verify.WriteExport(ctx, r.stores.Receipts, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.operator().signer, Announced: heads})
+		_, err := verify.WriteExport(ctx, r.stores.Receipts, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: operator.signer, Announced: heads})
 		out.CloseWithError(err)
 	}()
-	report, err = verify.Export(ctx, in, verify.Options{Keys: r.operator().keys, Witnesses: r.noted})
+	report, err = verify.Export(ctx, in, verify.Options{Keys: operator.keys, Witnesses: r.noted})
 	return report, unheard, err
 }
 
