@@ -388,6 +388,7 @@ module "release" {
   name           = local.name
   repository     = var.repository
   registry       = module.registry.repository
+  approval       = local.protected
   delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
 }

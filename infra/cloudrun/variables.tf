@@ -285,7 +285,7 @@ variable "nat" {
 }
 
 variable "people" {
-  description = "Who may do what with what runs, as members of IAM such as group:oncall@example.com: viewers look; on_call does what the runbooks say (go back to an earlier release, make a backup, deal with events that were not taken); deployers release and approve. All are let into the control plane, where taiea_operators says what they may do."
+  description = "Who may do what with what runs, as members of IAM such as group:oncall@example.com: viewers look; on_call does what the runbooks say (go back to an earlier release, make a backup, deal with events that were not taken); deployers approve tags and release. All are let into the control plane, where taiea_operators says what they may do."
   type        = object({ viewers = optional(list(string), []), on_call = optional(list(string), []), deployers = optional(list(string), []) })
   default     = {}
 
@@ -327,7 +327,7 @@ variable "project_number" {
 }
 
 variable "protected" {
-  description = "Whether service, Redis, Firestore and secrets refuse to be destroyed, and a person must approve releases; null for production alone."
+  description = "Whether service, Redis, Firestore and secrets refuse to be destroyed, and a person must approve each tag before it is released; null for production alone."
   type        = bool
   default     = null
 }

@@ -274,6 +274,7 @@ module "release" {
   name           = local.delivery
   repository     = var.repository
   registry       = local.registry
+  approval       = local.protected
   delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
 }

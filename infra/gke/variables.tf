@@ -241,7 +241,7 @@ variable "project_number" {
 }
 
 variable "protected" {
-  description = "Whether cluster, Redis, Firestore and secrets refuse to be destroyed, and a person must approve releases; null for production alone."
+  description = "Whether cluster, Redis, Firestore and secrets refuse to be destroyed, and a person must approve each tag before it is released; null for production alone."
   type        = bool
   default     = null
 }

@@ -99,13 +99,13 @@ resource "google_cloud_run_v2_job_iam_member" "this" {
   member   = google_service_account.this.member
 }
 
+# No target wants approval: it would hold up the way back, too. Releases of tags are approved before their build (modules/release).
 resource "google_clouddeploy_target" "this" {
-  for_each         = local.pipelines
-  project          = var.project
-  location         = var.region
-  name             = each.value.name
-  description      = "Where ${each.value.name} runs"
-  require_approval = var.protected
+  for_each    = local.pipelines
+  project     = var.project
+  location    = var.region
+  name        = each.value.name
+  description = "Where ${each.value.name} runs"
 
   dynamic "run" {
     for_each = var.cluster == null ? [1] : []

@@ -35,7 +35,7 @@ variable "project" {
 }
 
 variable "protected" {
-  description = "Whether a person must approve each rollout, and the bucket refuses to be destroyed with what is in it."
+  description = "Whether the bucket refuses to be destroyed with what is in it."
   type        = bool
 }
 

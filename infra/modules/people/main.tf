@@ -50,13 +50,13 @@ resource "google_storage_bucket_iam_member" "backups" {
   member   = each.value
 }
 
-# On call: to go back to the release before, which where rollouts are approved must be, too; to make a backup, and to deal with events that were not taken.
+# On call: to go back to the release before; to make a backup, and to deal with events that were not taken.
 resource "google_clouddeploy_delivery_pipeline_iam_member" "on_call" {
-  for_each = { for t in setproduct(local.on_call, var.delivery.pipelines, ["approver", "operator"]) : join(" ", reverse(t)) => { member = t[0], pipeline = t[1], role = t[2] } }
+  for_each = { for pair in setproduct(local.on_call, var.delivery.pipelines) : join(" ", reverse(pair)) => { member = pair[0], pipeline = pair[1] } }
   project  = var.project
   location = var.region
   name     = each.value.pipeline
-  role     = "roles/clouddeploy.${each.value.role}"
+  role     = "roles/clouddeploy.operator"
   member   = each.value.member
 }
 
@@ -85,9 +85,16 @@ resource "google_pubsub_topic_iam_member" "on_call" {
   member   = each.value
 }
 
-# Deployers: to release, and to approve.
+# Deployers: to approve tags, whose builds have no role of less than the project's, and to release.
+resource "google_project_iam_member" "approves" {
+  for_each = local.deploys
+  project  = var.project
+  role     = "roles/cloudbuild.builds.approver"
+  member   = each.value
+}
+
 resource "google_clouddeploy_delivery_pipeline_iam_member" "deploys" {
-  for_each = { for t in setproduct(local.deploys, var.delivery.pipelines, ["approver", "operator", "releaser"]) : join(" ", reverse(t)) => { member = t[0], pipeline = t[1], role = t[2] } }
+  for_each = { for t in setproduct(local.deploys, var.delivery.pipelines, ["operator", "releaser"]) : join(" ", reverse(t)) => { member = t[0], pipeline = t[1], role = t[2] } }
   project  = var.project
   location = var.region
   name     = each.value.pipeline

@@ -88,6 +88,11 @@ resource "google_cloudbuild_trigger" "tag" {
   filename        = "cloudbuild.yaml"
   service_account = google_service_account.this.id
 
+  # Before anything of the tag runs: what is built is released, and the judge alone stops it then.
+  approval_config {
+    approval_required = var.approval
+  }
+
   repository_event_config {
     repository = google_cloudbuildv2_repository.this.id
     push {

@@ -1,3 +1,8 @@
+variable "approval" {
+  description = "Whether a person must approve each tag before it is built and released."
+  type        = bool
+}
+
 variable "delivery" {
   description = "Where releases go: the bucket, the pipelines, and the account as which Cloud Deploy runs their jobs."
   type        = object({ bucket = string, pipelines = list(string), account = string })

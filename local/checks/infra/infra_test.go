@@ -124,15 +124,14 @@ var sets = []struct {
 }
 
 func cloudrun(environment string) map[string]string {
-	return with(gke(environment), "taiea_operators", `{"alice@example.com"="admin"}`, "domain", "",
-		"repository", `{url="https://github.com/example/erlmcp.git",github_installation=1234,github_token_secret="github-token"}`)
+	return with(gke(environment), "taiea_operators", `{"alice@example.com"="admin"}`, "domain", "")
 }
 
 func gke(environment string) map[string]string {
 	return map[string]string{
 		"project": "my-project", "project_number": "123456789012", "environment": environment, "domain": "mcp.example.com",
 		"emails": `["oncall@example.com"]`, "billing_account": "012345-6789AB-CDEF01",
-		"settings": `{GOOGLE_DOMAINS="example.com"}`,
+		"settings": `{GOOGLE_DOMAINS="example.com"}`, "repository": `{url="https://github.com/example/erlmcp.git",github_installation=1234,github_token_secret="github-token"}`,
 	}
 }
 
@@ -226,7 +225,8 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"percentage":50`, `"percentage":90`, gradual},
 		{`"verify":true`, `"verify":false`, gradual},
 		{`"jobs":["verify"]`, `"jobs":["predeploy"]`, gradual},
-		{`"require_approval":true`, `"require_approval":false`, approved},
+		{`"approval_required":true`, `"approval_required":false`, approved},
+		{`"require_approval":null`, `"require_approval":true`, approved},
 		{`"image":"erlmcp"`, `"image":"erlmcp:latest"`, owned},
 		{`"cloudbuild.yaml"`, `"other.yaml"`, released},
 		{`roles/run.developer`, `roles/run.admin`, released},

@@ -150,9 +150,15 @@ func failuresTold(rs []resource) string {
 	})
 }
 
-// approved is for production.
+// approved is for production: a person looks at what is released, and nobody need look for what failed to go back.
 func approved(rs []resource) string {
-	return each(rs, "google_clouddeploy_target", func(r resource) string { return must(r, "require_approval", true) })
+	return each(rs, "google_cloudbuild_trigger", func(r resource) string { return must(r, "approval_config.0.approval_required", true) }) +
+		each(rs, "google_clouddeploy_target", func(r resource) string {
+			if r.Values["require_approval"] == true {
+				return "it holds up the way back"
+			}
+			return ""
+		})
 }
 
 // readable has gcloud read each manifest of a plan, where there is one, and bring it to an API: it knows every field of a service, and

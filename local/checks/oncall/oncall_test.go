@@ -32,7 +32,6 @@ var roles = map[string][]string{
 	"roles/certificatemanager.viewer": {"certificatemanager.certs.get", "certificatemanager.certs.list"},
 	"roles/clouddeploy.viewer": {"clouddeploy.deliveryPipelines.get", "clouddeploy.jobRuns.list", "clouddeploy.operations.get", "clouddeploy.releases.get", "clouddeploy.releases.list", "clouddeploy.rollouts.get",
 		"clouddeploy.rollouts.list", "clouddeploy.targets.get"},
-	"roles/clouddeploy.approver":   {"clouddeploy.rollouts.approve", "clouddeploy.rollouts.get", "clouddeploy.rollouts.list"},
 	"roles/clouddeploy.operator":   {"clouddeploy.deliveryPipelines.get", "clouddeploy.releases.get", "clouddeploy.rollouts.advance", "clouddeploy.rollouts.create", "clouddeploy.rollouts.rollback"},
 	"roles/cloudscheduler.viewer":  {"cloudscheduler.jobs.get", "cloudscheduler.jobs.list"},
 	"roles/iam.serviceAccountUser": {"iam.serviceAccounts.actAs"},
@@ -71,7 +70,6 @@ var requests = []request{
 	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+/rollouts/[^/]+/jobRuns`, "clouddeploy.jobRuns.list", "pipeline", `{}`},
 	{"GET", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+/rollouts/[^/]+`, "clouddeploy.rollouts.get", "pipeline", `{}`},
 	{"POST", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+/rollouts`, "clouddeploy.rollouts.create", "pipeline", `{"name":"projects/my-project/locations/us-central1/operations/o","done":true,"response":{"@type":"type.googleapis.com/google.cloud.deploy.v1.Rollout","name":"projects/my-project/locations/us-central1/deliveryPipelines/$1/releases/v0-6-3/rollouts/back"}}`},
-	{"POST", "clouddeploy", at + `deliveryPipelines/([^/]+)/releases/[^/]+/rollouts/[^/:]+:approve`, "clouddeploy.rollouts.approve", "pipeline", `{}`},
 	{"GET", "clouddeploy", at + `operations/(\S+)`, "clouddeploy.operations.get", "", `{"name":"projects/my-project/locations/us-central1/operations/o","done":true,"response":{}}`},
 	{"GET", "cloudscheduler", at + `jobs/(\S+)`, "cloudscheduler.jobs.get", "", `{}`},
 	{"GET", "firestore", `/v1/projects/my-project/databases/(\S+)`, "datastore.databases.getMetadata", "", `{}`},
@@ -213,7 +211,7 @@ func TestRunbooks(t *testing.T) {
 	c := &cloud{t: t, grants: grants, custom: custom}
 	srv := httptest.NewServer(c)
 	defer srv.Close()
-	changes := regexp.MustCompile(` (rollback|approve|execute|pull|publish) `)
+	changes := regexp.MustCompile(` (rollback|execute|pull|publish) `)
 	all := commands(t)
 	if len(all) < 25 {
 		t.Errorf("%d commands: they are not found", len(all))
