@@ -42,6 +42,7 @@ type answer struct {
 	etag     string
 	location string
 	body     any
+	again    any                   // what is kept in place of the body, for who asks again; nil: the body
 	raw      []byte                // in place of the body: as it was answered before
 	stream   func(io.Writer) error // in place of the body: JSON Lines
 	filename string                // of what is streamed

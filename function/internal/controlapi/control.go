@@ -52,7 +52,7 @@ type Options struct {
 	Fleet      Fleet   // nil: the fleet is not known
 	Journal    receipt.Recorder
 	Effects    effect.Store
-	// Seal and Open protect answers that are kept to be given again: the text of a new API key is in one.
+	// Seal and Open protect answers that are kept to be given again.
 	Seal func(plaintext []byte) []byte
 	Open func(sealed []byte) ([]byte, error)
 

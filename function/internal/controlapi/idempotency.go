@@ -88,6 +88,9 @@ func (p *Plane) once(c *call) (*answer, error) {
 			a.raw = encode(a.body)
 		}
 		k.Status, k.ETag, k.Location, k.Body = a.status, a.etag, a.location, a.raw
+		if a.again != nil {
+			k.Body = encode(a.again)
+		}
 	}
 	settled = true
 	p.settle(c, mine, k)

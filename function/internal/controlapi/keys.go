@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,9 +162,14 @@ func (p *Plane) addKey(c *call, key identity.Key, warnings []string, then func(c
 	}
 	warnings = append(append(recorded, warnings...), p.events.Announce(c.r.Context(), identity.VersionName, version)...)
 	v := viewKey(made, c.now)
+	again := *v
 	v.Text, v.noted = text, noted{c.id, warnings}
-	return &answer{status: http.StatusCreated, etag: etag(made.Revision), location: "/v1/keys/" + made.ID, body: v}, nil
+	again.noted = noted{c.id, append(slices.Clone(warnings), textOnce)}
+	return &answer{status: http.StatusCreated, etag: etag(made.Revision), location: "/v1/keys/" + made.ID, body: v, again: &again}, nil
 }
+
+// textOnce is for who asks again with the same idempotency key: what is kept of an answer is sealed, and still it is no place for the text.
+const textOnce = "the text of the key was in the first answer, and is kept nowhere: where that was lost, revoke this key and make another"
 
 // deleteKey revokes a key. Preconditions may be left out: who has lost a key should not have to read first.
 func (p *Plane) deleteKey(c *call) (*answer, error) {
