@@ -97,6 +97,14 @@ func (a *App) OpenCallers(e *Entitled, entries *catalog.Catalog) {
 	a.Callers = c
 }
 
+// AnswerRing returns the keys by which answers to idempotency keys are kept: the control plane's own, where it has some.
+func (a *App) AnswerRing() seal.Current {
+	own := a.Config.Operating
+	ring, err := namedRing(a.Options, "TAIEA_SEALING_KEYS", own.Keys, own.KeysFile, a.Ring)
+	a.Fault(err)
+	return ring
+}
+
 // Senders are who may send events of entitlements.
 func (a *App) Senders() (secrets []entitlement.WebhookSecret, publishers []entitlement.Publisher) {
 	secrets, err := entitlement.ParseWebhookSecrets(string(a.Config.Operating.WebhookSecrets))

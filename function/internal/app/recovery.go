@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -156,20 +157,23 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, pr
 	if err != nil {
 		return nil, err
 	}
-	name := "FIRESTORE_DATABASE"
-	current := r.config.Database
+	name, current := "FIRESTORE_DATABASE", r.config.Databases
+	fresh := strings.Split(into, ",")
 	if r.config.Project == "" {
-		name, current = "STORE_FILE", r.config.StoreFile
+		name, current, fresh = "STORE_FILE", []string{r.config.StoreFile}, []string{into}
 	}
-	if into == current {
-		return nil, fmt.Errorf("a drill restores into another store than %s: name an empty one", current)
-	}
-	if clear && into != "drill" && !strings.HasSuffix(strings.TrimSuffix(into, filepath.Ext(into)), "drill") {
-		return nil, fmt.Errorf("%s is not emptied, as its name does not say that it is for drills: name one that ends in drill, or leave -empty out", into)
+	for _, store := range fresh {
+		store = strings.TrimSpace(store)
+		if slices.Contains(current, store) {
+			return nil, fmt.Errorf("a drill restores into another store than %s: name an empty one", store)
+		}
+		if clear && store != "drill" && !strings.HasSuffix(strings.TrimSuffix(store, filepath.Ext(store)), "drill") {
+			return nil, fmt.Errorf("%s is not emptied, as its name does not say that it is for drills: name one that ends in drill, or leave -empty out", store)
+		}
 	}
 	if clear && r.config.Project == "" {
-		if same(into, current) {
-			return nil, fmt.Errorf("%s is the store that serves, %s, by another name", into, current)
+		if same(into, r.config.StoreFile) {
+			return nil, fmt.Errorf("%s is the store that serves, %s, by another name", into, r.config.StoreFile)
 		}
 		if err := remove(into); err != nil {
 			return nil, err

@@ -89,25 +89,31 @@ func (m *Memory) Close() error { return m.Store.Close() }
 
 // ringOf returns the keys that instances share, as they are now, or new ones where the settings name none.
 func ringOf(o *Options, cfg *config.Config) (seal.Current, error) {
-	var ring *seal.Ring
-	var err error
+	ring := seal.RandomRing()
+	if o.Memory != nil {
+		ring = o.Memory.ring
+	}
+	return namedRing(o, "SEALING_KEYS", cfg.Keys, cfg.KeysFile, func() *seal.Ring { return ring })
+}
+
+// namedRing returns the keys that a setting names by value or by file, as they are now; without any the others.
+func namedRing(o *Options, setting string, value config.Secret, file string, others seal.Current) (seal.Current, error) {
+	const remedy = "make one with: openssl rand -base64 32"
 	switch {
-	case cfg.KeysFile != "":
-		current, err := readFile(o.files, cfg.KeysFile, func(text []byte) (*seal.Ring, error) { return seal.ParseRing(string(text)) })
+	case file != "":
+		current, err := readFile(o.files, file, func(text []byte) (*seal.Ring, error) { return seal.ParseRing(string(text)) })
 		if err != nil {
-			return nil, fmt.Errorf("SEALING_KEYS_FILE: %w; make a key with: openssl rand -base64 32", err)
+			return nil, fmt.Errorf("%s_FILE: %w; %s", setting, err, remedy)
 		}
 		return current, nil
-	case cfg.Keys != "":
-		if ring, err = seal.ParseRing(string(cfg.Keys)); err != nil {
-			return nil, fmt.Errorf("SEALING_KEYS: %w; make one with: openssl rand -base64 32", err)
+	case value != "":
+		ring, err := seal.ParseRing(string(value))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w; %s", setting, err, remedy)
 		}
-	case o.Memory != nil:
-		ring = o.Memory.ring
-	default:
-		ring = seal.RandomRing()
+		return func() *seal.Ring { return ring }, nil
 	}
-	return func() *seal.Ring { return ring }, nil
+	return others, nil
 }
 
 // OpenStores connects to what the settings name. In memory is what a process may keep for itself: where it counts alone, and
@@ -183,9 +189,9 @@ func (s *Stores) openCounters(cfg *config.Config, o *Options) error {
 }
 
 func (s *Stores) openFirestore(ctx context.Context, cfg *config.Config) error {
-	store, err := firestore.Connect(ctx, firestore.Options{Project: cfg.Project, Database: cfg.Database, Emulator: cfg.Emulator})
+	store, err := firestore.Connect(ctx, firestore.Options{Project: cfg.Project, Databases: cfg.Databases, Emulator: cfg.Emulator})
 	if err != nil {
-		return fmt.Errorf("GOOGLE_CLOUD_PROJECT: Firestore database %s of %s can't be opened: %w", cfg.Database, cfg.Project, err)
+		return fmt.Errorf("GOOGLE_CLOUD_PROJECT: Firestore of %s can't be opened: %w", cfg.Project, err)
 	}
 	s.Before(func() { store.Close() })
 	if !cfg.Standalone { // alone, the counters are always new

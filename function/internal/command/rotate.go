@@ -156,6 +156,14 @@ func (c *rotateCommand) tooEarly(s *rotation.State, now time.Time) error {
 	return fmt.Errorf("what the old key has sealed is good until %s: drop it then, or with -early, which fails open questions and cursors", until.UTC().Format(time.RFC3339))
 }
 
+// instanceKeys are what an instance of the fleet says of its keys.
+type instanceKeys struct {
+	Name        string
+	Seen        time.Time
+	SealingKeys []string
+	Own         []string `json:"ownSealingKeys"` // of a control plane
+}
+
 // untaken says which instances have other keys than these.
 func (p *Program) untaken(ctx context.Context, out io.Writer, ids []string) error {
 	const otherwise = "; if all instances were started since the last step, say -restarted"
@@ -169,11 +177,7 @@ func (p *Program) untaken(ctx context.Context, out io.Writer, ids []string) erro
 		err = f.refused(status, answer)
 	}
 	var all struct {
-		Instances []struct {
-			Name        string
-			Seen        time.Time
-			SealingKeys []string
-		}
+		Instances []instanceKeys
 	}
 	if err == nil {
 		err = json.Unmarshal(answer, &all)
@@ -181,21 +185,34 @@ func (p *Program) untaken(ctx context.Context, out io.Writer, ids []string) erro
 	if err != nil {
 		return fmt.Errorf("the fleet can't be asked whether it has these keys: %w%s", err, otherwise)
 	}
+	// Where these are a control plane's own, the others don't have them.
+	own := slices.ContainsFunc(ids, func(id string) bool {
+		return slices.ContainsFunc(all.Instances, func(i instanceKeys) bool { return slices.Contains(i.Own, id) })
+	})
 	var faults []error
+	asked := 0
 	for _, i := range all.Instances {
+		has := i.SealingKeys
+		if own {
+			has = i.Own
+		}
+		if own && has == nil {
+			continue
+		}
+		asked++
 		switch {
-		case i.SealingKeys == nil:
+		case has == nil:
 			faults = append(faults, fmt.Errorf("the instance %s does not say which keys it has: it is of an earlier version%s", shown(i.Name), otherwise))
-		case !slices.Equal(i.SealingKeys, ids):
+		case !slices.Equal(has, ids):
 			faults = append(faults, fmt.Errorf("the instance %s had the keys %s at %s, and not yet these; one that was killed is forgotten after 20 minutes",
-				shown(i.Name), shown(strings.Join(i.SealingKeys, ",")), i.Seen.Format(time.RFC3339)))
+				shown(i.Name), shown(strings.Join(has, ",")), i.Seen.Format(time.RFC3339)))
 		}
 	}
 	if len(all.Instances) == 0 {
 		return errors.New("no instance says that it runs, as when Redis has just begun anew: try again in some seconds" + otherwise)
 	}
 	if faults == nil {
-		fmt.Fprintf(out, "all %d instances that run have them\n", len(all.Instances))
+		fmt.Fprintf(out, "all %d instances that run have them\n", asked)
 	}
 	return errors.Join(faults...)
 }

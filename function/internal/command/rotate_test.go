@@ -94,6 +94,7 @@ type rotating struct {
 	t    *testing.T
 	now  time.Time
 	has  []string // ids of the keys of its one instance; nil: it does not say
+	own  []string // of those that a control plane has for itself; nil: there is none
 	away error
 	args []string // the place
 }
@@ -101,7 +102,11 @@ type rotating struct {
 // run returns what a command says, and whether it did what it was to.
 func (r *rotating) run(args ...string) (string, bool) {
 	p := &Program{Name: "erlmcp", OpenOperator: func(context.Context) (Operator, error) {
-		text, _ := json.Marshal(map[string]any{"instances": []any{map[string]any{"name": "one", "seen": r.now, "sealingKeys": r.has}}})
+		all := []any{map[string]any{"name": "one", "seen": r.now, "sealingKeys": r.has}}
+		if r.own != nil {
+			all = append(all, map[string]any{"name": "two", "seen": r.now, "sealingKeys": r.has, "ownSealingKeys": r.own})
+		}
+		text, _ := json.Marshal(map[string]any{"instances": all})
 		return operator{true, true, http.StatusOK, string(text)}, r.away
 	}}
 	var out bytes.Buffer
@@ -186,6 +191,33 @@ func TestRotate(t *testing.T) {
 			r.wants(true, "drop: ", "drop", "-restarted", "-early")
 		})
 	}
+}
+
+// TestRotateOwn rotates what the control plane alone has, and what all have, each without the other.
+func TestRotateOwn(t *testing.T) {
+	t.Setenv("TAIEA_URL", "")
+	path := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(path, []byte(someKey(1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := func() []string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return idsOf(t, string(text))
+	}
+	r := &rotating{t: t, now: time.Now(), args: []string{path}}
+	r.has, r.own = idsOf(t, someKey(2)), keys()
+	r.wants(true, "all 1 instances that run have them", "add")
+	r.wants(false, "the instance two had the keys "+r.own[0]+" at", "use")
+	r.own = keys()
+	r.wants(true, "use: ", "use")
+	r.has, r.own = keys(), idsOf(t, someKey(2))
+	r.now = r.now.Add(sealedFor + time.Minute)
+	r.wants(true, "all 2 instances that run have them", "drop")
+	r.has = idsOf(t, someKey(3))
+	r.wants(false, "the instance one had the keys "+r.has[0], "add")
 }
 
 // TestRotateUndecided has places that do not show which step is next, or can't be read: nothing is changed, and the words say why.

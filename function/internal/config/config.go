@@ -36,7 +36,7 @@ type Config struct {
 	RedisFile            string        // REDIS_URL_FILE; at most one of the two is set
 	RedisCA              string        // REDIS_CA: PEM
 	Project              string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
-	Database             string        // FIRESTORE_DATABASE
+	Databases            []string      // FIRESTORE_DATABASE: one or three
 	Emulator             string        // FIRESTORE_EMULATOR_HOST: in place of Firestore, "" for none
 	StoreFile            string        // STORE_FILE: of a process that is alone, "" for none
 	MaxCalls             int           // MAX_CONCURRENT_CALLS
@@ -127,7 +127,7 @@ var Settings = []Setting{
 	{"REDIS_URL_FILE", "none", "file that has it in place of REDIS_URL; it is read again when it changes, and new connections log in with the user and password that it names then; another server needs a restart", false},
 	{"REDIS_CA", "none: the system's", "certificates in PEM that alone may sign that of a rediss:// server, as Memorystore has its own", false},
 	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore keeps daily quotas, kill switches and what tells lost counters from new ones; without it there are no quotas, kill switches are lost with Redis, and the first calls on a new Redis wait for 2 s", false},
-	{"FIRESTORE_DATABASE", "(default)", "database of that project", false},
+	{"FIRESTORE_DATABASE", "(default)", "database of that project; or three, separated by commas: of what operators order (tenants, plans, keys, kill switches), of what instances count, and of receipts, so that each function's account has other rights on each", false},
 	{"FIRESTORE_EMULATOR_HOST", "none", "address of an emulator in place of Firestore", false},
 	{"STORE_FILE", "none", "file in which a process without a project keeps orders, quotas, tenants, plans, API keys and the latest 64 MiB of receipts, as the local run may", false},
 	{"MAX_CONCURRENT_CALLS", "1000", "calls at a time, of all tools together", false},
@@ -167,6 +167,8 @@ var Settings = []Setting{
 	{"UNKNOWN_TENANTS", "allow", "allow serves tenants that taiea has not been told of, under the limits of every tenant; deny refuses them", false},
 	{"TAIEA_TOOLS", strings.Join(offered, ","), "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},
 	{"WEBHOOK_SECRETS", "none: no events by webhook", "secrets of the sources of entitlement events, each as SOURCE=whsec_…, separated by commas; two of one source while they change", true},
+	{"TAIEA_SEALING_KEYS", "SEALING_KEYS", "of taiea: keys that seal the answers which it keeps for idempotency keys, in the form of SEALING_KEYS, which the data plane has, too", true},
+	{"TAIEA_SEALING_KEYS_FILE", "none", "file that has them in place of TAIEA_SEALING_KEYS, as erlmcp rotate changes it; it is read again when it changes", false},
 	{"OPERATORS", "none", "of taiea: who may do what, as ROLE=WHO separated by commas; the roles are viewer, operator and admin, and WHO is the e-mail address of a person or service account, or * for all other people that authentication lets in, as where a group may call the service; API keys have scopes instead, such as taiea:admin", false},
 	{"PUBSUB_SERVICE_ACCOUNT", "none: no events by Pub/Sub", "of taiea: the service account that push deliveries are signed as, or several as SOURCE=ACCOUNT separated by commas, each of which may speak for its sources alone; an account without a source speaks for any, as long as neither here nor in WEBHOOK_SECRETS a source is named", false},
 	{"PUBSUB_AUDIENCE", "PUBLIC_URL/v1/events/pubsub", "of taiea: what the tokens of push deliveries must be made for", false},

@@ -67,6 +67,10 @@ func TestFaults(t *testing.T) {
 		{"PUBLIC_URL", "http://example.com", "is not an address"},
 		{"PUBLIC_URL", "example.com", "is not an address"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
+		{"FIRESTORE_DATABASE", "a,b", "names 2 databases"},
+		{"FIRESTORE_DATABASE", "a,b,c,d", "names 4 databases"},
+		{"FIRESTORE_DATABASE", ",", "names 0 databases"},
+		{"FIRESTORE_DATABASE", "a,b,a", "names a database twice"},
 		{"BACKUP_PLACE", "s3://bucket", "is neither gs://BUCKET/PREFIX nor a folder"},
 		{"BACKUP_PLACE", "gs:///prefix", "is neither gs://BUCKET/PREFIX nor a folder"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1:x", "is not the name of a version"},
@@ -112,6 +116,11 @@ func TestFaults(t *testing.T) {
 		_, err := Load(env(append([]string{"AUTHENTICATION", "google", "GOOGLE_AUDIENCES", "x"}, c.pairs...)...), Machine{})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v, want %q", c.pairs, err, c.want)
+		}
+	}
+	for text, want := range map[string]string{"": "(default)", "a": "a", " a, a-usage ,a-receipts": "a a-usage a-receipts"} {
+		if c, err := Load(env("FIRESTORE_DATABASE", text), Machine{}); err != nil || strings.Join(c.Databases, " ") != want {
+			t.Errorf("FIRESTORE_DATABASE=%q: %q, %v", text, c.Databases, err)
 		}
 	}
 	if _, err := Load(env("GOVERNOR_SCOPE", "instance", "REDIS_URL", "redis://r"), Machine{}); err == nil {

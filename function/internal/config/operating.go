@@ -12,6 +12,8 @@ type Operating struct {
 	PushAccounts   string            // PUBSUB_SERVICE_ACCOUNT
 	PushAudience   string            // PUBSUB_AUDIENCE
 	WebhookSecrets Secret            // WEBHOOK_SECRETS
+	Keys           Secret            // TAIEA_SEALING_KEYS
+	KeysFile       string            // TAIEA_SEALING_KEYS_FILE; at most one of the two is set
 }
 
 // Everyone stands in OPERATORS for all people that authentication lets in and that are not named.
@@ -42,6 +44,7 @@ func (r *reader) operating(c *Config) {
 		r.fault("PUBSUB_AUDIENCE", "is not set, and PUBSUB_SERVICE_ACCOUNT needs it, or PUBLIC_URL")
 	}
 	o.WebhookSecrets = Secret(r.getenv("WEBHOOK_SECRETS"))
+	o.Keys, o.KeysFile = r.secret("TAIEA_SEALING_KEYS")
 }
 
 // AgentTools are the names that TAIEA_TOOLS may have. Where it is not set it has those that are offered.

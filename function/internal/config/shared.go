@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/x509"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ func (r *reader) scope(c *Config) {
 		r.fault("REDIS_CA", "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----")
 	}
 	c.Project = r.getenv("GOOGLE_CLOUD_PROJECT")
-	c.Database = r.text("FIRESTORE_DATABASE", "(default)")
+	r.databases(c)
 	if c.StoreFile = r.getenv("STORE_FILE"); c.StoreFile != "" && c.Project != "" {
 		r.fault("STORE_FILE", "is set, and GOOGLE_CLOUD_PROJECT names the store: leave one of them out")
 	}
@@ -46,6 +47,17 @@ func (r *reader) scope(c *Config) {
 		r.fault("REDIS_URL", "is not set, and limits must hold over all instances on %s: set it, or declare GOVERNOR_SCOPE=instance and run one instance", c.Platform)
 	}
 	c.Standalone = !named
+}
+
+// databases reads where in Firestore things are: all in one database, or in three.
+func (r *reader) databases(c *Config) {
+	c.Databases = r.list("FIRESTORE_DATABASE", "(default)")
+	switch all := slices.Compact(slices.Sorted(slices.Values(c.Databases))); {
+	case len(c.Databases) != 1 && len(c.Databases) != 3:
+		r.fault("FIRESTORE_DATABASE", "names %d databases: name one for all, or three: of what operators order, of what instances count, of receipts", len(c.Databases))
+	case len(all) != len(c.Databases):
+		r.fault("FIRESTORE_DATABASE", "names a database twice: name one for all, or three")
+	}
 }
 
 // keyVersion is how Cloud KMS names one: https://docs.cloud.google.com/kms/docs/resource-hierarchy.

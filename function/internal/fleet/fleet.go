@@ -31,6 +31,8 @@ type Instance struct {
 	Tenants []string `json:"tenants"`
 	// SealingKeys are the ids of the keys that it seals and opens with, the sealing one first; nil is of an instance that does not say.
 	SealingKeys []string `json:"sealingKeys,omitempty"`
+	// OwnSealingKeys are those of a control plane that seals by others than the data plane's.
+	OwnSealingKeys []string `json:"ownSealingKeys,omitempty"`
 }
 
 // A Holding is what an instance has leased of a limit.

@@ -1,11 +1,13 @@
 // Package controlplane is taiea, the function by which operators govern the fleet: it puts the control plane's routes on stores, callers and
-// record of its own. It shares stores, Redis and sealing keys with the data plane, and neither its callers nor its identity.
+// record of its own. It shares stores, Redis and sealing keys with the data plane, and neither its callers nor its identity,
+// nor the keys by which it keeps its own answers, where it has some.
 package controlplane
 
 import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"example.com/erlmcp/function/internal/app"
@@ -13,6 +15,7 @@ import (
 	"example.com/erlmcp/function/internal/controlapi"
 	"example.com/erlmcp/function/internal/entitlement"
 	"example.com/erlmcp/function/internal/fleet"
+	"example.com/erlmcp/function/internal/seal"
 	"example.com/erlmcp/function/internal/store/redis"
 )
 
@@ -21,6 +24,7 @@ type Plane struct {
 	*app.App
 	entries *catalog.Catalog
 	fleet   *Fleet
+	answers seal.Current // keys by which answers to idempotency keys are kept
 	routes  *controlapi.Plane
 }
 
@@ -39,6 +43,7 @@ func New(ctx context.Context, o app.Options) (*Plane, error) {
 	}
 	a.OpenCallers(nil, nil)
 	secrets, publishers := a.Senders()
+	p.answers = a.AnswerRing()
 	a.OpenRecorder(ctx)
 	if !a.Faulty() && a.Recorder == nil {
 		a.Fault(errors.New("RECEIPTS: is false, and taiea records every change"))
@@ -76,10 +81,10 @@ func (p *Plane) route(secrets []entitlement.WebhookSecret, publishers []entitlem
 		Operators: p.Callers.Authenticator, Role: roleOf(cfg.Operating.Operators), RequestID: requestID, Secrets: secrets, Publishers: publishers,
 		Tenants: s.Tenants, Keys: s.Keys, Directives: p.fleet, Records: p.Records(), Journal: p.Recorder.Logged(), Effects: s.Effects,
 		Seal: func(plaintext []byte) []byte {
-			return []byte(p.Ring.Seal(sealedAnswers, nil, plaintext, time.Now().Add(keepSealed)))
+			return []byte(p.answers.Seal(sealedAnswers, nil, plaintext, time.Now().Add(keepSealed)))
 		},
 		Open: func(sealed []byte) ([]byte, error) {
-			return p.Ring.Open(sealedAnswers, nil, string(sealed), time.Now())
+			return p.answers.Open(sealedAnswers, nil, string(sealed), time.Now())
 		},
 		Announce: s.Announce, Known: p.fleet.Known, Believe: p.Observer.Believe, Callable: s.Callable(nil), Logger: p.Logger,
 	}
@@ -119,10 +124,14 @@ func (p *Plane) Scope() string { return "none" }
 
 // self is what the instance says of itself.
 func (p *Plane) self() fleet.Instance {
-	return fleet.Instance{
+	i := fleet.Instance{
 		Name: p.Instance, Version: p.Options.Info.Version, Began: p.Start.UTC(), Seen: time.Now().UTC(), Ready: !p.Draining(), Degraded: p.Degraded(), Tenants: []string{},
 		SealingKeys: p.Ring().IDs(),
 	}
+	if own := p.answers().IDs(); !slices.Equal(own, i.SealingKeys) {
+		i.OwnSealingKeys = own
+	}
+	return i
 }
 
 // noteEvery is how often the control plane looks for tenants whose state the clock has changed and who have not called since.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -56,6 +58,44 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestOwnKeys: what the control plane keeps under keys of its own, the data plane's keys don't open.
+func TestOwnKeys(t *testing.T) {
+	memory := app.NewMemory()
+	shared, own := strings.Repeat("A", 43)+"=", strings.Repeat("B", 42)+"A="
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, []byte(own+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		settings []string
+		status   int // of who asks again
+		own      bool
+	}{
+		{[]string{"SEALING_KEYS", shared, "TAIEA_SEALING_KEYS", own}, 200, true},
+		{[]string{"SEALING_KEYS", shared, "TAIEA_SEALING_KEYS_FILE", file}, 200, true},
+		{[]string{"SEALING_KEYS", shared}, 500, false}, // as the data plane
+		{[]string{"SEALING_KEYS", own}, 200, false},
+	} {
+		p, err := New(t.Context(), options(t, memory, c.settings...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Serving("http://localhost:8081")
+		r := httptest.NewRequest("PUT", "http://localhost/v1/kills/tool:pay", strings.NewReader(`{"reason":"leak"}`))
+		r.Host = "localhost:8081"
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", "one")
+		w := httptest.NewRecorder()
+		if p.ServeHTTP(w, r); w.Code/100 != c.status/100 {
+			t.Errorf("%v: %d %s, want %d", c.settings, w.Code, w.Body, c.status)
+		}
+		if says := p.self().OwnSealingKeys != nil; says != c.own {
+			t.Errorf("%v: it says that it has keys of its own: %t", c.settings, says)
+		}
+		p.Close()
+	}
+}
+
 // TestStartFaults: without a store there is nothing to keep orders in, and without receipts no change is recorded.
 func TestStartFaults(t *testing.T) {
 	for _, c := range []struct {
@@ -64,6 +104,8 @@ func TestStartFaults(t *testing.T) {
 		want   string
 	}{
 		{app.NewMemory(), []string{"RECEIPTS", "false"}, "RECEIPTS"},
+		{app.NewMemory(), []string{"TAIEA_SEALING_KEYS", "short"}, "TAIEA_SEALING_KEYS: key 1"},
+		{app.NewMemory(), []string{"TAIEA_SEALING_KEYS_FILE", "/none"}, "TAIEA_SEALING_KEYS_FILE: "},
 	} {
 		_, err := New(t.Context(), options(t, c.memory, c.pairs...))
 		var start *serve.StartError

@@ -15,7 +15,7 @@ const replays = "erlmcp-replays" // a document for each idempotency key; a TTL p
 type Effects struct{ client *firestore.Client }
 
 // Effects returns the answers to requests with idempotency keys that the database keeps.
-func (s *Store) Effects() *Effects { return &Effects{s.client} }
+func (s *Store) Effects() *Effects { return &Effects{s.control} }
 
 // replay is the document of an idempotency key; kept in: replays
 type replay struct {

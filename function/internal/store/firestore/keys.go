@@ -32,9 +32,9 @@ func (s *Store) Key(ctx context.Context, id string) (*identity.StoredKey, error)
 
 // Keys implements [identity.KeyStore].
 func (s *Store) Keys(ctx context.Context, tenant, after string, most int) ([]*identity.StoredKey, error) {
-	q := s.client.Collection(keys).OrderBy("id", firestore.Asc).StartAfter(after)
+	q := s.control.Collection(keys).OrderBy("id", firestore.Asc).StartAfter(after)
 	if tenant != "" {
-		q = s.client.Collection(keys).Where("tenant", "==", tenant).OrderBy("id", firestore.Asc).StartAfter(after)
+		q = s.control.Collection(keys).Where("tenant", "==", tenant).OrderBy("id", firestore.Asc).StartAfter(after)
 	}
 	return s.keys.list(ctx, q, most)
 }
@@ -57,7 +57,7 @@ func (s *Store) KeyChanges(ctx context.Context, since int64) (changed []*identit
 	unread := func(r *row, _ error) (*identity.StoredKey, error) {
 		return &identity.StoredKey{Key: identity.Key{ID: r.ID}}, nil
 	}
-	err = s.client.RunTransaction(ctx, func(_ context.Context, tx *firestore.Transaction) error {
+	err = s.control.RunTransaction(ctx, func(_ context.Context, tx *firestore.Transaction) error {
 		var err error
 		changed, version, err = s.keys.since(tx, since, unread)
 		return err

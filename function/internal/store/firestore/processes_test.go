@@ -39,7 +39,7 @@ const (
 func contend(project, number string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	s, err := Connect(ctx, Options{Project: project, Database: "(default)"})
+	s, err := Connect(ctx, Options{Project: project, Databases: []string{"(default)"}})
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func TestProcesses(t *testing.T) {
 	emulator(t)
 	ctx := t.Context()
 	project := fmt.Sprintf("test-%d", time.Now().UnixNano())
-	s, err := Connect(ctx, Options{Project: project, Database: "(default)"})
+	s, err := Connect(ctx, Options{Project: project, Databases: []string{"(default)"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ type Receipts struct {
 
 // Receipts returns the store of receipts in the database. What is older than keep is cleaned up by TTL policies, within a day or
 // so: what is verified must begin later.
-func (s *Store) Receipts(keep time.Duration) *Receipts { return &Receipts{s.client, keep} }
+func (s *Store) Receipts(keep time.Duration) *Receipts { return &Receipts{s.receipts, keep} }
 
 // segment is the document of a segment; kept in: segments
 type segment struct {

@@ -21,8 +21,8 @@ import (
 	"example.com/erlmcp/function/internal/receipt"
 )
 
-// Records implements [backup.Store]. What is read as it was at a time is within the last hour, or, where the database has point-in-time
-// recovery, at a whole minute of the last seven days: https://docs.cloud.google.com/firestore/native/docs/pitr.
+// Records implements [backup.Store]. What is read as it was at a time is within the last hour, or, where the database of what changes
+// has point-in-time recovery, at a whole minute of the last seven days: https://docs.cloud.google.com/firestore/native/docs/pitr.
 type Records struct {
 	store *Store
 	keep  time.Duration // of receipts
@@ -31,7 +31,9 @@ type Records struct {
 
 // A documentKind is how records of a kind are documents.
 type documentKind struct {
+	client     *firestore.Client
 	collection string
+	fixed      bool // what is written is never changed
 	name       func(id string) (document string, err error)
 	read       func(*firestore.DocumentSnapshot) (id string, value any, err error)
 	write      func(*backup.Record) (fields any, err error)
@@ -41,30 +43,38 @@ type documentKind struct {
 func NewRecords(s *Store, keep time.Duration) *Records {
 	r := &Records{store: s, keep: keep}
 	r.kinds = map[backup.Kind]documentKind{
-		backup.Epoch:    {collection, func(string) (string, error) { return ledgerDoc, nil }, readEpoch, writeEpoch},
+		backup.Epoch:    {s.usage, collection, false, func(string) (string, error) { return ledgerDoc, nil }, readEpoch, writeEpoch},
 		backup.Plans:    rowKind(s.plans, plans),
 		backup.Tenants:  rowKind(s.tenants, tenants),
 		backup.Keys:     rowKind(s.keys, keys),
-		backup.Events:   {events, func(id string) (string, error) { return id, nil }, readEvent, writeEvent},
-		backup.Quotas:   {quotas, quotaName, readQuota, writeQuota},
-		backup.Roots:    {roots, rootName, readRootRecord, r.writeRoot},
-		backup.Segments: {segments, segmentName, readSegmentRecord, r.writeSegment},
+		backup.Events:   {s.control, events, false, func(id string) (string, error) { return id, nil }, readEvent, writeEvent},
+		backup.Quotas:   {s.usage, quotas, false, quotaName, readQuota, writeQuota},
+		backup.Roots:    {s.receipts, roots, true, rootName, readRootRecord, r.writeRoot},
+		backup.Segments: {s.receipts, segments, true, segmentName, readSegmentRecord, r.writeSegment},
 	}
 	return r
 }
 
 // Now implements [backup.Store].
 func (r *Records) Now(ctx context.Context) (time.Time, error) {
-	docs, err := r.store.client.GetAll(ctx, []*firestore.DocumentRef{r.store.client.Collection(collection).Doc(directivesDoc)})
+	docs, err := r.store.control.GetAll(ctx, []*firestore.DocumentRef{r.store.control.Collection(collection).Doc(directivesDoc)})
 	if err != nil {
 		return time.Time{}, err
 	}
 	return docs[0].ReadTime, nil
 }
 
-// Clear deletes every document of the database, for who restores into it again and again. What is interrupted may be run again.
+// Clear deletes every document of the databases, for who restores into them again and again. What is interrupted may be run again.
 func (r *Records) Clear(ctx context.Context) error {
-	client := r.store.client
+	for _, client := range r.store.clients() {
+		if err := clearAll(ctx, client); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func clearAll(ctx context.Context, client *firestore.Client) error {
 	for all := client.Collections(ctx); ; {
 		c, err := all.Next()
 		if errors.Is(err, iterator.Done) {
@@ -113,7 +123,7 @@ func (r *Records) Records(ctx context.Context, kind backup.Kind, at time.Time) i
 	case backup.Epoch:
 		return r.one(func() (string, any, bool, error) {
 			var l ledger
-			found, err := read(asOf(r.store.client.Collection(collection).Doc(ledgerDoc), at).Get(ctx))(&l, &l.Format)
+			found, err := read(asOf(r.store.usage.Collection(collection).Doc(ledgerDoc), at).Get(ctx))(&l, &l.Format)
 			return string(kind), l.Epoch, found, err
 		})
 	}
@@ -121,19 +131,23 @@ func (r *Records) Records(ctx context.Context, kind backup.Kind, at time.Time) i
 	if kind == backup.Segments {
 		size = page
 	}
-	q := r.store.client.Collection(k.collection).Query // which is in the order of names
+	q := k.client.Collection(k.collection).Query // which is in the order of names
 	return func(yield func(backup.Record, error) bool) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		patience := time.AfterFunc(silence, func() { cancel(errSilent) })
 		defer patience.Stop()
 		for doc, err := range pages(q, size, func(q firestore.Query) *firestore.DocumentIterator {
-			if !at.IsZero() {
+			if !at.IsZero() && !k.fixed {
 				q = *q.WithReadOptions(firestore.ReadTime(at))
 			}
 			return q.Documents(ctx)
 		}) {
 			patience.Stop()
+			if err == nil && k.fixed && !at.IsZero() && doc.CreateTime.After(at) {
+				patience.Reset(silence)
+				continue // that is how what is never changed was at a time, whatever history the database keeps
+			}
 			var one backup.Record
 			if err == nil {
 				one, err = k.record(doc)
@@ -190,7 +204,7 @@ func (r *Records) Get(ctx context.Context, kind backup.Kind, ids []string) (map[
 		}
 	}
 	out := map[string]backup.Record{}
-	got, err := r.store.client.GetAll(ctx, docs)
+	got, err := k.client.GetAll(ctx, docs)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +234,7 @@ func (r *Records) doc(k *documentKind, id string) (*firestore.DocumentRef, error
 	if err != nil {
 		return nil, err
 	}
-	return r.store.client.Collection(k.collection).Doc(name), nil
+	return k.client.Collection(k.collection).Doc(name), nil
 }
 
 // maxPuts is how often a commit begins anew, whose answer was lost or which the database did not take.
@@ -247,7 +261,7 @@ func (r *Records) Put(ctx context.Context, kind backup.Kind, records []backup.Re
 
 func (r *Records) commit(ctx context.Context, k *documentKind, records []backup.Record) error {
 	//lint:ignore SA1019 a batch is one atomic commit, and each write in it has its condition
-	batch := r.store.client.Batch()
+	batch := k.client.Batch()
 	for i := range records {
 		doc, err := r.doc(k, records[i].ID)
 		if err != nil {
@@ -268,6 +282,7 @@ func (r *Records) commit(ctx context.Context, k *documentKind, records []backup.
 // rowKind is that of a table. A row that is put is a change of now: who watches the table hears of it.
 func rowKind[T any](t *table[T], name string) documentKind {
 	return documentKind{
+		client:     t.store.control,
 		collection: name,
 		name:       func(id string) (string, error) { return t.doc(id).ID, nil },
 		read: func(doc *firestore.DocumentSnapshot) (string, any, error) {

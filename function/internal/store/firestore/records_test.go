@@ -76,7 +76,7 @@ func TestRecordsOfATime(t *testing.T) {
 // TestAllIsBackedUp wants each collection of this package be in backups, or be named here with its reason.
 func TestAllIsBackedUp(t *testing.T) {
 	left := map[string]string{replays: "its documents expire within a day, and hold sealed answers"}
-	s, err := Connect(t.Context(), Options{Project: "p", Database: "(default)", Emulator: "127.0.0.1:1"})
+	s, err := Connect(t.Context(), Options{Project: "p", Databases: []string{"(default)"}, Emulator: "127.0.0.1:1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 // Package firestore keeps in Firestore what must outlive the counters in Redis: the epoch of the governor's ledger, by which
 // a lost ledger is told from a new one, the operators' directives, what was drawn of each quota, receipts, tenants, plans and API keys.
 //
+// Rights in Firestore are those on a database. So there may be three, by who writes: what the control plane alone does, what every
+// instance does, and receipts, which are only added.
+//
 // Documents carry a format version; a newer one than this package knows is refused rather than guessed at.
 package firestore
 
@@ -38,38 +41,54 @@ const (
 // A Store is a Firestore database. It implements [governor.Store], [directives.Store], [directives.VersionStore], [entitlement.Store] and
 // [identity.KeyStore].
 type Store struct {
-	client *firestore.Client
+	control  *firestore.Client // directives, tenants, plans, keys, events and idempotency keys
+	usage    *firestore.Client // the epoch and quotas
+	receipts *firestore.Client
 	tables
 }
 
 // Options say which database is meant.
 type Options struct {
-	Project  string
-	Database string // "(default)" or another
-	Emulator string // the address of one in place of Firestore; "" for none, or for what FIRESTORE_EMULATOR_HOST names
+	Project   string
+	Databases []string // one for all, such as "(default)"; or three: of what operators order, of what instances count, of receipts
+	Emulator  string   // the address of one in place of Firestore; "" for none, or for what FIRESTORE_EMULATOR_HOST names
 }
 
-// Connect opens a database. It does not wait for an answer.
+// Connect opens the databases. It does not wait for an answer.
 func Connect(ctx context.Context, o Options) (*Store, error) {
-	dial := reconnecting()
+	var clients []*firestore.Client
+	for _, name := range o.Databases {
+		client, err := dial(ctx, o, name)
+		if err != nil {
+			for _, c := range clients {
+				c.Close()
+			}
+			return nil, fmt.Errorf("database %s: %w", name, err)
+		}
+		clients = append(clients, client)
+	}
+	if len(clients) == 1 {
+		return newStore(clients[0], clients[0], clients[0]), nil
+	}
+	return newStore(clients[0], clients[1], clients[2]), nil
+}
+
+func dial(ctx context.Context, o Options, database string) (*firestore.Client, error) {
+	settings := reconnecting()
 	var options []option.ClientOption
-	for _, d := range dial {
+	for _, d := range settings {
 		options = append(options, option.WithGRPCDialOption(d))
 	}
 	// Where the environment names the emulator, the library connects to it for itself.
 	if o.Emulator != "" && os.Getenv("FIRESTORE_EMULATOR_HOST") == "" {
-		conn, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(o.Emulator, "http://"), append(dial, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		conn, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(o.Emulator, "http://"), append(settings, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithPerRPCCredentials(owner{}), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))...)
 		if err != nil {
 			return nil, err
 		}
 		options = []option.ClientOption{option.WithGRPCConn(conn)}
 	}
-	client, err := firestore.NewClientWithDatabase(ctx, o.Project, o.Database, options...)
-	if err != nil {
-		return nil, err
-	}
-	return newStore(client), nil
+	return firestore.NewClientWithDatabase(ctx, o.Project, database, options...)
 }
 
 // reconnecting has the store found again within seconds, however long it was away. By itself the library would try to connect ever
@@ -95,14 +114,28 @@ func (owner) GetRequestMetadata(context.Context, ...string) (map[string]string, 
 // RequireTransportSecurity implements [credentials.PerRPCCredentials].
 func (owner) RequireTransportSecurity() bool { return false }
 
-func newStore(client *firestore.Client) *Store {
-	s := &Store{client: client}
+func newStore(control, usage, receipts *firestore.Client) *Store {
+	s := &Store{control: control, usage: usage, receipts: receipts}
 	s.tables = newTables(s)
 	return s
 }
 
-// Close ends the connection.
-func (s *Store) Close() error { return s.client.Close() }
+// clients are those of the databases, each once.
+func (s *Store) clients() []*firestore.Client {
+	if s.usage == s.control {
+		return []*firestore.Client{s.control}
+	}
+	return []*firestore.Client{s.control, s.usage, s.receipts}
+}
+
+// Close ends the connections.
+func (s *Store) Close() error {
+	var err error
+	for _, c := range s.clients() {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
 
 // ledger is the document of the epoch.
 type ledger struct {
@@ -112,8 +145,8 @@ type ledger struct {
 
 // Next implements [governor.Epochs].
 func (s *Store) Next(ctx context.Context) (epoch int64, first bool, err error) {
-	doc := s.client.Collection(collection).Doc(ledgerDoc)
-	err = s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
+	doc := s.usage.Collection(collection).Doc(ledgerDoc)
+	err = s.usage.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
 		var l ledger
 		found, err := read(tx.Get(doc))(&l, &l.Format)
 		if err != nil {
@@ -156,7 +189,7 @@ type directivesDocument struct {
 // document reads a document of directives.
 func (s *Store) document(id string, get func(*firestore.DocumentRef) (*firestore.DocumentSnapshot, error)) (directives.Directives, error) {
 	var o directivesDocument
-	if _, err := read(get(s.client.Collection(collection).Doc(id)))(&o, &o.Format); err != nil {
+	if _, err := read(get(s.control.Collection(collection).Doc(id)))(&o, &o.Format); err != nil {
 		return directives.Directives{}, err
 	}
 	var out directives.Directives
@@ -190,7 +223,7 @@ func (s *Store) Directives(ctx context.Context) (directives.Directives, error) {
 // Change implements [directives.Store].
 func (s *Store) Change(ctx context.Context, change func(*directives.Directives) error) (directives.Directives, error) {
 	var out directives.Directives
-	err := s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) (err error) {
+	err := s.control.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) (err error) {
 		if out, err = s.inForce(tx.Get); err != nil {
 			return err
 		}
@@ -204,7 +237,7 @@ func (s *Store) Change(ctx context.Context, change func(*directives.Directives) 
 			return err
 		}
 		o := directivesDocument{format, out.Version, string(text)}
-		docs := s.client.Collection(collection)
+		docs := s.control.Collection(collection)
 		return errors.Join(tx.Set(docs.Doc(directivesDoc), o), tx.Set(docs.Doc(keptDoc), o))
 	})
 	return out, err
@@ -270,7 +303,7 @@ func (s *Store) Return(ctx context.Context, key, day string, n int64) error {
 	if err != nil {
 		return err
 	}
-	return s.client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
+	return s.usage.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
 		var q quota
 		if _, err := read(tx.Get(doc))(&q, &q.Format); err != nil {
 			return err
@@ -282,7 +315,7 @@ func (s *Store) Return(ctx context.Context, key, day string, n int64) error {
 // quota is the document of a day, and when it expires.
 func (s *Store) quota(key, day string) (doc *firestore.DocumentRef, expires time.Time, err error) {
 	begins, err := time.Parse(time.DateOnly, day)
-	return s.client.Collection(quotas).Doc(url.PathEscape(key) + "@" + day), begins.Add(24*time.Hour + kept), err
+	return s.usage.Collection(quotas).Doc(url.PathEscape(key) + "@" + day), begins.Add(24*time.Hour + kept), err
 }
 
 // Used implements [governor.QuotaStore].

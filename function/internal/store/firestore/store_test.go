@@ -78,10 +78,10 @@ func emulator(t *testing.T) {
 	os.Setenv("FIRESTORE_EMULATOR_HOST", addr)
 }
 
-// connect opens a database that is empty.
+// connect opens databases that are empty.
 func connect(t *testing.T) *Store {
 	t.Helper()
-	s, err := Connect(t.Context(), Options{Project: fmt.Sprintf("test-%d", time.Now().UnixNano()), Database: "(default)"})
+	s, err := Connect(t.Context(), Options{Project: fmt.Sprintf("test-%d", time.Now().UnixNano()), Databases: []string{"erlmcp", "erlmcp-usage", "erlmcp-receipts"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestDirectivesWrittenOver(t *testing.T) {
 	}
 	kill("tool:a")
 	mine := kill("tool:b")
-	doc := s.client.Collection(collection).Doc(directivesDoc)
+	doc := s.control.Collection(collection).Doc(directivesDoc)
 	for i := range int64(2) { // as often as it likes
 		text, err := json.Marshal(directives.Directives{Kills: mine.Kills[1:]})
 		if err != nil {
@@ -148,15 +148,15 @@ func TestStore(t *testing.T) {
 	governortest.TestStore(t, s)
 	directivestest.TestStore(t, s)
 
-	for doc, read := range map[string]func() error{
-		ledgerDoc:     func() error { _, _, err := s.Next(ctx); return err },
-		directivesDoc: func() error { _, err := s.Directives(ctx); return err },
+	for doc, read := range map[*firestore.DocumentRef]func() error{
+		s.usage.Collection(collection).Doc(ledgerDoc):       func() error { _, _, err := s.Next(ctx); return err },
+		s.control.Collection(collection).Doc(directivesDoc): func() error { _, err := s.Directives(ctx); return err },
 	} {
-		if _, err := s.client.Collection(collection).Doc(doc).Set(ctx, ledger{format + 1, 9}); err != nil {
+		if _, err := doc.Set(ctx, ledger{format + 1, 9}); err != nil {
 			t.Fatal(err)
 		}
 		if err := read(); err == nil || !strings.Contains(err.Error(), "deploy the newer version") {
-			t.Errorf("a newer format of %s: %v", doc, err)
+			t.Errorf("a newer format of %s: %v", doc.ID, err)
 		}
 	}
 }

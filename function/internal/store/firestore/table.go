@@ -60,18 +60,18 @@ type tables struct {
 func newTables(s *Store) tables {
 	return tables{
 		&table[entitlement.Tenant]{
-			store: s, rows: s.client.Collection(tenants), changed: s.client.Collection(tenants).OrderBy("changed", firestore.Asc),
-			newest:   s.client.Collection(tenants).OrderBy("changed", firestore.Desc).Limit(1),
+			store: s, rows: s.control.Collection(tenants), changed: s.control.Collection(tenants).OrderBy("changed", firestore.Asc),
+			newest:   s.control.Collection(tenants).OrderBy("changed", firestore.Desc).Limit(1),
 			revision: func(t *entitlement.Tenant) *int64 { return &t.Revision },
 		},
 		&table[entitlement.Plan]{
-			store: s, rows: s.client.Collection(plans), changed: s.client.Collection(plans).OrderBy("changed", firestore.Asc),
-			newest:   s.client.Collection(plans).OrderBy("changed", firestore.Desc).Limit(1),
+			store: s, rows: s.control.Collection(plans), changed: s.control.Collection(plans).OrderBy("changed", firestore.Asc),
+			newest:   s.control.Collection(plans).OrderBy("changed", firestore.Desc).Limit(1),
 			revision: func(p *entitlement.Plan) *int64 { return &p.Revision },
 		},
 		&table[identity.StoredKey]{
-			store: s, rows: s.client.Collection(keys), changed: s.client.Collection(keys).OrderBy("changed", firestore.Asc),
-			newest:   s.client.Collection(keys).OrderBy("changed", firestore.Desc).Limit(1),
+			store: s, rows: s.control.Collection(keys), changed: s.control.Collection(keys).OrderBy("changed", firestore.Asc),
+			newest:   s.control.Collection(keys).OrderBy("changed", firestore.Desc).Limit(1),
 			revision: func(k *identity.StoredKey) *int64 { return &k.Revision }, tenant: func(k *identity.StoredKey) string { return k.Tenant },
 		},
 	}
@@ -98,7 +98,7 @@ func (t *table[T]) read(doc *firestore.DocumentSnapshot) (*T, *row, error) {
 
 // get returns the row of an id; nil where there is none.
 func (t *table[T]) get(ctx context.Context, id string) (*T, error) {
-	docs, err := t.store.client.GetAll(ctx, []*firestore.DocumentRef{t.doc(id)})
+	docs, err := t.store.control.GetAll(ctx, []*firestore.DocumentRef{t.doc(id)})
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (t *table[T]) change(ctx context.Context, id string, e edit[T]) (*T, error)
 	write := rand.Text()
 	var fault error // of the last attempt
 	for attempt := 0; ; attempt++ {
-		got, err := t.store.client.GetAll(ctx, docs)
+		got, err := t.store.control.GetAll(ctx, docs)
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +190,7 @@ func (t *table[T]) commit(ctx context.Context, old *firestore.DocumentSnapshot, 
 	}
 	// A transaction would cost a round trip more, and one after a conflict; it forgets deadlines there.
 	//lint:ignore SA1019 a batch is one atomic commit, and each write in it has its condition
-	batch := t.store.client.Batch()
+	batch := t.store.control.Batch()
 	if old.Exists() {
 		batch.Update(old.Ref, fields, firestore.LastUpdateTime(old.UpdateTime))
 	} else {

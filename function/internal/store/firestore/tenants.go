@@ -28,7 +28,7 @@ func (s *Store) Tenant(ctx context.Context, id string) (*entitlement.Tenant, err
 
 // Tenants implements [entitlement.Store].
 func (s *Store) Tenants(ctx context.Context, after string, most int) ([]*entitlement.Tenant, error) {
-	return s.tenants.list(ctx, s.client.Collection(tenants).OrderBy("id", firestore.Asc).StartAfter(after), most)
+	return s.tenants.list(ctx, s.control.Collection(tenants).OrderBy("id", firestore.Asc).StartAfter(after), most)
 }
 
 // ChangeTenant implements [entitlement.Store].
@@ -48,7 +48,7 @@ func (s *Store) ChangeTenant(ctx context.Context, id string, event *entitlement.
 
 // Plans implements [entitlement.Store].
 func (s *Store) Plans(ctx context.Context) ([]*entitlement.Plan, error) {
-	return s.plans.list(ctx, s.client.Collection(plans).OrderBy("id", firestore.Asc), math.MaxInt)
+	return s.plans.list(ctx, s.control.Collection(plans).OrderBy("id", firestore.Asc), math.MaxInt)
 }
 
 // ChangePlan implements [entitlement.Store].
@@ -67,7 +67,7 @@ func (s *Store) ChangePlan(ctx context.Context, name string, change func(*entitl
 // readings could be missed, and not looked for again.
 func (s *Store) Changes(ctx context.Context, since int64) (*entitlement.Changes, error) {
 	var c entitlement.Changes
-	err := s.client.RunTransaction(ctx, func(_ context.Context, tx *firestore.Transaction) error {
+	err := s.control.RunTransaction(ctx, func(_ context.Context, tx *firestore.Transaction) error {
 		var oftenants, ofplans int64
 		var err1, err2 error
 		c.Tenants, oftenants, err1 = s.tenants.since(tx, since, refuse)
@@ -133,7 +133,7 @@ func (s *Store) seen(e *entitlement.Event) (*seenEvent, error) {
 		return nil, nil
 	}
 	digest, err := e.Digest()
-	return &seenEvent{s.client.Collection(events).Doc(e.Key()), digest}, err
+	return &seenEvent{s.control.Collection(events).Doc(e.Key()), digest}, err
 }
 
 func (e *seenEvent) document(write string) applied {

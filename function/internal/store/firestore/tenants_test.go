@@ -70,7 +70,7 @@ func TestNewerFormats(t *testing.T) {
 			},
 			"AddKey": func() error { _, err := s.AddKey(ctx, identity.Key{ID: "aaaaaaaa"}); return err },
 		}},
-		{s.client.Collection(events).Doc(event.Key()), map[string]func() error{
+		{s.control.Collection(events).Doc(event.Key()), map[string]func() error{
 			"ChangeTenant": func() error { _, err := s.ChangeTenant(ctx, "other", event, nothing); return err },
 		}},
 	} {
@@ -127,7 +127,7 @@ func lossy(t *testing.T, fail func(commit int) error) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	return newStore(client)
+	return newStore(client, client, client)
 }
 
 // TestLostAnswers wants each change once, though the answer to its commit was lost.
@@ -198,7 +198,7 @@ func TestFaults(t *testing.T) {
 func TestVersionsOfLateCommits(t *testing.T) {
 	emulator(t)
 	ctx, s := t.Context(), connect(t)
-	follower := newStore(s.client) // with a memory of its own
+	follower := newStore(s.control, s.control, s.control) // with a memory of its own
 	if v, err := follower.Versions(ctx); err != nil || v["tenants"] != 0 || v["keys"] != 0 {
 		t.Fatalf("%v, %v", v, err)
 	}
@@ -246,7 +246,7 @@ func TestManyTenants(t *testing.T) {
 	emulator(t)
 	ctx, s := t.Context(), connect(t)
 	const many = 2*great + 3
-	writer := s.client.BulkWriter(ctx)
+	writer := s.control.BulkWriter(ctx)
 	for i := range many {
 		id := fmt.Sprintf("t%05d", i)
 		if _, err := writer.Create(s.tables.tenants.doc(id), map[string]any{"format": format, "id": id, "changed": firestore.ServerTimestamp, "text": []byte(`{"id":"` + id + `"}`)}); err != nil {
