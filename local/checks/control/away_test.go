@@ -17,7 +17,7 @@ const patience = 6 * time.Second
 // it can be done once the store is back.
 func storeAway(t *testing.T, emulator *world.Daemon) {
 	secrets := newKeyring("market")
-	w := world.New(t, emulator, "away", secrets.setting())
+	w := world.New(t, emulator, "away", secrets.setting()).Guarded(emulator)
 	p := control(t, w, "taiea")
 	tag := p.order(201, "PUT", "/v1/tenants/acme", `{"plan":"base"}`, "If-None-Match", "*").header.Get("ETag")
 	key := p.order(201, "POST", "/v1/keys", `{"tenant":"acme","subject":"ci","scopes":["*"]}`).text(t, "id")

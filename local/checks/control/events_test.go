@@ -127,7 +127,7 @@ func events(t *testing.T, emulator *world.Daemon) {
 		crowd = append(crowd, fmt.Sprintf("s%d", i))
 	}
 	secrets := newKeyring(append(crowd, "market", "shop", "crm", "partner")...)
-	w := world.New(t, emulator, "events", secrets.setting())
+	w := world.New(t, emulator, "events", secrets.setting()).Guarded(emulator)
 	var planes []*plane
 	for i := range nodes {
 		planes = append(planes, control(t, w, fmt.Sprint("taiea", i+1)))

@@ -39,7 +39,7 @@ func (p *plane) insist(method, path, body string, header ...string) *answer {
 // or revoked, on a machine with too much to do. The first calls then, several at once, are decided by what was ordered, or refused: none by
 // what was known more than two seconds ago.
 func frozen(t *testing.T, emulator *world.Daemon) {
-	w := world.New(t, emulator, "frozen", "AUTHENTICATION=keys")
+	w := world.New(t, emulator, "frozen", "AUTHENTICATION=keys").Guarded(emulator)
 	p := control(t, w, "taiea")
 	servers := fleet(w)
 	stays := p.insist("POST", "/v1/keys", `{"tenant":"acme","subject":"stays","scopes":["*"]}`).text(t, "text")

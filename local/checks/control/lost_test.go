@@ -19,7 +19,7 @@ func redisLost(t *testing.T, emulator *world.Daemon) {
 	if left := time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)); left < time.Minute {
 		time.Sleep(left) // a new day has a new quota
 	}
-	w := world.New(t, emulator, "lost", world.Anonymous()...)
+	w := world.New(t, emulator, "lost", world.Anonymous()...).Guarded(emulator)
 	p := control(t, w, "taiea")
 	servers := fleet(w)
 	for _, s := range servers {

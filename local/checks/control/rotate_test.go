@@ -33,7 +33,7 @@ const roundTime = 10 * time.Second
 // their user: each round goes to the next of four instances, so that the answer is never heard by the one that has asked. No call fails,
 // and the record verifies by both keys.
 func rotations(t *testing.T, emulator *world.Daemon) {
-	w := world.New(t, emulator, "rotations")
+	w := world.New(t, emulator, "rotations").Guarded(emulator)
 	r := &rotation{t: t, world: w, redis: w.Redis.Address(), sealing: filepath.Join(w.Dir, "sealing"), url: filepath.Join(w.Dir, "url"), receipts: filepath.Join(w.Dir, "key.pem")}
 	r.write(r.sealing, r.output("openssl", "rand", "-base64", "32"))
 	r.acl(">one", "on", "~*", "&*", "+@all")

@@ -11,7 +11,7 @@ import (
 // tenantsAndKeys grants, suspends and resumes a tenant, and makes and revokes a key, while four processes serve its calls; then once
 // more with Redis stopped, so that nothing can be announced.
 func tenantsAndKeys(t *testing.T, emulator *world.Daemon) {
-	w := world.New(t, emulator, "tenants", "AUTHENTICATION=keys", "UNKNOWN_TENANTS=deny", "CONCURRENT_CALLS_ON_REDIS_FAILURE=local")
+	w := world.New(t, emulator, "tenants", "AUTHENTICATION=keys", "UNKNOWN_TENANTS=deny", "CONCURRENT_CALLS_ON_REDIS_FAILURE=local").Guarded(emulator)
 	p := control(t, w, "taiea")
 	servers := fleet(w)
 

@@ -1,8 +1,6 @@
 package weigh
 
 import (
-	"context"
-	"io"
 	"net"
 	"path"
 	"strings"
@@ -11,13 +9,10 @@ import (
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"example.com/erlmcp/local/checks/world"
 )
 
 // A meter stands between a server and Firestore, hands on what both say, and counts what Firestore bills:
@@ -33,7 +28,7 @@ type meter struct {
 // newMeter returns one before the Firestore at an address.
 func newMeter(t *testing.T, before string) *meter {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+before, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{})))
+	conn, err := grpc.NewClient("passthrough:///"+before, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(world.Raw{})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +37,15 @@ func newMeter(t *testing.T, before string) *meter {
 		t.Fatal(err)
 	}
 	m := &meter{address: l.Addr().String()}
-	s := grpc.NewServer(grpc.ForceServerCodecV2(raw{}), grpc.UnknownServiceHandler(func(_ any, in grpc.ServerStream) error { return m.handOn(conn, in) }))
+	s := grpc.NewServer(grpc.ForceServerCodecV2(world.Raw{}), grpc.UnknownServiceHandler(func(_ any, in grpc.ServerStream) error {
+		method, _ := grpc.MethodFromServerStream(in)
+		answers := 0
+		err := world.HandOn(conn, in, m.asked, func(method string, message []byte) { answers += reads(method, message) })
+		if err == nil {
+			m.answered(path.Base(method), answers)
+		}
+		return err
+	}))
 	go s.Serve(l)
 	t.Cleanup(func() { s.Stop(); conn.Close() })
 	return m
@@ -55,68 +58,14 @@ func (m *meter) counts() (reads int, written []*pb.Document) {
 	return m.reads, append([]*pb.Document(nil), m.written...)
 }
 
-func (m *meter) handOn(conn *grpc.ClientConn, in grpc.ServerStream) error {
-	method, _ := grpc.MethodFromServerStream(in)
-	ctx, cancel := context.WithCancel(in.Context())
-	defer cancel()
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		ctx = metadata.NewOutgoingContext(ctx, md)
-	}
-	out, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method)
-	if err != nil {
-		return err
-	}
-	asked := make(chan error, 1)
-	go func() {
-		for {
-			var message []byte
-			err := in.RecvMsg(&message)
-			if err == io.EOF {
-				asked <- out.CloseSend()
-				return
-			}
-			if err == nil {
-				m.asked(path.Base(method), message)
-				err = out.SendMsg(&message)
-			}
-			if err != nil {
-				asked <- err
-				cancel()
-				return
-			}
-		}
-	}()
-	answers := 0
-	for {
-		var message []byte
-		err := out.RecvMsg(&message)
-		switch {
-		case err == io.EOF:
-			m.answered(path.Base(method), answers)
-			in.SetTrailer(out.Trailer())
-			return nil
-		case err != nil:
-			in.SetTrailer(out.Trailer())
-			return err
-		}
-		if header, err := out.Header(); err == nil && answers == 0 {
-			in.SetHeader(header)
-		}
-		answers += reads(path.Base(method), message)
-		if err := in.SendMsg(&message); err != nil {
-			return status.Error(codes.Canceled, "the server has gone")
-		}
-	}
-}
-
 // asked counts the writes of a request.
-func (m *meter) asked(method string, message []byte) {
+func (m *meter) asked(method string, message []byte) error {
 	if method != "Commit" && method != "BatchWrite" {
-		return
+		return nil
 	}
 	var r pb.CommitRequest // both have the writes in field 2
-	if proto.Unmarshal(message, &r) != nil {
-		return
+	if err := proto.Unmarshal(message, &r); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,6 +74,7 @@ func (m *meter) asked(method string, message []byte) {
 			m.written = append(m.written, w.GetUpdate())
 		}
 	}
+	return nil
 }
 
 // reads is how many documents an answer brings.
@@ -169,22 +119,3 @@ func inside(name string) string {
 	_, name, _ = strings.Cut(name, "/documents/")
 	return name
 }
-
-// raw leaves messages as they are.
-type raw struct{}
-
-// Marshal implements [encoding.CodecV2].
-func (raw) Marshal(v any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(*v.(*[]byte))}, nil
-}
-
-// Unmarshal implements [encoding.CodecV2].
-func (raw) Unmarshal(data mem.BufferSlice, v any) error {
-	*v.(*[]byte) = data.Materialize()
-	return nil
-}
-
-// Name implements [encoding.CodecV2].
-func (raw) Name() string { return "proto" }
-
-var _ encoding.CodecV2 = raw{}

@@ -2,11 +2,13 @@ package world
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +31,10 @@ func (w *World) Serve(name string, env ...string) *Server {
 	w.t.Helper()
 	port := FreePort(w.t)
 	s := &Server{Name: name, URL: "http://127.0.0.1:" + port, cmd: exec.Command(program(w.t, "fixture")), Done: make(chan struct{})}
-	s.cmd.Env = append(append(w.env, "PORT="+port, "NODE_NAME="+name), env...)
+	s.cmd.Env = slices.Concat(w.env, []string{"PORT=" + port, "NODE_NAME=" + name}, env)
+	if function := cmp.Or(setting(s.cmd.Env, "FUNCTION_TARGET"), "erlmcp"); w.guards != nil {
+		s.cmd.Env = append(s.cmd.Env, "FIRESTORE_EMULATOR_HOST="+w.guards[function])
+	}
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {
 		w.t.Fatal(err)
@@ -55,6 +60,16 @@ func (w *World) Serve(name string, env ...string) *Server {
 			w.t.Fatalf("%s does not listen", name)
 		}
 	}
+}
+
+// setting is the last of that name in an environment.
+func setting(env []string, name string) (value string) {
+	for _, pair := range env {
+		if v, ok := strings.CutPrefix(pair, name+"="); ok {
+			value = v
+		}
+	}
+	return value
 }
 
 // Serves waits until tools run: a store and a Redis that are new take their time.
