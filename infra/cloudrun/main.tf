@@ -138,7 +138,7 @@ module "platform" {
   domain    = var.domain
   network   = { ranges = var.ranges, nat = local.size.nat }
   redis     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
-  firestore = { location = coalesce(var.firestore_location, var.region), backup_days = local.size.backup_days, databases = var.databases, serves = var.database }
+  firestore = { location = coalesce(var.firestore_location, var.region), backup_days = local.size.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = true })
   receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
   erlmcp    = { authentication = var.authentication, policy = var.policy }
@@ -199,7 +199,7 @@ module "taiea" {
   account     = module.platform.accounts.taiea.email
   collector   = local.collectors[local.taiea]
   network     = one(module.platform.network[*].names)
-  secrets     = { for n, id in module.platform.secrets.taiea : trimprefix(n, "taiea-") => id }
+  secrets     = { for n, id in module.platform.secrets.taiea : n == "taiea-api-keys" ? "api-keys" : n => id }
   settings    = local.taiea_settings
   startup     = "/ready"
   audiences   = [local.taiea_endpoint]

@@ -14,9 +14,9 @@ locals {
   taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
 
   # Keys of the Kubernetes secrets with the ids that they are copied from, and the settings that name them as files.
-  secrets = { erlmcp = module.platform.secrets.erlmcp, taiea = { for n, id in module.platform.secrets.taiea : trimprefix(n, "taiea-") => id } }
+  secrets = { erlmcp = module.platform.secrets.erlmcp, taiea = { for n, id in module.platform.secrets.taiea : n == "taiea-api-keys" ? "api-keys" : n => id } }
   files = { for function, names in local.secrets : function =>
-    { for n, setting in { api-keys = "API_KEYS_FILE", policy = "POLICY_FILE", receipt-key = "RECEIPT_KEY_FILE" } : setting => "/secrets/${n}" if contains(keys(names), n) }
+    { for n, setting in { api-keys = "API_KEYS_FILE", policy = "POLICY_FILE", receipt-key = "RECEIPT_KEY_FILE", taiea-keys = "TAIEA_SEALING_KEYS_FILE" } : setting => "/secrets/${n}" if contains(keys(names), n) }
   }
 
   certificate_map = local.name
@@ -44,7 +44,7 @@ module "platform" {
   domain    = var.domain
   network   = { ranges = var.ranges, nat = true }
   redis     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
-  firestore = { location = coalesce(var.firestore_location, var.region), backup_days = var.backup_days, databases = var.databases, serves = var.database }
+  firestore = { location = coalesce(var.firestore_location, var.region), backup_days = var.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = false }) # pods have it as a file
   receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
   erlmcp    = { authentication = var.authentication, policy = var.policy }

@@ -113,9 +113,15 @@ variable "databases" {
   default     = []
 
   validation {
-    condition     = alltrue([for d in var.databases : can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", d)) && !endswith(d, "-drill")])
-    error_message = "databases are names of 4 to 63 small letters, digits and dashes, such as erlmcp-restored, that do not end in -drill."
+    condition     = alltrue([for d in var.databases : can(regex("^[a-z][a-z0-9-]{2,52}[a-z0-9]$", d)) && !can(regex("-(drill|usage|receipts)$", d))])
+    error_message = "databases are names of 4 to 54 small letters, digits and dashes, such as erlmcp-restored, that do not end in -drill, -usage or -receipts."
   }
+}
+
+variable "databases_apart" {
+  description = "Whether what operators order, what instances count, and receipts are in a database each, so that the data plane can't change orders and nobody can change receipts; false for environments of erlmcp 0.7 or earlier, which have one."
+  type        = bool
+  default     = true
 }
 
 variable "domain" {

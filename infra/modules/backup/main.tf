@@ -51,7 +51,7 @@ resource "google_service_account" "this" {
 }
 
 resource "google_project_iam_member" "firestore" {
-  for_each = { viewer = var.databases, user = [module.drill.database] }
+  for_each = { viewer = var.databases, user = module.drill.databases }
   project  = var.project
   role     = "roles/datastore.${each.key}"
   member   = google_service_account.this.member
@@ -78,6 +78,9 @@ module "drill" {
   region      = var.database_location
   name        = local.drill
   protected   = false
+  apart       = false
   history     = false
   backup_days = 0
+
+  receipts_elsewhere = true
 }

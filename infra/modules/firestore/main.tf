@@ -1,25 +1,48 @@
 # What must outlive the counters: the governor's epoch, the operators' orders, daily quotas and receipts. Indexes and TTL policies
 # are those that the code declares.
+#
+# Rights in Firestore are those on a database. So what instances count and receipts may have databases of their own. The first one has
+# the indexes of all, as it had when it was the only one.
 
 locals {
   declared = jsondecode(file("${path.module}/../../../function/internal/store/firestore/declared.json"))
+  apart    = { for part, collections in local.declared.apart : part => collections if var.apart }
+  names    = merge({ control = var.name }, { for part in keys(local.apart) : part => "${var.name}-${part}" })
+
+  # What is counted ends with its day. Receipts are never changed, and where they are copied elsewhere too, their database needs no more.
+  backed_up = { control = true, usage = false, receipts = !var.receipts_elsewhere }
+  kept      = { for part, up in local.backed_up : part => up && var.history }
+
+  # By address, with the database: of the first one by the address that it had when it was the only one.
+  expiries  = merge([for part in keys(local.names) : { for t in local.declared.ttls : "${part == "control" ? "" : "${part}/"}${t.collection}.${t.field}" => merge(t, { part = part }) if part == "control" || contains(lookup(local.apart, part, []), t.collection) }]...)
+  unindexed = merge([for part in keys(local.names) : { for u in local.declared.unindexed : "${part == "control" ? "" : "${part}/"}${u.collection}.${u.field}" => merge(u, { part = part }) if part == "control" || contains(lookup(local.apart, part, []), u.collection) }]...)
+  indexes = merge([for part in keys(local.names) : {
+    for i in local.declared.indexes : "${part == "control" ? "" : "${part}/"}${i.collection}/${join(",", [for f in i.fields : "${f.path} ${f.order}"])}${i.scope == "COLLECTION" ? "" : " ${i.scope}"}" => merge(i, { part = part })
+    if part == "control" || contains(lookup(local.apart, part, []), i.collection)
+  }]...)
+}
+
+moved {
+  from = google_firestore_database.this
+  to   = google_firestore_database.this["control"]
 }
 
 resource "google_firestore_database" "this" {
+  for_each                          = local.names
   project                           = var.project
-  name                              = var.name
+  name                              = each.value
   location_id                       = var.region
   type                              = "FIRESTORE_NATIVE"
   concurrency_mode                  = "OPTIMISTIC"
-  point_in_time_recovery_enablement = var.history ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
+  point_in_time_recovery_enablement = local.kept[each.key] ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
   delete_protection_state           = var.protected ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   deletion_policy                   = var.protected ? "ABANDON" : "DELETE"
 }
 
 resource "google_firestore_field" "expiry" {
-  for_each   = { for t in local.declared.ttls : "${t.collection}.${t.field}" => t }
+  for_each   = local.expiries
   project    = var.project
-  database   = google_firestore_database.this.name
+  database   = google_firestore_database.this[each.value.part].name
   collection = each.value.collection
   field      = each.value.field
 
@@ -28,9 +51,9 @@ resource "google_firestore_field" "expiry" {
 }
 
 resource "google_firestore_field" "unindexed" {
-  for_each   = { for u in local.declared.unindexed : "${u.collection}.${u.field}" => u }
+  for_each   = local.unindexed
   project    = var.project
-  database   = google_firestore_database.this.name
+  database   = google_firestore_database.this[each.value.part].name
   collection = each.value.collection
   field      = each.value.field
 
@@ -38,9 +61,9 @@ resource "google_firestore_field" "unindexed" {
 }
 
 resource "google_firestore_index" "this" {
-  for_each    = { for i in local.declared.indexes : "${i.collection}/${join(",", [for f in i.fields : "${f.path} ${f.order}"])}${i.scope == "COLLECTION" ? "" : " ${i.scope}"}" => i }
+  for_each    = local.indexes
   project     = var.project
-  database    = google_firestore_database.this.name
+  database    = google_firestore_database.this[each.value.part].name
   collection  = each.value.collection
   query_scope = each.value.scope
 
@@ -55,21 +78,31 @@ resource "google_firestore_index" "this" {
 }
 
 resource "google_firestore_backup_schedule" "daily" {
-  count     = var.backup_days == 0 ? 0 : 1
+  for_each  = { for part, name in local.names : part => name if local.backed_up[part] && var.backup_days > 0 }
   project   = var.project
-  database  = google_firestore_database.this.name
+  database  = google_firestore_database.this[each.key].name
   retention = "${var.backup_days * 86400}s"
 
   daily_recurrence {}
 }
 
+moved {
+  from = google_firestore_backup_schedule.daily[0]
+  to   = google_firestore_backup_schedule.daily["control"]
+}
+
 resource "google_firestore_backup_schedule" "weekly" {
-  count     = var.protected ? 1 : 0
+  for_each  = { for part, name in local.names : part => name if local.backed_up[part] && var.protected }
   project   = var.project
-  database  = google_firestore_database.this.name
+  database  = google_firestore_database.this[each.key].name
   retention = "${14 * 7 * 86400}s" # as long as there may be
 
   weekly_recurrence {
     day = "SUNDAY"
   }
+}
+
+moved {
+  from = google_firestore_backup_schedule.weekly[0]
+  to   = google_firestore_backup_schedule.weekly["control"]
 }

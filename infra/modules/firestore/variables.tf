@@ -1,3 +1,8 @@
+variable "apart" {
+  description = "Whether what instances count, and receipts, have databases of their own, NAME-usage and NAME-receipts."
+  type        = bool
+}
+
 variable "backup_days" {
   description = "Days for which daily backups are kept; 0 makes none."
   type        = number
@@ -10,7 +15,7 @@ variable "history" {
 }
 
 variable "name" {
-  description = "Name of the database."
+  description = "Name of the database, or of the first one."
   type        = string
 }
 
@@ -21,6 +26,11 @@ variable "project" {
 
 variable "protected" {
   description = "Whether it refuses to be destroyed, and is backed up weekly too."
+  type        = bool
+}
+
+variable "receipts_elsewhere" {
+  description = "Whether receipts are copied elsewhere, so that a database of their own has neither backups nor a history."
   type        = bool
 }
 

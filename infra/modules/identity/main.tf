@@ -1,5 +1,16 @@
 # Whom a function is to Google Cloud, with what it needs and no more: its own databases, and to write metrics and spans. Each
-# secret, repository and service grants the rest by itself.
+# secret, repository and service grants the rest by itself. Where the store is three databases, what operators order is written by the
+# control plane alone, and receipts are added by both, and changed or deleted by nobody.
+
+locals {
+  one   = flatten([for d in var.databases : d if length(d) == 1])
+  three = [for d in var.databases : d if length(d) == 3]
+  grants = {
+    "roles/datastore.user"   = concat(local.one, [for d in local.three : d[1]], [for d in local.three : d[0] if var.operates])
+    "roles/datastore.viewer" = [for d in local.three : d[0] if !var.operates]
+    (var.adds)               = [for d in local.three : d[2]]
+  }
+}
 
 resource "google_service_account" "this" {
   project      = var.project
@@ -8,15 +19,21 @@ resource "google_service_account" "this" {
 }
 
 resource "google_project_iam_member" "firestore" {
-  project = var.project
-  role    = "roles/datastore.user"
-  member  = google_service_account.this.member
+  for_each = { for role, databases in local.grants : role => databases if length(databases) > 0 }
+  project  = var.project
+  role     = each.key
+  member   = google_service_account.this.member
 
   condition {
     title       = "own-database"
     description = "Its own databases alone"
-    expression  = join(" || ", [for d in var.databases : "resource.name == \"projects/${var.project}/databases/${d}\""])
+    expression  = join(" || ", [for d in each.value : "resource.name == \"projects/${var.project}/databases/${d}\""])
   }
+}
+
+moved {
+  from = google_project_iam_member.firestore
+  to   = google_project_iam_member.firestore["roles/datastore.user"]
 }
 
 # Its collector writes metrics and spans; neither role reads any.

@@ -1,11 +1,21 @@
+variable "adds" {
+  description = "Role that reads documents and adds such as are not there, and neither changes nor deletes any."
+  type        = string
+}
+
 variable "databases" {
-  description = "Firestore databases that it reads and writes."
-  type        = list(string)
+  description = "Its stores in Firestore: each is one database, or three, of what operators order, of what instances count, and of receipts."
+  type        = list(list(string))
 }
 
 variable "name" {
   description = "Name of the account, 6 to 30 letters, digits and dashes."
   type        = string
+}
+
+variable "operates" {
+  description = "Whether it writes what operators order."
+  type        = bool
 }
 
 variable "project" {

@@ -7,14 +7,17 @@ locals {
   taiea   = "${var.name}-taiea"
 
   # The first one, and those that may take its place.
-  databases = concat(module.firestore[*].database, [for m in module.firestores : m.database])
-  database  = coalesce(var.firestore.serves, var.name)
+  stores = concat(module.firestore[*].databases, [for m in module.firestores : m.databases])
+  serves = [for part in var.firestore.apart ? ["", "-usage", "-receipts"] : [""] : "${coalesce(var.firestore.serves, var.name)}${part}"]
 
   methods       = [for m in split(",", var.erlmcp.authentication) : trimspace(m)]
   taiea_methods = [for m in split(",", var.taiea.authentication) : trimspace(m)]
   both          = toset(concat(["keys"], var.redis == null ? [] : ["redis-ca", "redis-url"], var.receipts.key == "secret" ? ["receipt-key"] : []))
   secrets       = setunion(local.both, contains(local.methods, "keys") ? ["api-keys"] : [], var.erlmcp.policy == "" ? [] : ["policy"])
-  taiea_secrets = !var.made ? toset([]) : setunion(local.both, contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.taiea.webhook ? ["webhook-secrets"] : [])
+  taiea_secrets = !var.made ? toset([]) : setunion(local.both, ["taiea-keys"], contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.taiea.webhook ? ["webhook-secrets"] : [])
+
+  # By its name, which is known before it is there.
+  adds = one([for r in google_project_iam_custom_role.adds : "projects/${local.project}/roles/${r.role_id}"])
 
   networked = var.made && var.redis != null
   backed_up = var.made && var.backups != null
@@ -52,6 +55,9 @@ module "firestore" {
   name        = var.name
   protected   = var.protected
   backup_days = var.firestore.backup_days
+  apart       = var.firestore.apart
+
+  receipts_elsewhere = var.backups != null
 }
 
 # Another database is made empty, restored into, and only then served from.
@@ -63,6 +69,18 @@ module "firestores" {
   name        = each.value
   protected   = var.protected
   backup_days = var.firestore.backup_days
+  apart       = var.firestore.apart
+
+  receipts_elsewhere = var.backups != null
+}
+
+# To read documents and to add such as are not there: https://docs.cloud.google.com/firestore/docs/security/iam
+resource "google_project_iam_custom_role" "adds" {
+  count       = var.made ? 1 : 0
+  project     = local.project
+  role_id     = "${replace(var.name, "-", "_")}_adds"
+  title       = "Documents of ${var.name}, to add and to read"
+  permissions = ["datastore.databases.get", "datastore.entities.create", "datastore.entities.get", "datastore.entities.list"]
 }
 
 module "identity" {
@@ -70,7 +88,9 @@ module "identity" {
   source    = "../identity"
   project   = local.project
   name      = var.name
-  databases = local.databases
+  databases = local.stores
+  adds      = local.adds
+  operates  = false
   telemetry = var.telemetry
 }
 
@@ -80,7 +100,9 @@ module "taiea_identity" {
   source    = "../identity"
   project   = local.project
   name      = local.taiea
-  databases = local.databases
+  databases = local.stores
+  adds      = local.adds
+  operates  = true
   telemetry = var.telemetry
 }
 
@@ -116,7 +138,7 @@ module "backup" {
   name              = var.name
   bucket            = { for k, v in var.backups : k => v if k != "reads_key" }
   database_location = var.firestore.location
-  databases         = local.databases
+  databases         = flatten(local.stores)
   receipt_key       = var.backups.reads_key && var.receipts.key == "secret" ? module.secrets[0].ids["receipt-key"] : null
   servers           = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
 }

@@ -17,9 +17,9 @@ output "certificate" {
   value       = one([for c in module.certificate : { map = c.map, record = c.record }])
 }
 
-output "database" {
-  description = "Firestore database that serves."
-  value       = local.database
+output "databases" {
+  description = "Firestore databases that serve: one for all, or that of what operators order, of what instances count, and of receipts."
+  value       = local.serves
   depends_on  = [module.firestore, module.firestores]
 }
 
@@ -54,7 +54,7 @@ output "secrets" {
 
 output "settings" {
   description = "What both functions are told, wherever they run."
-  value = merge({ FIRESTORE_DATABASE = local.database, GOOGLE_CLOUD_PROJECT = local.project },
+  value = merge({ FIRESTORE_DATABASE = join(",", local.serves), GOOGLE_CLOUD_PROJECT = local.project },
     var.backups == null ? {} : { BACKUP_PLACE = try(module.backup[0].place, "gs://${coalesce(var.backups.project, local.project)}-${var.name}-backups/${var.name}") },
     !local.signs ? {} : {
       RECEIPT_KMS_KEY = try(module.signing[0].version, "projects/${local.project}/locations/${local.region}/keyRings/${var.name}/cryptoKeys/receipts/cryptoKeyVersions/${var.receipts.key_version}")

@@ -14,8 +14,8 @@ variable "erlmcp" {
 }
 
 variable "firestore" {
-  description = "Location of databases, days for which daily backups are kept, databases beside the first, and which one serves; null for the first."
-  type        = object({ location = string, backup_days = number, databases = set(string), serves = string })
+  description = "Location of databases, days for which daily backups are kept, whether counts and receipts have databases of their own, databases beside the first, and which one serves; null for the first."
+  type        = object({ location = string, backup_days = number, apart = bool, databases = set(string), serves = string })
 }
 
 variable "labels" {

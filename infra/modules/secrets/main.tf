@@ -6,6 +6,11 @@ ephemeral "random_password" "seal" {
   special = true
 }
 
+ephemeral "random_password" "taiea" {
+  length  = 32
+  special = true
+}
+
 ephemeral "random_password" "receipts" {
   length  = 32
   special = true
@@ -31,6 +36,15 @@ resource "google_secret_manager_secret" "this" {
 resource "google_secret_manager_secret_version" "keys" {
   secret                 = google_secret_manager_secret.this["keys"].id
   secret_data_wo         = base64encode(ephemeral.random_password.seal.result)
+  secret_data_wo_version = "1"
+  deletion_policy        = "ABANDON"
+}
+
+# By which the control plane keeps its answers: the data plane has those above.
+resource "google_secret_manager_secret_version" "taiea_keys" {
+  count                  = contains(var.taiea.names, "taiea-keys") ? 1 : 0
+  secret                 = google_secret_manager_secret.this["taiea-keys"].id
+  secret_data_wo         = base64encode(ephemeral.random_password.taiea.result)
   secret_data_wo_version = "1"
   deletion_policy        = "ABANDON"
 }

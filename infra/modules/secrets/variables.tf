@@ -40,6 +40,6 @@ variable "redis_url" {
 }
 
 variable "taiea" {
-  description = "Which secrets the control plane reads, those of names that it shares and its own (taiea-api-keys, webhook-secrets), and who it is, as a member of IAM."
+  description = "Which secrets the control plane reads, those of names that it shares and its own (taiea-keys, taiea-api-keys, webhook-secrets), and who it is, as a member of IAM."
   type        = object({ names = set(string), reader = string })
 }

@@ -8,6 +8,7 @@ locals {
     "policy"      = "POLICY_FILE"
     "receipt-key" = "RECEIPT_KEY_FILE"
     "redis-url"   = "REDIS_URL_FILE"
+    "taiea-keys"  = "TAIEA_SEALING_KEYS_FILE"
     } : k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k)
   }
   variables = { for k, v in { "redis-ca" = "REDIS_CA", "webhook-secrets" = "WEBHOOK_SECRETS" } :
