@@ -10,7 +10,7 @@ import (
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, probed, scopedAccounts, tlsAlone, budgeted, told, ownSecrets, failuresTold}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, separated, probed, scopedAccounts, tlsAlone, budgeted, told, ownSecrets, failuresTold}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
@@ -24,9 +24,9 @@ func noPrimitiveRoles(rs []resource) string {
 			faults = append(faults, r.Address+": primitive role "+role)
 		case strings.HasSuffix(r.Type, "_iam_binding") || strings.HasSuffix(r.Type, "_iam_policy"):
 			faults = append(faults, r.Address+": takes a role from all others")
-		case r.Type == "google_project_iam_member" && !slices.Contains(project, role):
+		case r.Type == "google_project_iam_member" && !slices.Contains(project, role) && !isAdds(role):
 			faults = append(faults, r.Address+": "+role+" over the whole project")
-		case strings.HasPrefix(role, "roles/datastore.") && r.At("condition.0.expression") == nil:
+		case (strings.HasPrefix(role, "roles/datastore.") || isAdds(role)) && r.At("condition.0.expression") == nil:
 			faults = append(faults, r.Address+": on every database")
 		}
 	}
@@ -80,6 +80,9 @@ func firestoreIsKept(rs []resource) string {
 		if ofDrills(r) {
 			return ""
 		}
+		if part := partOf(r.Values["name"]); part == "usage" || part == "receipts" && elsewhere(rs) {
+			return must(r, "point_in_time_recovery_enablement", "POINT_IN_TIME_RECOVERY_DISABLED")
+		}
 		return must(r, "point_in_time_recovery_enablement", "POINT_IN_TIME_RECOVERY_ENABLED")
 	}) + each(rs, "google_firestore_backup_schedule", func(r resource) string {
 		if r.Values["retention"] == nil {
@@ -102,13 +105,32 @@ func declared(rs []resource) (faults string) {
 	return faults
 }
 
+// partOf is what a database is for, where a store has three: usage or receipts, and "" for the first and for one that has all.
+func partOf(database any) string {
+	for _, part := range []string{"usage", "receipts"} {
+		if strings.HasSuffix(fmt.Sprint(database), "-"+part) {
+			return part
+		}
+	}
+	return ""
+}
+
+// elsewhere tells whether receipts are copied to a bucket.
+func elsewhere(rs []resource) bool {
+	return slices.ContainsFunc(rs, func(r resource) bool {
+		return r.Type == "google_storage_bucket" && strings.HasSuffix(fmt.Sprint(r.Values["name"]), "-backups")
+	})
+}
+
 func declaredIn(database string, rs []resource) string {
+	type field struct{ Collection, Field string }
 	var want struct {
 		Indexes []struct {
 			Collection, Scope string
 			Fields            []struct{ Path, Order string }
 		}
-		TTLs, Unindexed []struct{ Collection, Field string }
+		TTLs, Unindexed []field
+		Apart           map[string][]string
 	}
 	text, err := os.ReadFile(root + "function/internal/store/firestore/declared.json")
 	if err == nil {
@@ -118,13 +140,18 @@ func declaredIn(database string, rs []resource) string {
 		return err.Error()
 	}
 	var wanted, planned []string
+	part := partOf(database)
+	there := func(collection string) bool { return part == "" || slices.Contains(want.Apart[part], collection) }
 	for _, i := range want.Indexes {
+		if !there(i.Collection) {
+			continue
+		}
 		wanted = append(wanted, fmt.Sprint("index ", i.Collection, i.Scope, i.Fields))
 	}
-	for _, f := range want.TTLs {
+	for _, f := range slices.DeleteFunc(want.TTLs, func(f field) bool { return !there(f.Collection) }) {
 		wanted = append(wanted, fmt.Sprint("ttl ", f))
 	}
-	for _, f := range want.Unindexed {
+	for _, f := range slices.DeleteFunc(want.Unindexed, func(f field) bool { return !there(f.Collection) }) {
 		wanted = append(wanted, fmt.Sprint("unindexed ", f))
 	}
 	for _, r := range rs {
@@ -283,7 +310,7 @@ func collected(rs []resource) string {
 			must(resource{Values: environment(function)}, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318") +
 			must(resource{Values: environment(collector)}, "NAME", name(r)) +
 			must(resource{Values: map[string]any{"configured": strings.Contains(config, "googlemanagedprometheus")}}, "configured", true)
-	}) + grants(rs, "roles/datastore.user", "roles/monitoring.metricWriter", "roles/telemetry.tracesWriter")
+	}) + grants(rs, "roles/monitoring.metricWriter", "roles/telemetry.tracesWriter")
 }
 
 // environment is the variables of a container; null for those that are secrets.
@@ -309,7 +336,7 @@ func unseen(rs []resource) string {
 			return "a collector"
 		}
 		return ""
-	}) + grants(rs, "roles/datastore.user") + seenNothing(rs)
+	}) + grants(rs) + seenNothing(rs)
 }
 
 func seenNothing(rs []resource) string {
@@ -327,7 +354,7 @@ func grants(rs []resource, want ...string) string {
 	for _, module := range []string{"module.platform.module.identity", "module.platform.module.taiea_identity"} {
 		var roles []string
 		for _, r := range rs {
-			if r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, module) {
+			if r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, module) && r.At("condition.0") == nil { // others are on databases
 				roles = append(roles, fmt.Sprint(r.Values["role"]))
 			}
 		}

@@ -6,8 +6,10 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +53,59 @@ func apart(rs []resource) string {
 	return fault
 }
 
+// isAdds tells whether a role is the one that adds documents and neither changes nor deletes any.
+func isAdds(role string) bool {
+	return strings.HasPrefix(role, "projects/") && strings.HasSuffix(role, "_adds")
+}
+
+// separated wants each function's account to have these roles on databases and no others: the data plane can't change what operators order,
+// and neither changes or deletes receipts. local/checks/world holds both to the same rights.
+func separated(rs []resource) string {
+	names := regexp.MustCompile(`databases/([a-z0-9-]+)`)
+	stores := map[string]bool{} // whether each is three databases
+	for _, r := range rs {
+		if r.Type == "google_firestore_database" && !ofDrills(r) && partOf(r.Values["name"]) == "" {
+			name := fmt.Sprint(r.Values["name"])
+			stores[name] = slices.ContainsFunc(rs, func(r resource) bool { return r.Values["name"] == name+"-receipts" })
+		}
+	}
+	var faults string
+	for account, control := range map[string]string{"module.platform.module.identity": "view", "module.platform.module.taiea_identity": "use"} {
+		want := map[string]string{}
+		for name, apart := range stores {
+			if want[name] = control; apart {
+				want[name+"-usage"], want[name+"-receipts"] = "use", "add"
+			} else {
+				want[name] = "use"
+			}
+		}
+		may := map[string]string{}
+		for _, r := range rs {
+			if r.Type != "google_project_iam_member" || !strings.HasPrefix(r.Address, account+"[") || r.At("condition.0.expression") == nil {
+				continue
+			}
+			role := fmt.Sprint(r.Values["role"])
+			word := map[string]string{"roles/datastore.user": "use", "roles/datastore.viewer": "view"}[role]
+			if isAdds(role) {
+				word = "add"
+			}
+			for _, m := range names.FindAllStringSubmatch(fmt.Sprint(r.At("condition.0.expression")), -1) {
+				may[m[1]] += word
+			}
+		}
+		if !maps.Equal(may, want) {
+			faults += fmt.Sprintf("%s may %v, want %v", account, may, want)
+		}
+	}
+	for _, r := range rs {
+		if r.Type == "google_project_iam_custom_role" && strings.HasSuffix(fmt.Sprint(r.Values["role_id"]), "_adds") &&
+			fmt.Sprint(r.Values["permissions"]) != "[datastore.databases.get datastore.entities.create datastore.entities.get datastore.entities.list]" {
+			faults += fmt.Sprintf("%s has %v", r.Address, r.Values["permissions"])
+		}
+	}
+	return faults
+}
+
 // ownSecrets wants each function's account to read what it is given, and nothing of the other's.
 func ownSecrets(rs []resource) string {
 	for _, r := range rs {
@@ -60,7 +115,7 @@ func ownSecrets(rs []resource) string {
 		}
 		control := strings.HasSuffix(member, "-taiea@my-project.iam.gserviceaccount.com")
 		switch {
-		case strings.HasSuffix(id, "-taiea-api-keys"), strings.HasSuffix(id, "-webhook-secrets"):
+		case strings.HasSuffix(id, "-taiea-keys"), strings.HasSuffix(id, "-taiea-api-keys"), strings.HasSuffix(id, "-webhook-secrets"):
 			if !control {
 				return r.Address + ": " + member + " reads what is the control plane's"
 			}
