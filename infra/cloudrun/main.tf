@@ -66,7 +66,7 @@ locals {
   proxied = !var.public && var.domain == ""
 
   # In a variable and not a file: a change of it is a new revision.
-  collectors = { for name in [local.name, local.taiea] : name => !local.size.telemetry ? null : {
+  collectors = { for name in [local.name, local.taiea, local.webhook] : name => !local.size.telemetry ? null : {
     image  = var.collector_image
     cpu    = "500m"
     memory = "256Mi"
@@ -103,11 +103,15 @@ locals {
     local.shares_counters ? {} : { GOVERNOR_SCOPE = "instance" },
   )
 
+  # What takes webhooks, where there is any.
+  webhook     = "${local.name}-webhook"
+  webhook_url = "https://${local.webhook}-${var.project_number}.${var.region}.run.app"
+
   # The control plane.
   taiea          = "${local.name}-taiea"
   taiea_url      = "https://${local.taiea}-${var.project_number}.${var.region}.run.app"
   taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
-  taiea_chain    = coalesce(var.taiea_authentication, var.webhook ? "google" : "cloudrun")
+  taiea_chain    = coalesce(var.taiea_authentication, "cloudrun")
   taiea_settings = merge(local.platform, {
     AUTHENTICATION         = local.taiea_chain
     OPERATORS              = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
@@ -142,9 +146,10 @@ module "platform" {
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = true })
   receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
   erlmcp    = { authentication = var.authentication, policy = var.policy }
-  taiea = { authentication = local.taiea_chain, webhook = var.webhook,
+  taiea = { authentication = local.taiea_chain,
     events = { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
   }
+  webhook    = var.webhook ? "apart" : "none"
   depends_on = [google_project_service.this]
 }
 
@@ -187,8 +192,7 @@ module "service" {
   protected   = local.protected
 }
 
-# Who calls the data plane has no right here. With a webhook Cloud Run lets everyone in, since senders have no account of Google's:
-# then AUTHENTICATION, the tokens of Pub/Sub and the signatures of events decide.
+# Who calls the data plane has no right here.
 module "taiea" {
   source      = "../modules/service"
   project     = var.project
@@ -204,13 +208,42 @@ module "taiea" {
   startup     = "/ready"
   audiences   = [local.taiea_endpoint]
   ingress     = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? var.ingress : "INGRESS_TRAFFIC_ALL" # no balancer is before it
-  public      = var.webhook
+  public      = false
   invokers    = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}" if who != "*"], ["serviceAccount:${module.platform.events.account}"])
   instances   = { min = 0, max = 2 }
   concurrency = 80
   cpu         = "1"
   memory      = "1Gi"
   timeout     = 900
+  billing     = local.size.billing
+  protected   = local.protected
+}
+
+# Senders of webhooks have no account of Google's. So Cloud Run lets everyone in here, where nothing but an event that one of them has signed
+# is served.
+module "webhook" {
+  count       = var.webhook ? 1 : 0
+  source      = "../modules/service"
+  project     = var.project
+  region      = var.region
+  name        = local.webhook
+  function    = "taiea"
+  labels      = local.labels
+  account     = module.platform.accounts.webhook.email
+  collector   = local.collectors[local.webhook]
+  network     = one(module.platform.network[*].names)
+  secrets     = module.platform.secrets.webhook
+  settings    = merge(local.platform, { AUTHENTICATION = "cloudrun", PUBLIC_URL = local.webhook_url, TAIEA_ROUTES = "webhook" })
+  startup     = "/ready"
+  audiences   = []
+  ingress     = "INGRESS_TRAFFIC_ALL" # no balancer is before it
+  public      = true
+  invokers    = []
+  instances   = { min = 0, max = 2 }
+  concurrency = 80
+  cpu         = "1"
+  memory      = "1Gi"
+  timeout     = 60
   billing     = local.size.billing
   protected   = local.protected
 }
@@ -236,7 +269,7 @@ module "delivery" {
   pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.job[0].manifest }, gradual = false } }, {
     erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = local.judged, judge = local.judge }
     taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
-  })
+  }, { for s in module.webhook : "webhook" => { files = { "service.yaml" = s.manifest }, gradual = false, judge = ["probe", "-health", local.webhook_url] } })
   protected  = local.protected
   depends_on = [google_project_service.this]
 }

@@ -65,3 +65,8 @@ output "url" {
   description = "Where clients reach the MCP endpoint."
   value       = "${local.url}/mcp"
 }
+
+output "webhook" {
+  description = "Where senders of signed events send them; empty without a webhook."
+  value       = var.webhook ? "${local.webhook_url}/v1/events/webhook" : ""
+}

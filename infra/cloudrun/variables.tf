@@ -463,17 +463,13 @@ variable "size" {
 }
 
 variable "taiea_authentication" {
-  description = "AUTHENTICATION of the control plane: who operates, in order. null for cloudrun, which trusts what Cloud Run has verified, and for google where a webhook makes the service public."
+  description = "AUTHENTICATION of the control plane: who operates, in order. null for cloudrun, which trusts what Cloud Run has verified."
   type        = string
   default     = null
 
   validation {
     condition     = var.taiea_authentication == null ? true : alltrue([for m in split(",", var.taiea_authentication) : contains(["keys", "oauth", "google", "cloudrun", "iap"], trimspace(m))])
     error_message = "taiea_authentication lists keys, oauth, google, cloudrun or iap, separated by commas."
-  }
-  validation {
-    condition     = var.taiea_authentication == null ? true : !(var.webhook && contains([for m in split(",", var.taiea_authentication) : trimspace(m)], "cloudrun"))
-    error_message = "A webhook makes the control plane public, where taiea_authentication can't be cloudrun: anyone can write a token that nobody has verified. Use google, keys or oauth."
   }
 }
 
@@ -534,7 +530,7 @@ variable "uptime" {
 }
 
 variable "webhook" {
-  description = "Whether marketplaces and others without an account of Google's may send signed events to /v1/events/webhook. Cloud Run then lets everyone in, and the control plane itself decides about each request."
+  description = "Whether marketplaces and others without an account of Google's may send signed events to /v1/events/webhook, to a service of its own that everyone reaches and that serves nothing else."
   type        = bool
   default     = false
 

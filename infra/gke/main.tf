@@ -48,9 +48,10 @@ module "platform" {
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = false }) # pods have it as a file
   receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
   erlmcp    = { authentication = var.authentication, policy = var.policy }
-  taiea = { authentication = var.taiea_authentication, webhook = var.webhook,
+  taiea = { authentication = var.taiea_authentication,
     events = var.taiea_url == "" ? null : { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
   }
+  webhook    = var.webhook ? "taiea" : "none"
   depends_on = [google_project_service.this]
 }
 

@@ -167,6 +167,7 @@ var Settings = []Setting{
 	{"UNKNOWN_TENANTS", "allow", "allow serves tenants that taiea has not been told of, under the limits of every tenant; deny refuses them", false},
 	{"TAIEA_TOOLS", strings.Join(offered, ","), "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},
 	{"WEBHOOK_SECRETS", "none: no events by webhook", "secrets of the sources of entitlement events, each as SOURCE=whsec_…, separated by commas; two of one source while they change", true},
+	{"TAIEA_ROUTES", "all", "what taiea serves: all, or webhook, which is events that are signed with WEBHOOK_SECRETS and nothing else, for a service that everyone reaches", false},
 	{"TAIEA_SEALING_KEYS", "SEALING_KEYS", "of taiea: keys that seal the answers which it keeps for idempotency keys, in the form of SEALING_KEYS, which the data plane has, too", true},
 	{"TAIEA_SEALING_KEYS_FILE", "none", "file that has them in place of TAIEA_SEALING_KEYS, as erlmcp rotate changes it; it is read again when it changes", false},
 	{"OPERATORS", "none", "of taiea: who may do what, as ROLE=WHO separated by commas; the roles are viewer, operator and admin, and WHO is the e-mail address of a person or service account, or * for all other people that authentication lets in, as where a group may call the service; API keys have scopes instead, such as taiea:admin", false},

@@ -12,6 +12,7 @@ type Operating struct {
 	PushAccounts   string            // PUBSUB_SERVICE_ACCOUNT
 	PushAudience   string            // PUBSUB_AUDIENCE
 	WebhookSecrets Secret            // WEBHOOK_SECRETS
+	SignedOnly     bool              // TAIEA_ROUTES=webhook
 	Keys           Secret            // TAIEA_SEALING_KEYS
 	KeysFile       string            // TAIEA_SEALING_KEYS_FILE; at most one of the two is set
 }
@@ -44,6 +45,9 @@ func (r *reader) operating(c *Config) {
 		r.fault("PUBSUB_AUDIENCE", "is not set, and PUBSUB_SERVICE_ACCOUNT needs it, or PUBLIC_URL")
 	}
 	o.WebhookSecrets = Secret(r.getenv("WEBHOOK_SECRETS"))
+	if o.SignedOnly = r.choice("TAIEA_ROUTES", "all", "all", "webhook") == "webhook"; o.SignedOnly && o.WebhookSecrets == "" && c.Target == "taiea" {
+		r.fault("WEBHOOK_SECRETS", "is not set, and with TAIEA_ROUTES=webhook nothing but events that are signed is served")
+	}
 	o.Keys, o.KeysFile = r.secret("TAIEA_SEALING_KEYS")
 }
 

@@ -44,6 +44,7 @@ type Options struct {
 	PushCaller func(*identity.Principal) *entitlement.Publisher // which of the publishers it is; nil: none
 	Publishers []entitlement.Publisher
 	Secrets    []entitlement.WebhookSecret // none: webhooks are not taken
+	SignedOnly bool                        // serves what sources of events sign, and nothing for anyone else
 
 	Tenants    entitlement.Store
 	Keys       identity.KeyStore

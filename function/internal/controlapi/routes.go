@@ -90,6 +90,9 @@ var routes = []Route{
 func (p *Plane) handle() {
 	byPath := map[string][]*Route{}
 	for i := range routes {
+		if p.opts.SignedOnly && routes[i].Guard != BySecret {
+			continue
+		}
 		byPath[routes[i].Path] = append(byPath[routes[i].Path], &routes[i])
 	}
 	for at, methods := range byPath {

@@ -10,15 +10,17 @@ locals {
   stores = concat(module.firestore[*].databases, [for m in module.firestores : m.databases])
   serves = [for part in var.firestore.apart ? ["", "-usage", "-receipts"] : [""] : "${coalesce(var.firestore.serves, var.name)}${part}"]
 
-  methods       = [for m in split(",", var.erlmcp.authentication) : trimspace(m)]
-  taiea_methods = [for m in split(",", var.taiea.authentication) : trimspace(m)]
-  both          = toset(concat(["keys"], var.redis == null ? [] : ["redis-ca", "redis-url"], var.receipts.key == "secret" ? ["receipt-key"] : []))
-  secrets       = setunion(local.both, contains(local.methods, "keys") ? ["api-keys"] : [], var.erlmcp.policy == "" ? [] : ["policy"])
-  taiea_secrets = !var.made ? toset([]) : setunion(local.both, ["taiea-keys"], contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.taiea.webhook ? ["webhook-secrets"] : [])
+  methods         = [for m in split(",", var.erlmcp.authentication) : trimspace(m)]
+  taiea_methods   = [for m in split(",", var.taiea.authentication) : trimspace(m)]
+  both            = toset(concat(["keys"], var.redis == null ? [] : ["redis-ca", "redis-url"], var.receipts.key == "secret" ? ["receipt-key"] : []))
+  secrets         = setunion(local.both, contains(local.methods, "keys") ? ["api-keys"] : [], var.erlmcp.policy == "" ? [] : ["policy"])
+  taiea_secrets   = !var.made ? toset([]) : setunion(local.both, ["taiea-keys"], contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.webhook == "taiea" ? ["webhook-secrets"] : [])
+  webhook_secrets = local.hooked ? setunion(local.both, ["webhook-secrets"]) : toset([])
 
   # By its name, which is known before it is there.
   adds = one([for r in google_project_iam_custom_role.adds : "projects/${local.project}/roles/${r.role_id}"])
 
+  hooked    = var.made && var.webhook == "apart"
   networked = var.made && var.redis != null
   backed_up = var.made && var.backups != null
   signs     = var.receipts.key == "kms"
@@ -106,17 +108,30 @@ module "taiea_identity" {
   telemetry = var.telemetry
 }
 
+# Everyone reaches what takes webhooks. It applies events, and answers nobody about anything else.
+module "webhook_identity" {
+  count     = local.hooked ? 1 : 0
+  source    = "../identity"
+  project   = local.project
+  name      = "${var.name}-webhook"
+  databases = local.stores
+  adds      = local.adds
+  operates  = true
+  telemetry = var.telemetry
+}
+
 module "secrets" {
   count     = var.made ? 1 : 0
   source    = "../secrets"
   project   = local.project
   name      = var.name
-  names     = local.secrets
   redis_url = one(module.redis[*].url)
   redis_ca  = one(module.redis[*].ca)
   policy    = var.erlmcp.policy
-  reader    = module.identity[0].member
-  taiea     = { names = local.taiea_secrets, reader = module.taiea_identity[0].member }
+  readers = merge({
+    erlmcp = { names = local.secrets, member = module.identity[0].member }
+    taiea  = { names = local.taiea_secrets, member = module.taiea_identity[0].member }
+  }, { for a in module.webhook_identity : "webhook" => { names = local.webhook_secrets, member = a.member } })
   protected = var.protected
 }
 
@@ -127,7 +142,7 @@ module "signing" {
   region      = local.region
   name        = var.name
   key_version = var.receipts.key_version
-  signers     = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, { for b in module.backup : "ops" => b.member })
+  signers     = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, { for a in module.webhook_identity : "webhook" => a.member }, { for b in module.backup : "ops" => b.member })
 }
 
 module "backup" {
@@ -140,7 +155,7 @@ module "backup" {
   database_location = var.firestore.location
   databases         = flatten(local.stores)
   receipt_key       = var.backups.reads_key && var.receipts.key == "secret" ? module.secrets[0].ids["receipt-key"] : null
-  servers           = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
+  servers           = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, { for a in module.webhook_identity : "webhook" => a.member })
 }
 
 module "registry" {

@@ -1,10 +1,10 @@
 output "accounts" {
-  description = "Of each function, erlmcp and taiea, the service account that it runs as: resource name, e-mail address, and the account as a member of IAM."
-  value = { for function, made in { erlmcp = module.identity, taiea = module.taiea_identity } : function => {
+  description = "Of each function, erlmcp and taiea, and of webhook where it is apart, the service account that it runs as: resource name, e-mail address, and the account as a member of IAM."
+  value = { for function, made in { erlmcp = module.identity, taiea = module.taiea_identity, webhook = module.webhook_identity } : function => {
     account = try(made[0].account, "projects/${local.project}/serviceAccounts/${function == "erlmcp" ? var.name : local.taiea}@${local.project}.iam.gserviceaccount.com")
     email   = try(made[0].email, "${function == "erlmcp" ? var.name : local.taiea}@${local.project}.iam.gserviceaccount.com")
     member  = try(made[0].member, "serviceAccount:${function == "erlmcp" ? var.name : local.taiea}@${local.project}.iam.gserviceaccount.com")
-  } }
+  } if function != "webhook" || local.hooked }
 }
 
 output "backup" {
@@ -46,8 +46,8 @@ output "registry" {
 }
 
 output "secrets" {
-  description = "Of each function, erlmcp and taiea, the id of each of its secrets by its name."
-  value = { for function, names in { erlmcp = local.secrets, taiea = local.taiea_secrets } : function =>
+  description = "Of each function, erlmcp and taiea, and of webhook, the id of each of its secrets by its name."
+  value = { for function, names in { erlmcp = local.secrets, taiea = local.taiea_secrets, webhook = local.webhook_secrets } : function =>
     { for n in names : n => try(module.secrets[0].ids[n], "${var.name}-${n}") }
   }
 }

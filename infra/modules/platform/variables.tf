@@ -59,10 +59,9 @@ variable "redis" {
 }
 
 variable "taiea" {
-  description = "AUTHENTICATION of the control plane, whether it takes webhooks, and where events are delivered, who publishes them and for which sources; events is null where nobody delivers any."
+  description = "AUTHENTICATION of the control plane, and where events are delivered, who publishes them and for which sources; events is null where nobody delivers any."
   type = object({
     authentication = string
-    webhook        = bool
     events         = object({ endpoint = string, publishers = list(string), sources = list(string) })
   })
 }
@@ -70,4 +69,9 @@ variable "taiea" {
 variable "telemetry" {
   description = "Whether the functions' collectors write metrics and spans."
   type        = bool
+}
+
+variable "webhook" {
+  description = "Who takes webhooks: nobody (none), the control plane (taiea), or a service of its own (apart)."
+  type        = string
 }

@@ -1,6 +1,10 @@
 # What instances must share and nobody else may know. Values that are made here go to Secret Manager alone and are not in
 # the state; that of the Redis password is, since Memorystore makes it.
 
+locals {
+  names = setunion([for r in var.readers : r.names]...)
+}
+
 ephemeral "random_password" "seal" {
   length  = 32 # bytes: ASCII, so that base64 of it is a key
   special = true
@@ -22,7 +26,7 @@ ephemeral "random_password" "webhook" {
 }
 
 resource "google_secret_manager_secret" "this" {
-  for_each            = setunion(var.names, var.taiea.names)
+  for_each            = local.names
   project             = var.project
   secret_id           = "${var.name}-${each.key}"
   deletion_protection = var.protected
@@ -42,7 +46,7 @@ resource "google_secret_manager_secret_version" "keys" {
 
 # By which the control plane keeps its answers: the data plane has those above.
 resource "google_secret_manager_secret_version" "taiea_keys" {
-  count                  = contains(var.taiea.names, "taiea-keys") ? 1 : 0
+  count                  = contains(local.names, "taiea-keys") ? 1 : 0
   secret                 = google_secret_manager_secret.this["taiea-keys"].id
   secret_data_wo         = base64encode(ephemeral.random_password.taiea.result)
   secret_data_wo_version = "1"
@@ -51,7 +55,7 @@ resource "google_secret_manager_secret_version" "taiea_keys" {
 
 # The Ed25519 key that vouches for receipts, in PKCS #8 (RFC 8410): 16 bytes of which the last is a space, and the seed.
 resource "google_secret_manager_secret_version" "receipt_key" {
-  count                  = contains(var.names, "receipt-key") ? 1 : 0
+  count                  = contains(local.names, "receipt-key") ? 1 : 0
   secret                 = google_secret_manager_secret.this["receipt-key"].id
   secret_data_wo         = templatefile("${path.module}/receipt-key.tftpl", { seed = ephemeral.random_password.receipts.result })
   secret_data_wo_version = "1"
@@ -60,7 +64,7 @@ resource "google_secret_manager_secret_version" "receipt_key" {
 
 # As Standard Webhooks writes it. Where the sender makes the secret, operators add a version with that one.
 resource "google_secret_manager_secret_version" "webhook" {
-  count                  = contains(var.taiea.names, "webhook-secrets") ? 1 : 0
+  count                  = contains(local.names, "webhook-secrets") ? 1 : 0
   secret                 = google_secret_manager_secret.this["webhook-secrets"].id
   secret_data_wo         = "whsec_${base64encode(ephemeral.random_password.webhook.result)}"
   secret_data_wo_version = "1"
@@ -68,21 +72,21 @@ resource "google_secret_manager_secret_version" "webhook" {
 }
 
 resource "google_secret_manager_secret_version" "redis" {
-  count       = contains(var.names, "redis-url") ? 1 : 0
+  count       = contains(local.names, "redis-url") ? 1 : 0
   secret      = google_secret_manager_secret.this["redis-url"].id
   secret_data = var.redis_url
 }
 
 # No secret, but where the password is, there it is looked for.
 resource "google_secret_manager_secret_version" "redis_ca" {
-  count       = contains(var.names, "redis-ca") ? 1 : 0
+  count       = contains(local.names, "redis-ca") ? 1 : 0
   secret      = google_secret_manager_secret.this["redis-ca"].id
   secret_data = var.redis_ca
 }
 
 # An empty list to begin with; operators add versions with erlmcp keys.
 resource "google_secret_manager_secret_version" "api_keys" {
-  count           = contains(var.names, "api-keys") ? 1 : 0
+  count           = contains(local.names, "api-keys") ? 1 : 0
   secret          = google_secret_manager_secret.this["api-keys"].id
   secret_data     = jsonencode({ keys = [] })
   deletion_policy = "ABANDON"
@@ -93,7 +97,7 @@ resource "google_secret_manager_secret_version" "api_keys" {
 }
 
 resource "google_secret_manager_secret_version" "taiea_api_keys" {
-  count           = contains(var.taiea.names, "taiea-api-keys") ? 1 : 0
+  count           = contains(local.names, "taiea-api-keys") ? 1 : 0
   secret          = google_secret_manager_secret.this["taiea-api-keys"].id
   secret_data     = jsonencode({ keys = [] })
   deletion_policy = "ABANDON"
@@ -104,23 +108,15 @@ resource "google_secret_manager_secret_version" "taiea_api_keys" {
 }
 
 resource "google_secret_manager_secret_version" "policy" {
-  count       = contains(var.names, "policy") ? 1 : 0
+  count       = contains(local.names, "policy") ? 1 : 0
   secret      = google_secret_manager_secret.this["policy"].id
   secret_data = var.policy
 }
 
 resource "google_secret_manager_secret_iam_member" "reader" {
-  for_each  = var.names
+  for_each  = merge([for function, r in var.readers : { for n in r.names : "${function} ${n}" => { name = n, member = r.member } }]...)
   project   = var.project
-  secret_id = google_secret_manager_secret.this[each.key].secret_id
+  secret_id = google_secret_manager_secret.this[each.value.name].secret_id
   role      = "roles/secretmanager.secretAccessor"
-  member    = var.reader
-}
-
-resource "google_secret_manager_secret_iam_member" "taiea" {
-  for_each  = var.taiea.names
-  project   = var.project
-  secret_id = google_secret_manager_secret.this[each.key].secret_id
-  role      = "roles/secretmanager.secretAccessor"
-  member    = var.taiea.reader
+  member    = each.value.member
 }

@@ -3,11 +3,6 @@ variable "name" {
   type        = string
 }
 
-variable "names" {
-  description = "Which secrets the data plane has: keys, redis-ca and redis-url where there is Redis, and api-keys, policy and receipt-key where they are used."
-  type        = set(string)
-}
-
 variable "policy" {
   description = "Rules in YAML."
   type        = string
@@ -23,9 +18,9 @@ variable "protected" {
   type        = bool
 }
 
-variable "reader" {
-  description = "Who may read names, as a member of IAM."
-  type        = string
+variable "readers" {
+  description = "Who reads which secrets: of each function its account as a member of IAM, and the names. All have keys; redis-ca and redis-url are for where there is Redis, receipt-key, api-keys, policy, taiea-keys, taiea-api-keys and webhook-secrets for who uses them."
+  type        = map(object({ names = set(string), member = string }))
 }
 
 variable "redis_ca" {
@@ -37,9 +32,4 @@ variable "redis_url" {
   description = "REDIS_URL, password included; null without Redis."
   type        = string
   sensitive   = true
-}
-
-variable "taiea" {
-  description = "Which secrets the control plane reads, those of names that it shares and its own (taiea-keys, taiea-api-keys, webhook-secrets), and who it is, as a member of IAM."
-  type        = object({ names = set(string), reader = string })
 }

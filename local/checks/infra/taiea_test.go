@@ -18,7 +18,7 @@ import (
 // of is what releases bring to Cloud Run of one of the two functions.
 func of(function string, rs []resource) []resource {
 	return slices.DeleteFunc(slices.Clone(rs), func(r resource) bool {
-		return r.Type != "manifest" || r.At(container+".name") != function
+		return r.Type != "manifest" || r.At(container+".name") != function || env(r).Values["TAIEA_ROUTES"] != nil
 	})
 }
 
@@ -170,7 +170,7 @@ func operated(who ...string) rule {
 	}
 }
 
-// hooked is for a webhook: everyone reaches the control plane, which must not take tokens then that nobody has verified.
+// hooked is for a webhook: everyone reaches a service that serves signed events alone, and nothing else knows the senders' secrets.
 func hooked(rs []resource) string {
 	var open []string
 	for _, r := range rs {
@@ -178,13 +178,16 @@ func hooked(rs []resource) string {
 			open = append(open, fmt.Sprint(r.Values["name"]))
 		}
 	}
-	return each(of("taiea", rs), "manifest", func(r resource) string {
+	return must(resource{Values: map[string]any{"open": open}}, "open", []string{"erlmcp-webhook"}) + each(rs, "manifest", func(r resource) string {
 		env := env(r)
-		if _, ok := env.Values["WEBHOOK_SECRETS"]; !ok {
+		signed := env.Values["WEBHOOK_SECRETS"] != nil
+		if name(r) != "erlmcp-webhook" {
+			return must(resource{Values: map[string]any{"it knows the senders' secrets": signed}}, "it knows the senders' secrets", false)
+		}
+		if !signed {
 			return "no WEBHOOK_SECRETS"
 		}
-		return must(resource{Values: map[string]any{"open": open}}, "open", []string{name(r)}) +
-			must(env, "AUTHENTICATION", "google", "keys", "google,keys")
+		return must(env, "TAIEA_ROUTES", "webhook") + must(env, "FUNCTION_TARGET", "taiea") + must(r, "spec.template.spec.serviceAccountName", "erlmcp-webhook@my-project.iam.gserviceaccount.com")
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"example.com/erlmcp/function/internal/app"
+	"example.com/erlmcp/function/internal/controlapi"
 	"example.com/erlmcp/function/internal/serve"
 )
 
@@ -96,6 +97,29 @@ func TestOwnKeys(t *testing.T) {
 	}
 }
 
+// TestSignedOnly: of all routes one is there, and it wants a signature.
+func TestSignedOnly(t *testing.T) {
+	p, err := New(t.Context(), options(t, app.NewMemory(), "TAIEA_ROUTES", "webhook", "WEBHOOK_SECRETS", "whsec_"+strings.Repeat("A", 43)+"="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.Serving("http://localhost:8081")
+	for _, route := range controlapi.Routes() {
+		want := 404
+		if route.Guard == controlapi.BySecret {
+			want = 401
+		}
+		r := httptest.NewRequest(route.Method, "http://localhost"+route.Path, strings.NewReader("{}"))
+		r.Host = "localhost:8081"
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		if p.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("%s %s: %d %s, want %d", route.Method, route.Path, w.Code, w.Body, want)
+		}
+	}
+}
+
 // TestStartFaults: without a store there is nothing to keep orders in, and without receipts no change is recorded.
 func TestStartFaults(t *testing.T) {
 	for _, c := range []struct {
@@ -104,6 +128,8 @@ func TestStartFaults(t *testing.T) {
 		want   string
 	}{
 		{app.NewMemory(), []string{"RECEIPTS", "false"}, "RECEIPTS"},
+		{app.NewMemory(), []string{"FUNCTION_TARGET", "taiea", "TAIEA_ROUTES", "webhook"}, "WEBHOOK_SECRETS: is not set"},
+		{app.NewMemory(), []string{"TAIEA_ROUTES", "some"}, "TAIEA_ROUTES"},
 		{app.NewMemory(), []string{"TAIEA_SEALING_KEYS", "short"}, "TAIEA_SEALING_KEYS: key 1"},
 		{app.NewMemory(), []string{"TAIEA_SEALING_KEYS_FILE", "/none"}, "TAIEA_SEALING_KEYS_FILE: "},
 	} {
