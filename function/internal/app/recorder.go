@@ -117,7 +117,11 @@ func openOperator(ctx context.Context, cfg *config.Config, o *Options) (func() o
 		if err != nil {
 			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
 		}
-		known = operator{signer, []ed25519.PublicKey{signer.Public()}}
+		before, err := signer.Before(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
+		}
+		known = operator{signer, append([]ed25519.PublicKey{signer.Public()}, before...)}
 	}
 	return func() operator { return known }, nil
 }

@@ -30,7 +30,7 @@ type Records struct {
 }
 
 // OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
-// else those of RECEIPT_KEY_FILE or the one of RECEIPT_KMS_KEY, where that is set; without any who signed is not verified. With Memory they
+// else those of RECEIPT_KEY_FILE or of RECEIPT_KMS_KEY and the versions before it, where that is set; without any who signed is not verified. With Memory they
 // are those of the servers that share it.
 func OpenRecords(ctx context.Context, keyFile string, o Options) (*Records, error) {
 	o.Complete()
@@ -63,6 +63,9 @@ func OpenRecords(ctx context.Context, keyFile string, o Options) (*Records, erro
 func (a *App) Records() *Records {
 	return &Records{stores: a.Stores, heads: a.Recorder.Heads, hasher: a.Recorder.hasher, operator: a.Recorder.operator}
 }
+
+// Keys are the operator's public keys, the one in use first.
+func (r *Records) Keys() []ed25519.PublicKey { return r.operator().keys }
 
 // PublicKeys reads a file of the operator's public keys in PEM.
 func PublicKeys(file string) ([]ed25519.PublicKey, error) {

@@ -75,6 +75,32 @@ func NewSigner(ctx context.Context, o Options) (*Signer, error) {
 // Public returns the public key, which [NewSigner] has fetched.
 func (s *Signer) Public() ed25519.PublicKey { return s.public }
 
+// maxBefore is how many versions before a signer's are asked for.
+const maxBefore = 20
+
+// Before returns the public keys of the versions before the signer's, the latest first: what they have signed is to be believed still. Versions
+// that are destroyed or disabled have none.
+func (s *Signer) Before(ctx context.Context) (keys []ed25519.PublicKey, err error) {
+	i := strings.LastIndexByte(s.opts.Key, '/') + 1
+	number, err := strconv.Atoi(s.opts.Key[i:])
+	if err != nil {
+		return nil, fmt.Errorf("%s is not the name of a version", s.opts.Key)
+	}
+	for n := number - 1; n > max(0, number-1-maxBefore); n-- {
+		other := *s
+		other.opts.Key = s.opts.Key[:i] + strconv.Itoa(n)
+		var refused *Error
+		switch err := other.fetch(ctx); {
+		case errors.As(err, &refused) && (refused.Code == http.StatusNotFound || refused.Status == "FAILED_PRECONDITION"):
+		case err != nil:
+			return nil, fmt.Errorf("the public key of %s can't be had: %w", other.opts.Key, err)
+		default:
+			keys = append(keys, other.public)
+		}
+	}
+	return keys, nil
+}
+
 // publicKey is what getPublicKey answers:
 // https://docs.cloud.google.com/kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys.cryptoKeyVersions/getPublicKey.
 type publicKey struct {

@@ -65,6 +65,40 @@ func TestSign(t *testing.T) {
 	})
 }
 
+// TestBefore asks for the public keys of the versions before: one that is disabled has none, and one that can't be had is an error.
+func TestBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kms := cloudkmstest.NewKMS(t)
+		first, err := receipt.ParseKeys(kms.PEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, _ := kms.Rotate(t)
+		_, third := kms.Rotate(t)
+		fourth, _ := kms.Rotate(t)
+		kms.Disable(second)
+		o := options(t, kms)
+		o.Key = fourth
+		s, err := cloudkms.NewSigner(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Before(t.Context()); err != nil || len(got) != 2 || !got[0].Equal(third) || !got[1].Equal(first[0]) {
+			t.Errorf("%v, %v, want %v and %v", got, err, third, first)
+		}
+		kms.Meddle(func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
+			cloudkmstest.Refuse(w, http.StatusForbidden, "PERMISSION_DENIED", "Permission denied.", "")
+			return true
+		})
+		if got, err := s.Before(t.Context()); err == nil || !strings.Contains(err.Error(), "cryptoKeyVersions/3 can't be had") {
+			t.Errorf("%v, %v", got, err)
+		}
+		if got, err := open(t, cloudkmstest.NewKMS(t)).Before(t.Context()); err != nil || got != nil {
+			t.Errorf("before the first: %v, %v", got, err)
+		}
+	})
+}
+
 // TestJournal has a journal, a root and an export signed, and proves them with what whoever has the public key has.
 func TestJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -133,8 +133,8 @@ func (f *fleet) refused(status int, answer []byte) error {
 	return errors.New(text)
 }
 
-// list reads all pages of a list into a value, and shows it.
-func (f *fleet) list(ctx context.Context, out io.Writer, path string, raw bool, into any, show func()) error {
+// list reads all pages of a list, and has them shown, or prints them as they are.
+func (f *fleet) list(ctx context.Context, out io.Writer, path string, raw bool, show func(all []byte) error) error {
 	var all map[string]json.RawMessage
 	for after := ""; ; {
 		status, answer, err := f.ask(ctx, http.MethodGet, path+"?limit=100"+after, "", nil)
@@ -173,9 +173,5 @@ func (f *fleet) list(ctx context.Context, out io.Writer, path string, raw bool, 
 		fmt.Fprintln(out, shownLines(string(text)))
 		return nil
 	}
-	if err := json.Unmarshal(text, into); err != nil {
-		return err
-	}
-	show()
-	return nil
+	return show(text)
 }

@@ -101,8 +101,14 @@ func (p *Program) kill(ctx context.Context, args []string, out io.Writer) error 
 	}
 	defer f.close()
 	if scope == "" {
-		var all struct{ Kills []killSwitch }
-		return f.list(ctx, out, "/v1/kills", *raw, &all, func() { printKills(out, all.Kills) })
+		return f.list(ctx, out, "/v1/kills", *raw, func(text []byte) error {
+			var all struct{ Kills []killSwitch }
+			if err := json.Unmarshal(text, &all); err != nil {
+				return err
+			}
+			printKills(out, all.Kills)
+			return nil
+		})
 	}
 	path, body := "/v1/kills/"+url.PathEscape(scope), map[string]any{"reason": *reason}
 	method := http.MethodPut
@@ -204,11 +210,17 @@ func (p *Program) limits(ctx context.Context, args []string, out io.Writer) erro
 		}
 		fmt.Fprintf(out, "changed, on all instances within 2 seconds\n\n")
 	}
-	var all struct {
-		Limits    []limit
-		Instances *int64
-	}
-	return f.list(ctx, out, "/v1/limits", *raw, &all, func() { printLimits(out, all.Limits, all.Instances) })
+	return f.list(ctx, out, "/v1/limits", *raw, func(text []byte) error {
+		var all struct {
+			Limits    []limit
+			Instances *int64
+		}
+		if err := json.Unmarshal(text, &all); err != nil {
+			return err
+		}
+		printLimits(out, all.Limits, all.Instances)
+		return nil
+	})
 }
 
 // limit changes the override on a scope: what was overridden before and is not named stays.

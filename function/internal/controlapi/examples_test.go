@@ -42,6 +42,7 @@ var examples = map[string]example{
 	"POST /v1/keys/{id}/rotate":     {path: "/v1/keys/KEY/rotate", query: "overlap=1h", status: 201, kind: receipt.Changed, concerns: "acme"},
 	"GET /v1/receipts":              {path: "/v1/receipts", status: 200},
 	"GET /v1/receipts/export":       {path: "/v1/receipts/export", status: 200},
+	"GET /v1/receipts/keys":         {path: "/v1/receipts/keys", status: 200},
 	"GET /v1/receipts/verify":       {path: "/v1/receipts/verify", query: "tenant=acme", status: 200},
 	"GET /v1/receipts/{id}":         {path: "/v1/receipts/RECEIPT", status: 200},
 	"GET /v1/fleet":                 {path: "/v1/fleet", status: 200},

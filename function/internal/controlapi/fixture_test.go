@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -500,6 +502,14 @@ func (j *record) Find(_ context.Context, id string) (found []receipt.Receipt, _ 
 
 func (j *record) Verify(_ context.Context, tenant string, from, to time.Time) (*verify.Report, error) {
 	return &verify.Report{Receipts: 7, Chains: 1, From: from, To: to, Faults: []verify.Fault{{Kind: verify.Missing, Chain: "c", Seq: 3, Words: "receipt 3 is gone"}}, Notes: []string{"a note on " + tenant}}, j.f.fault("records")
+}
+
+// operatorKey is the one whose public half [record.Keys] has: the first test vector of RFC 8032, section 7.1.
+const operatorKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+
+func (j *record) Keys() []ed25519.PublicKey {
+	key, _ := hex.DecodeString(operatorKey)
+	return []ed25519.PublicKey{key}
 }
 
 func (j *record) Export(_ context.Context, w io.Writer, tenant string, from, to time.Time) (int64, error) {

@@ -125,6 +125,7 @@ func TestBadInput(t *testing.T) {
 			{"a place of another time", "/v1/receipts?order=oldest&after=" + strings.Repeat("A", 32), "", 0, []string{"begin anew"}},
 			{"another order", "/v1/receipts?order=up", "", 0, []string{`order: "up" is neither newest nor oldest`}},
 		},
+		"GET /v1/receipts/keys":   {{"a parameter", "/v1/receipts/keys?x=1", "", 0, []string{"query: "}}},
 		"GET /v1/receipts/export": {{"backwards", "/v1/receipts/export?from=2026-11-25T12:00:00Z&to=2026-11-25T11:00:00Z", "", 0, []string{"from is after to"}}},
 		"GET /v1/receipts/verify": {{"no time", "/v1/receipts/verify?from=yesterday&tenant=" + strings.Repeat("t", 129), "", 0, []string{"from: ", "tenant is longer"}}},
 		"GET /v1/receipts/{id}": {

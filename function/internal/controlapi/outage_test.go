@@ -78,7 +78,7 @@ func TestOutcomesThatCantBeStored(t *testing.T) {
 // TestReadsWithoutAStore are 503, and not recorded.
 func TestReadsWithoutAStore(t *testing.T) {
 	for _, route := range byRole(t) {
-		if route.Method != "GET" {
+		if route.Method != "GET" || route.Path == "/v1/receipts/keys" {
 			continue
 		}
 		e := examples[route.Method+" "+route.Path]

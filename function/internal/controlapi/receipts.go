@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"iter"
@@ -295,6 +297,27 @@ func (p *Plane) verifyReceipts(c *call) (*answer, error) {
 		return nil, err
 	}
 	return &answer{body: viewReport(report)}, nil
+}
+
+// publicKeys are those by which anyone can prove an export.
+func (p *Plane) publicKeys(*call) (*answer, error) {
+	records, err := p.records()
+	if err != nil {
+		return nil, err
+	}
+	type view struct {
+		ID  string `json:"id"`
+		PEM string `json:"pem"`
+	}
+	all := []view{}
+	for _, key := range records.Keys() {
+		der, err := x509.MarshalPKIXPublicKey(key)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, view{receipt.KeyID(key), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))})
+	}
+	return &answer{body: map[string]any{"keys": all}}, nil
 }
 
 func (p *Plane) exportReceipts(c *call) (*answer, error) {

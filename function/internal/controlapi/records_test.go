@@ -2,6 +2,7 @@ package controlapi_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ import (
 
 // stored are records of a store, as the product reads them.
 type stored struct{ store receipt.Store }
+
+func (s stored) Keys() []ed25519.PublicKey { return nil }
 
 func (s stored) Find(ctx context.Context, id string) ([]receipt.Receipt, *verify.Report, error) {
 	return verify.Find(ctx, s.store, id, nil)

@@ -99,15 +99,6 @@ run "operators_publishers_a_webhook_and_an_existing_connection" {
   }
 }
 
-run "a_webhook_never_trusts_unverified_tokens" {
-  command = plan
-  variables {
-    taiea_authentication = "keys,cloudrun"
-    webhook              = true
-  }
-  expect_failures = [var.taiea_authentication]
-}
-
 run "operators_say_who_they_are" {
   command = plan
   variables {

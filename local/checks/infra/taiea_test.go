@@ -115,6 +115,7 @@ func ownSecrets(rs []resource) string {
 		}
 		control := strings.HasSuffix(member, "-taiea@my-project.iam.gserviceaccount.com")
 		switch {
+		case strings.HasSuffix(id, "-webhook-secrets") && strings.HasSuffix(member, "-webhook@my-project.iam.gserviceaccount.com"):
 		case strings.HasSuffix(id, "-taiea-keys"), strings.HasSuffix(id, "-taiea-api-keys"), strings.HasSuffix(id, "-webhook-secrets"):
 			if !control {
 				return r.Address + ": " + member + " reads what is the control plane's"
@@ -180,7 +181,7 @@ func hooked(rs []resource) string {
 	}
 	return must(resource{Values: map[string]any{"open": open}}, "open", []string{"erlmcp-webhook"}) + each(rs, "manifest", func(r resource) string {
 		env := env(r)
-		signed := env.Values["WEBHOOK_SECRETS"] != nil
+		_, signed := env.Values["WEBHOOK_SECRETS"]
 		if name(r) != "erlmcp-webhook" {
 			return must(resource{Values: map[string]any{"it knows the senders' secrets": signed}}, "it knows the senders' secrets", false)
 		}

@@ -1,4 +1,4 @@
-// Package cloudkmstest stands in for Google Cloud's services: so far Cloud KMS with one Ed25519 key, as the reference of its REST API
+// Package cloudkmstest stands in for Google Cloud's services: so far Cloud KMS with an Ed25519 key, as the reference of its REST API
 // describes it.
 package cloudkmstest
 
@@ -11,21 +11,25 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
 
-// The key of a [KMS], and the access token that it takes.
+// The first version of the key of a [KMS], and the access token that it takes.
 const (
-	Key   = "projects/p/locations/europe-west1/keyRings/erlmcp/cryptoKeys/receipts/cryptoKeyVersions/1"
+	Key   = versions + "1"
 	Token = "token-of-the-instance"
+
+	versions = "projects/p/locations/europe-west1/keyRings/erlmcp/cryptoKeys/receipts/cryptoKeyVersions/"
 )
 
-// A KMS is a service with one enabled version of a key. It is a handler, for a test to serve.
+// A KMS is a service with a key, whose first version is enabled. It is a handler, for a test to serve.
 type KMS struct {
-	PEM []byte // the public key
+	PEM []byte // the public key of the first version
 
-	key    ed25519.PrivateKey
+	mu     sync.Mutex
+	all    []version
 	meddle atomic.Pointer[Meddle]
 	signed atomic.Int64
 	asked  atomic.Int64
@@ -38,6 +42,22 @@ type Meddle func(operation string, w http.ResponseWriter, r *http.Request, answe
 // NewKMS returns a service with a key of its own.
 func NewKMS(t testing.TB) *KMS {
 	t.Helper()
+	k := &KMS{}
+	k.Rotate(t)
+	k.PEM = k.all[0].pem
+	return k
+}
+
+// A version of the key.
+type version struct {
+	key      ed25519.PrivateKey
+	pem      []byte // of the public key
+	disabled bool
+}
+
+// Rotate makes another version, and returns its name and its public key.
+func (k *KMS) Rotate(t testing.TB) (name string, public ed25519.PublicKey) {
+	t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +66,35 @@ func NewKMS(t testing.TB) *KMS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &KMS{key: private, PEM: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.all = append(k.all, version{key: private, pem: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})})
+	return versions + strconv.Itoa(len(k.all)), public
+}
+
+// Disable has a version be of no use.
+func (k *KMS) Disable(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n, _ := strconv.Atoi(strings.TrimPrefix(name, versions))
+	k.all[n-1].disabled = true
+}
+
+// version returns the one that a path names, and what the path says of it.
+func (k *KMS) version(path string) (name string, v version, rest string, ok bool) {
+	number, ok := strings.CutPrefix(path, "/v1/"+versions)
+	end := strings.IndexAny(number, "/:")
+	if !ok || end < 0 {
+		return "", v, "", false
+	}
+	number, rest = number[:end], number[end:]
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > len(k.all) {
+		return "", v, "", false
+	}
+	return versions + number, k.all[n-1], rest, true
 }
 
 // Meddle has answers meddled with from now on; nil ends it.
@@ -85,12 +133,16 @@ func (k *KMS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, http.StatusUnauthorized, "UNAUTHENTICATED", "Request had invalid authentication credentials.", "")
 		return
 	}
-	answer := map[string]any{"name": Key, "protectionLevel": "SOFTWARE"}
+	name, v, rest, ok := k.version(r.URL.Path)
+	answer := map[string]any{"name": name, "protectionLevel": "SOFTWARE"}
 	var operation string
-	switch rest, ok := strings.CutPrefix(r.URL.Path, "/v1/"+Key); {
+	switch {
+	case v.disabled:
+		Refuse(w, http.StatusBadRequest, "FAILED_PRECONDITION", name+" is not enabled, current state is: DISABLED.", "")
+		return
 	case ok && r.Method == http.MethodGet && rest == "/publicKey":
 		operation = "publicKey"
-		answer["pem"], answer["pemCrc32c"], answer["algorithm"] = string(k.PEM), Checksum(k.PEM), "EC_SIGN_ED25519"
+		answer["pem"], answer["pemCrc32c"], answer["algorithm"] = string(v.pem), Checksum(v.pem), "EC_SIGN_ED25519"
 	case ok && r.Method == http.MethodPost && rest == ":asymmetricSign":
 		operation = "asymmetricSign"
 		var asked struct {
@@ -107,7 +159,7 @@ func (k *KMS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		k.signed.Add(1)
-		signature := ed25519.Sign(k.key, asked.Data)
+		signature := ed25519.Sign(v.key, asked.Data)
 		answer["signature"], answer["signatureCrc32c"] = signature, Checksum(signature)
 		answer["verifiedDataCrc32c"] = asked.DataCrc32c != nil
 	default:

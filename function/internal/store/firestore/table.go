@@ -162,7 +162,7 @@ func (t *table[T]) change(ctx context.Context, id string, e edit[T]) (*T, error)
 		if err := e.change(x); err != nil {
 			return nil, err
 		}
-		committed, err := t.commit(ctx, got[0], id, write, x, seen)
+		committed, err := t.commit(ctx, got[0], row{ID: id, Write: write}, x, seen)
 		if err == nil {
 			*t.revision(x) = committed.UnixMicro()
 			return clone(x)
@@ -174,8 +174,8 @@ func (t *table[T]) change(ctx context.Context, id string, e edit[T]) (*T, error)
 	}
 }
 
-// commit writes a row over what was read of it.
-func (t *table[T]) commit(ctx context.Context, old *firestore.DocumentSnapshot, id, write string, x *T, seen *seenEvent) (time.Time, error) {
+// commit writes a row, with the id and the write of by, over what was read of it.
+func (t *table[T]) commit(ctx context.Context, old *firestore.DocumentSnapshot, by row, x *T, seen *seenEvent) (time.Time, error) {
 	text, err := json.Marshal(x)
 	if err != nil {
 		return time.Time{}, err
@@ -185,8 +185,8 @@ func (t *table[T]) commit(ctx context.Context, old *firestore.DocumentSnapshot, 
 		of = t.tenant(x)
 	}
 	fields := []firestore.Update{
-		{Path: "format", Value: format}, {Path: "id", Value: id}, {Path: "tenant", Value: of}, {Path: "changed", Value: firestore.ServerTimestamp},
-		{Path: "write", Value: write}, {Path: "text", Value: text},
+		{Path: "format", Value: format}, {Path: "id", Value: by.ID}, {Path: "tenant", Value: of}, {Path: "changed", Value: firestore.ServerTimestamp},
+		{Path: "write", Value: by.Write}, {Path: "text", Value: text},
 	}
 	// A transaction would cost a round trip more, and one after a conflict; it forgets deadlines there.
 	//lint:ignore SA1019 a batch is one atomic commit, and each write in it has its condition
@@ -201,7 +201,7 @@ func (t *table[T]) commit(ctx context.Context, old *firestore.DocumentSnapshot, 
 		batch.Create(old.Ref, all)
 	}
 	if seen != nil {
-		batch.Create(seen.doc, seen.document(write))
+		batch.Create(seen.doc, seen.document(by.Write))
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
