@@ -401,12 +401,24 @@ run "another_database_serves" {
     database  = "erlmcp-restored"
   }
   assert {
-    condition     = strcontains(module.service.manifest, "\"value\": \"erlmcp-restored\"") && strcontains(module.job[0].manifest, "\"value\": \"erlmcp-restored\"")
+    condition     = alltrue([for m in [module.service.manifest, module.job[0].manifest] : strcontains(m, "\"value\": \"erlmcp-restored,erlmcp-restored-usage,erlmcp-restored-receipts\"")])
     error_message = "Not all that runs uses it."
   }
   assert {
-    condition     = module.platform.database == "erlmcp-restored"
-    error_message = "${module.platform.database} serves."
+    condition     = module.platform.databases[0] == "erlmcp-restored"
+    error_message = "${module.platform.databases[0]} serves."
+  }
+}
+
+run "an_environment_of_one_database" {
+  command = plan
+  variables {
+    databases_apart = false
+    databases       = ["erlmcp-restored"]
+  }
+  assert {
+    condition     = module.platform.settings.FIRESTORE_DATABASE == "erlmcp"
+    error_message = "${module.platform.settings.FIRESTORE_DATABASE} serves."
   }
 }
 
