@@ -59,10 +59,6 @@ locals {
   protected = coalesce(var.protected, var.environment == "production")
   labels    = { app = "erlmcp", environment = var.environment }
 
-  # The first one, and those that may take its place.
-  databases = concat([module.firestore.database], [for m in module.firestores : m.database])
-  database  = coalesce(var.database, module.firestore.database)
-
   host = var.domain != "" ? var.domain : "${local.name}-${var.project_number}.${var.region}.run.app"
   url  = "https://${local.host}"
 
@@ -94,10 +90,6 @@ locals {
     "-undecided=fail", "-load=${local.url}/mcp", "-as=${local.deployer}", "-audience=${local.run_url}",
   ]
 
-  methods = [for m in split(",", var.authentication) : trimspace(m)]
-  shared  = toset(concat(["keys"], local.shares_counters ? ["redis-ca", "redis-url"] : [], var.receipt_key == "secret" ? ["receipt-key"] : []))
-  secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
-
   settings = merge(local.platform, {
     AUTHENTICATION     = var.authentication
     CONNECTION_TIMEOUT = "620s" # beyond the 600 s for which load balancers keep connections
@@ -106,12 +98,7 @@ locals {
   }, var.domain == "" ? {} : { TRUSTED_PROXIES = "2" }, var.settings)
 
   # What both functions are told.
-  platform = merge({
-    FIRESTORE_DATABASE   = local.database
-    GOOGLE_CLOUD_PROJECT = var.project
-    },
-    var.backups == null ? {} : { BACKUP_PLACE = module.backup[0].place },
-    var.receipt_key == "kms" ? { RECEIPT_KMS_KEY = module.signing[0].version } : {},
+  platform = merge(module.platform.settings,
     local.size.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {},
     local.shares_counters ? {} : { GOVERNOR_SCOPE = "instance" },
   )
@@ -121,14 +108,12 @@ locals {
   taiea_url      = "https://${local.taiea}-${var.project_number}.${var.region}.run.app"
   taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
   taiea_chain    = coalesce(var.taiea_authentication, var.webhook ? "google" : "cloudrun")
-  taiea_methods  = [for m in split(",", local.taiea_chain) : trimspace(m)]
-  taiea_secrets  = setunion(local.shared, contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.webhook ? ["webhook-secrets"] : [])
   taiea_settings = merge(local.platform, {
     AUTHENTICATION         = local.taiea_chain
     OPERATORS              = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
     PUBLIC_URL             = local.taiea_url
     PUBSUB_AUDIENCE        = local.taiea_endpoint
-    PUBSUB_SERVICE_ACCOUNT = module.events.publisher
+    PUBSUB_SERVICE_ACCOUNT = module.platform.events.publisher
   }, var.taiea_settings)
 }
 
@@ -142,119 +127,25 @@ resource "google_project_service" "this" {
   disable_on_destroy = false
 }
 
-module "network" {
-  count      = local.shares_counters ? 1 : 0
-  source     = "../modules/network"
-  project    = var.project
-  region     = var.region
-  name       = local.name
-  ranges     = var.ranges
-  nat        = local.size.nat
+module "platform" {
+  source    = "../modules/platform"
+  made      = true
+  place     = { project = var.project, project_number = var.project_number, region = var.region }
+  name      = local.name
+  labels    = local.labels
+  protected = local.protected
+  telemetry = local.size.telemetry
+  domain    = var.domain
+  network   = { ranges = var.ranges, nat = local.size.nat }
+  redis     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
+  firestore = { location = coalesce(var.firestore_location, var.region), backup_days = local.size.backup_days, databases = var.databases, serves = var.database }
+  backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = true })
+  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
+  erlmcp    = { authentication = var.authentication, policy = var.policy }
+  taiea = { authentication = local.taiea_chain, webhook = var.webhook,
+    events = { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
+  }
   depends_on = [google_project_service.this]
-}
-
-# Of environments from before there were sizes: without these two their Redis would be made anew.
-moved {
-  from = module.network
-  to   = module.network[0]
-}
-
-moved {
-  from = module.redis
-  to   = module.redis[0]
-}
-
-module "redis" {
-  count            = local.shares_counters ? 1 : 0
-  source           = "../modules/redis"
-  project          = var.project
-  region           = var.region
-  name             = local.name
-  network          = module.network[0].network
-  peering          = module.network[0].peering
-  memory_gb        = local.size.redis_memory_gb
-  highly_available = local.size.redis_highly_available
-  protected        = local.protected
-}
-
-module "firestore" {
-  source      = "../modules/firestore"
-  project     = var.project
-  region      = coalesce(var.firestore_location, var.region)
-  name        = local.name
-  protected   = local.protected
-  backup_days = local.size.backup_days
-  depends_on  = [google_project_service.this]
-}
-
-# Another database is made empty, restored into, and only then served from.
-module "firestores" {
-  for_each    = var.databases
-  source      = "../modules/firestore"
-  project     = var.project
-  region      = coalesce(var.firestore_location, var.region)
-  name        = each.value
-  protected   = local.protected
-  backup_days = local.size.backup_days
-  depends_on  = [google_project_service.this]
-}
-
-module "identity" {
-  source     = "../modules/identity"
-  project    = var.project
-  name       = local.name
-  databases  = local.databases
-  telemetry  = local.size.telemetry
-  depends_on = [google_project_service.this]
-}
-
-# The control plane's own, so that neither function can do what the other may.
-module "taiea_identity" {
-  source     = "../modules/identity"
-  project    = var.project
-  name       = local.taiea
-  databases  = local.databases
-  telemetry  = local.size.telemetry
-  depends_on = [google_project_service.this]
-}
-
-module "secrets" {
-  source     = "../modules/secrets"
-  project    = var.project
-  name       = local.name
-  names      = local.secrets
-  redis_url  = one(module.redis[*].url)
-  redis_ca   = one(module.redis[*].ca)
-  policy     = var.policy
-  reader     = module.identity.member
-  taiea      = { names = local.taiea_secrets, reader = module.taiea_identity.member }
-  protected  = local.protected
-  depends_on = [google_project_service.this]
-}
-
-module "signing" {
-  count       = var.receipt_key == "kms" ? 1 : 0
-  source      = "../modules/signing"
-  project     = var.project
-  region      = var.region
-  name        = local.name
-  key_version = var.receipt_key_version
-  signers     = merge({ erlmcp = module.identity.member, taiea = module.taiea_identity.member }, var.backups == null ? {} : { ops = module.backup[0].member })
-  depends_on  = [google_project_service.this]
-}
-
-module "backup" {
-  count             = var.backups == null ? 0 : 1
-  source            = "../modules/backup"
-  project           = var.project
-  region            = var.region
-  name              = local.name
-  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production") })
-  database_location = coalesce(var.firestore_location, var.region)
-  databases         = local.databases
-  receipt_key       = contains(local.secrets, "receipt-key") ? module.secrets.ids["receipt-key"] : null
-  servers           = { erlmcp = module.identity.member, taiea = module.taiea_identity.member }
-  depends_on        = [google_project_service.this]
 }
 
 module "job" {
@@ -264,18 +155,10 @@ module "job" {
   region      = var.region
   name        = "${local.name}-ops"
   labels      = local.labels
-  account     = module.backup[0].email
-  commands    = module.backup[0].commands
-  receipt_key = contains(local.secrets, "receipt-key") ? module.secrets.ids["receipt-key"] : null
-  settings    = { for k, v in local.platform : k => v if contains(["FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY"], k) }
-}
-
-module "registry" {
-  source     = "../modules/registry"
-  project    = var.project
-  region     = var.region
-  name       = local.name
-  depends_on = [google_project_service.this]
+  account     = module.platform.backup.email
+  commands    = module.platform.backup.commands
+  receipt_key = lookup(module.platform.secrets.erlmcp, "receipt-key", null)
+  settings    = { for k, v in module.platform.settings : k => v if contains(["FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY"], k) }
 }
 
 module "service" {
@@ -285,10 +168,10 @@ module "service" {
   name        = local.name
   function    = "erlmcp"
   labels      = local.labels
-  account     = module.identity.email
+  account     = module.platform.accounts.erlmcp.email
   collector   = local.collectors[local.name]
-  network     = one(module.network[*].names)
-  secrets     = { for n in local.secrets : n => module.secrets.ids[n] }
+  network     = one(module.platform.network[*].names)
+  secrets     = module.platform.secrets.erlmcp
   settings    = local.settings
   startup     = "/startup"
   audiences   = var.domain == "" ? [] : [local.url, "${local.url}/mcp"]
@@ -313,16 +196,16 @@ module "taiea" {
   name        = local.taiea
   function    = "taiea"
   labels      = local.labels
-  account     = module.taiea_identity.email
+  account     = module.platform.accounts.taiea.email
   collector   = local.collectors[local.taiea]
-  network     = one(module.network[*].names)
-  secrets     = { for n in local.taiea_secrets : trimprefix(n, "taiea-") => module.secrets.ids[n] }
+  network     = one(module.platform.network[*].names)
+  secrets     = { for n, id in module.platform.secrets.taiea : trimprefix(n, "taiea-") => id }
   settings    = local.taiea_settings
   startup     = "/ready"
   audiences   = [local.taiea_endpoint]
   ingress     = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? var.ingress : "INGRESS_TRAFFIC_ALL" # no balancer is before it
   public      = var.webhook
-  invokers    = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}" if who != "*"], ["serviceAccount:${module.events.account}"])
+  invokers    = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}" if who != "*"], ["serviceAccount:${module.platform.events.account}"])
   instances   = { min = 0, max = 2 }
   concurrency = 80
   cpu         = "1"
@@ -332,27 +215,6 @@ module "taiea" {
   protected   = local.protected
 }
 
-module "events" {
-  source         = "../modules/events"
-  project        = var.project
-  project_number = var.project_number
-  name           = local.name
-  labels         = local.labels
-  endpoint       = local.taiea_endpoint
-  publishers     = var.publishers
-  sources        = var.event_sources
-  depends_on     = [google_project_service.this]
-}
-
-module "certificate" {
-  count      = var.domain == "" ? 0 : 1
-  source     = "../modules/certificate"
-  project    = var.project
-  name       = local.name
-  domain     = var.domain
-  depends_on = [google_project_service.this]
-}
-
 module "balancer" {
   count           = var.domain == "" ? 0 : 1
   source          = "../modules/balancer"
@@ -360,7 +222,7 @@ module "balancer" {
   region          = var.region
   name            = local.name
   service         = module.service.name
-  certificate_map = module.certificate[0].map
+  certificate_map = module.platform.certificate.map
 }
 
 module "delivery" {
@@ -368,8 +230,8 @@ module "delivery" {
   project  = var.project
   region   = var.region
   name     = local.name
-  accounts = merge({ erlmcp = module.identity.account, taiea = module.taiea_identity.account }, var.backups == null ? {} : { ops = module.backup[0].account })
-  registry = module.registry.repository
+  accounts = merge({ for function, a in module.platform.accounts : function => a.account }, var.backups == null ? {} : { ops = module.platform.backup.account })
+  registry = module.platform.registry.repository
   bake     = var.bake
   pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.job[0].manifest }, gradual = false } }, {
     erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = local.judged, judge = local.judge }
@@ -387,7 +249,7 @@ module "release" {
   region         = var.region
   name           = local.name
   repository     = var.repository
-  registry       = module.registry.repository
+  registry       = module.platform.registry.repository
   approval       = local.protected
   delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
@@ -400,9 +262,9 @@ module "people" {
   name     = local.name
   people   = var.people
   taiea    = module.taiea.name
-  events   = { topic = module.events.topic, dead_letters = module.events.dead_letters }
+  events   = { topic = module.platform.events.topic, dead_letters = module.platform.events.dead_letters }
   delivery = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
-  job      = var.backups == null ? null : { name = module.job[0].name, bucket = module.backup[0].bucket }
+  job      = var.backups == null ? null : { name = module.job[0].name, bucket = module.platform.backup.bucket }
 }
 
 module "observability" {
@@ -433,15 +295,15 @@ module "cost" {
   nat                       = local.shares_counters && local.size.nat
   firestore                 = { backups = local.size.backup_days + (local.protected ? 14 : 0) } # daily ones, and weekly ones for 14 weeks
   secrets = {
-    count = length(setunion(local.secrets, local.taiea_secrets))
-    files = length(setsubtract(local.secrets, ["redis-ca"])) # which is in a variable
+    count = length(merge(values(module.platform.secrets)...))
+    files = length(setsubtract(keys(module.platform.secrets.erlmcp), ["redis-ca"])) # which is in a variable
     kms   = var.receipt_key == "kms"
   }
   settings  = var.settings
   telemetry = local.size.telemetry
   uptime    = local.looked_at
   alerts    = length(module.observability.alerts)
-  schedules = var.backups == null ? 0 : length(module.backup[0].commands)
+  schedules = var.backups == null ? 0 : length(module.platform.backup.commands)
   release   = { build_minutes = 30, deploy_minutes = 10 + (local.judged ? 2 * var.bake / 60 : 0) }
   cloudrun = {
     cpu        = tonumber(var.cpu) + (local.size.telemetry ? 0.5 : 0)

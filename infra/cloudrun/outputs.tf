@@ -5,7 +5,7 @@ output "address" {
 
 output "certificate_record" {
   description = "DNS record that proves the domain; null without one."
-  value       = var.domain == "" ? null : module.certificate[0].record
+  value       = var.domain == "" ? null : module.platform.certificate.record
 }
 
 output "client" {
@@ -23,12 +23,12 @@ output "cost" {
 
 output "events" {
   description = "Topic to which events of entitlements are published, and the subscription that keeps those that were not taken."
-  value       = { topic = module.events.topic, dead_letters = module.events.dead_letters }
+  value       = { topic = module.platform.events.topic, dead_letters = module.platform.events.dead_letters }
 }
 
 output "image" {
   description = "Name of the image, without a tag."
-  value       = module.registry.image
+  value       = module.platform.registry.image
 }
 
 output "proxy" {
@@ -50,7 +50,7 @@ output "stays" {
   description = "What make destroy leaves in place."
   value = concat(
     ["the state's bucket", "enabled APIs"],
-    [for b in module.backup : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
+    [for b in module.platform.backup[*] : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
     local.shares_counters ? ["the peering with Google's services, until Google frees it"] : [],
     local.protected ? ["everything protected: service, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )

@@ -5,18 +5,15 @@ locals {
     apiVersion = "kustomize.config.k8s.io/v1beta1"
     kind       = "Kustomization"
     namespace  = "erlmcp"
-    resources  = concat(["../../workload"], local.taiea ? ["../../workload/taiea"] : [], local.backups ? ["../../workload/backup"] : [])
+    resources  = concat(["../../workload"], local.taiea ? ["../../workload/taiea"] : [], module.platform.backup != null ? ["../../workload/backup"] : [])
     configMapGenerator = concat([{
       name     = "erlmcp-settings"
       behavior = "merge"
       literals = [for k, v in merge(var.telemetry ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = "" }, {
-        AUTHENTICATION       = var.authentication
-        FIRESTORE_DATABASE   = local.database
-        GOOGLE_CLOUD_PROJECT = var.project
-        PUBLIC_URL           = local.url
-        UNKNOWN_TENANTS      = var.unknown_tenants
-        }, local.place, local.receipt_key, contains(local.methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {},
-      var.policy == "" ? {} : { POLICY_FILE = "/secrets/policy" }, var.settings) : "${k}=${v}"]
+        AUTHENTICATION  = var.authentication
+        PUBLIC_URL      = local.url
+        UNKNOWN_TENANTS = var.unknown_tenants
+      }, module.platform.settings, local.files.erlmcp, var.settings) : "${k}=${v}"]
       }, {
       name     = "erlmcp-place"
       behavior = "merge"
@@ -25,22 +22,19 @@ locals {
         name     = "taiea-settings"
         behavior = "merge"
         literals = [for k, v in merge(var.telemetry ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = "" }, {
-          AUTHENTICATION       = var.taiea_authentication
-          FIRESTORE_DATABASE   = local.database
-          GOOGLE_CLOUD_PROJECT = var.project
-          OPERATORS            = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
-          PUBLIC_URL           = local.taiea_url
-          }, local.place, local.taiea_events ? { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.events[0].publisher } : {},
-          local.receipt_key,
-        contains(local.taiea_methods, "keys") ? { API_KEYS_FILE = "/secrets/api-keys" } : {}, var.taiea_settings) : "${k}=${v}"]
+          AUTHENTICATION = var.taiea_authentication
+          OPERATORS      = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
+          PUBLIC_URL     = local.taiea_url
+          }, module.platform.settings, module.platform.events == null ? {} : { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.platform.events.publisher },
+        local.files.taiea, var.taiea_settings) : "${k}=${v}"]
         }, {
         name     = "taiea-place"
         behavior = "merge"
         literals = ["CLUSTER=${module.cluster.name}", "LOCATION=${module.cluster.location}", "NAME=${local.name}-gke-taiea"]
-      }] : g if local.taiea], [for b in module.backup : {
+      }] : g if local.taiea], [for b in module.platform.backup[*] : {
       name     = "ops-settings"
       behavior = "merge"
-      literals = [for k, v in merge({ FIRESTORE_DATABASE = local.database, GOOGLE_CLOUD_PROJECT = var.project }, local.receipt_key) : "${k}=${v}"]
+      literals = [for k, v in merge(module.platform.settings, { for k, v in local.files.taiea : k => v if k == "RECEIPT_KEY_FILE" }) : "${k}=${v}" if k != "BACKUP_PLACE"]
     }])
     patches = concat([
       { patch = yamlencode({
@@ -53,7 +47,7 @@ locals {
         metadata   = { name = "erlmcp" }
         spec       = { hostnames = [var.domain] }
       }) },
-      ], flatten([for function, account in merge({ erlmcp = local.account }, local.taiea ? { taiea = local.taiea_account } : {}) : [
+      ], flatten([for function, account in { for f, a in module.platform.accounts : f => a.email if f == "erlmcp" || local.taiea } : [
         { patch = yamlencode({
           apiVersion = "v1", kind = "ServiceAccount"
           metadata   = { name = function, annotations = { "iam.gke.io/gcp-service-account" = account } }
@@ -68,7 +62,7 @@ locals {
             volumes        = [{ name = "collector", "$patch" = "delete" }]
           } } }
         }) },
-        ]]), flatten([for b in module.backup : concat([{ patch = yamlencode({
+        ]]), flatten([for b in module.platform.backup[*] : concat([{ patch = yamlencode({
           apiVersion = "v1", kind = "ServiceAccount"
           metadata   = { name = "ops", annotations = { "iam.gke.io/gcp-service-account" = b.email } }
           }) }], [for name, c in b.commands : { patch = yamlencode({

@@ -8,40 +8,17 @@ locals {
   labels    = { app = "erlmcp", environment = var.environment }
   url       = "https://${var.domain}"
 
-  methods = [for m in split(",", var.authentication) : trimspace(m)]
-  shared  = toset(concat(["keys", "redis-ca", "redis-url"], var.receipt_key == "secret" ? ["receipt-key"] : []))
-  secrets = setunion(local.shared, contains(local.methods, "keys") ? ["api-keys"] : [], var.policy == "" ? [] : ["policy"])
-
   # The control plane, unless it is the one on Cloud Run.
   taiea          = !var.shares_cloudrun
-  taiea_name     = "${local.name}-taiea"
-  taiea_account  = "${local.taiea_name}@${var.project}.iam.gserviceaccount.com"
   taiea_url      = var.taiea_url == "" ? "http://localhost:8081" : var.taiea_url # of a forwarded port
   taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
-  taiea_events   = local.taiea && var.taiea_url != ""
-  taiea_methods  = [for m in split(",", var.taiea_authentication) : trimspace(m)]
-  taiea_secrets = !local.taiea ? toset([]) : setunion(local.shared, contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [],
-  var.webhook ? ["webhook-secrets"] : [])
 
-  receipt_key = {
-    secret = { RECEIPT_KEY_FILE = "/secrets/receipt-key" }
-    kms    = { RECEIPT_KMS_KEY = try(module.signing[0].version, "projects/${var.project}/locations/${var.region}/keyRings/${local.name}/cryptoKeys/receipts/cryptoKeyVersions/${var.receipt_key_version}") }
-    none   = {}
-  }[var.receipt_key]
+  # Keys of the Kubernetes secrets with the ids that they are copied from, and the settings that name them as files.
+  secrets = { erlmcp = module.platform.secrets.erlmcp, taiea = { for n, id in module.platform.secrets.taiea : trimprefix(n, "taiea-") => id } }
+  files = { for function, names in local.secrets : function =>
+    { for n, setting in { api-keys = "API_KEYS_FILE", policy = "POLICY_FILE", receipt-key = "RECEIPT_KEY_FILE" } : setting => "/secrets/${n}" if contains(keys(names), n) }
+  }
 
-  # The first one, and those that may take its place.
-  databases = concat([for m in module.firestore : m.database], [for m in module.firestores : m.database])
-  database  = coalesce(var.database, local.name)
-
-  backups = length(module.backup) > 0 # that are made here
-  place   = var.backups == null ? {} : { BACKUP_PLACE = "gs://${coalesce(var.backups.project, var.project)}-${local.name}-backups/${local.name}" }
-
-  # What is shared goes by its names, which follow from the environment.
-  network         = var.shares_cloudrun ? "projects/${var.project}/global/networks/${local.name}-network" : module.network[0].network
-  subnetwork      = var.shares_cloudrun ? "projects/${var.project}/regions/${var.region}/subnetworks/${local.name}-${var.region}" : module.network[0].subnetwork
-  registry        = var.shares_cloudrun ? local.name : module.registry[0].repository
-  account         = "${local.name}@${var.project}.iam.gserviceaccount.com"
-  account_name    = var.shares_cloudrun ? "projects/${var.project}/serviceAccounts/${local.account}" : module.identity[0].account
   certificate_map = local.name
   delivery        = var.shares_cloudrun ? "${local.name}-gke" : local.name
 }
@@ -56,77 +33,30 @@ resource "google_project_service" "this" {
   disable_on_destroy = false
 }
 
-module "network" {
-  count      = var.shares_cloudrun ? 0 : 1
-  source     = "../modules/network"
-  project    = var.project
-  region     = var.region
-  name       = local.name
-  ranges     = var.ranges
-  nat        = true
-  depends_on = [google_project_service.this]
-}
-
-module "redis" {
-  count            = var.shares_cloudrun ? 0 : 1
-  source           = "../modules/redis"
-  project          = var.project
-  region           = var.region
-  name             = local.name
-  network          = module.network[0].network
-  peering          = module.network[0].peering
-  memory_gb        = var.redis_memory_gb
-  highly_available = var.redis_highly_available
-  protected        = local.protected
-}
-
-module "firestore" {
-  count       = var.shares_cloudrun ? 0 : 1
-  source      = "../modules/firestore"
-  project     = var.project
-  region      = coalesce(var.firestore_location, var.region)
-  name        = local.name
-  protected   = local.protected
-  backup_days = var.backup_days
-  depends_on  = [google_project_service.this]
-}
-
-# Another database is made empty, restored into, and only then served from.
-module "firestores" {
-  for_each    = var.shares_cloudrun ? [] : var.databases
-  source      = "../modules/firestore"
-  project     = var.project
-  region      = coalesce(var.firestore_location, var.region)
-  name        = each.value
-  protected   = local.protected
-  backup_days = var.backup_days
-  depends_on  = [google_project_service.this]
-}
-
-module "identity" {
-  count      = var.shares_cloudrun ? 0 : 1
-  source     = "../modules/identity"
-  project    = var.project
-  name       = local.name
-  databases  = local.databases
-  telemetry  = var.telemetry
-  depends_on = [google_project_service.this]
-}
-
-# The control plane's own, so that neither function can do what the other may.
-module "taiea_identity" {
-  count      = local.taiea ? 1 : 0
-  source     = "../modules/identity"
-  project    = var.project
-  name       = local.taiea_name
-  databases  = local.databases
-  telemetry  = var.telemetry
+module "platform" {
+  source    = "../modules/platform"
+  made      = !var.shares_cloudrun
+  place     = { project = var.project, project_number = var.project_number, region = var.region }
+  name      = local.name
+  labels    = local.labels
+  protected = local.protected
+  telemetry = var.telemetry
+  domain    = var.domain
+  network   = { ranges = var.ranges, nat = true }
+  redis     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
+  firestore = { location = coalesce(var.firestore_location, var.region), backup_days = var.backup_days, databases = var.databases, serves = var.database }
+  backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = false }) # pods have it as a file
+  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
+  erlmcp    = { authentication = var.authentication, policy = var.policy }
+  taiea = { authentication = var.taiea_authentication, webhook = var.webhook,
+    events = var.taiea_url == "" ? null : { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
+  }
   depends_on = [google_project_service.this]
 }
 
 # The pods' Kubernetes service accounts act as the functions' accounts.
 resource "google_service_account_iam_member" "pod" {
-  service_account_id = local.account_name
+  service_account_id = module.platform.accounts.erlmcp.account
   role               = "roles/iam.workloadIdentityUser"
   member             = "serviceAccount:${var.project}.svc.id.goog[erlmcp/erlmcp]"
   depends_on         = [module.cluster] # which brings the pool of identities
@@ -134,88 +64,18 @@ resource "google_service_account_iam_member" "pod" {
 
 resource "google_service_account_iam_member" "taiea_pod" {
   count              = local.taiea ? 1 : 0
-  service_account_id = module.taiea_identity[0].account
+  service_account_id = module.platform.accounts.taiea.account
   role               = "roles/iam.workloadIdentityUser"
   member             = "serviceAccount:${var.project}.svc.id.goog[erlmcp/taiea]"
   depends_on         = [module.cluster]
 }
 
-module "secrets" {
-  count      = var.shares_cloudrun ? 0 : 1
-  source     = "../modules/secrets"
-  project    = var.project
-  name       = local.name
-  names      = local.secrets
-  redis_url  = module.redis[0].url
-  redis_ca   = module.redis[0].ca
-  policy     = var.policy
-  reader     = module.identity[0].member
-  taiea      = { names = local.taiea_secrets, reader = module.taiea_identity[0].member }
-  protected  = local.protected
-  depends_on = [google_project_service.this]
-}
-
-module "signing" {
-  count       = var.receipt_key == "kms" && !var.shares_cloudrun ? 1 : 0
-  source      = "../modules/signing"
-  project     = var.project
-  region      = var.region
-  name        = local.name
-  key_version = var.receipt_key_version
-  signers     = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, var.backups == null ? {} : { ops = module.backup[0].member })
-  depends_on  = [google_project_service.this]
-}
-
-module "backup" {
-  count             = var.backups == null || var.shares_cloudrun ? 0 : 1
-  source            = "../modules/backup"
-  project           = var.project
-  region            = var.region
-  name              = local.name
-  bucket            = merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production") })
-  database_location = coalesce(var.firestore_location, var.region)
-  databases         = local.databases
-  servers           = { erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }
-  depends_on        = [google_project_service.this]
-}
-
 resource "google_service_account_iam_member" "ops_pod" {
-  count              = length(module.backup)
-  service_account_id = module.backup[0].account
+  count              = length(module.platform.backup[*])
+  service_account_id = module.platform.backup.account
   role               = "roles/iam.workloadIdentityUser"
   member             = "serviceAccount:${var.project}.svc.id.goog[erlmcp/ops]"
   depends_on         = [module.cluster]
-}
-
-module "events" {
-  count          = local.taiea_events ? 1 : 0
-  source         = "../modules/events"
-  project        = var.project
-  project_number = var.project_number
-  name           = local.name
-  labels         = local.labels
-  endpoint       = local.taiea_endpoint
-  publishers     = var.publishers
-  sources        = var.event_sources
-  depends_on     = [google_project_service.this]
-}
-
-module "registry" {
-  count      = var.shares_cloudrun ? 0 : 1
-  source     = "../modules/registry"
-  project    = var.project
-  region     = var.region
-  name       = local.name
-  depends_on = [google_project_service.this]
-}
-
-module "certificate" {
-  count      = var.shares_cloudrun ? 0 : 1
-  source     = "../modules/certificate"
-  project    = var.project
-  name       = local.name
-  domain     = var.domain
-  depends_on = [google_project_service.this]
 }
 
 resource "google_compute_global_address" "ingress" {
@@ -231,12 +91,12 @@ module "cluster" {
   zone       = var.zone
   name       = local.name
   labels     = local.labels
-  network    = local.network
-  subnetwork = local.subnetwork
+  network    = module.platform.network.network
+  subnetwork = module.platform.network.subnetwork
   autopilot  = var.autopilot
   nodes      = var.nodes
   operators  = var.operators
-  registry   = local.registry
+  registry   = module.platform.registry.repository
   protected  = local.protected
   depends_on = [google_project_service.this]
 }
@@ -247,7 +107,7 @@ module "delivery" {
   region   = var.region
   name     = local.delivery
   accounts = {} # pods have theirs by Workload Identity
-  registry = local.registry
+  registry = module.platform.registry.repository
   bake     = var.bake
   cluster  = { name = module.cluster.name, location = module.cluster.location }
   pipelines = { erlmcp = {
@@ -273,7 +133,7 @@ module "release" {
   region         = var.region
   name           = local.delivery
   repository     = var.repository
-  registry       = local.registry
+  registry       = module.platform.registry.repository
   approval       = local.protected
   delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
@@ -290,7 +150,7 @@ module "observability" {
   private        = false
   pipelines      = module.delivery.names
   platform       = local.name
-  watched        = setunion(["CertificateExpires"], var.shares_cloudrun ? [] : ["RedisFull"], local.taiea_events ? ["EventsNotTaken"] : [])
+  watched        = setunion(["CertificateExpires"], var.shares_cloudrun ? [] : ["RedisFull"], module.platform.events != null ? ["EventsNotTaken"] : [])
   emails         = var.emails
   channels       = var.channels
   budget         = { billing_account = var.billing_account, monthly = var.monthly_budget }
@@ -304,8 +164,8 @@ module "cost" {
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
   nat                       = true
-  firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) }                                                  # daily ones, and weekly ones for 14 weeks
-  secrets                   = { count = length(setunion(local.secrets, local.taiea_secrets)), files = 0, kms = var.receipt_key == "kms" } # files are in the cluster
+  firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) }                                               # daily ones, and weekly ones for 14 weeks
+  secrets                   = { count = length(merge(values(module.platform.secrets)...)), files = 0, kms = var.receipt_key == "kms" } # files are in the cluster
   settings                  = var.settings
   telemetry                 = var.telemetry
   uptime                    = true

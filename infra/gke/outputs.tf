@@ -5,7 +5,7 @@ output "address" {
 
 output "certificate_record" {
   description = "DNS record that proves the domain; null where infra/cloudrun has it."
-  value       = var.shares_cloudrun ? null : module.certificate[0].record
+  value       = var.shares_cloudrun ? null : module.platform.certificate.record
 }
 
 output "client" {
@@ -27,7 +27,7 @@ output "credentials" {
 
 output "image" {
   description = "Name of the image, without a tag."
-  value       = "${var.region}-docker.pkg.dev/${var.project}/${local.registry}/erlmcp"
+  value       = module.platform.registry.image
 }
 
 output "kustomization" {
@@ -42,14 +42,14 @@ output "release" {
 
 output "secrets" {
   description = "Secrets that infra/deploy copies into erlmcp-secret: key of the Kubernetes secret, secret id."
-  value       = { for s in local.secrets : s => "${local.name}-${s}" }
+  value       = local.secrets.erlmcp
 }
 
 output "stays" {
   description = "What make destroy leaves in place."
   value = concat(
     ["the state's bucket", "enabled APIs"],
-    [for b in module.backup : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
+    [for b in module.platform.backup[*] : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
     var.shares_cloudrun ? ["all that infra/cloudrun made"] : ["the peering with Google's services, until Google frees it"],
     local.protected ? ["everything protected: cluster, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )
@@ -62,7 +62,7 @@ output "taiea" {
 
 output "taiea_secrets" {
   description = "The same for taiea-secret."
-  value       = { for s in local.taiea_secrets : trimprefix(s, "taiea-") => "${local.name}-${s}" }
+  value       = local.secrets.taiea
 }
 
 output "url" {

@@ -68,8 +68,8 @@ run "private_by_default" {
     error_message = "Events go to ${output.events.topic}, and those that are not taken to ${output.events.dead_letters}."
   }
   assert {
-    condition     = length(setintersection(keys(module.secrets.ids), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 1
-    error_message = "Without a webhook and keys it has the receipts' key alone of ${join(", ", keys(module.secrets.ids))}."
+    condition     = length(setintersection(keys(merge(values(module.platform.secrets)...)), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 1
+    error_message = "Without a webhook and keys it has the receipts' key alone of ${join(", ", keys(merge(values(module.platform.secrets)...)))}."
   }
 }
 
@@ -86,16 +86,16 @@ run "operators_publishers_a_webhook_and_an_existing_connection" {
     unknown_tenants      = "deny"
   }
   assert {
-    condition     = length(setintersection(keys(module.secrets.ids), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 2
-    error_message = "The webhook and the operators' keys have secrets: ${join(", ", keys(module.secrets.ids))}."
+    condition     = length(setintersection(keys(merge(values(module.platform.secrets)...)), ["receipt-key", "webhook-secrets", "taiea-api-keys"])) == 2
+    error_message = "The webhook and the operators' keys have secrets: ${join(", ", keys(merge(values(module.platform.secrets)...)))}."
   }
   assert {
-    condition     = module.events.publisher == "billing=erlmcp-push@my-project.iam.gserviceaccount.com,market=erlmcp-push@my-project.iam.gserviceaccount.com"
-    error_message = "Publishers speak for their sources alone: ${module.events.publisher}."
+    condition     = module.platform.events.publisher == "billing=erlmcp-push@my-project.iam.gserviceaccount.com,market=erlmcp-push@my-project.iam.gserviceaccount.com"
+    error_message = "Publishers speak for their sources alone: ${module.platform.events.publisher}."
   }
   assert {
-    condition     = endswith(module.signing[0].version, "/cryptoKeyVersions/1")
-    error_message = "Receipts are signed with a version of a key in Cloud KMS, not ${module.signing[0].version}."
+    condition     = endswith(module.platform.settings.RECEIPT_KMS_KEY, "/cryptoKeyVersions/1")
+    error_message = "Receipts are signed with a version of a key in Cloud KMS, not ${module.platform.settings.RECEIPT_KMS_KEY}."
   }
 }
 
@@ -235,8 +235,8 @@ run "try" {
     size        = "try"
   }
   assert {
-    condition     = length(module.redis) == 0 && length(module.network) == 0 && keys(module.secrets.ids) == ["keys", "receipt-key"]
-    error_message = "To try it there is no Redis, no network, and no secret but the keys: ${join(", ", keys(module.secrets.ids))}."
+    condition     = module.platform.network == null && keys(merge(values(module.platform.secrets)...)) == ["keys", "receipt-key"]
+    error_message = "To try it there is no Redis, no network, and no secret but the keys: ${join(", ", keys(merge(values(module.platform.secrets)...)))}."
   }
   assert {
     condition     = !strcontains(module.service.manifest, "network-interfaces") && !strcontains(module.service.manifest, "REDIS") && strcontains(module.service.manifest, "GOVERNOR_SCOPE")
@@ -256,7 +256,7 @@ run "try_with_redis_is_a_fleet" {
     instances       = { min = 0, max = 3 }
   }
   assert {
-    condition     = length(module.redis) == 1 && length(module.network) == 1 && !strcontains(module.service.manifest, "GOVERNOR_SCOPE")
+    condition     = module.platform.network != null && !strcontains(module.service.manifest, "GOVERNOR_SCOPE")
     error_message = "A variable of its own comes before the size."
   }
   assert {
@@ -414,8 +414,8 @@ run "another_database_serves" {
     error_message = "Not all that runs uses it."
   }
   assert {
-    condition     = module.firestore.database == "erlmcp" && module.firestores["erlmcp-restored"].database == "erlmcp-restored"
-    error_message = "The first one stays beside it."
+    condition     = module.platform.database == "erlmcp-restored"
+    error_message = "${module.platform.database} serves."
   }
 }
 

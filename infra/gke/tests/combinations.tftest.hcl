@@ -50,7 +50,7 @@ run "autopilot_by_default" {
     error_message = "Pods know where clients reach them."
   }
   assert {
-    condition     = startswith(output.taiea, "kubectl") && length(module.events) == 0 && length(yamldecode(output.kustomization).resources) == 3
+    condition     = startswith(output.taiea, "kubectl") && module.platform.events == null && length(yamldecode(output.kustomization).resources) == 3
     error_message = "The control plane is within the cluster, and reached by ${output.taiea}."
   }
 }
@@ -76,7 +76,7 @@ run "beside_cloudrun" {
     repository      = { url = "https://github.com/example/erlmcp.git", connection = "ours" }
   }
   assert {
-    condition     = length(module.redis) + length(module.firestore) + length(module.secrets) + length(module.network) + length(module.registry) + length(module.identity) + length(module.certificate) == 0
+    condition     = module.platform.backup == null && module.platform.certificate == null
     error_message = "Nothing is made twice."
   }
   assert {
@@ -84,7 +84,7 @@ run "beside_cloudrun" {
     error_message = "What is shared goes by the names that infra/cloudrun gives."
   }
   assert {
-    condition     = length(module.events) + length(module.taiea_identity) + length(output.taiea_secrets) == 0 && output.taiea == "" && !strcontains(output.kustomization, "taiea")
+    condition     = module.platform.events == null && length(output.taiea_secrets) == 0 && output.taiea == "" && !strcontains(output.kustomization, "taiea")
     error_message = "There are two control planes."
   }
 }
@@ -113,7 +113,7 @@ run "keys_and_policy" {
     error_message = "The control plane's own are among its secrets: ${jsonencode(output.taiea_secrets)}."
   }
   assert {
-    condition     = module.events[0].topic == "erlmcp-staging-entitlements" && contains(yamldecode(output.kustomization).configMapGenerator[2].literals, "PUBSUB_AUDIENCE=https://taiea.example.com/v1/events/pubsub")
+    condition     = module.platform.events.topic == "erlmcp-staging-entitlements" && contains(yamldecode(output.kustomization).configMapGenerator[2].literals, "PUBSUB_AUDIENCE=https://taiea.example.com/v1/events/pubsub")
     error_message = "Events reach the control plane by its own address."
   }
   assert {

@@ -18,7 +18,7 @@ func backedUp(rs []resource) string { return kept(rs) + job(rs) + scheduled(rs) 
 // serves.
 func kept(rs []resource) string {
 	fault := each(rs, "google_storage_bucket", func(r resource) string {
-		if !strings.HasPrefix(r.Address, "module.backup") {
+		if !strings.HasPrefix(r.Address, "module.platform.module.backup") {
 			return ""
 		}
 		var period string
@@ -34,9 +34,9 @@ func kept(rs []resource) string {
 	var roles []string
 	for _, r := range rs {
 		switch {
-		case r.Type == "google_storage_bucket_iam_member" && strings.HasPrefix(r.Address, "module.backup"):
+		case r.Type == "google_storage_bucket_iam_member" && strings.HasPrefix(r.Address, "module.platform.module.backup"):
 			roles = append(roles, fmt.Sprint(r.Values["role"]))
-		case r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, "module.backup") && r.Values["role"] == "roles/datastore.user":
+		case r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, "module.platform.module.backup") && r.Values["role"] == "roles/datastore.user":
 			if e := fmt.Sprint(r.At("condition.0.expression")); !strings.HasSuffix(e, `-drill"`) || strings.Contains(e, "||") {
 				fault += r.Address + ": may write where " + e
 			}

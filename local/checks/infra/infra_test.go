@@ -39,6 +39,8 @@ func TestCompositions(t *testing.T) {
 	t.Run("plans", w.rulesHold)
 	t.Run("rules can fail", w.rulesCanFail)
 	t.Run("generated", w.generated)
+	t.Run("upgrades", w.upgrades)
+	t.Run("examples", w.examples)
 }
 
 func (w *workspace) combinations(t *testing.T) {
@@ -49,10 +51,11 @@ func (w *workspace) combinations(t *testing.T) {
 	}
 }
 
-// TestVariablesAreDescribed holds for each variable of the compositions that it is described, and validated unless its type
-// leaves nothing to check.
+// TestVariablesAreDescribed holds for each variable of the compositions that it is described, validated unless its type leaves nothing
+// to check, and of the same type in both.
 func TestVariablesAreDescribed(t *testing.T) {
 	blocks := regexp.MustCompile(`(?ms)^variable "(\w+)" \{\n(.*?)^\}`)
+	types := map[string]string{}
 	for _, c := range tfplan.Compositions {
 		text, err := os.ReadFile(root + "infra/" + c + "/variables.tf")
 		if err != nil {
@@ -64,6 +67,11 @@ func TestVariablesAreDescribed(t *testing.T) {
 			if !strings.Contains(b[2], "description = ") {
 				t.Errorf("%s: %s is not described", c, b[1])
 			}
+			kind := strings.Join(strings.Fields(regexp.MustCompile(`(?s)  type +=(.*?)\n(  default|\n  validation|$)`).FindStringSubmatch(b[2])[1]), " ")
+			if other, there := types[b[1]]; there && kind != other {
+				t.Errorf("%s: %s is %s, and %s in the other composition", c, b[1], kind, other)
+			}
+			types[b[1]] = kind
 			if !strings.Contains(b[2], "validation {") && !regexp.MustCompile(`type +\s*= bool`).MatchString(b[2]) {
 				t.Errorf("%s: %s is not validated", c, b[1])
 			}
@@ -119,7 +127,7 @@ var sets = []struct {
 	{"GKE, Autopilot", "gke", gke("production"), production, []rule{gradual, watched, privateNodes, seen("erlmcp-gke", 16), onCluster, kept}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
 		"authentication", "keys"), production, []rule{gradual, watched, privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
-	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), 0, []rule{gradual, watched, privateNodes, seen("erlmcp-staging-gke", 16)}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), 0, []rule{notTwice, gradual, watched, privateNodes, seen("erlmcp-staging-gke", 16)}},
 	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), 0, []rule{gradual, watched, privateNodes, seenNothing}},
 }
 
@@ -241,6 +249,9 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"roles/telemetry.tracesWriter"`, `"roles/cloudtrace.admin"`, noPrimitiveRoles},
 	} {
 		breaks(t, resources, c.old, c.new, c.rule)
+	}
+	if notTwice(resources) == "" {
+		t.Error("nobody minds that it is made twice")
 	}
 	try := w.plan(t, "cloudrun", with(cloudrun("staging"), "size", "try"))
 	for _, c := range []struct {

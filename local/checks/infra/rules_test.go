@@ -46,6 +46,16 @@ func has(rs []resource, kind string) bool {
 	return slices.ContainsFunc(rs, func(r resource) bool { return r.Type == kind })
 }
 
+// notTwice wants nothing made of what another composition has made.
+func notTwice(rs []resource) string {
+	for _, r := range rs {
+		if strings.HasPrefix(r.Address, "module.platform.") {
+			return r.Address + " is made twice"
+		}
+	}
+	return ""
+}
+
 func redisIsSafe(rs []resource) string {
 	if !has(rs, "google_redis_instance") { // shared
 		return ""
@@ -314,7 +324,7 @@ func seenNothing(rs []resource) string {
 // grants holds which roles over the project each function's account has.
 func grants(rs []resource, want ...string) string {
 	var faults string
-	for _, module := range []string{"module.identity", "module.taiea_identity"} {
+	for _, module := range []string{"module.platform.module.identity", "module.platform.module.taiea_identity"} {
 		var roles []string
 		for _, r := range rs {
 			if r.Type == "google_project_iam_member" && strings.HasPrefix(r.Address, module) {

@@ -56,12 +56,31 @@ type Plan struct {
 		Outputs    map[string]struct{ Value any } `json:"outputs"`
 		RootModule module                         `json:"root_module"`
 	} `json:"planned_values"`
+	Changes []Change `json:"resource_changes"`
 }
 
-// Make plans a composition, in a folder that is initialized, with variables.
+// A Change is what is to happen to one resource.
+type Change struct {
+	Address  string
+	Previous string `json:"previous_address"` // where it was before it was moved
+	Module   string `json:"module_address"`
+	Mode     string
+	Type     string
+	Name     string
+	Index    any
+	Provider string `json:"provider_name"`
+	Change   struct {
+		Actions       []string
+		Before, After map[string]any
+		Unknown       map[string]any `json:"after_unknown"` // true in the place of what is not known yet
+		Replaces      []any          `json:"replace_paths"`
+	}
+}
+
+// Make plans a composition, in a folder that is initialized, with variables. A state that is there is taken at its word.
 func Make(t *testing.T, dir string, variables map[string]string) (p Plan) {
 	t.Helper()
-	args := []string{"plan", "-input=false", "-no-color", "-out=tfplan"}
+	args := []string{"plan", "-input=false", "-refresh=false", "-no-color", "-out=tfplan"}
 	for k, v := range variables {
 		args = append(args, "-var", k+"="+v)
 	}

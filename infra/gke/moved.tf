@@ -1,0 +1,61 @@
+# What environments have from before, and where it is now: without these it would be destroyed and made anew.
+
+moved {
+  from = module.network[0]
+  to   = module.platform.module.network[0]
+}
+
+moved {
+  from = module.redis[0]
+  to   = module.platform.module.redis[0]
+}
+
+moved {
+  from = module.firestore[0]
+  to   = module.platform.module.firestore[0]
+}
+
+moved {
+  from = module.firestores
+  to   = module.platform.module.firestores
+}
+
+moved {
+  from = module.identity[0]
+  to   = module.platform.module.identity[0]
+}
+
+moved {
+  from = module.taiea_identity[0]
+  to   = module.platform.module.taiea_identity[0]
+}
+
+moved {
+  from = module.secrets[0]
+  to   = module.platform.module.secrets[0]
+}
+
+moved {
+  from = module.signing[0]
+  to   = module.platform.module.signing[0]
+}
+
+moved {
+  from = module.backup[0]
+  to   = module.platform.module.backup[0]
+}
+
+moved {
+  from = module.registry[0]
+  to   = module.platform.module.registry[0]
+}
+
+moved {
+  from = module.events[0]
+  to   = module.platform.module.events[0]
+}
+
+moved {
+  from = module.certificate[0]
+  to   = module.platform.module.certificate[0]
+}

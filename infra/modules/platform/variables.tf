@@ -1,0 +1,73 @@
+variable "backups" {
+  description = "The bucket of backups, as backup has it, and whether the account that backs up reads the key of receipts in Secret Manager, as a job of Cloud Run does; null for no backups."
+  type        = object({ project = optional(string), location = optional(string), retention_days = number, locked = bool, reads_key = bool })
+}
+
+variable "domain" {
+  description = "Host name for which there is a certificate; empty for none."
+  type        = string
+}
+
+variable "erlmcp" {
+  description = "AUTHENTICATION of the data plane, and its rules in YAML; empty for none."
+  type        = object({ authentication = string, policy = string })
+}
+
+variable "firestore" {
+  description = "Location of databases, days for which daily backups are kept, databases beside the first, and which one serves; null for the first."
+  type        = object({ location = string, backup_days = number, databases = set(string), serves = string })
+}
+
+variable "labels" {
+  description = "Labels, for reports of cost."
+  type        = map(string)
+}
+
+variable "made" {
+  description = "Whether it is made here, and not by another composition for the same environment."
+  type        = bool
+}
+
+variable "name" {
+  description = "Prefix of all names, which is the data plane's own."
+  type        = string
+}
+
+variable "network" {
+  description = "Address ranges of the network, where there is Redis, and whether it has Cloud NAT."
+  type        = object({ ranges = object({ nodes = string, pods = string, services = string }), nat = bool })
+}
+
+variable "place" {
+  description = "Id and number of the project, and the region."
+  type        = object({ project = string, project_number = string, region = string })
+}
+
+variable "protected" {
+  description = "Whether what holds something refuses to be destroyed."
+  type        = bool
+}
+
+variable "receipts" {
+  description = "Where the key is that vouches for receipts (secret, kms or none), and which version of one in Cloud KMS signs."
+  type        = object({ key = string, key_version = number })
+}
+
+variable "redis" {
+  description = "Size of Redis; null for none, where one instance counts by itself."
+  type        = object({ memory_gb = number, highly_available = bool })
+}
+
+variable "taiea" {
+  description = "AUTHENTICATION of the control plane, whether it takes webhooks, and where events are delivered, who publishes them and for which sources; events is null where nobody delivers any."
+  type = object({
+    authentication = string
+    webhook        = bool
+    events         = object({ endpoint = string, publishers = list(string), sources = list(string) })
+  })
+}
+
+variable "telemetry" {
+  description = "Whether the functions' collectors write metrics and spans."
+  type        = bool
+}
