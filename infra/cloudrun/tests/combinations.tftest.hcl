@@ -226,7 +226,7 @@ run "try" {
     size        = "try"
   }
   assert {
-    condition     = module.platform.network == null && keys(merge(values(module.platform.secrets)...)) == ["keys", "receipt-key"]
+    condition     = module.platform.network == null && keys(merge(values(module.platform.secrets)...)) == ["keys", "receipt-key", "taiea-keys"]
     error_message = "To try it there is no Redis, no network, and no secret but the keys: ${join(", ", keys(merge(values(module.platform.secrets)...)))}."
   }
   assert {
