@@ -126,7 +126,11 @@ func TestCommands(t *testing.T) {
 		case "curl":
 			address(fault, line)
 		case "terraform":
-			if out, _ := exec.Command("terraform", strings.Fields(rest)[0], "-help").CombinedOutput(); !strings.Contains(string(out), "Usage: terraform") {
+			words := strings.Fields(rest)
+			if strings.HasPrefix(words[0], "-chdir=") {
+				words = words[1:]
+			}
+			if out, _ := exec.Command("terraform", words[0], "-help").CombinedOutput(); !strings.Contains(string(out), "Usage: terraform") {
 				fault("terraform has no such command")
 			}
 		case "git":
