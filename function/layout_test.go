@@ -78,7 +78,7 @@ var rooms = []struct {
 		"receipt/verify recovery refresh seal serve store/firestore store/memory store/objects store/redis streamhttp telemetry"},
 	{"app/dataplane", "is the function erlmcp", "admission agenttools app catalog config directives entitlement fleet governor identity loadshed " +
 		"mcp serve store/memory store/redis streamhttp telemetry"},
-	{"app/controlplane", "is the function taiea", "admission app catalog config controlapi directives egress entitlement fleet governor identity receipt serve store/redis"},
+	{"app/controlplane", "is the function taiea", "admission app catalog config controlapi directives egress entitlement fleet governor identity receipt seal serve store/redis"},
 }
 
 // faces are the packages that others import, and that may import the rooms.
