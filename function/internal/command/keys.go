@@ -155,18 +155,14 @@ func (c *keysCommand) revoke(out io.Writer, now time.Time) error {
 
 // rotate returns a key for the same caller, and has the old one end after the overlap.
 func (c *keysCommand) rotate(file *identity.KeyFile, now time.Time) (identity.Key, error) {
-	k := c.key
 	old, err := c.old(file)
 	if err != nil {
-		return k, err
+		return identity.Key{}, err
 	}
 	if state := old.State(now); state != "valid" {
-		return k, fmt.Errorf("the key %s is %s: make another with erlmcp keys add", old.ID, state)
+		return identity.Key{}, fmt.Errorf("the key %s is %s: make another with erlmcp keys add", old.ID, state)
 	}
-	k.Tenant, k.Subject, k.Scopes = old.Tenant, old.Subject, old.Scopes
-	if !old.Expires.IsZero() && !old.Created.IsZero() {
-		k.Expires = k.Created.Add(old.Expires.Sub(old.Created)) // as long as the old one
-	}
+	k := old.Next(c.key.Created)
 	if end := k.Created.Add(c.overlap); old.Expires.IsZero() || end.Before(old.Expires) {
 		old.Expires = end
 	}

@@ -794,6 +794,13 @@ func TestKeys(t *testing.T) {
 	if got := f.do(ask{method: "POST", path: "/v1/keys", body: `{"tenant":"stranger","subject":"bot"}`}); got.status != 201 || !strings.Contains(got.body, "there is no tenant") {
 		t.Errorf("a key of a tenant that is not known: %d %s", got.status, got.body)
 	}
+	day := f.clock().Add(24 * time.Hour).UTC()
+	ends := f.do(ask{method: "POST", path: "/v1/keys", body: `{"tenant":"acme","subject":"bot","expires":"` + day.Format(time.RFC3339Nano) + `"}`}).object(t)
+	f.pass(23 * time.Hour)
+	again := f.do(ask{method: "POST", path: "/v1/keys/" + fmt.Sprint(ends["id"]) + "/rotate"}).object(t)
+	if want := day.Add(23 * time.Hour).Format(time.RFC3339Nano); again["expires"] != want {
+		t.Errorf("one of a day, rotated an hour before its end: %v, want %s", again["expires"], want)
+	}
 	f.down["change key"] = errDown
 	got = f.do(ask{method: "POST", path: "/v1/keys/" + f.keyID + "/rotate"})
 	if warnings, _ := got.object(t)["warnings"].([]any); got.status != 201 || len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings), "DELETE /v1/keys/"+f.keyID) {

@@ -224,7 +224,7 @@ const (
 	maxOverlap     = 30 * 24 * time.Hour
 )
 
-// rotateKey makes a key like another, which ends after a while.
+// rotateKey makes a key for the caller of another, for as long as that was made for. The other ends after a while.
 func (p *Plane) rotateKey(c *call) (*answer, error) {
 	overlap := overlapDefault
 	if text := c.values.Get("overlap"); text != "" {
@@ -243,7 +243,7 @@ func (p *Plane) rotateKey(c *call) (*answer, error) {
 	if state := old.State(c.now); state == "revoked" || state == "expired" {
 		return nil, problem(http.StatusConflict, "ended", "the key is %s: make a new one", state)
 	}
-	key := identity.Key{Tenant: old.Tenant, Subject: old.Subject, Scopes: old.Scopes, Starts: old.Starts, Expires: old.Expires}
+	key := old.Next(c.now.UTC().Truncate(time.Microsecond))
 	ends := c.now.Add(overlap).UTC().Truncate(time.Microsecond)
 	return p.addKey(c, key, nil, func(ctx context.Context) (*identity.StoredKey, map[string]any, []string) {
 		after, err := p.changeKey(ctx, old, false, func(k *identity.Key) {

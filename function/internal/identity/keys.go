@@ -66,6 +66,26 @@ func (k *Key) State(now time.Time) string {
 	return "valid"
 }
 
+// Next returns a key that is made now for the same caller, for as long as k was made for: where that is not known, for ever.
+func (k *Key) Next(now time.Time) Key {
+	next := Key{Tenant: k.Tenant, Subject: k.Subject, Scopes: k.Scopes, Created: now}
+	if k.Starts.After(now) {
+		next.Starts = k.Starts
+	}
+	if !k.Expires.IsZero() && !k.Created.IsZero() {
+		next.Expires = next.begins().Add(k.Expires.Sub(k.begins()))
+	}
+	return next
+}
+
+// begins is when the key was good first, as far as that is known.
+func (k *Key) begins() time.Time {
+	if k.Starts.After(k.Created) {
+		return k.Starts
+	}
+	return k.Created
+}
+
 // Keys are API keys as they are authenticated. They are not changed: With and Merge return others.
 type Keys struct{ byID map[string]*apiKey }
 
