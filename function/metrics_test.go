@@ -3,14 +3,20 @@ package function
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/erlmcp/function/internal/identity"
 )
 
 type safeBuffer struct {
@@ -113,4 +119,60 @@ func TestMetricsAreForThisMachine(t *testing.T) {
 			t.Errorf("%q gets %d", header, status)
 		}
 	}
+}
+
+// certificate is one in PEM that signs itself, and ends at a time.
+func certificate(t *testing.T, end time.Time) string {
+	t.Helper()
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: end.Add(-time.Hour), NotAfter: end}
+	der, err := x509.CreateCertificate(nil, c, c, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// TestWhatEndsIsSaid has a key of the file end, and a key of the store before it, which is followed while nobody calls; and certificates.
+func TestWhatEndsIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const d = 24 * time.Hour
+		now := time.Now()
+		key := func(subject string, end time.Duration) identity.Key {
+			return identity.Key{Tenant: "acme", Subject: subject, Created: now.Add(-80 * d), Expires: now.Add(end)}
+		}
+		file, _ := keyFile(t, key("ada", 10*d))
+		memory := NewInMemoryStore()
+		_, stored := identity.NewKey(key("bob", 6*d))
+		if _, err := memory.memory.Store.AddKey(t.Context(), stored); err != nil {
+			t.Fatal(err)
+		}
+		redis := network.Redis(t)
+		url := start(t, WithMemory(memory), WithGetenv(env("AUTHENTICATION", "keys", "API_KEYS_FILE", file, "REDIS_URL", redis.URL))).URL
+		says := func(url, want string) (wrong string) {
+			if _, text := scrape(t, url); !strings.Contains(text, "\nerlmcp_expires_in_seconds{"+want) {
+				return "no " + want
+			}
+			return ""
+		}
+		within(t, inForce, func() string { return says(url, `what="api_keys"} 5184`) }) // 6 days less a moment
+		if _, err := memory.memory.Store.ChangeKey(t.Context(), stored.ID, func(k *identity.Key) error { k.Revoked = time.Now(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		within(t, inForce, func() string { return says(url, `what="api_keys"} 8639`) })
+
+		operators, _ := keyFile(t, key("alice", -d))
+		taiea := start(t, WithMemory(memory), WithGetenv(env("FUNCTION_TARGET", "taiea", "AUTHENTICATION", "keys", "API_KEYS_FILE", operators, "REDIS_URL", redis.URL))).URL
+		if wrong := says(taiea, `what="api_keys"} -864`); wrong != "" {
+			t.Error(wrong)
+		}
+		both := certificate(t, now.Add(2*d)) + certificate(t, now.Add(400*d)) + certificate(t, now.Add(d))
+		tls := start(t, WithMemory(memory), WithGetenv(env("AUTHENTICATION", "anonymous", "REDIS_URL", "rediss"+strings.TrimPrefix(redis.URL, "redis"), "REDIS_CA", both))).URL
+		if wrong := says(tls, `what="redis_ca"} 3.45`); wrong != "" {
+			t.Error(wrong)
+		}
+		if says(tls, `what="api_keys"`) == "" {
+			t.Error("what authenticates nobody ends")
+		}
+	})
 }

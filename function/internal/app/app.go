@@ -135,7 +135,7 @@ func (a *App) OpenRecorder(ctx context.Context) {
 func (a *App) Complete(ctx context.Context) context.Context {
 	ctx, a.stop = context.WithCancel(context.WithoutCancel(ctx))
 	a.Server = serve.New(serve.Options{Config: a.Config, Loopback: a.Options.Loopback, Cancel: a.stop, Fatal: a.Stores.Fatal, Logger: a.Logger})
-	a.Telemetry.Register(a.Recorder.metrics()...)
+	a.Telemetry.Register(append(a.Recorder.metrics(), a.ends())...)
 	return ctx
 }
 

@@ -23,8 +23,9 @@ type Callers struct {
 	Authenticator *identity.Authenticator
 	Policy        func() *policy.Set // nil for none
 	Tenants       []string           // what their tenants can be
-	out           *egress.Client     // to what issuers publish
-	Tools         *http.Client       // to what tools call
+	keys          []func() *identity.Keys
+	out           *egress.Client // to what issuers publish
+	Tools         *http.Client   // to what tools call
 }
 
 // MetadataPath is where clients learn whose tokens are taken (RFC 9728).
@@ -79,9 +80,11 @@ func newCallers(a *App, e *Entitled, entries *catalog.Catalog) (*Callers, error)
 			if options.Keys, err = readFile(o.files, settings.KeysFile, identity.ParseKeys); err != nil {
 				faults = append(faults, fmt.Errorf("API_KEYS_FILE: %w", err))
 			}
+			c.keys = append(c.keys, options.Keys)
 		}
 		if e != nil {
 			options.Stored = e.Keys
+			c.keys = append(c.keys, e.lastKeys)
 		}
 	}
 	if cfg.PolicyFile != "" {
@@ -124,6 +127,14 @@ func googleAccounts(cfg *config.Config) *identity.GoogleAccounts {
 		}
 	}
 	return g
+}
+
+// apiKeys are those that are taken, as far as they are known: of the file, and behind them of the store.
+func (c *Callers) apiKeys() (sets []*identity.Keys) {
+	for _, keys := range c.keys {
+		sets = append(sets, keys())
+	}
+	return sets
 }
 
 func (c *Callers) close() {

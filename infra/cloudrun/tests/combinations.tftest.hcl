@@ -56,7 +56,7 @@ run "private_by_default" {
     error_message = "The cost table is empty."
   }
   assert {
-    condition     = length(module.observability.alerts) == 21
+    condition     = length(module.observability.alerts) == 22
     error_message = "Alerts are ${join(", ", module.observability.alerts)}."
   }
   assert {

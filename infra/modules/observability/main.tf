@@ -7,7 +7,7 @@ locals {
 
   # The files speak of production on Cloud Run and GKE at once. Environments that share a project go by their own names.
   group = yamldecode(replace(replace(replace(file("${local.data}/alerts.yaml"),
-    "job=\"erlmcp\"", "job=\"${var.name}\""),
+    "/job=(~?)\"erlmcp/", "job=$1\"${var.name}"),
     "service_name=\"erlmcp\"", "service_name=\"${var.service}\""),
     "cluster_name=\"erlmcp-cluster\"", "cluster_name=\"${var.cluster}\""),
   ).groups[0]

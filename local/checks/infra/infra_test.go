@@ -110,9 +110,9 @@ var sets = []struct {
 	is                traits
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), production, []rule{owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 16), apart, signed, backedUp,
+	{"Cloud Run in production", "cloudrun", cloudrun("production"), production, []rule{owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 16), apart, signed, backedUp,
+	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "none"), 0,
 		[]rule{owned, atOnce, watched, scalesToZero, released, unseen, apart, operated()}},
@@ -122,12 +122,12 @@ var sets = []struct {
 		production | public, []rule{gradual, watched, hooked, apart, signed}},
 	{"Cloud Run, size try", "cloudrun", with(cloudrun("staging"), "size", "try"), 0, []rule{owned, atOnce, released, unseen, apart, signed, alone, sized("1", "true"),
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, collected, seen("erlmcp-staging", 16), apart, signed, shared,
+	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, collected, seen("erlmcp-staging", 17), apart, signed, shared,
 		natless, sized("10", "true"), operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"GKE, Autopilot", "gke", gke("production"), production, []rule{gradual, watched, privateNodes, seen("erlmcp-gke", 16), onCluster, kept}},
+	{"GKE, Autopilot", "gke", gke("production"), production, []rule{gradual, watched, privateNodes, seen("erlmcp-gke", 17), onCluster, kept}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
 		"authentication", "keys"), production, []rule{gradual, watched, privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
-	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), 0, []rule{notTwice, gradual, watched, privateNodes, seen("erlmcp-staging-gke", 16)}},
+	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), 0, []rule{notTwice, gradual, watched, privateNodes, seen("erlmcp-staging-gke", 17)}},
 	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), 0, []rule{gradual, watched, privateNodes, seenNothing}},
 }
 
@@ -244,9 +244,9 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`roles/run.developer`, `roles/run.admin`, released},
 		{`roles/clouddeploy.releaser`, `roles/run.developer`, released},
 		{`**Do**`, `**Panic**`, told},
-		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 16)},
-		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 16)},
-		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 16)},
+		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 17)},
+		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 17)},
+		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 17)},
 		{`run.googleapis.com/container-dependencies`, `run.googleapis.com/dependencies`, collected},
 		{`"http://localhost:4318"`, `""`, collected},
 		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.editor"`, collected},

@@ -262,7 +262,7 @@ func seen(name string, alerts int) rule {
 				return ofEnvironment(query, name)
 			}
 			n++
-			if strings.Count(query, "job=") != strings.Count(query, `job="`+name+`"`) || !strings.Contains(query, `job="`+name+`"`) {
+			if rest := strings.NewReplacer(`job="`+name+`"`, "", `job=~"`+name+`(-taiea)?"`, "").Replace(query); rest == query || strings.Contains(rest, "job=") {
 				return "not of " + name + ": " + query
 			}
 			return must(r, "conditions.0.condition_prometheus_query_language.0.disable_metric_validation", true) + must(r, "combiner", "OR")
@@ -281,7 +281,7 @@ func seen(name string, alerts int) rule {
 }
 
 // ofPlatform tells whether an alert is on what the platform itself measures.
-func ofPlatform(query string) bool { return !strings.Contains(query, "job=\"") }
+func ofPlatform(query string) bool { return !strings.Contains(query, "job=") }
 
 // ofEnvironment wants an alert on what the platform measures to be of the environment that a name is of.
 func ofEnvironment(query, name string) string {

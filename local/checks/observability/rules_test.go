@@ -87,6 +87,14 @@ func TestAlertTestsCanFail(t *testing.T) {
 		{"CapacityNearLimit", "> 0.85", "> 0.8"},
 		{"CapacityNearLimit", " > 0)", ")"},
 		{"CapacityNearLimit", "for: 300s", "for: 0s"},
+		{"CredentialExpires", "< 7 *", "< 8 *"},
+		{"CredentialExpires", "< 7 *", "< 6 *"},
+		{"CredentialExpires", "min by (what)", "max by (what)"},
+		{"CredentialExpires", "[1h]", "[5m]"},
+		{"CredentialExpires", "[1h]", "[3h]"},
+		{"CredentialExpires", "(-taiea)?", ""},
+		{"CredentialExpires", "(-taiea)?", ".*"},
+		{"CredentialExpires", "for: 300s", "for: 0s"},
 		{"GovernorDegraded", "for: 120s", "for: 0s"},
 		{"HandlerPanics", " offset 15m", ""},
 		{"HandlerPanics", "or increase", "or 0 * increase"},
@@ -116,6 +124,8 @@ func TestAlertTestsCanFail(t *testing.T) {
 		{"RootsNotCopied", "> 3\n", "> 0\n"},
 		{"RootsNotCopied", "> 3\n", "> 30\n"},
 		{"RootsNotCopied", `outcome="failed"`, `outcome=~"failed|ok"`},
+		{"RootsNotCopied", "(-taiea)?", ""},
+		{"RootsNotCopied", "(-taiea)?", ".*"},
 		{"TelemetryLost", "(rate", "(0 * rate"},
 		{"BackupsFail", " offset 1h", ""},
 		{"BackupsFail", "or increase", "or 0 * increase"},
@@ -237,8 +247,9 @@ func TestQueriesAreValid(t *testing.T) {
 			t.Errorf("%s: no metric in %s", q.where, q.text)
 		}
 		for _, s := range found {
-			if !strings.HasPrefix(s.metric, "kubernetes_io:") && !strings.Contains(s.metric, "_googleapis_com:") && s.labels["job"] != `="erlmcp"` {
-				t.Errorf("%s: %s is not of job erlmcp", q.where, s.metric)
+			// Terraform puts the environment's name into these two.
+			if ours := slices.Contains([]string{`="erlmcp"`, `=~"erlmcp(-taiea)?"`}, s.labels["job"]); !ours && !strings.HasPrefix(s.metric, "kubernetes_io:") && !strings.Contains(s.metric, "_googleapis_com:") {
+				t.Errorf("%s: %s is not of job erlmcp, nor of erlmcp and erlmcp-taiea", q.where, s.metric)
 			}
 		}
 		if rate := regexp.MustCompile(`\[([1-4]m|\d+s)\]`).FindString(q.text); rate != "" {
