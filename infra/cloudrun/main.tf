@@ -307,6 +307,7 @@ module "observability" {
   name           = local.name
   host           = local.looked_at ? local.host : ""
   service        = local.name
+  objectives     = local.size.telemetry && var.objectives
   telemetry      = local.size.telemetry
   private        = !var.public
   pipelines      = module.delivery.names

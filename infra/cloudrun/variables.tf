@@ -290,6 +290,12 @@ variable "nat" {
   default     = null
 }
 
+variable "objectives" {
+  description = "Whether the console shows the objective that the alerts hold the server to. Cloud Monitoring refuses it until the server has sent its first metrics: set it some minutes after the first release."
+  type        = bool
+  default     = false
+}
+
 variable "people" {
   description = "Who may do what with what runs, as members of IAM such as group:oncall@example.com: viewers look; on_call does what the runbooks say (go back to an earlier release, make a backup, deal with events that were not taken); deployers approve tags and release. All are let into the control plane, where taiea_operators says what they may do."
   type        = object({ viewers = optional(list(string), []), on_call = optional(list(string), []), deployers = optional(list(string), []) })

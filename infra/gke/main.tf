@@ -147,6 +147,7 @@ module "observability" {
   name           = "${local.name}-gke"
   host           = var.domain
   cluster        = module.cluster.name
+  objectives     = var.telemetry && var.objectives
   telemetry      = var.telemetry
   private        = false
   pipelines      = module.delivery.names

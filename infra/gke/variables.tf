@@ -204,6 +204,12 @@ variable "nodes" {
   }
 }
 
+variable "objectives" {
+  description = "Whether the console shows the objective that the alerts hold the server to. Cloud Monitoring refuses it until the server has sent its first metrics: set it some minutes after the first release."
+  type        = bool
+  default     = false
+}
+
 variable "operators" {
   description = "Address ranges in CIDR form from which the cluster's API is reached at its public address, by name. None is needed for its DNS name, which goes by IAM."
   type        = map(string)

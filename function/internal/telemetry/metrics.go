@@ -65,6 +65,9 @@ var (
 	operationBuckets = []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 120, 300} // of the OpenTelemetry MCP conventions
 )
 
+// faults are the types of errors that use up the error budget: see The objective in infra/docs/telemetry.md.
+var faults = []string{"panic", "-32603", "backpressure", "shutting_down"}
+
 // operationDuration is the metric of the OpenTelemetry MCP conventions, by its name here.
 const operationDuration = "mcp_server_operation_duration_seconds"
 
@@ -91,6 +94,9 @@ func newMetrics(t *Telemetry) *metrics {
 	m.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsScheduler)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.requests, m.eras, m.errors, m.tools, m.resources, m.duration, m.operation, m.overhead)
+	for _, fault := range faults {
+		m.errors.WithLabelValues(fault) // its first error grows from 0, and the budget is known before
+	}
 	m.register(
 		Metric{Name: "erlmcp_telemetry_lost_total", Help: "Records of the log, spans, and exports of metrics that were dropped rather than let a request wait.",
 			Kind: Counter, Labels: []string{"signal"}, Read: func(emit func(float64, ...string)) {

@@ -15,8 +15,19 @@ locals {
   platform = yamldecode(replace(replace(file("${local.data}/platform.yaml"), "/\"erlmcp(-|\")/", "\"${var.platform}$1"), "instances/erlmcp\"", "instances/${var.platform}\"")).groups[0]
   rules = merge({ for r in local.group.rules : r.alert => merge(r, { group = local.group }) if var.telemetry },
   { for r in local.platform.rules : r.alert => merge(r, { group = local.platform }) if contains(var.watched, r.alert) })
+  # What the alerts on the objective hold the server to, so that the console shows the same: the types of errors and the part of calls that may
+  # have them; the part of calls that must be quick, and the seconds.
+  burns = one([for r in local.group.rules : r.expr if r.alert == "AvailabilityBurnsFast"])
+  slow  = one([for r in local.group.rules : r.expr if r.alert == "OverheadHigh"])
+  objective = {
+    faults  = regex("type=~\"([^\"]+)\"", local.burns)[0]
+    budget  = tonumber(regex("14\\.4 \\* ([0-9.]+)", local.burns)[0])
+    quick   = tonumber(regex("histogram_quantile\\(([0-9.]+)", local.slow)[0])
+    seconds = tonumber(regex("> ([0-9.]+)", local.slow)[0])
+  }
+  series = "resource.type=\"prometheus_target\" AND resource.labels.job=\"${var.name}\" AND metric.type=\"prometheus.googleapis.com"
   # Existing channels by severity, and everyone who is told of everything.
-  told      = { for severity, ids in var.channels : severity => concat(ids, [for c in google_monitoring_notification_channel.email : c.id]) }
+  told = { for severity, ids in var.channels : severity => concat(ids, [for c in google_monitoring_notification_channel.email : c.id]) }
   dashboard = replace(file("${local.data}/dashboard.json"), "job=\\\"erlmcp\\\"", "job=\\\"${var.name}\\\"")
 }
 
@@ -154,6 +165,51 @@ resource "google_monitoring_alert_policy" "rule" {
 
   alert_strategy {
     auto_close = "3600s"
+  }
+}
+
+# The objective in the console. Nobody is told by it: the API refuses it until its metrics have come, and the alerts are there from the first
+# minute, on any Prometheus, and in tests.
+resource "google_monitoring_custom_service" "this" {
+  count        = var.objectives ? 1 : 0
+  project      = var.project
+  service_id   = var.name
+  display_name = var.name
+}
+
+resource "google_monitoring_slo" "availability" {
+  count               = var.objectives ? 1 : 0
+  project             = var.project
+  service             = google_monitoring_custom_service.this[0].service_id
+  slo_id              = "availability"
+  display_name        = "Calls do not fail by the server's own fault"
+  goal                = 1 - local.objective.budget
+  rolling_period_days = 30
+
+  request_based_sli {
+    good_total_ratio {
+      bad_service_filter   = "${local.series}/erlmcp_errors_total/counter\" AND metric.labels.type=monitoring.regex.full_match(\"${local.objective.faults}\")"
+      total_service_filter = "${local.series}/erlmcp_requests_total/counter\" AND metric.labels.outcome!=\"invalid\""
+    }
+  }
+}
+
+resource "google_monitoring_slo" "overhead" {
+  count               = var.objectives ? 1 : 0
+  project             = var.project
+  service             = google_monitoring_custom_service.this[0].service_id
+  slo_id              = "overhead"
+  display_name        = "Calls take less than ${local.objective.seconds} s beside their handler's time"
+  goal                = local.objective.quick
+  rolling_period_days = 30
+
+  request_based_sli {
+    distribution_cut {
+      distribution_filter = "${local.series}/erlmcp_request_overhead_seconds/histogram\""
+      range {
+        max = local.objective.seconds
+      }
+    }
   }
 }
 

@@ -29,6 +29,11 @@ variable "name" {
   type        = string
 }
 
+variable "objectives" {
+  description = "Whether the console shows the objective, once metrics have come."
+  type        = bool
+}
+
 variable "pipelines" {
   description = "Delivery pipelines whose failed rollouts are told of."
   type        = list(string)

@@ -110,7 +110,7 @@ var sets = []struct {
 	is                traits
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", cloudrun("production"), production, []rule{owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
+	{"Cloud Run in production", "cloudrun", with(cloudrun("production"), "objectives", "true"), production, []rule{objective("erlmcp"), owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
@@ -124,7 +124,7 @@ var sets = []struct {
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, collected, seen("erlmcp-staging", 17), apart, signed, shared,
 		natless, sized("10", "true"), operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"GKE, Autopilot", "gke", gke("production"), production, []rule{gradual, watched, privateNodes, seen("erlmcp-gke", 17), onCluster, kept}},
+	{"GKE, Autopilot", "gke", with(gke("production"), "objectives", "true"), production, []rule{objective("erlmcp-gke"), gradual, watched, privateNodes, seen("erlmcp-gke", 17), onCluster, kept}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
 		"authentication", "keys"), production, []rule{gradual, watched, privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
 	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), 0, []rule{notTwice, gradual, watched, privateNodes, seen("erlmcp-staging-gke", 17)}},
@@ -194,7 +194,7 @@ func (w *workspace) rulesHold(t *testing.T) {
 
 // rulesCanFail breaks one thing at a time in a plan that is in order.
 func (w *workspace) rulesCanFail(t *testing.T) {
-	whole := w.plan(t, "cloudrun", cloudrun("production"))
+	whole := w.plan(t, "cloudrun", with(cloudrun("production"), "objectives", "true"))
 	resources := withManifests(t, whole.Resources())
 	taken := delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")
 	for _, c := range []struct {
@@ -245,6 +245,9 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`roles/clouddeploy.releaser`, `roles/run.developer`, released},
 		{`**Do**`, `**Panic**`, told},
 		{`job=\"erlmcp\"`, `job=\"erlmcp-staging\"`, seen("erlmcp", 17)},
+		{`"goal":0.995`, `"goal":0.99`, objective("erlmcp")},
+		{`|shutting_down\")`, `\")`, objective("erlmcp")},
+		{`"max":0.5`, `"max":5`, objective("erlmcp")},
 		{`"disable_metric_validation":true`, `"disable_metric_validation":false`, seen("erlmcp", 17)},
 		{`"google_monitoring_dashboard"`, `"google_storage_bucket"`, seen("erlmcp", 17)},
 		{`run.googleapis.com/container-dependencies`, `run.googleapis.com/dependencies`, collected},

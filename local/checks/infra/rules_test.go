@@ -280,6 +280,33 @@ func seen(name string, alerts int) rule {
 	}
 }
 
+// objective wants the console to show what infra/docs/telemetry.md promises, of the environment's own calls.
+func objective(name string) rule {
+	return func(rs []resource) string {
+		series := func(metric string) string {
+			return `resource.type="prometheus_target" AND resource.labels.job="` + name + `" AND metric.type="prometheus.googleapis.com/` + metric + `"`
+		}
+		n := 0
+		fault := each(rs, "google_monitoring_slo", func(r resource) string {
+			faults := must(r, "rolling_period_days", 30.0)
+			switch n++; r.Values["slo_id"] {
+			case "availability":
+				return faults + must(r, "goal", 0.995) +
+					must(r, "request_based_sli.0.good_total_ratio.0.bad_service_filter", series("erlmcp_errors_total/counter")+` AND metric.labels.type=monitoring.regex.full_match("panic|-32603|backpressure|shutting_down")`) +
+					must(r, "request_based_sli.0.good_total_ratio.0.total_service_filter", series("erlmcp_requests_total/counter")+` AND metric.labels.outcome!="invalid"`)
+			case "overhead":
+				return faults + must(r, "goal", 0.99) + must(r, "request_based_sli.0.distribution_cut.0.distribution_filter", series("erlmcp_request_overhead_seconds/histogram")) +
+					must(r, "request_based_sli.0.distribution_cut.0.range.0.max", 0.5)
+			}
+			return "nobody promised that"
+		})
+		if n != 2 {
+			fault += fmt.Sprintf("%d objectives", n)
+		}
+		return fault
+	}
+}
+
 // ofPlatform tells whether an alert is on what the platform itself measures.
 func ofPlatform(query string) bool { return !strings.Contains(query, "job=") }
 

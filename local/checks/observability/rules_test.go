@@ -234,6 +234,31 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 	}
 }
 
+// TestObjectiveIsOne holds the numbers of the objective in alerts, dashboard and document against each other. Terraform reads those of the
+// console from the alerts.
+func TestObjectiveIsOne(t *testing.T) {
+	all := map[string]map[string]int{"budget": {}, "faults": {}}
+	for _, q := range queries(t) {
+		if !strings.HasPrefix(q.where, "alert ") && !strings.HasPrefix(q.where, "dashboard, ") {
+			continue
+		}
+		for what, form := range map[string]string{"budget": `[*/] (0\.00\d+)`, "faults": `type=~"(panic[^"]*)"`} {
+			for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(q.text, -1) {
+				all[what][m[1]]++
+			}
+		}
+	}
+	if all["budget"]["0.005"] < 7 || len(all["budget"]) != 1 || len(all["faults"]) != 1 {
+		t.Errorf("the objective is not one: %v", all)
+	}
+	text := read(t, "infra/docs/telemetry.md")
+	for _, says := range []string{"99.5 % in 30 days", "99 % take less than 500 ms", "Of a million calls 5000 may fail"} {
+		if !strings.Contains(text, says) {
+			t.Errorf("telemetry.md does not say %q", says)
+		}
+	}
+}
+
 // TestQueriesAreValid has promtool parse all queries, and holds that each is of this server alone.
 func TestQueriesAreValid(t *testing.T) {
 	var all struct {

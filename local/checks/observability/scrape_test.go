@@ -157,6 +157,12 @@ func TestMetricsAreThere(t *testing.T) {
 			t.Errorf("there is no metric %s (%s)", name, strings.Join(slices.Compact(uses[name]), ", "))
 		}
 	}
+	// Whoever reads the objective finds all of its faults before there was one.
+	for _, fault := range []string{"panic", "-32603", "backpressure", "shutting_down"} {
+		if !slices.Contains(there["erlmcp_errors_total"]["type"], fault) {
+			t.Errorf("erlmcp_errors_total has no type %s", fault)
+		}
+	}
 	for _, q := range queries(t) {
 		for _, s := range selectors(q.text) {
 			for label, match := range s.labels {
