@@ -28,7 +28,10 @@ locals {
   series = "resource.type=\"prometheus_target\" AND resource.labels.job=\"${var.name}\" AND metric.type=\"prometheus.googleapis.com"
   # Existing channels by severity, and everyone who is told of everything.
   told = { for severity, ids in var.channels : severity => concat(ids, [for c in google_monitoring_notification_channel.email : c.id]) }
-  dashboard = replace(file("${local.data}/dashboard.json"), "job=\\\"erlmcp\\\"", "job=\\\"${var.name}\\\"")
+  dashboard = replace(replace(replace(file("${local.data}/dashboard.json"),
+    "/job=(~?)\\\\\"erlmcp/", "job=$1\\\"${var.name}"),
+    "/(service_name|job_name|subscription_id)=(~?)\\\\\"erlmcp/", "$1=$2\\\"${var.platform}"),
+  "instances/erlmcp\\\"", "instances/${var.platform}\\\"")
 }
 
 resource "google_monitoring_notification_channel" "email" {

@@ -262,16 +262,14 @@ func seen(name string, alerts int) rule {
 				return ofEnvironment(query, name)
 			}
 			n++
-			if rest := strings.NewReplacer(`job="`+name+`"`, "", `job=~"`+name+`(-taiea)?"`, "").Replace(query); rest == query || strings.Contains(rest, "job=") {
-				return "not of " + name + ": " + query
-			}
-			return must(r, "conditions.0.condition_prometheus_query_language.0.disable_metric_validation", true) + must(r, "combiner", "OR")
+			return ofJob(query, name) + must(r, "conditions.0.condition_prometheus_query_language.0.disable_metric_validation", true) + must(r, "combiner", "OR")
 		}) + each(rs, "google_monitoring_dashboard", func(r resource) string {
 			text, _ := r.Values["dashboard_json"].(string)
-			if !strings.Contains(text, `job=\"`+name+`\"`) || strings.Count(text, "job=") != strings.Count(text, `job=\"`+name+`\"`) || !strings.Contains(text, `"displayName":"`+name+`"`) {
+			if !strings.Contains(text, `"displayName":"`+name+`"`) {
 				return "not of " + name
 			}
-			return ""
+			text = strings.ReplaceAll(text, `\"`, `"`)
+			return ofJob(text, name) + ofEnvironment(regexp.MustCompile(`job=~?"[^"]*"`).ReplaceAllString(text, ""), name)
 		})
 		if n != alerts {
 			fault += fmt.Sprintf("%d alerts on metrics, want %d", n, alerts)
@@ -310,11 +308,20 @@ func objective(name string) rule {
 // ofPlatform tells whether an alert is on what the platform itself measures.
 func ofPlatform(query string) bool { return !strings.Contains(query, "job=") }
 
-// ofEnvironment wants an alert on what the platform measures to be of the environment that a name is of.
+// ofJob wants a query on the server's own metrics to be of the job of that name, or of its control plane's too.
+func ofJob(query, name string) string {
+	rest := strings.NewReplacer(`job="`+name+`"`, "", `job=~"`+name+`(-taiea)?"`, "").Replace(query)
+	if rest == query || strings.Contains(rest, "job=") {
+		return "not of " + name + ": " + query
+	}
+	return ""
+}
+
+// ofEnvironment wants a query on what the platform measures to be of the environment that a name is of.
 func ofEnvironment(query, name string) string {
 	prefix := strings.TrimSuffix(name, "-gke")
 	for _, m := range regexp.MustCompile(`[=~]"(?:\.\*/instances/)?(erlmcp[^"]*)"`).FindAllStringSubmatch(query, -1) {
-		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "-entitlements-dead", "-(gke-)?health-.*"}, rest) {
+		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "(-taiea)?", "-entitlements-dead", "-entitlements(-dead)?", "-(gke-)?health-.*"}, rest) {
 			return fmt.Sprintf("%s is not of %s", m[1], prefix)
 		}
 	}

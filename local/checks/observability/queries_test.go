@@ -170,8 +170,57 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
-// platform are the metrics that others count: Cloud Run, GKE and Prometheus itself.
-var platform = regexp.MustCompile(`^((run|pubsub|redis|monitoring)_googleapis_com:|kubernetes_io:|up$)`)
+// platform are the metrics that others count, each with its labels and those of what it is measured on: of Google Cloud's as
+// https://docs.cloud.google.com/monitoring/api/metrics_gcp and https://docs.cloud.google.com/monitoring/api/resources list them, under the names that
+// https://docs.cloud.google.com/monitoring/promql/promql-mapping gives them. The name of a page follows.
+var platform = map[string][]string{
+	"firestore_googleapis_com:api_request_count":                         {"api_method", "database_id", "location", "response_code"},                            // _d_h
+	"kubernetes_io:container_uptime":                                     {"cluster_name", "container_name", "location", "namespace_name", "pod_name"},          // metrics_kubernetes
+	"monitoring_googleapis_com:uptime_check_time_until_ssl_cert_expires": {"check_id", "checker_location", "host"},                                              // _i_o
+	"pubsub_googleapis_com:subscription_num_undelivered_messages":        {"subscription_id"},                                                                   // _p_z
+	"redis_googleapis_com:stats_memory_usage_ratio":                      {"instance_id", "node_id", "region", "role"},                                          // _p_z
+	"run_googleapis_com:job_completed_execution_count":                   {"job_name", "location", "result"},                                                    // _p_z
+	"run_googleapis_com:request_count":                                   {"location", "response_code", "response_code_class", "revision_name", "service_name"}, // _p_z
+	"up":                                                                 {"instance", "job"},                                                                   // Prometheus' own
+}
+
+// grouped are the labels by which a query groups.
+var grouped = regexp.MustCompile(`\bby \(([^)]*)\)`)
+
+// TestPlatformMetrics holds what queries ask of the platform against what it has.
+func TestPlatformMetrics(t *testing.T) {
+	asked := map[string]bool{}
+	for _, q := range queries(t) {
+		labels, ours := []string{}, false
+		for _, s := range selectors(q.text) {
+			known, ok := platform[s.metric]
+			if !ok {
+				if ours = true; strings.Contains(s.metric, ":") {
+					t.Errorf("%s: the platform has no %s", q.where, s.metric)
+				}
+				continue
+			}
+			asked[s.metric], labels = true, append(labels, known...)
+			for label := range s.labels {
+				if !slices.Contains(known, label) && label != "monitored_resource" {
+					t.Errorf("%s: %s has no label %s", q.where, s.metric, label)
+				}
+			}
+		}
+		for _, m := range grouped.FindAllStringSubmatch(q.text, -1) {
+			for label := range strings.SplitSeq(m[1], ", ") {
+				if !ours && !slices.Contains(labels, label) {
+					t.Errorf("%s: nothing has a label %s", q.where, label)
+				}
+			}
+		}
+	}
+	for name := range platform {
+		if !asked[name] {
+			t.Errorf("no query asks for %s", name)
+		}
+	}
+}
 
 var mentioned = regexp.MustCompile(`\b(?:erlmcp|tools|resources|subscriptions|mcp_server|go|process)_[a-z0-9_]+[a-z]\b`)
 
@@ -184,7 +233,7 @@ func named(t *testing.T) map[string][]string {
 	out := map[string][]string{}
 	for _, q := range queries(t) {
 		for _, s := range selectors(q.text) {
-			if !platform.MatchString(s.metric) {
+			if platform[s.metric] == nil {
 				out[s.metric] = append(out[s.metric], q.where)
 			}
 		}
