@@ -84,12 +84,12 @@ variable "calls_per_instance_second" {
 }
 
 variable "channels" {
-  description = "Notification channels that exist already (names such as projects/P/notificationChannels/1, of PagerDuty, Slack, Pub/Sub and so on), by what they are told of: critical alerts, or warnings and releases that failed."
-  type        = object({ critical = optional(list(string), []), warning = optional(list(string), []) })
+  description = "Notification channels that exist already (names such as projects/P/notificationChannels/1, of PagerDuty, Slack, Pub/Sub and so on), by what they are told of: critical alerts; warnings and releases that failed; or, info, releases that begin, go on and end."
+  type        = object({ critical = optional(list(string), []), warning = optional(list(string), []), info = optional(list(string), []) })
   default     = {}
 
   validation {
-    condition     = alltrue([for c in concat(var.channels.critical, var.channels.warning) : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", c))])
+    condition     = alltrue([for c in concat(var.channels.critical, var.channels.warning, var.channels.info) : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", c))])
     error_message = "channels have names such as projects/my-project/notificationChannels/123: gcloud beta monitoring channels list."
   }
 }

@@ -28,6 +28,11 @@ locals {
   series = "resource.type=\"prometheus_target\" AND resource.labels.job=\"${var.name}\" AND metric.type=\"prometheus.googleapis.com"
   # Existing channels by severity, and everyone who is told of everything.
   told = { for severity, ids in var.channels : severity => concat(ids, [for c in google_monitoring_notification_channel.email : c.id]) }
+  # How rollouts go, by who is told of that.
+  releases = merge({ failed = { summary = "a release failed", types = ["FAILED"], severity = "WARNING", runbook = "ReleaseFailed", told = local.told.warning } },
+    length(var.channels.info) == 0 ? {} : { goes = {
+      summary = "a release goes on", types = ["IN_PROGRESS", "ADVANCED", "SUCCEEDED", "CANCELLED"], severity = null, runbook = "ReleaseGoesOn", told = var.channels.info
+  } })
   dashboard = replace(replace(replace(file("${local.data}/dashboard.json"),
     "/job=(~?)\\\\\"erlmcp/", "job=$1\\\"${var.name}"),
     "/(service_name|job_name|subscription_id)=(~?)\\\\\"erlmcp/", "$1=$2\\\"${var.platform}"),
@@ -107,27 +112,29 @@ resource "google_monitoring_alert_policy" "down" {
   notification_channels = local.told.critical
 }
 
-# https://cloud.google.com/deploy/docs/logs: rollouts say there how they ended.
+# https://cloud.google.com/deploy/docs/logs: rollouts say there how they go.
 resource "google_monitoring_alert_policy" "release" {
+  for_each     = local.releases
   project      = var.project
-  display_name = "${var.name}: a release failed"
+  display_name = "${var.name}: ${each.value.summary}"
   combiner     = "OR"
-  severity     = "WARNING"
+  severity     = each.value.severity
 
   conditions {
-    display_name = "A rollout has failed"
+    display_name = each.value.summary
     condition_matched_log {
-      filter = "logName=\"projects/${var.project}/logs/clouddeploy.googleapis.com%2Frollout_update\" AND resource.type=\"clouddeploy.googleapis.com/DeliveryPipeline\" AND resource.labels.pipeline_id=(${join(" OR ", [for p in var.pipelines : "\"${p}\""])}) AND jsonPayload.rolloutUpdateType=\"FAILED\""
+      filter           = "logName=\"projects/${var.project}/logs/clouddeploy.googleapis.com%2Frollout_update\" AND resource.type=\"clouddeploy.googleapis.com/DeliveryPipeline\" AND resource.labels.pipeline_id=(${join(" OR ", [for p in var.pipelines : "\"${p}\""])}) AND jsonPayload.rolloutUpdateType=(${join(" OR ", [for t in each.value.types : "\"${t}\""])})"
+      label_extractors = { rollout = "EXTRACT(jsonPayload.rollout)", update = "EXTRACT(jsonPayload.rolloutUpdateType)" }
     }
   }
 
   documentation {
-    subject   = "${var.name}: a release failed"
-    content   = file("${local.runbooks}/ReleaseFailed.md")
+    subject   = "${var.name}: ${each.value.summary}"
+    content   = file("${local.runbooks}/${each.value.runbook}.md")
     mime_type = "text/markdown"
   }
 
-  notification_channels = local.told.warning
+  notification_channels = each.value.told
 
   alert_strategy {
     auto_close = "3600s"
@@ -135,6 +142,11 @@ resource "google_monitoring_alert_policy" "release" {
       period = "300s"
     }
   }
+}
+
+moved {
+  from = google_monitoring_alert_policy.release
+  to   = google_monitoring_alert_policy.release["failed"]
 }
 
 # Who is told gets the runbook with it.

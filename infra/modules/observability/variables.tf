@@ -4,8 +4,8 @@ variable "budget" {
 }
 
 variable "channels" {
-  description = "Ids of existing notification channels, by severity of what they are told of."
-  type        = object({ critical = list(string), warning = list(string) })
+  description = "Ids of existing notification channels, by severity of what they are told of: info is how releases go."
+  type        = object({ critical = list(string), warning = list(string), info = list(string) })
 }
 
 variable "cluster" {

@@ -110,7 +110,7 @@ var sets = []struct {
 	is                traits
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", with(cloudrun("production"), "objectives", "true"), production, []rule{objective("erlmcp"), owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
+	{"Cloud Run in production", "cloudrun", with(cloudrun("production"), "objectives", "true", "channels", `{info=["projects/my-project/notificationChannels/7"]}`), production, []rule{objective("erlmcp"), goingTold, owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
@@ -194,7 +194,7 @@ func (w *workspace) rulesHold(t *testing.T) {
 
 // rulesCanFail breaks one thing at a time in a plan that is in order.
 func (w *workspace) rulesCanFail(t *testing.T) {
-	whole := w.plan(t, "cloudrun", with(cloudrun("production"), "objectives", "true"))
+	whole := w.plan(t, "cloudrun", with(cloudrun("production"), "objectives", "true", "channels", `{info=["projects/my-project/notificationChannels/7"]}`))
 	resources := withManifests(t, whole.Resources())
 	taken := delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")
 	for _, c := range []struct {
@@ -234,6 +234,8 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"run.googleapis.com/cpu-throttling":"false"`, `"run.googleapis.com/cpu-throttling":"true"`, scalesToZero},
 		{`"run.googleapis.com/minScale"`, `"autoscaling.knative.dev/minScale"`, scalesToZero},
 		{`FAILED`, `SUCCEEDED`, failuresTold},
+		{`IN_PROGRESS`, `PENDING`, goingTold},
+		{`notificationChannels/7`, `notificationChannels/8`, goingTold},
 		{`"percentage":50`, `"percentage":90`, gradual},
 		{`"verify":true`, `"verify":false`, gradual},
 		{`"jobs":["verify"]`, `"jobs":["predeploy"]`, gradual},

@@ -138,7 +138,7 @@ func atOnce(rs []resource) string {
 func failuresTold(rs []resource) string {
 	var filters string
 	for _, r := range rs {
-		if f, _ := r.At("conditions.0.condition_matched_log.0.filter").(string); strings.Contains(f, `jsonPayload.rolloutUpdateType="FAILED"`) {
+		if f, _ := r.At("conditions.0.condition_matched_log.0.filter").(string); strings.Contains(f, `jsonPayload.rolloutUpdateType=("FAILED")`) {
 			filters += f
 		}
 	}
@@ -148,6 +148,17 @@ func failuresTold(rs []resource) string {
 		}
 		return ""
 	})
+}
+
+// goingTold wants channels of that severity, and nobody else, to be told how releases go.
+func goingTold(rs []resource) string {
+	for _, r := range rs {
+		f, _ := r.At("conditions.0.condition_matched_log.0.filter").(string)
+		if strings.Contains(f, `rolloutUpdateType=("IN_PROGRESS" OR "ADVANCED" OR "SUCCEEDED" OR "CANCELLED")`) {
+			return must(r, "notification_channels", []any{"projects/my-project/notificationChannels/7"})
+		}
+	}
+	return "nobody is told how releases go"
 }
 
 // approved is for production: a person looks at what is released, and nobody need look for what failed to go back.
