@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/erlmcp/local/checks/grants"
 	"example.com/erlmcp/local/checks/tfplan"
 )
 
@@ -26,26 +27,6 @@ const (
 	oncall = "group:oncall@example.com"
 	looks  = "group:viewers@example.com"
 )
-
-// roles are what of Google's roles matters here: https://cloud.google.com/iam/docs/roles-permissions.
-var roles = map[string][]string{
-	"roles/certificatemanager.viewer": {"certificatemanager.certs.get", "certificatemanager.certs.list"},
-	"roles/clouddeploy.viewer": {"clouddeploy.deliveryPipelines.get", "clouddeploy.jobRuns.list", "clouddeploy.operations.get", "clouddeploy.releases.get", "clouddeploy.releases.list", "clouddeploy.rollouts.get",
-		"clouddeploy.rollouts.list", "clouddeploy.targets.get"},
-	"roles/clouddeploy.operator":   {"clouddeploy.deliveryPipelines.get", "clouddeploy.releases.get", "clouddeploy.rollouts.advance", "clouddeploy.rollouts.create", "clouddeploy.rollouts.rollback"},
-	"roles/cloudscheduler.viewer":  {"cloudscheduler.jobs.get", "cloudscheduler.jobs.list"},
-	"roles/iam.serviceAccountUser": {"iam.serviceAccounts.actAs"},
-	"roles/logging.viewer":         {"logging.logEntries.list"},
-	"roles/monitoring.viewer":      {"monitoring.timeSeries.list"},
-	"roles/pubsub.publisher":       {"pubsub.topics.publish"},
-	"roles/pubsub.subscriber":      {"pubsub.subscriptions.consume"},
-	"roles/pubsub.viewer":          {"pubsub.subscriptions.get", "pubsub.topics.get"},
-	"roles/redis.viewer":           {"redis.instances.get", "redis.instances.list", "redis.operations.get", "redis.operations.list"},
-	"roles/run.invoker":            {"run.jobs.run", "run.routes.invoke"},
-	"roles/run.jobsExecutor":       {"run.executions.cancel", "run.executions.get", "run.executions.list", "run.jobs.get", "run.jobs.run"},
-	"roles/run.viewer":             {"run.executions.get", "run.executions.list", "run.jobs.get", "run.services.get", "run.services.list"},
-	"roles/storage.bucketViewer":   {"storage.buckets.get", "storage.buckets.list"},
-}
 
 // A request of an API with the permission that it needs on what its first group names, and what is answered.
 type request struct {
@@ -88,52 +69,15 @@ var requests = []request{
 
 var only = flag.String("only", "", "part of the commands to run alone")
 
-// A grant is a role that somebody has on something, "" for the project.
-type grant struct{ role, on, member string }
-
-// granted are those of a plan.
-func granted(rs []tfplan.Resource) (grants []grant, custom map[string][]string) {
-	custom = map[string][]string{}
-	for _, r := range rs {
-		text := func(key string) string { s, _ := r.Values[key].(string); return s }
-		if r.Type == "google_project_iam_custom_role" {
-			for _, p := range r.Values["permissions"].([]any) {
-				custom["custom"] = append(custom["custom"], fmt.Sprint(p))
-			}
-		}
-		on, ok := map[string]string{
-			"google_project_iam_member": "", "google_storage_bucket_iam_member": "bucket:" + text("bucket"), "google_clouddeploy_delivery_pipeline_iam_member": "pipeline:" + text("name"),
-			"google_cloud_run_v2_service_iam_member": "service:" + text("name"), "google_cloud_run_v2_job_iam_member": "job:" + text("name"),
-			"google_pubsub_subscription_iam_member": "subscription:" + text("subscription"), "google_pubsub_topic_iam_member": "topic:" + text("topic"),
-			"google_service_account_iam_member": "account:" + text("service_account_id"),
-		}[r.Type]
-		if ok {
-			role := text("role")
-			if role == "" && r.Type == "google_project_iam_member" {
-				role = "custom" // whose name is known once it is there
-			}
-			grants = append(grants, grant{role, on, text("member")})
-		}
-	}
-	return grants, custom
-}
-
 // A cloud answers one person.
 type cloud struct {
 	t      *testing.T
 	member string
-	grants []grant
-	custom map[string][]string
+	grants *grants.Grants
 
 	mu      sync.Mutex
 	refused []string
 	asked   []string // permissions
-}
-
-func (c *cloud) may(permission, on string) bool {
-	return slices.ContainsFunc(c.grants, func(g grant) bool {
-		return g.member == c.member && (g.on == "" || g.on == on) && (slices.Contains(roles[g.role], permission) || slices.Contains(c.custom[g.role], permission))
-	})
 }
 
 func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +96,7 @@ func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		c.asked = append(c.asked, q.permission)
 		w.Header().Set("Content-Type", "application/json")
-		if !c.may(q.permission, on) {
+		if !c.grants.May(c.member, q.permission, on) {
 			c.refused = append(c.refused, q.permission+" on "+on)
 			w.WriteHeader(http.StatusForbidden)
 			json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": 403, "status": "PERMISSION_DENIED", "message": "Permission " + q.permission + " denied"}})
@@ -207,8 +151,7 @@ func TestRunbooks(t *testing.T) {
 	tfplan.Run(t, dir, "init", "-input=false", "-no-color")
 	plan := tfplan.Make(t, dir, map[string]string{"project": "my-project", "project_number": "123456789012", "environment": "production", "emails": `["oncall@example.com"]`,
 		"domain": "mcp.example.com", "people": fmt.Sprintf(`{viewers=[%q],on_call=[%q],deployers=["group:platform@example.com"]}`, looks, oncall)})
-	grants, custom := granted(plan.Resources())
-	c := &cloud{t: t, grants: grants, custom: custom}
+	c := &cloud{t: t, grants: grants.Of(plan.Resources())}
 	srv := httptest.NewServer(c)
 	defer srv.Close()
 	changes := regexp.MustCompile(` (rollback|execute|pull|publish) `)
@@ -238,14 +181,12 @@ func TestRunbooks(t *testing.T) {
 	if changing < 4 && *only == "" {
 		t.Errorf("%d commands change something", changing)
 	}
-	if !slices.ContainsFunc(grants, func(g grant) bool {
-		return g.member == oncall && g.role == "roles/iam.serviceAccountUser" && strings.Contains(g.on, "erlmcp-deploy@") // as whom rollbacks run
-	}) {
+	if !c.grants.May(oncall, "iam.serviceAccounts.actAs", "account:erlmcp-deploy@my-project.iam.gserviceaccount.com") { // as whom rollbacks run
 		t.Error("who is on call can't act as erlmcp-deploy")
 	}
-	for _, g := range grants { // nobody of the people reads a secret, or what the store has
-		if strings.HasPrefix(g.member, "group:") && regexp.MustCompile(`secretmanager|datastore|owner|editor|admin`).MatchString(g.role) {
-			t.Errorf("%s has %s", g.member, g.role)
+	for _, g := range c.grants.All { // nobody of the people reads a secret, or what the store has
+		if strings.HasPrefix(g.Member, "group:") && regexp.MustCompile(`secretmanager|datastore|owner|editor|admin`).MatchString(g.Role) {
+			t.Errorf("%s has %s", g.Member, g.Role)
 		}
 	}
 }

@@ -249,7 +249,7 @@ func (c *cloud) job(line *pipeline, o *rollout, p phase) string {
 	lacks := needs("storage.objects.get", "bucket:"+c.bucket) + needs("logging.logEntries.create", "")
 	if o.job == "verify" {
 		lacks += needs("iam.serviceAccounts.getOpenIdToken", "account:"+c.deploy) + needs("run.routes.invoke", "service:"+line.name) + needs("monitoring.timeSeries.list", "") +
-			needs("artifactregistry.repositories.downloadArtifacts", "repository")
+			needs("artifactregistry.repositories.downloadArtifacts", "repository:erlmcp-staging")
 		if len(line.phases) > 0 { // the judge finds the canary by its tag
 			lacks += needs("run.services.get", "service:"+line.name)
 			if c.services[line.name].tags["canary"] != o.release.manifest {

@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
+	"example.com/erlmcp/local/checks/grants"
 	"example.com/erlmcp/local/checks/tfplan"
 )
 
@@ -16,9 +16,6 @@ const (
 	project = "my-project"
 	region  = "us-central1"
 )
-
-// A grant is a role of a member on a resource, by the resource's short name, or on the whole project: "".
-type grant struct{ role, on, member string }
 
 // A pipeline is what Terraform plans of one, its target and its automation.
 type pipeline struct {
@@ -43,7 +40,7 @@ type platform struct {
 	pipelines map[string]*pipeline
 	files     map[string]string // of the bucket
 	bucket    string
-	grants    []grant
+	grants    *grants.Grants
 }
 
 // judged tells whether a rollout is verified: of a service it is, and of a job it is not.
@@ -66,7 +63,7 @@ func (r resource) text(key string) string { s, _ := r.Values[key].(string); retu
 // read takes from a plan what the platform goes by.
 func read(t *testing.T, rs []tfplan.Resource) *platform {
 	t.Helper()
-	p := &platform{pipelines: map[string]*pipeline{}, files: map[string]string{}}
+	p := &platform{pipelines: map[string]*pipeline{}, files: map[string]string{}, grants: grants.Of(rs)}
 	for _, planned := range rs {
 		r := resource{planned}
 		switch r.Type {
@@ -146,21 +143,6 @@ func read(t *testing.T, rs []tfplan.Resource) *platform {
 			}
 		case "google_storage_bucket_object":
 			p.files[r.text("name")] = r.text("content")
-		case "google_project_iam_member":
-			p.grant(r, "")
-		case "google_storage_bucket_iam_member":
-			p.grant(r, "bucket:"+r.text("bucket"))
-		case "google_artifact_registry_repository_iam_member":
-			p.grant(r, "repository")
-		case "google_clouddeploy_delivery_pipeline_iam_member":
-			p.grant(r, "pipeline:"+r.text("name"))
-		case "google_cloud_run_v2_service_iam_member":
-			p.grant(r, "service:"+r.text("name"))
-		case "google_cloud_run_v2_job_iam_member":
-			p.grant(r, "job:"+r.text("name"))
-		case "google_service_account_iam_member":
-			id := r.text("service_account_id")
-			p.grant(r, "account:"+id[strings.LastIndex(id, "/")+1:])
 		}
 	}
 	return p
@@ -171,10 +153,6 @@ func (p *platform) pipeline(name string) *pipeline {
 		p.pipelines[name] = &pipeline{name: name, retries: map[string]int{}, rollsBack: map[string]bool{}}
 	}
 	return p.pipelines[name]
-}
-
-func (p *platform) grant(r resource, on string) {
-	p.grants = append(p.grants, grant{r.text("role"), on, strings.TrimPrefix(r.text("member"), "serviceAccount:")})
 }
 
 func convert(t *testing.T, from, to any) {
@@ -188,35 +166,10 @@ func convert(t *testing.T, from, to any) {
 	}
 }
 
-// roles are what of Google's roles matters here, from their documentation: https://cloud.google.com/iam/docs/roles-permissions.
-var roles = map[string][]string{
-	"roles/clouddeploy.viewer": {"clouddeploy.config.get", "clouddeploy.deliveryPipelines.get", "clouddeploy.targets.get", "clouddeploy.releases.get", "clouddeploy.releases.list",
-		"clouddeploy.rollouts.get", "clouddeploy.rollouts.list", "clouddeploy.operations.get"},
-	"roles/clouddeploy.releaser": {"clouddeploy.config.get", "clouddeploy.deliveryPipelines.get", "clouddeploy.targets.get", "clouddeploy.releases.create", "clouddeploy.releases.get",
-		"clouddeploy.releases.list", "clouddeploy.rollouts.create", "clouddeploy.rollouts.get", "clouddeploy.rollouts.list", "clouddeploy.operations.get"},
-	"roles/clouddeploy.operator": {"clouddeploy.releases.get", "clouddeploy.rollouts.create", "clouddeploy.rollouts.advance", "clouddeploy.rollouts.retryJob", "clouddeploy.rollouts.get",
-		"clouddeploy.rollouts.rollback"},
-	"roles/clouddeploy.jobRunner":                {"storage.objects.create", "storage.objects.get", "storage.objects.list", "logging.logEntries.create"},
-	"roles/storage.objectUser":                   {"storage.objects.create", "storage.objects.get", "storage.objects.list", "storage.objects.delete"},
-	"roles/storage.bucketViewer":                 {"storage.buckets.get", "storage.buckets.list"},
-	"roles/run.developer":                        {"run.services.get", "run.services.create", "run.services.update", "run.jobs.get", "run.jobs.create", "run.jobs.update"},
-	"roles/run.invoker":                          {"run.routes.invoke"},
-	"roles/iam.serviceAccountUser":               {"iam.serviceAccounts.actAs"},
-	"roles/iam.serviceAccountOpenIdTokenCreator": {"iam.serviceAccounts.getOpenIdToken"},
-	"roles/monitoring.viewer":                    {"monitoring.timeSeries.list"},
-	"roles/artifactregistry.reader":              {"artifactregistry.repositories.downloadArtifacts"},
-	"roles/artifactregistry.writer":              {"artifactregistry.repositories.downloadArtifacts", "artifactregistry.repositories.uploadArtifacts"},
-	"roles/logging.logWriter":                    {"logging.logEntries.create"},
-}
-
-// may tells whether an account has a permission on a resource.
+// may tells whether a service account has a permission on a resource.
 func (p *platform) may(account, permission, on string) bool {
-	return slices.ContainsFunc(p.grants, func(g grant) bool {
-		return g.member == account && (g.on == "" || g.on == on) && slices.Contains(roles[g.role], permission)
-	})
+	return p.grants.May("serviceAccount:"+account, permission, on)
 }
 
 // without takes a role from everyone.
-func (p *platform) without(role string) {
-	p.grants = slices.DeleteFunc(slices.Clone(p.grants), func(g grant) bool { return g.role == role })
-}
+func (p *platform) without(role string) { p.grants = p.grants.Without(role) }
