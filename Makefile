@@ -169,7 +169,7 @@ infra: $(TOOLS)/tflint ## Terraform: form, types, each combination of variables,
 	$(PROVIDED) cd $(CHECKS) && $(GO) test -count=1 -timeout 20m ./infra
 	$(TOOLS)/tflint --chdir infra --recursive --config $(CURDIR)/infra/.tflint.hcl
 
-observability: prometheus $(TOOLS)/otelcol ## alerts and dashboard against a server that runs, and a real collector
+observability: prometheus redis-server emulator $(TOOLS)/otelcol ## alerts and dashboard against a server that runs, a real collector, and a day on which things break
 	cd $(CHECKS) && $(GO) test -count=1 ./observability
 
 # LONG=-long bakes 20 healthy canaries in place of 3, in some four minutes.

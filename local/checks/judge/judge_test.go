@@ -125,16 +125,8 @@ func balance(t *testing.T, nine, one string) (url string) {
 func scrape(t *testing.T) (url, targets string) {
 	t.Helper()
 	dir := t.TempDir()
-	port := world.FreePort(t)
 	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n- job_name: fixtures\n  file_sd_configs: [{files: [%q], refresh_interval: 1s}]\n", dir+"/*.json")
-	file := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	start(t, nil, "prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:"+port, "--log.level=error")
-	url = "http://127.0.0.1:" + port
-	answers(t, url+"/-/ready")
-	return url, dir
+	return world.StartPrometheus(t, config), dir
 }
 
 // watch has Prometheus scrape both of a pair as a job of their own.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -273,4 +274,36 @@ func (w *World) NewKey(file, tenant, subject, scopes string) string {
 		w.t.Fatalf("there is no key in %q", out)
 	}
 	return strings.Fields(out[i:])[0]
+}
+
+// StartPrometheus starts one with a configuration, and returns its URL once it is ready.
+func StartPrometheus(t *testing.T, config string) (url string) {
+	t.Helper()
+	dir, port := t.TempDir(), FreePort(t)
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	daemon(t, port, "prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:"+port, "--log.level=error")
+	url = "http://127.0.0.1:" + port
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if resp, err := http.Get(url + "/-/ready"); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return url
+			}
+		}
+		if time.Since(begin) > time.Minute {
+			t.Fatal("Prometheus is not ready")
+		}
+	}
+}
+
+// Shell runs a line of a shell's, in which erlmcp is the operator's command, and returns what it printed.
+func (w *World) Shell(line string) (string, error) {
+	w.t.Helper()
+	cmd := exec.Command("bash", "-c", line)
+	cmd.Env = append(slices.Clip(w.env), "PATH="+filepath.Dir(program(w.t, "erlmcp"))+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
