@@ -20,9 +20,9 @@ run "default" {
   }
   assert {
     # Redis 730 × 0.064 = 46.72, NAT 730 × (0.005 + 0.0014) = 4.67, instance 77.53, 5 secrets 0.30, 3 of them that the instance looks at
-    # every 30 s 3 × 87 600 × 0.03 / 10⁴ = 0.79, images 0.10, 22 alerts × (0.10 +
-    # 0.0438 × 0.35) = 2.54, 2 schedules 0.20, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of 262 800 checks of 1000 bytes 0.12
-    condition     = abs(output.cost.idle_month.total - 133.49) < 0.011
+    # every 30 s 3 × 87 600 × 0.03 / 10⁴ = 0.79, images 0.10, 23 alerts × (0.10 +
+    # 0.0438 × 0.35) = 2.65, 2 schedules 0.20, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of 262 800 checks of 1000 bytes 0.12
+    condition     = abs(output.cost.idle_month.total - 133.60) < 0.011
     error_message = "Idle is ${output.cost.idle_month.total} a month."
   }
   assert {
@@ -154,9 +154,9 @@ run "small" {
     size        = "small"
   }
   assert {
-    # Redis 730 × 0.049 = 35.77, 5 secrets 0.30, images 0.10, 22 alerts 2.54, 2 schedules 0.20, answers to 262 800 checks × (0.1 s × (1.5 × 0.000024 + 1.25 ×
+    # Redis 730 × 0.049 = 35.77, 5 secrets 0.30, images 0.10, 23 alerts 2.65, 2 schedules 0.20, answers to 262 800 checks × (0.1 s × (1.5 × 0.000024 + 1.25 ×
     # 0.0000025) + 0.40 / 10⁶) = 1.13, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of checks 0.12
-    condition     = abs(output.cost.idle_month.total - 40.69) < 0.011
+    condition     = abs(output.cost.idle_month.total - 40.80) < 0.011
     error_message = "The small size costs ${output.cost.idle_month.total} a month: ${jsonencode(output.cost.idle_month)}."
   }
 }

@@ -310,7 +310,7 @@ func ofPlatform(query string) bool { return !strings.Contains(query, "job=") }
 
 // ofJob wants a query on the server's own metrics to be of the job of that name, or of its control plane's too.
 func ofJob(query, name string) string {
-	rest := strings.NewReplacer(`job="`+name+`"`, "", `job=~"`+name+`(-taiea)?"`, "").Replace(query)
+	rest := strings.NewReplacer(`job="`+name+`"`, "", `job=~"`+name+`(-taiea|-webhook)?"`, "").Replace(query)
 	if rest == query || strings.Contains(rest, "job=") {
 		return "not of " + name + ": " + query
 	}
@@ -321,7 +321,7 @@ func ofJob(query, name string) string {
 func ofEnvironment(query, name string) string {
 	prefix := strings.TrimSuffix(name, "-gke")
 	for _, m := range regexp.MustCompile(`[=~]"(?:\.\*/instances/)?(erlmcp[^"]*)"`).FindAllStringSubmatch(query, -1) {
-		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "(-taiea)?", "-entitlements-dead", "-entitlements(-dead)?", "-(gke-)?health-.*"}, rest) {
+		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "(-taiea|-webhook)?", "-entitlements-dead", "-entitlements(-dead)?", "-(gke-)?health-.*"}, rest) {
 			return fmt.Sprintf("%s is not of %s", m[1], prefix)
 		}
 	}

@@ -92,8 +92,8 @@ func TestAlertTestsCanFail(t *testing.T) {
 		{"CredentialExpires", "min by (what)", "max by (what)"},
 		{"CredentialExpires", "[1h]", "[5m]"},
 		{"CredentialExpires", "[1h]", "[3h]"},
-		{"CredentialExpires", "(-taiea)?", ""},
-		{"CredentialExpires", "(-taiea)?", ".*"},
+		{"CredentialExpires", "(-taiea|-webhook)?", ""},
+		{"CredentialExpires", "(-taiea|-webhook)?", ".*"},
 		{"CredentialExpires", "for: 300s", "for: 0s"},
 		{"GovernorDegraded", "for: 120s", "for: 0s"},
 		{"HandlerPanics", " offset 15m", ""},
@@ -124,8 +124,9 @@ func TestAlertTestsCanFail(t *testing.T) {
 		{"RootsNotCopied", "> 3\n", "> 0\n"},
 		{"RootsNotCopied", "> 3\n", "> 30\n"},
 		{"RootsNotCopied", `outcome="failed"`, `outcome=~"failed|ok"`},
-		{"RootsNotCopied", "(-taiea)?", ""},
-		{"RootsNotCopied", "(-taiea)?", ".*"},
+		{"RootsNotCopied", "-taiea|", ""},
+		{"RootsNotCopied", "|-webhook", ""},
+		{"RootsNotCopied", "(-taiea|-webhook)?", ".*"},
 		{"TelemetryLost", "(rate", "(0 * rate"},
 		{"BackupsFail", " offset 1h", ""},
 		{"BackupsFail", "or increase", "or 0 * increase"},
@@ -273,7 +274,7 @@ func TestQueriesAreValid(t *testing.T) {
 		}
 		for _, s := range found {
 			// Terraform puts the environment's name into these two.
-			if ours := slices.Contains([]string{`="erlmcp"`, `=~"erlmcp(-taiea)?"`}, s.labels["job"]); !ours && !strings.HasPrefix(s.metric, "kubernetes_io:") && !strings.Contains(s.metric, "_googleapis_com:") {
+			if ours := slices.Contains([]string{`="erlmcp"`, `=~"erlmcp(-taiea|-webhook)?"`}, s.labels["job"]); !ours && !strings.HasPrefix(s.metric, "kubernetes_io:") && !strings.Contains(s.metric, "_googleapis_com:") {
 				t.Errorf("%s: %s is not of job erlmcp, nor of erlmcp and erlmcp-taiea", q.where, s.metric)
 			}
 		}
