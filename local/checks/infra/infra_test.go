@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 
 	"example.com/erlmcp/local/checks/tfplan"
 )
@@ -308,16 +311,9 @@ func (w *workspace) generated(t *testing.T) {
 		if !ok {
 			t.Fatal("the plan does not know the output kustomization")
 		}
-		file := filepath.Join("../kubernetes/testdata", name, "kustomization.yaml")
-		want, _ := os.ReadFile(file)
-		if text != string(want) {
-			if os.Getenv("UPDATE") == "" {
-				t.Fatalf("testdata/%s is another (UPDATE=1 writes it):\n%s", name, text)
-			}
-			os.MkdirAll(filepath.Dir(file), 0o755)
-			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+		asPlanned(t, name+"/kustomization.yaml", text)
+		if name == "staging" {
+			asPlanned(t, name+"/delivery.json", goesBy(t, p.Resources()))
 		}
 		for output, secrets := range map[string]string{"secrets": "keys redis-url redis-ca receipt-key api-keys policy", "taiea_secrets": "keys redis-url redis-ca receipt-key"} {
 			for s := range strings.FieldsSeq(secrets) {
@@ -330,6 +326,46 @@ func (w *workspace) generated(t *testing.T) {
 			t.Errorf("taiea_secrets: %v", v)
 		}
 	}
+}
+
+// asPlanned wants a file of the check of the manifests to say what is planned.
+func asPlanned(t *testing.T, name, text string) {
+	t.Helper()
+	file := filepath.Join("../kubernetes/testdata", name)
+	if was, _ := os.ReadFile(file); text == string(was) {
+		return
+	}
+	if os.Getenv("UPDATE") == "" {
+		t.Fatalf("testdata/%s is another (UPDATE=1 writes it):\n%s", name, text)
+	}
+	os.MkdirAll(filepath.Dir(file), 0o755)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goesBy is what Cloud Deploy goes by in releases to the cluster: the steps, the rules of its automation, and skaffold.yaml.
+func goesBy(t *testing.T, rs []resource) string {
+	out := map[string]any{}
+	for _, r := range rs {
+		switch name, _ := r.Values["name"].(string); {
+		case r.Type == "google_clouddeploy_delivery_pipeline":
+			out["canary"] = r.At("serial_pipeline.0.stages.0.strategy.0.canary.0")
+		case r.Type == "google_clouddeploy_automation":
+			out["rules"] = r.Values["rules"]
+		case r.Type == "google_storage_bucket_object" && path.Base(name) == "skaffold.yaml":
+			var skaffold any
+			if err := yaml.Unmarshal([]byte(fmt.Sprint(r.Values["content"])), &skaffold); err != nil {
+				t.Fatal(err)
+			}
+			out["skaffold"] = skaffold
+		}
+	}
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil || len(out) != 3 {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return string(text) + "\n"
 }
 
 // A rule says what is wrong with resources, "" for nothing.
