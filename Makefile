@@ -177,7 +177,7 @@ LONG ?=
 judge: haproxy prometheus ## canaries that are bad in one way each, and healthy ones: erlmcp judge must tell, behind a real balancer, by a real Prometheus
 	cd $(CHECKS) && $(GO) test -count=1 -parallel 20 ./judge $(LONG)
 
-kubernetes: ## the manifests on a real API server: accepted, rolled out, undone, drained
+kubernetes: ## the manifests on a real API server: accepted, rolled out, undone, drained, and released by canaries
 	@$(CHECKS)/debian $(CLUSTER)
 	$(PROVIDED) $(CHECKS)/kubernetes/run $(BESIDE)
 

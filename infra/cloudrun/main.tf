@@ -80,22 +80,26 @@ locals {
     }
   } }
 
-  # Where the judge gets in, it calls the tools that only read, so that a release is judged also while nobody else calls. Without metrics
-  # there is nothing to compare: the release gets all traffic, and is asked whether it is healthy, as the control plane is.
+  # Where the judge gets in, it calls the tools that only read, so that a release is judged also while nobody else calls, as a tenant of its
+  # own. Without metrics there is nothing to compare: the release gets all traffic, and is asked whether it is healthy, as the control plane is.
   deployer = "${local.name}-deploy@${var.project}.iam.gserviceaccount.com"
   run_url  = "https://${local.name}-${var.project_number}.${var.region}.run.app"
   judge = !local.judged ? ["probe", "-health", "-as=${local.deployer}", "-audience=${local.run_url}", local.url] : concat(
   ["judge", "-service=projects/${var.project}/locations/${var.region}/services/${local.name}", "-bake=${var.bake}s"], local.loaded)
-  loaded = var.public || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? ["-undecided=pass"] : [
+  loaded = !local.invoked || var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? ["-undecided=pass"] : [
     "-undecided=fail", "-load=${local.url}/mcp", "-as=${local.deployer}", "-audience=${local.run_url}",
   ]
+
+  # Accounts that may invoke the service call as whom Cloud Run says that they are, that of releases too.
+  invoked = contains([for m in split(",", var.authentication) : trimspace(m)], "cloudrun")
+  prober  = !local.invoked ? {} : { TENANT_MAP = join(",", compact(["cloudrun:${local.deployer}=prober", lookup(var.settings, "TENANT_MAP", "")])) }
 
   settings = merge(local.platform, {
     AUTHENTICATION     = var.authentication
     CONNECTION_TIMEOUT = "620s" # beyond the 600 s for which load balancers keep connections
     PUBLIC_URL         = local.url
     UNKNOWN_TENANTS    = var.unknown_tenants
-  }, var.domain == "" ? {} : { TRUSTED_PROXIES = "2" }, var.settings)
+  }, var.domain == "" ? {} : { TRUSTED_PROXIES = "2" }, var.settings, local.prober)
 
   # What both functions are told.
   platform = merge(module.platform.settings,

@@ -131,6 +131,7 @@ func TestCommands(t *testing.T) {
 		{nil, "restore place -confirm -adopt", 2, "-adopt comes first"},
 		{nil, "restore -confirm", 2, "which place?"},
 		{nil, "drill place", 2, "wants a place and -into"},
+		{nil, "drill place -into drill -ended http://localhost:8080 -instances 0", 2, "-instances 0 is at least 1"},
 		{nil, "drill -verify " + exported, 2, "whose signature?"},
 		{nil, "version", 0, version},
 		{nil, "settings", 0, "ALLOWED_ORIGINS"},

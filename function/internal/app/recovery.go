@@ -150,9 +150,9 @@ func (r *Recovery) writer() *directives.Writer {
 	return w
 }
 
-// Drill shows that the store can be had back from a place, in another database of the project, or another file, that is empty. With clear it
-// is emptied before and after.
-func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, progress Progress) (_ *recovery.Report, err error) {
+// Drill shows that the store can be had back from a place, in another database of the project, or another file, that is empty.
+func (r *Recovery) Drill(ctx context.Context, place string, what recovery.DrillOptions) (_ *recovery.Report, err error) {
+	into, clear, progress := what.Into, what.Empty, what.Progress
 	to, err := objects.Open(ctx, place)
 	if err != nil {
 		return nil, err
@@ -214,7 +214,7 @@ func (r *Recovery) Drill(ctx context.Context, place, into string, clear bool, pr
 		return nil, err
 	}
 	d := &recovery.Drill{
-		Place: to, Store: r.stores.Records, Directives: r.stores.Directives, Receipts: r.stores.Receipts, Restore: other.restore(to, progress), Confirm: confirm,
+		Place: to, Store: r.stores.Records, Directives: r.stores.Directives, Receipts: r.stores.Receipts, Ending: what.Ending, Restore: other.restore(to, progress), Confirm: confirm,
 		Into: into, Version: Version, Keys: r.keys, Signer: r.signer, Progress: progress, Now: time.Now,
 	}
 	return d.Run(ctx)

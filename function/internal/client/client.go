@@ -65,6 +65,33 @@ func (e *StatusError) Error() string {
 	return text
 }
 
+// A Refusal is why a server that serves does not do what it was asked for.
+type Refusal struct{ Reason, Message string }
+
+// Refused returns why an answer is a refusal of an erlmcp server, nil where it is none: an error, or the result of a tool that was not
+// called.
+func Refused(result json.RawMessage, err error) *Refusal {
+	var r Refusal
+	var wire *Error
+	if errors.As(err, &wire) && json.Unmarshal(wire.Data, &r) == nil && r.Reason != "" {
+		return &Refusal{r.Reason, wire.Message}
+	}
+	var answer struct {
+		Content []struct{ Text string }
+		Meta    struct {
+			Refusal *Refusal `json:"erlmcp/refusal"`
+		} `json:"_meta"`
+	}
+	if err != nil || json.Unmarshal(result, &answer) != nil || answer.Meta.Refusal == nil {
+		return nil
+	}
+	r = Refusal{Reason: answer.Meta.Refusal.Reason}
+	if len(answer.Content) > 0 {
+		r.Message = answer.Content[0].Text
+	}
+	return &r
+}
+
 // Open finds out what the server speaks.
 func Open(ctx context.Context, o Options) (*Client, error) {
 	if o.Told == nil {

@@ -71,7 +71,7 @@ type Recovery interface {
 	Restore(ctx context.Context, place, name string, progress func(backup.Kind, int64)) (*recovery.Restored, error)
 	Adopt(ctx context.Context, place string) (*recovery.Restored, error)
 	Confirm(ctx context.Context, place string, replay bool) (*recovery.Confirm, *recovery.Plan, error)
-	Drill(ctx context.Context, place, into string, clear bool, progress func(backup.Kind, int64)) (*recovery.Report, error)
+	Drill(ctx context.Context, place string, what recovery.DrillOptions) (*recovery.Report, error)
 	Close()
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 )
 
 // A fleet is what an operator's command gives orders to: through the control plane where that has an address, or else by the same routes
@@ -79,6 +80,31 @@ func (f *fleet) ask(ctx context.Context, method, path, etag string, body []byte)
 	defer resp.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return resp.StatusCode, answer, err
+}
+
+// An instance is one as the control plane lists it.
+type instance struct {
+	Name        string
+	Began, Seen time.Time
+	Catalog     string // of what it serves, "" of a control plane
+	SealingKeys []string
+	Own         []string `json:"ownSealingKeys"` // of a control plane
+}
+
+// instances lists those that have said that they run, and the time at which that was read.
+func (f *fleet) instances(ctx context.Context) ([]instance, time.Time, error) {
+	var all struct {
+		Instances []instance
+		At        time.Time
+	}
+	status, answer, err := f.ask(ctx, http.MethodGet, "/v1/fleet", "", nil)
+	if err == nil && status != http.StatusOK {
+		err = f.refused(status, answer)
+	}
+	if err == nil {
+		err = json.Unmarshal(answer, &all)
+	}
+	return all.Instances, all.At, err
 }
 
 // order makes a change, and tells what there is to warn of.

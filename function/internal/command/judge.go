@@ -134,7 +134,7 @@ func (p *Program) judged(ctx context.Context, j *judging, out io.Writer) error {
 	go func() {
 		defer close(done)
 		if j.load != "" {
-			l := judge.Load{URL: j.load, Token: j.token, PerSecond: j.perSecond, Name: p.Name + "-judge", Release: p.Version}
+			l := judge.Load{URL: j.load, Token: j.token, PerSecond: j.perSecond, Name: p.Name + "-judge", Release: p.Version, Decided: isDecided}
 			sent = l.Run(loading)
 		}
 	}()
@@ -156,6 +156,9 @@ func (p *Program) judged(ctx context.Context, j *judging, out io.Writer) error {
 			note += ", the last one: " + sent.Fault.Error()
 		}
 		v.Notes = append(v.Notes, note+".")
+		if sent.Refused > 0 {
+			v.Notes = append(v.Notes, fmt.Sprintf("Of the synthetic calls %d were refused by what operators have decided, and so tried no tool, the last one: %s.", sent.Refused, sent.Refusal.Message))
+		}
 	}
 	if v.Verdict == judge.Undecided && j.counts != judge.Undecided {
 		v.Because = append(v.Because, fmt.Sprintf("That counts as %s (-undecided).", j.counts))

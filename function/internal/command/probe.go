@@ -115,6 +115,8 @@ var decided = []string{
 	mcp.InsufficientScope.Name, mcp.NotEntitled.Name, mcp.Killed.Name, mcp.RateLimited.Name, mcp.Concurrency.Name, mcp.QuotaUsed.Name,
 }
 
+func isDecided(reason string) bool { return slices.Contains(decided, reason) }
+
 // listTools lists the tools in one era's way.
 func (p *Program) listTools(ctx context.Context, url, token, era string) (string, error) {
 	const name = "io.modelcontextprotocol/"
@@ -153,7 +155,7 @@ func (p *Program) listTools(ctx context.Context, url, token, era string) (string
 		return fmt.Sprintf("%d tools", len(answer.Result.Tools)), nil
 	case token == "" && answer.Error != nil && (status == http.StatusUnauthorized || status == http.StatusOK):
 		return "asks for credentials: " + answer.Error.Message, nil
-	case answer.Error != nil && slices.Contains(decided, answer.Error.Data.Reason):
+	case answer.Error != nil && isDecided(answer.Error.Data.Reason):
 		return "serves, and does not serve this caller: " + answer.Error.Message, nil
 	}
 	return "", fmt.Errorf("%s answers %d: %s", url, status, clip(body))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -47,7 +48,16 @@ that of RECEIPT_KEY_FILE or RECEIPT_KMS_KEY, and without any it is not verified 
 const drillUsage = `erlmcp drill shows that the store can be had back, and writes a report, which it signs.
 
   erlmcp drill PLACE -into NAME [-empty] [-out FILE]   back up to PLACE, restore into NAME, compare, verify, confirm; measure RPO and RTO
+  erlmcp drill PLACE -into NAME -ended URL [flags]     beside that, see all instances end and come back, and probe URL
   erlmcp drill -verify FILE -keys FILE                 verify who signed a report, and show it
+
+With -ended, after the backup, you end all instances when the command says so, as by kubectl delete pods -l app=erlmcp. It waits until each has
+ended, until others have come, and until URL, such as https://mcp.example.com, is healthy and serves both eras; then it verifies the receipts of
+before against the roots in PLACE. Which instances run the control plane at TAIEA_URL tells, to which TAIEA_KEY is a viewer's key, or without
+TAIEA_URL the Redis at REDIS_URL. What PROBE_TOKEN holds is sent to URL.
+
+  -instances N        at least so many must come back, such as the autoscaler's fewest. Default 1
+  -within DURATION    for how long each of these waits at most. Default 10m
 
 NAME is another database of GOOGLE_CLOUD_PROJECT, or another file where the store is that of STORE_FILE. It must be empty, and has the copy
 afterwards: delete it then. With -empty it is emptied before and after, and its name must end in "drill". The report is JSON, in PLACE
@@ -240,7 +250,8 @@ var errDrill = fmt.Errorf("the drill failed: %w", errSaid)
 func (p *Program) drill(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("drill", flag.ContinueOnError)
 	into, report, file, keys := flags.String("into", "", ""), flags.String("verify", "", ""), flags.String("out", "", ""), flags.String("keys", "", "")
-	clear := flags.Bool("empty", false, "")
+	clear, ended := flags.Bool("empty", false, ""), flags.String("ended", "", "")
+	least, within := flags.Int("instances", 1, ""), flags.Duration("within", 10*time.Minute, "")
 	place, err := p.word(flags, drillUsage, args)
 	switch {
 	case err != nil:
@@ -249,13 +260,24 @@ func (p *Program) drill(ctx context.Context, args []string, out io.Writer) error
 		return p.verifyReport(*report, *keys, out)
 	case place == "" || *into == "" || *report != "":
 		return fmt.Errorf("%w: a drill wants a place and -into, or -verify alone", errUsage)
+	case *least < 1 || *within <= 0:
+		return fmt.Errorf("%w: -instances %d is at least 1, and -within %v more than nothing", errUsage, *least, *within)
 	}
 	r, err := p.OpenRecovery(ctx, *keys)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	found, err := r.Drill(ctx, place, *into, *clear, p.progress("drill"))
+	what := recovery.DrillOptions{Into: *into, Empty: *clear, Progress: p.progress("drill")}
+	if *ended != "" {
+		f, err := p.reach(ctx)
+		if err != nil {
+			return fmt.Errorf("-ended: %w", err)
+		}
+		defer f.close()
+		what.Ending = f.ending(strings.TrimSuffix(*ended, "/"), *least, *within)
+	}
+	found, err := r.Drill(ctx, place, what)
 	if found == nil {
 		return err
 	}
@@ -269,6 +291,36 @@ func (p *Program) drill(ctx context.Context, args []string, out io.Writer) error
 		err = errDrill
 	}
 	return err
+}
+
+// stillRuns is how long ago an instance was seen that still runs: it says so every 2 s.
+const stillRuns = 10 * time.Second
+
+// ending is the part of a drill in which all instances of the fleet are ended.
+func (f *fleet) ending(url string, least int, within time.Duration) *recovery.Ending {
+	p := f.program
+	return &recovery.Ending{
+		Least: least, Within: within,
+		Running: func(ctx context.Context) (running []recovery.Instance, err error) {
+			all, at, err := f.instances(ctx)
+			for _, i := range all {
+				if i.Catalog != "" && at.Sub(i.Seen) < stillRuns { // the control plane has none
+					running = append(running, recovery.Instance{Name: i.Name + " of " + i.Began.Format(time.RFC3339), Seen: i.Seen})
+				}
+			}
+			return running, err
+		},
+		Probe: func(ctx context.Context) error {
+			token := os.Getenv("PROBE_TOKEN")
+			if err := p.probeHealth(ctx, url, token, ""); err != nil {
+				return err
+			}
+			return p.probeEras(ctx, url, token, io.Discard)
+		},
+		Tell: func(running int) {
+			fmt.Fprintf(p.errs, "End all %d instances now, as by kubectl delete pods -l app=erlmcp: the drill waits for that, %v at most.\n", running, within)
+		},
+	}
 }
 
 func (p *Program) verifyReport(name, keyFile string, out io.Writer) error {
@@ -310,6 +362,9 @@ func showReport(r *recovery.Report, out io.Writer) {
 		return fmt.Sprintf("%.3f s", *s)
 	}
 	fmt.Fprintf(out, "RPO: %s of receipts and changes, %s of all else; RTO of the store: %.3f s\n", known(r.InsideSeconds), known(r.OutsideSeconds), r.RTOSeconds)
+	if r.BackSeconds > 0 {
+		fmt.Fprintf(out, "RTO of the service, from when the last instance that was ended was heard of: %.3f s\n", r.BackSeconds)
+	}
 	if r.Operator != "" {
 		fmt.Fprintf(out, "signed with key %s\n", shown(r.Operator))
 	}

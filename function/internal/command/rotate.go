@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -156,14 +155,6 @@ func (c *rotateCommand) tooEarly(s *rotation.State, now time.Time) error {
 	return fmt.Errorf("what the old key has sealed is good until %s: drop it then, or with -early, which fails open questions and cursors", until.UTC().Format(time.RFC3339))
 }
 
-// instanceKeys are what an instance of the fleet says of its keys.
-type instanceKeys struct {
-	Name        string
-	Seen        time.Time
-	SealingKeys []string
-	Own         []string `json:"ownSealingKeys"` // of a control plane
-}
-
 // untaken says which instances have other keys than these.
 func (p *Program) untaken(ctx context.Context, out io.Writer, ids []string) error {
 	const otherwise = "; if all instances were started since the last step, say -restarted"
@@ -172,26 +163,17 @@ func (p *Program) untaken(ctx context.Context, out io.Writer, ids []string) erro
 		return fmt.Errorf("the fleet can't be asked whether it has these keys: %w%s", err, otherwise)
 	}
 	defer f.close()
-	status, answer, err := f.ask(ctx, http.MethodGet, "/v1/fleet", "", nil)
-	if err == nil && status != http.StatusOK {
-		err = f.refused(status, answer)
-	}
-	var all struct {
-		Instances []instanceKeys
-	}
-	if err == nil {
-		err = json.Unmarshal(answer, &all)
-	}
+	all, _, err := f.instances(ctx)
 	if err != nil {
 		return fmt.Errorf("the fleet can't be asked whether it has these keys: %w%s", err, otherwise)
 	}
 	// Where these are a control plane's own, the others don't have them.
 	own := slices.ContainsFunc(ids, func(id string) bool {
-		return slices.ContainsFunc(all.Instances, func(i instanceKeys) bool { return slices.Contains(i.Own, id) })
+		return slices.ContainsFunc(all, func(i instance) bool { return slices.Contains(i.Own, id) })
 	})
 	var faults []error
 	asked := 0
-	for _, i := range all.Instances {
+	for _, i := range all {
 		has := i.SealingKeys
 		if own {
 			has = i.Own
@@ -208,7 +190,7 @@ func (p *Program) untaken(ctx context.Context, out io.Writer, ids []string) erro
 				shown(i.Name), shown(strings.Join(has, ",")), i.Seen.Format(time.RFC3339)))
 		}
 	}
-	if len(all.Instances) == 0 {
+	if len(all) == 0 {
 		return errors.New("no instance says that it runs, as when Redis has just begun anew: try again in some seconds" + otherwise)
 	}
 	if faults == nil {

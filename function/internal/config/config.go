@@ -149,7 +149,7 @@ var Settings = []Setting{
 	{"OAUTH_ALGORITHMS", "RS256,ES256", "signatures that are taken: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA", false},
 	{"OAUTH_SCOPES", "none", "scopes that every call needs, of keys too, separated by commas", false},
 	{"OAUTH_TENANT_CLAIM", "none: the issuer is the tenant", "claim of a token that names the tenant", false},
-	{"TENANT_MAP", "none: AUTHORITY:NAME", "tenants that callers by other methods than keys are, as AUTHORITY:NAME=TENANT separated by commas, such as google:acme.com=acme; the authority is the method, or host and path of the OAuth issuer with _ for each character but letters, digits, dots and dashes; as NAME * is any, and as TENANT the name as it is", false},
+	{"TENANT_MAP", "none: AUTHORITY:NAME", "tenants that callers by other methods than keys are, as AUTHORITY:NAME=TENANT separated by commas, such as google:acme.com=acme; the authority is the method, or host and path of the OAuth issuer with _ for each character but letters, digits, dots and dashes; as NAME * is any, or with google, cloudrun and iap the address of one account, and as TENANT * is the name as it is", false},
 	{"GOOGLE_AUDIENCES", "PUBLIC_URL, and the same with /mcp", "what ID tokens of Google must be made for, separated by commas", false},
 	{"GOOGLE_DOMAINS", "none; demanded with google, or GOOGLE_ACCOUNTS", "Workspace domains whose accounts may call by google, separated by commas; PROJECT.iam.gserviceaccount.com are the service accounts of a project", false},
 	{"GOOGLE_ACCOUNTS", "none; of taiea, those of OPERATORS", "e-mail addresses of accounts that may call by google, separated by commas", false},

@@ -16,7 +16,7 @@ const googleIssuer = "https://accounts.google.com"
 func GoogleIssuer(audiences []string) Issuer {
 	return Issuer{
 		Method: Google, URL: googleIssuer, Spelled: []string{"accounts.google.com"}, Keys: "https://www.googleapis.com/oauth2/v3/certs",
-		Audiences: audiences, Algorithms: []string{"RS256"}, Name: googleName,
+		Audiences: audiences, Algorithms: []string{"RS256"}, Name: googleName, Accounts: true,
 	}
 }
 
@@ -25,7 +25,7 @@ func GoogleIssuer(audiences []string) Issuer {
 func IAPIssuer(audiences []string) Issuer {
 	return Issuer{
 		Method: IAP, URL: "https://cloud.google.com/iap", Keys: "https://www.gstatic.com/iap/verify/public_key-jwk",
-		Audiences: audiences, Algorithms: []string{"ES256"}, Header: headerAssertion,
+		Audiences: audiences, Algorithms: []string{"ES256"}, Header: headerAssertion, Accounts: true,
 		Name: func(c Claims) (string, string, error) { return googleAccount(c, true) }, // the proxy has verified it
 	}
 }
@@ -106,7 +106,7 @@ func (a *Authenticator) byPlatform(_ context.Context, c *credentials) (*Principa
 	if err != nil || len(parts) != 3 || json.Unmarshal(payload, &members) != nil {
 		return nil, &Error{Cause: Malformed, Method: CloudRun, Detail: "not a token"}
 	}
-	i := issuer{tenants: a.opts.Tenants, Issuer: Issuer{Method: CloudRun, URL: googleIssuer, Spelled: []string{"accounts.google.com"}, Name: googleName}}
+	i := issuer{tenants: a.opts.Tenants, Issuer: Issuer{Method: CloudRun, URL: googleIssuer, Spelled: []string{"accounts.google.com"}, Name: googleName, Accounts: true}}
 	p, _, fault := i.judge(readClaims(members), c.now)
 	return p, fault
 }

@@ -11,7 +11,7 @@ import (
 // Names of tenants are chosen by many: projects of a cloud, namespaces of a cluster, claims of an issuer's tokens. One that a stranger may
 // choose must not be that of another's tenant, so a tenant is qualified by the authority that vouches for its name, AUTHORITY:NAME. The
 // authority is the method, or the issuer of OAuth tokens. API keys name tenants as the operator wrote them, and an operator may map others
-// to such names.
+// to such names. One account of Google's may be mapped by its address, apart from all others of its domain or project.
 
 // A TenantMap says which tenants the names of authorities are. nil qualifies all. It is not changed once it is made.
 type TenantMap struct {
@@ -19,8 +19,8 @@ type TenantMap struct {
 	all   map[string]string // by AUTHORITY, of all other names; * is the name as it is
 }
 
-// ParseTenantMap reads AUTHORITY:NAME=TENANT, separated by commas. NAME may be *, which is any, and TENANT *, which is the name as it is. The
-// authorities are those that there are. The error lists every fault.
+// ParseTenantMap reads AUTHORITY:NAME=TENANT, separated by commas. NAME may be *, which is any, or an account's address where Google vouches
+// for it, and TENANT *, which is the name as it is. The authorities are those that there are. The error lists every fault.
 func ParseTenantMap(entries, authorities []string) (*TenantMap, error) {
 	m := &TenantMap{names: map[string]string{}, all: map[string]string{}}
 	var faults []error
@@ -87,6 +87,19 @@ func (m *TenantMap) Tenant(authority, name string) string {
 		return name
 	}
 	return tenant
+}
+
+// account returns the tenant that an account is by its address, if the operator has mapped that. No domain, project or namespace has an @,
+// so that none is taken for an address.
+func (m *TenantMap) account(i *Issuer, address string) (tenant string, ok bool) {
+	if m == nil || !i.Accounts || !strings.Contains(address, "@") {
+		return "", false
+	}
+	address = strings.ToLower(address)
+	if tenant, ok = m.names[i.authority()+":"+address]; tenant == "*" {
+		tenant = address
+	}
+	return tenant, ok
 }
 
 // only returns the tenant of an authority that vouches for a single one, whose name was that of its host before.

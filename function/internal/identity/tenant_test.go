@@ -75,6 +75,11 @@ func TestTenantsOfStrangers(t *testing.T) {
 	if err != nil || p.Tenant != "cloudrun:acme-prod" {
 		t.Errorf("an invoker: %v %v", p, err)
 	}
+	m, fault := ParseTenantMap([]string{"cloudrun:bot@acme-prod.iam.gserviceaccount.com=prober"}, []string{CloudRun})
+	p, err = New(Options{Chain: []string{CloudRun}, Tenants: m}).Authenticate(t.Context(), &Request{Header: http.Header{"Authorization": {"Bearer e30." + payload + withoutSignature}}})
+	if err != nil || fault != nil || p.Tenant != "prober" {
+		t.Errorf("the prober: %v %v %v", p, err, fault)
+	}
 }
 
 // TestNoTwoNamesAreOneTenant tries all short names of some authorities.
@@ -162,6 +167,12 @@ func TestTenantMap(t *testing.T) {
 		{"google:*=staff", GoogleIssuer(nil), `{` + email + `}`, "staff", []string{"staff"}},
 		{"google:*=staff,google:proj=robots", GoogleIssuer(nil), `{` + email + `}`, "robots", []string{"robots", "staff"}},
 		{"google:proj=*", GoogleIssuer(nil), `{` + email + `}`, "proj", []string{"google:*", "proj"}},
+		{"google:Bot@proj.iam.gserviceaccount.com=prober", GoogleIssuer(nil), `{` + email + `}`, "prober", []string{"google:*", "prober"}},
+		{"google:bot@proj.iam.gserviceaccount.com=prober,google:proj=acme,google:*=*", GoogleIssuer(nil), `{` + email + `}`, "prober", []string{"*", "acme", "prober"}},
+		{"google:bot@proj.iam.gserviceaccount.com=*", GoogleIssuer(nil), `{` + email + `}`, "bot@proj.iam.gserviceaccount.com", []string{"bot@proj.iam.gserviceaccount.com", "google:*"}},
+		{"google:bot@proj.iam.gserviceaccount.com=prober", GoogleIssuer(nil), `{"email":"other@proj.iam.gserviceaccount.com","email_verified":true}`, "google:proj", []string{"google:*", "prober"}},
+		{"google:bot@proj.iam.gserviceaccount.com=prober", GoogleIssuer(nil), `{"email":"bot@proj.iam.gserviceaccount.com"}`, "unnamed", []string{"google:*", "prober"}},
+		{"login.example.com_realms_a:bot@acme=prober", login, `{"sub":"bot@acme","org":"x"}`, "login.example.com_realms_a:x", []string{"login.example.com_realms_a:*", "prober"}},
 		{"login.example.com_realms_a:*=*", login, `{"sub":"x","org":"acme"}`, "acme", []string{"*"}},
 		{"Login.Example.com_realms_a:*=*", login, `{"sub":"x","org":"Acme"}`, "Acme", []string{"*"}},
 		{"login.example.com_realms_a:*=*", login, `{"sub":"x","org":"google:acme"}`, "login.example.com_realms_a:google:acme", []string{"*"}},
@@ -188,7 +199,7 @@ func TestTenantMap(t *testing.T) {
 		if !slices.Equal(can, c.can) {
 			t.Errorf("%s: %q can be called, want %q", c.entries, can, c.can)
 		}
-		if !slices.ContainsFunc(can, func(pattern string) bool {
+		if got != string(Unnamed) && !slices.ContainsFunc(can, func(pattern string) bool {
 			prefix, any := strings.CutSuffix(pattern, "*")
 			return any && strings.HasPrefix(got, prefix) || got == pattern
 		}) {

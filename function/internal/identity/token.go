@@ -30,6 +30,8 @@ type Issuer struct {
 	// Name says of verified claims whom they mean; the tenant by the name that the issuer has for it.
 	Name func(Claims) (tenant, subject string, err error)
 	Only bool // all tokens are of one tenant, whose name is the issuer's host
+	// Accounts says that subjects are addresses for which the issuer vouches, by which a [TenantMap] may name one account.
+	Accounts bool
 	// Admits says why a caller with verified claims may not call; nil admits all.
 	Admits func(Claims) error
 }
@@ -161,9 +163,13 @@ func (i *issuer) judge(claims Claims, now time.Time) (*Principal, time.Time, *Er
 		return refuse(WrongAudience, "aud "+cut(strings.Join(audiences, " ")))
 	}
 	name, subject, err := i.Name(claims)
-	tenant := i.tenants.Tenant(i.authority(), name)
-	if i.Only {
+	tenant, mapped := i.tenants.account(&i.Issuer, subject)
+	switch {
+	case mapped:
+	case i.Only:
 		tenant = i.tenants.only(&i.Issuer, name)
+	default:
+		tenant = i.tenants.Tenant(i.authority(), name)
 	}
 	if err = cmp.Or(err, CheckTenant(name), CheckTenant(tenant)); err != nil {
 		return nil, time.Time{}, &Error{Cause: Unnamed, Method: i.Method, Detail: err.Error(),

@@ -19,6 +19,8 @@ type Load struct {
 	PerSecond float64
 	Name      string // how the client presents itself
 	Release   string
+	// Decided tells of a refusal's reason whether operators have decided so: then the server serves, and not this caller.
+	Decided func(reason string) bool
 }
 
 const (
@@ -29,8 +31,9 @@ const (
 
 // Sent is what became of the calls.
 type Sent struct {
-	Calls, Failed int
-	Fault         error // of the last that found no server
+	Calls, Failed, Refused int
+	Fault                  error           // of the last that failed
+	Refusal                *client.Refusal // the last
 }
 
 // Run sends until the context ends.
@@ -48,13 +51,21 @@ func (l *Load) Run(ctx context.Context) Sent {
 					u = &user{load: l, version: version}
 					users[version] = u
 				}
-				err := u.turn(ctx)
+				result, err := u.turn(ctx)
 				if err != nil && ctx.Err() != nil {
 					continue // it was cut off, and says nothing
 				}
 				mu.Lock()
 				sent.Calls++
-				if err != nil {
+				refusal := client.Refused(result, err)
+				switch {
+				case refusal != nil && l.Decided(refusal.Reason):
+					sent.Refused++
+					sent.Refusal = refusal
+				case refusal != nil:
+					sent.Failed++
+					sent.Fault = fmt.Errorf("revision %s: %s", version, refusal.Message)
+				case err != nil:
 					sent.Failed++
 					sent.Fault = err
 				}
@@ -89,8 +100,8 @@ type user struct {
 	calls   int
 }
 
-// turn makes one call, or one list.
-func (u *user) turn(ctx context.Context) error {
+// turn makes one call, or one list, and returns the result of the call.
+func (u *user) turn(ctx context.Context) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	if u.client == nil || u.calls >= callsOfClient {
@@ -98,12 +109,12 @@ func (u *user) turn(ctx context.Context) error {
 		if u.load.Token != nil {
 			var err error
 			if token, err = u.load.Token(ctx); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		c, err := client.Open(ctx, client.Options{URL: u.load.URL, Token: token, Version: u.version, Name: u.load.Name, Release: u.load.Release})
 		if err != nil {
-			return fmt.Errorf("revision %s: %w", u.version, err)
+			return nil, fmt.Errorf("revision %s: %w", u.version, err)
 		}
 		u.client, u.calls, u.tools = c, 0, nil
 	}
@@ -112,20 +123,21 @@ func (u *user) turn(ctx context.Context) error {
 		list, err := u.client.Tools(ctx)
 		if err != nil {
 			u.client = nil
-			return fmt.Errorf("revision %s: tools/list: %w", u.version, err)
+			return nil, fmt.Errorf("revision %s: tools/list: %w", u.version, err)
 		}
 		u.tools = harmless(list)
-		return nil
+		return nil, nil
 	}
 	if len(u.tools) == 0 {
 		u.tools = nil // and so all there is to do is to list
 		return u.turn(ctx)
 	}
 	t := u.tools[rand.IntN(len(u.tools))]
-	if _, err := u.client.Call(ctx, &t, map[string]any{}); err != nil {
-		return fmt.Errorf("revision %s: %s: %w", u.version, t.Name, err)
+	result, err := u.client.Call(ctx, &t, map[string]any{})
+	if err != nil {
+		return nil, fmt.Errorf("revision %s: %s: %w", u.version, t.Name, err)
 	}
-	return nil
+	return result, nil
 }
 
 // harmless are the tools that only read, and that need no arguments.

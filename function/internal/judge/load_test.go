@@ -79,6 +79,59 @@ func TestLoadIsHarmless(t *testing.T) {
 	}
 }
 
+// TestLoadTellsOfRefusals: what operators have decided is no failure of the server, in whichever form it says so, and any other refusal is.
+func TestLoadTellsOfRefusals(t *testing.T) {
+	const tools = `"result":{"tools":[{"name":"reads","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}`
+	for _, c := range []struct {
+		name, list, call string
+		refused          bool
+		message          string
+	}{
+		{"a list", `"error":{"code":2001,"message":"unlisted","data":{"reason":"not_entitled"}}`, ``, true, "unlisted"},
+		{"a call, by an error", tools, `"error":{"code":1056,"message":"too fast","data":{"reason":"rate"}}`, true, "too fast"},
+		{"a call, by a result", tools, `"result":{"content":[{"type":"text","text":"too fast"}],"isError":true,"_meta":{"erlmcp/refusal":{"code":1056,"reason":"rate"}}}`, true, "too fast"},
+		{"a server that has no room", tools, `"result":{"content":[{"type":"text","text":"no room"}],"isError":true,"_meta":{"erlmcp/refusal":{"code":1005,"reason":"backpressure"}}}`, false, "no room"},
+		{"a tool that fails", tools, `"result":{"content":[{"type":"text","text":"broken"}],"isError":true}`, false, ""},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		calls := 0
+		var mu sync.Mutex
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			answer := `"result":{"protocolVersion":"2025-11-25"}`
+			w.Header().Set("Content-Type", "application/json")
+			switch {
+			case strings.Contains(string(body), "notifications/"):
+				w.WriteHeader(202)
+				return
+			case strings.Contains(string(body), `"tools/list"`):
+				answer = c.list
+			case strings.Contains(string(body), `"tools/call"`):
+				answer = c.call
+			}
+			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,%s}`, answer)
+			mu.Lock()
+			defer mu.Unlock()
+			if calls++; calls == 200 {
+				cancel()
+			}
+		}))
+		l := Load{URL: srv.URL, PerSecond: 1000, Name: "judge", Release: "1", Decided: func(reason string) bool { return reason == "not_entitled" || reason == "rate" }}
+		sent := l.Run(ctx)
+		cancel()
+		srv.Close()
+		said := ""
+		if sent.Refusal != nil {
+			said = sent.Refusal.Message
+		} else if sent.Fault != nil {
+			said = sent.Fault.Error()
+		}
+		if (sent.Refused > 0) != c.refused || (sent.Failed > 0) != (!c.refused && c.message != "") || !strings.Contains(said, c.message) || sent.Calls < 20 {
+			t.Errorf("%s: %+v, %q", c.name, sent, said)
+		}
+	}
+}
+
 // TestLoadTellsOfFaults: calls that nobody answers are counted, and one of them is named.
 func TestLoadTellsOfFaults(t *testing.T) {
 	srv := httptest.NewServer(http.NotFoundHandler())

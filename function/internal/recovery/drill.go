@@ -15,12 +15,14 @@ import (
 	"example.com/erlmcp/function/internal/receipt/verify"
 )
 
-// Drill says what is to be shown: that the store can be had back from a place, in another store that is empty.
+// Drill says what is to be shown: that the store can be had back from a place, in another store that is empty, and, where there is an Ending,
+// that what serves comes back by itself.
 type Drill struct {
 	Place      backup.Objects
 	Store      backup.Store
 	Directives directives.Store
 	Receipts   receipt.Store
+	Ending     *Ending  // nil: what serves goes on meanwhile
 	Restore    *Restore // into the other store
 	Confirm    *Confirm // of it
 	Into       string   // its name, for the report
@@ -29,6 +31,14 @@ type Drill struct {
 	Signer     receipt.Signer // nil: nobody vouches for the report
 	Progress   func(kind backup.Kind, records int64)
 	Now        func() time.Time
+}
+
+// DrillOptions are what an operator says of a drill.
+type DrillOptions struct {
+	Into     string  // the other store
+	Empty    bool    // it is emptied before and after
+	Ending   *Ending // nil: what serves goes on meanwhile
+	Progress func(kind backup.Kind, records int64)
 }
 
 // A Report is what a drill has found, in JSON. Times are in seconds.
@@ -46,10 +56,12 @@ type Report struct {
 	InsideSeconds  *float64 `json:"rpoInsideSeconds,omitempty"`
 	OutsideSeconds *float64 `json:"rpoOutsideSeconds,omitempty"`
 	// From the begin of the restore until the store was open.
-	RTOSeconds float64       `json:"rtoSeconds,omitempty"`
-	OK         bool          `json:"ok"`
-	Operator   string        `json:"operator,omitempty"`
-	Signature  receipt.Bytes `json:"signature,omitempty"`
+	RTOSeconds float64 `json:"rtoSeconds,omitempty"`
+	// From when the last instance that was ended was heard of until what came back was healthy.
+	BackSeconds float64       `json:"backSeconds,omitempty"`
+	OK          bool          `json:"ok"`
+	Operator    string        `json:"operator,omitempty"`
+	Signature   receipt.Bytes `json:"signature,omitempty"`
 }
 
 // A Step is one of a drill.
@@ -132,7 +144,7 @@ type step struct {
 func (d *Drill) steps(r *Report) []step {
 	var restored *Restored
 	var begin time.Time
-	return []step{
+	steps := []step{
 		{"look at what is in the place", func(ctx context.Context) (string, error) { return d.look(ctx, r) }},
 		{"back up", func(ctx context.Context) (string, error) {
 			m, err := d.backUp(ctx)
@@ -142,6 +154,12 @@ func (d *Drill) steps(r *Report) []step {
 			r.Backup, r.Records, d.Restore.Backup = m.Name, m.Counts, m.Name
 			return fmt.Sprintf("%d records in %d objects", total(m), len(m.Objects)), nil
 		}},
+	}
+	if d.Ending != nil {
+		steps = append(steps, d.Ending.steps(r, d.Now)...)
+		steps = append(steps, step{"verify the receipts of what serves against the roots in the place", d.verifyServing})
+	}
+	return append(steps, []step{
 		{"restore into an empty store, and compare each record", func(ctx context.Context) (_ string, err error) {
 			begin = d.Now()
 			if restored, err = d.Restore.Run(ctx); err != nil {
@@ -151,14 +169,14 @@ func (d *Drill) steps(r *Report) []step {
 			return fmt.Sprintf("%d records compared, %d missing, %d others", c.Compared, c.Missing, c.Other), nil
 		}},
 		{"verify the receipts against the roots in the place", func(ctx context.Context) (string, error) {
-			return d.verify(ctx, restored.Manifest.Time)
+			return d.verify(ctx, d.Restore.Receipts, restored.Manifest.Time)
 		}},
 		{"confirm what was ordered since, and open", func(ctx context.Context) (string, error) {
 			words, err := d.confirm(ctx)
 			r.RTOSeconds = seconds(d.Now().Sub(begin))
 			return words, err
 		}},
-	}
+	}...)
 }
 
 func total(m *backup.Manifest) (n int64) {
@@ -228,8 +246,16 @@ const proved = 24 * time.Hour
 // settling is how old a root is whose receipts are all stored.
 const settling = 10 * time.Second
 
-// verify proves the restored receipts against roots that were made well before the backup.
-func (d *Drill) verify(ctx context.Context, at time.Time) (string, error) {
+// verifyServing proves that the store that serves has what it had before all instances ended.
+func (d *Drill) verifyServing(ctx context.Context) (string, error) {
+	if _, err := Ship(ctx, d.Receipts, d.Place, d.Now()); err != nil {
+		return "", err
+	}
+	return d.verify(ctx, d.Receipts, d.Now())
+}
+
+// verify proves receipts against roots that were made well before a time.
+func (d *Drill) verify(ctx context.Context, of receipt.Store, at time.Time) (string, error) {
 	from, until := at.Add(-proved), at.Add(-settling)
 	kept := func(yield func(*receipt.Root, error) bool) {
 		for r, err := range Roots(ctx, d.Place, from) {
@@ -238,7 +264,7 @@ func (d *Drill) verify(ctx context.Context, at time.Time) (string, error) {
 			}
 		}
 	}
-	report, err := verify.Store(ctx, settled{d.Restore.Receipts, until}, verify.Options{
+	report, err := verify.Store(ctx, settled{of, until}, verify.Options{
 		Keys: d.Keys, Kept: verify.Kept{Place: d.Place.String(), Roots: kept}, From: from, Now: until,
 	})
 	switch {

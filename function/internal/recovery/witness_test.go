@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -202,6 +203,93 @@ func TestDrill(t *testing.T) {
 		}
 	})
 }
+
+// TestDrillEndsInstances does drills in which all instances are ended: they come back, or some do not end, too few come, they are not well,
+// or the store has lost what it had.
+func TestDrillEndsInstances(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		stay, come   int           // of three instances, once they are ended
+		comeAfter    time.Duration // from when they were
+		healthyAfter time.Duration // from when they came
+		loses        bool
+		steps        int
+		want         string // of the last step
+		back         float64
+	}{
+		{name: "three come back", come: 3, comeAfter: 20 * time.Second, healthyAfter: 5 * time.Second, steps: 9, want: "orders replayed", back: 26},
+		{name: "one is not ended", stay: 1, come: 3, steps: 3, want: `of 3 instances these were not ended: ["old 1"]`},
+		{name: "nobody comes back", come: 0, steps: 4, want: "after 1m0s: 0 instances came back, and at least 2 are wanted"},
+		{name: "too few come back", come: 1, steps: 4, want: "1 instances came back"},
+		{name: "they are not healthy", come: 3, healthyAfter: time.Hour, steps: 5, want: "after 1m0s: not well"},
+		{name: "the store has lost a segment", come: 3, loses: true, steps: 6, want: "missing"},
+	} {
+		t.Log("case:", c.name)
+		synctest.Test(t, func(t *testing.T) {
+			place, s := backuptest.NewObjects(), filled(t)
+			defer s.close()
+			time.Sleep(time.Minute)
+			s.ship(place)
+			time.Sleep(time.Minute)
+			var ended time.Time
+			receipts := &swapped{s.receipts}
+			drill := func() *recovery.Report {
+				into := newShop(t)
+				into.open(9)
+				defer into.close()
+				d := &recovery.Drill{
+					Place: place, Store: s.records, Directives: s.store, Receipts: receipts, Restore: into.restore(place), Confirm: into.confirm(place),
+					Into: "another", Version: "1.2.3", Keys: receipttest.Keys, Signer: receipttest.Operator, Now: time.Now,
+				}
+				d.Ending = &recovery.Ending{
+					Least: 2, Within: time.Minute,
+					Tell: func(int) {
+						if ended = time.Now(); c.loses {
+							receipts.Store = without(t, s.receipts, 100)
+						}
+					},
+					Running: func(context.Context) (running []recovery.Instance, _ error) {
+						n := c.stay
+						if ended.IsZero() || time.Since(ended) < 10*time.Second {
+							n = 3
+						}
+						for i := range n {
+							running = append(running, recovery.Instance{Name: fmt.Sprint("old ", i+1), Seen: time.Now()})
+						}
+						for i := range c.come {
+							if !ended.IsZero() && time.Since(ended) >= 10*time.Second+c.comeAfter {
+								running = append(running, recovery.Instance{Name: fmt.Sprint("new ", i), Seen: time.Now()})
+							}
+						}
+						return running, nil
+					},
+					Probe: func(context.Context) error {
+						if time.Since(ended) < 10*time.Second+c.comeAfter+c.healthyAfter {
+							return errors.New("not well")
+						}
+						return nil
+					},
+				}
+				r, err := d.Run(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return r
+			}
+			r := drill()
+			last := r.Steps[len(r.Steps)-1]
+			if r.OK != (c.back > 0) || len(r.Steps) != c.steps || !strings.Contains(last.Words, c.want) || c.back > 0 && r.BackSeconds != c.back {
+				t.Errorf("%+v, want %d steps and %q", r, c.steps, c.want)
+			}
+			if read, err := recovery.ReadReport(r.Text(), receipttest.Keys); err != nil || read.BackSeconds != r.BackSeconds {
+				t.Errorf("the report reads as %+v (%v)", read, err)
+			}
+		})
+	}
+}
+
+// swapped are receipts in whose place others may come.
+type swapped struct{ receipt.Store }
 
 // without are receipts that lack one segment.
 func without(t *testing.T, all *memory.Receipts, nth int) *memory.Receipts {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -49,6 +51,26 @@ func TestRun(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// stopping ends a run once something is written.
+type stopping struct {
+	bytes.Buffer
+	stop func()
+}
+
+func (s *stopping) Write(b []byte) (int, error) { s.stop(); return s.Buffer.Write(b) }
+
+// TestInterrupted ends four runs in the second, and wants to be told of what was found, and how to go on.
+func TestInterrupted(t *testing.T) {
+	t.Setenv("DAYS_FILE", filepath.Join(t.TempDir(), "second"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &stopping{stop: cancel}
+	err := run(ctx, options{root: "testdata/days", packages: "./steady", runs: 4, parallel: 2, seed: 7, timeout: time.Minute}, out)
+	if want := "run 2 was interrupted: -seed 8 -n 3 goes on with it\n1 runs, and all tests passed in each\n"; !errors.Is(err, context.Canceled) || !strings.HasSuffix(out.String(), want) {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
 

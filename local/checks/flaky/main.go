@@ -89,7 +89,11 @@ func run(ctx context.Context, o options, w io.Writer) error {
 		seed, begin := o.seed+int64(n-1), time.Now()
 		failures := all(ctx, programs, o, seed)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			fmt.Fprintf(w, "run %d was interrupted: -seed %d -n %d goes on with it\n", n, seed, o.runs-n+1)
+			if n == 1 {
+				return ctx.Err()
+			}
+			return errors.Join(ctx.Err(), summary(w, runsOf, n-1))
 		}
 		fmt.Fprintf(w, "run %d, -shuffle=%d: %d of %d packages failed, in %v\n", n, seed, len(failures), len(programs), time.Since(begin).Round(100*time.Millisecond))
 		for _, f := range failures {

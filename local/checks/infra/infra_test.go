@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 
 	"example.com/erlmcp/local/checks/tfplan"
 )
@@ -110,16 +113,18 @@ var sets = []struct {
 	is                traits
 	rules             []rule
 }{
-	{"Cloud Run in production", "cloudrun", with(cloudrun("production"), "objectives", "true", "channels", `{info=["projects/my-project/notificationChannels/7"]}`), production, []rule{objective("erlmcp"), goingTold, owned, gradual, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
+	{"Cloud Run in production", "cloudrun", with(cloudrun("production"), "objectives", "true", "channels", `{info=["projects/my-project/notificationChannels/7"]}`), production, []rule{objective("erlmcp"), goingTold, owned, gradual, asProber, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 17), apart, signed, backedUp,
+	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, asProber, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run without telemetry", "cloudrun", with(cloudrun("staging"), "telemetry", "false", "taiea_operators", "{}", "receipt_key", "none"), 0,
 		[]rule{owned, atOnce, watched, scalesToZero, released, unseen, apart, operated()}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
 		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), production | public, []rule{gradual, watched, behindBalancer, apart, signedInKMS, backedUp, operated("user:alice@example.com")}},
 	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
-		production | public, []rule{gradual, watched, hooked, apart, signed}},
+		production | public, []rule{gradual, asProber, watched, hooked, apart, signed}},
+	{"Cloud Run, private, with a map of tenants", "cloudrun", with(cloudrun("staging"), "size", "small", "settings", `{TENANT_MAP="cloudrun:*=*"}`), 0, []rule{gradual, asProber}},
+	{"Cloud Run, private, to holders of keys", "cloudrun", with(cloudrun("staging"), "size", "small", "authentication", "keys"), 0, []rule{gradual, asProber}},
 	{"Cloud Run, size try", "cloudrun", with(cloudrun("staging"), "size", "try"), 0, []rule{owned, atOnce, released, unseen, apart, signed, alone, sized("1", "true"),
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, collected, seen("erlmcp-staging", 17), apart, signed, shared,
@@ -239,6 +244,9 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"percentage":50`, `"percentage":90`, gradual},
 		{`"verify":true`, `"verify":false`, gradual},
 		{`"jobs":["verify"]`, `"jobs":["predeploy"]`, gradual},
+		{`"TENANT_MAP"`, `"TENANTS"`, asProber},
+		{`"value":"cloudrun"`, `"value":"keys"`, asProber},
+		{`\"-as=erlmcp-deploy`, `\"-as=erlmcp`, asProber},
 		{`"approval_required":true`, `"approval_required":false`, approved},
 		{`"require_approval":null`, `"require_approval":true`, approved},
 		{`"image":"erlmcp"`, `"image":"erlmcp:latest"`, owned},
@@ -308,16 +316,9 @@ func (w *workspace) generated(t *testing.T) {
 		if !ok {
 			t.Fatal("the plan does not know the output kustomization")
 		}
-		file := filepath.Join("../kubernetes/testdata", name, "kustomization.yaml")
-		want, _ := os.ReadFile(file)
-		if text != string(want) {
-			if os.Getenv("UPDATE") == "" {
-				t.Fatalf("testdata/%s is another (UPDATE=1 writes it):\n%s", name, text)
-			}
-			os.MkdirAll(filepath.Dir(file), 0o755)
-			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+		asPlanned(t, name+"/kustomization.yaml", text)
+		if name == "staging" {
+			asPlanned(t, name+"/delivery.json", goesBy(t, p.Resources()))
 		}
 		for output, secrets := range map[string]string{"secrets": "keys redis-url redis-ca receipt-key api-keys policy", "taiea_secrets": "keys redis-url redis-ca receipt-key"} {
 			for s := range strings.FieldsSeq(secrets) {
@@ -330,6 +331,46 @@ func (w *workspace) generated(t *testing.T) {
 			t.Errorf("taiea_secrets: %v", v)
 		}
 	}
+}
+
+// asPlanned wants a file of the check of the manifests to say what is planned.
+func asPlanned(t *testing.T, name, text string) {
+	t.Helper()
+	file := filepath.Join("../kubernetes/testdata", name)
+	if was, _ := os.ReadFile(file); text == string(was) {
+		return
+	}
+	if os.Getenv("UPDATE") == "" {
+		t.Fatalf("testdata/%s is another (UPDATE=1 writes it):\n%s", name, text)
+	}
+	os.MkdirAll(filepath.Dir(file), 0o755)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goesBy is what Cloud Deploy goes by in releases to the cluster: the steps, the rules of its automation, and skaffold.yaml.
+func goesBy(t *testing.T, rs []resource) string {
+	out := map[string]any{}
+	for _, r := range rs {
+		switch name, _ := r.Values["name"].(string); {
+		case r.Type == "google_clouddeploy_delivery_pipeline":
+			out["canary"] = r.At("serial_pipeline.0.stages.0.strategy.0.canary.0")
+		case r.Type == "google_clouddeploy_automation":
+			out["rules"] = r.Values["rules"]
+		case r.Type == "google_storage_bucket_object" && path.Base(name) == "skaffold.yaml":
+			var skaffold any
+			if err := yaml.Unmarshal([]byte(fmt.Sprint(r.Values["content"])), &skaffold); err != nil {
+				t.Fatal(err)
+			}
+			out["skaffold"] = skaffold
+		}
+	}
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil || len(out) != 3 {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return string(text) + "\n"
 }
 
 // A rule says what is wrong with resources, "" for nothing.

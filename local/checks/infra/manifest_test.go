@@ -134,6 +134,30 @@ func atOnce(rs []resource) string {
 	return fault
 }
 
+// asProber wants the judge's calls, where it sends any, to be those of a tenant of its own: by a method that the service takes.
+func asProber(rs []resource) (fault string) {
+	for _, r := range rs {
+		text, _ := r.Values["content"].(string)
+		if at, _ := r.Values["name"].(string); r.Type != "google_storage_bucket_object" || path.Base(at) != "skaffold.yaml" || !strings.Contains(text, `"-load=`) {
+			continue
+		}
+		_, as, _ := strings.Cut(text, `"-as=`)
+		account, _, _ := strings.Cut(as, `"`)
+		pipeline := path.Base(path.Dir(fmt.Sprint(r.Values["name"])))
+		for _, m := range rs {
+			if m.Type != "manifest" || name(m) != pipeline {
+				continue
+			}
+			settings := env(m)
+			methods, mapped := strings.Split(fmt.Sprint(settings.Values["AUTHENTICATION"]), ","), strings.Split(fmt.Sprint(settings.Values["TENANT_MAP"]), ",")
+			if !slices.Contains(methods, "cloudrun") || !slices.Contains(mapped, "cloudrun:"+account+"=prober") {
+				fault += fmt.Sprintf("%s: the judge calls as %q, and %s takes %v and knows %v", r.Address, account, pipeline, methods, mapped)
+			}
+		}
+	}
+	return fault
+}
+
 // failuresTold wants somebody to be told of each pipeline's rollouts that fail.
 func failuresTold(rs []resource) string {
 	var filters string

@@ -68,7 +68,9 @@ func available(t *testing.T) int {
 	return d.Status.AvailableReplicas
 }
 
-func TestManifests(t *testing.T) {
+// environment has the cluster know all kinds, and makes a folder with the files of an environment, whose own is at a path below.
+func environment(t *testing.T, at string) (base string) {
+	t.Helper()
 	if os.Getenv("KUBECONFIG") == "" {
 		t.Fatal("KUBECONFIG names no cluster: make kubernetes starts one")
 	}
@@ -80,23 +82,29 @@ func TestManifests(t *testing.T) {
 	must(t, "apply", "--server-side", "-f", filepath.Join(module.Dir, "config/crd/standard"), "-f", "testdata/policies.yaml")
 	must(t, "wait", "--for", "condition=Established", "crd", "--all", "--timeout", "30s")
 
-	base := t.TempDir()
-	dir := filepath.Join(base, "gke/workload")
+	base = t.TempDir()
 	for _, sub := range []string{"gke/workload", "observability"} {
 		if err := os.CopyFS(filepath.Join(base, sub), os.DirFS(filepath.Join(infra, sub))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	environment := filepath.Join(base, "gke/environments/staging") // as infra/deploy writes it
-	if err := os.CopyFS(environment, os.DirFS("testdata/staging")); err != nil {
+	if err := os.CopyFS(filepath.Join(base, at), os.DirFS("testdata/staging")); err != nil {
 		t.Fatal(err)
 	}
+	must(t, "apply", "-f", filepath.Join(base, "gke/workload/namespace.yaml"))
+	for _, secret := range []string{"erlmcp-secret", "taiea-secret"} {
+		if out, err := kubectl(t, "create", "secret", "generic", secret, "--from-literal=keys=x", "--from-literal=redis-url=rediss://x"); err != nil && !strings.Contains(out, "already exists") {
+			t.Fatal(out)
+		}
+	}
+	return base
+}
+
+func TestManifests(t *testing.T) {
+	base := environment(t, "gke/environments/staging")
+	environment := filepath.Join(base, "gke/environments/staging")
 	manifests := must(t, "kustomize", environment)
 
-	must(t, "apply", "-f", filepath.Join(dir, "namespace.yaml"))
-	for _, secret := range []string{"erlmcp-secret", "taiea-secret"} {
-		must(t, "create", "secret", "generic", secret, "--from-literal=keys=x", "--from-literal=redis-url=rediss://x")
-	}
 	must(t, "apply", "--validate=strict", "-k", environment)
 	must(t, "rollout", "status", "deployment/erlmcp", "--timeout", "90s")
 	if n := available(t); n != 3 {

@@ -3,17 +3,23 @@
 package recovery
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -398,6 +404,7 @@ func TestFirestore(t *testing.T) {
 		})
 	}
 	t.Run("drill", func(t *testing.T) { f.in(t).drill(t, "drill") })
+	t.Run("drill that ends instances", func(t *testing.T) { f.in(t).ended(t, "ended-drill") })
 }
 
 // TestFile does so with a store that is a file, of one process: rolled back by a backup, and by a copy of the file.
@@ -470,6 +477,52 @@ func export(t *testing.T, port, dir string) {
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
 		t.Fatalf("the emulator does not export: %d %s", resp.StatusCode, text)
 	}
+}
+
+// ended does a drill in which the only instance is killed once the drill says so, and another one comes.
+func (f *fleet) ended(t *testing.T, into string) {
+	f.EmptyRedis() // of what is ordered of other stores
+	s := f.Serve("d1", f.callers()...)
+	s.Serves(t, f.keys["stays"], "note")
+	var serves atomic.Pointer[world.Server]
+	serves.Store(s)
+	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		to, _ := url.Parse(serves.Load().URL)
+		r.SetURL(to)
+	}})
+	defer front.Close()
+
+	report := filepath.Join(f.Dir, "ended.json")
+	cmd := f.Command("drill", f.place, "-into", into, "-empty", "-ended", front.URL, "-within", "2m", "-out", report)
+	cmd.Env = append(cmd.Env, "PROBE_TOKEN="+f.keys["stays"])
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	errs, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(errs); lines.Scan(); {
+		fmt.Fprintln(&out, lines.Text())
+		if strings.HasPrefix(lines.Text(), "End all 1 instances now") {
+			s.Kill()
+			serves.Store(f.Serve("d2", f.callers()...))
+		}
+	}
+	err = cmd.Wait()
+	t.Log(out.String())
+	text, fault := os.ReadFile(report)
+	var found struct {
+		OK          bool
+		Steps       []struct{ Name string }
+		BackSeconds float64
+	}
+	if err := errors.Join(err, fault, json.Unmarshal(text, &found)); err != nil || !found.OK || len(found.Steps) != 9 || found.BackSeconds <= 0 {
+		t.Errorf("%v: %s", err, text)
+	}
+	f.Operate(0, "drill", "-verify", report, "-keys", f.Public)
 }
 
 // drill does a drill and verifies its report, and one that was changed.

@@ -210,11 +210,18 @@ func (w *World) With(t *testing.T, env ...string) *World {
 	return &other
 }
 
-// Start starts a command of the operator's, erlmcp with arguments.
-func (w *World) Start(args ...string) *exec.Cmd {
+// Command is one of the operator's, erlmcp with arguments.
+func (w *World) Command(args ...string) *exec.Cmd {
 	w.t.Helper()
 	cmd := exec.Command(program(w.t, "erlmcp"), args...)
 	cmd.Env = w.env
+	return cmd
+}
+
+// Start starts such a command.
+func (w *World) Start(args ...string) *exec.Cmd {
+	w.t.Helper()
+	cmd := w.Command(args...)
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -224,8 +231,7 @@ func (w *World) Start(args ...string) *exec.Cmd {
 // Run runs such a command to its end, and returns what it printed and its exit status.
 func (w *World) Run(args ...string) (out string, status int) {
 	w.t.Helper()
-	cmd := exec.Command(program(w.t, "erlmcp"), args...)
-	cmd.Env = w.env
+	cmd := w.Command(args...)
 	text, _ := cmd.CombinedOutput()
 	return string(text), cmd.ProcessState.ExitCode()
 }
