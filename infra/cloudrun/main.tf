@@ -99,7 +99,7 @@ locals {
     CONNECTION_TIMEOUT = "620s" # beyond the 600 s for which load balancers keep connections
     PUBLIC_URL         = local.url
     UNKNOWN_TENANTS    = var.unknown_tenants
-  }, var.domain == "" ? {} : { TRUSTED_PROXIES = "2" }, var.settings, local.prober)
+  }, var.domain == "" ? {} : { TRUSTED_PROXIES = "2" }, length(var.private_upstreams) == 0 ? {} : { EGRESS_ALLOW = join(",", var.private_upstreams) }, var.settings, local.prober)
 
   # What both functions are told.
   platform = merge(module.platform.settings,
@@ -144,7 +144,9 @@ module "platform" {
   protected = local.protected
   telemetry = local.size.telemetry
   domain    = var.domain
-  network   = { ranges = var.ranges, nat = local.size.nat }
+  network = { ranges = var.ranges, nat = local.size.nat, static = var.static_egress,
+    existing = var.network == null ? null : { network = var.network, subnetwork = var.subnetwork, project = var.network_project }
+  }
   redis     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
   firestore = { location = coalesce(var.firestore_location, var.region), backup_days = local.size.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = true })
@@ -153,8 +155,29 @@ module "platform" {
   taiea = { authentication = local.taiea_chain,
     events = { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
   }
-  webhook    = var.webhook ? "apart" : "none"
-  depends_on = [google_project_service.this]
+  webhook          = var.webhook ? "apart" : "none"
+  kms_key          = one(module.encryption[*].key)
+  secret_locations = var.secret_locations
+  depends_on       = [google_project_service.this]
+}
+
+# What is kept is encrypted with a key of one's own, where there is one.
+module "encryption" {
+  count          = var.kms_key == null ? 0 : 1
+  source         = "../modules/encryption"
+  key            = var.kms_key
+  project_number = var.project_number
+  services       = ["artifactregistry", "firestore", "pubsub", "redis", "run", "secretmanager", "storage"]
+  depends_on     = [google_project_service.this]
+}
+
+module "logs" {
+  count   = length(var.log_sinks) == 0 ? 0 : 1
+  source  = "../modules/logs"
+  project = var.project
+  name    = local.name
+  filter  = "(resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(\"${local.name}\" OR \"${local.taiea}\" OR \"${local.webhook}\")) OR (resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"${local.name}-ops\")"
+  sinks   = var.log_sinks
 }
 
 module "job" {
@@ -166,6 +189,7 @@ module "job" {
   labels      = local.labels
   account     = module.platform.backup.email
   commands    = module.platform.backup.commands
+  kms_key     = one(module.encryption[*].key)
   receipt_key = lookup(module.platform.secrets.erlmcp, "receipt-key", null)
   settings    = { for k, v in module.platform.settings : k => v if contains(["FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY"], k) }
 }
@@ -180,6 +204,8 @@ module "service" {
   account     = module.platform.accounts.erlmcp.email
   collector   = local.collectors[local.name]
   network     = one(module.platform.network[*].names)
+  all_traffic = var.static_egress
+  kms_key     = one(module.encryption[*].key)
   secrets     = module.platform.secrets.erlmcp
   settings    = local.settings
   startup     = "/startup"
@@ -208,6 +234,8 @@ module "taiea" {
   collector   = local.collectors[local.taiea]
   network     = one(module.platform.network[*].names)
   secrets     = { for n, id in module.platform.secrets.taiea : n == "taiea-api-keys" ? "api-keys" : n => id }
+  all_traffic = var.static_egress
+  kms_key     = one(module.encryption[*].key)
   settings    = local.taiea_settings
   startup     = "/ready"
   audiences   = [local.taiea_endpoint]
@@ -236,6 +264,8 @@ module "webhook" {
   account     = module.platform.accounts.webhook.email
   collector   = local.collectors[local.webhook]
   network     = one(module.platform.network[*].names)
+  all_traffic = var.static_egress
+  kms_key     = one(module.encryption[*].key)
   secrets     = module.platform.secrets.webhook
   settings    = merge(local.platform, { AUTHENTICATION = "cloudrun", PUBLIC_URL = local.webhook_url, TAIEA_ROUTES = "webhook" })
   startup     = "/ready"
@@ -260,16 +290,19 @@ module "balancer" {
   name            = local.name
   service         = module.service.name
   certificate_map = module.platform.certificate.map
+  rate            = var.balancer_rate
 }
 
 module "delivery" {
-  source   = "../modules/delivery"
-  project  = var.project
-  region   = var.region
-  name     = local.name
-  accounts = merge({ for function, a in module.platform.accounts : function => a.account }, var.backups == null ? {} : { ops = module.platform.backup.account })
-  registry = module.platform.registry.repository
-  bake     = var.bake
+  source     = "../modules/delivery"
+  project    = var.project
+  region     = var.region
+  name       = local.name
+  accounts   = merge({ for function, a in module.platform.accounts : function => a.account }, var.backups == null ? {} : { ops = module.platform.backup.account })
+  registry   = module.platform.registry.repository
+  bake       = var.bake
+  build_pool = var.build_pool
+  kms_key    = one(module.encryption[*].key)
   pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.job[0].manifest }, gradual = false } }, {
     erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = local.judged, judge = local.judge }
     taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
@@ -330,7 +363,7 @@ module "cost" {
   balanced                  = var.domain != ""
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
-  nat                       = local.shares_counters && local.size.nat
+  nat                       = var.network == null && (local.shares_counters && local.size.nat || var.static_egress)
   firestore                 = { backups = local.size.backup_days + (local.protected ? 14 : 0) } # daily ones, and weekly ones for 14 weeks
   secrets = {
     count = length(merge(values(module.platform.secrets)...))

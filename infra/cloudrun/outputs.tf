@@ -21,6 +21,11 @@ output "cost" {
   value       = module.cost.table
 }
 
+output "egress" {
+  description = "Reserved addresses from which what leaves comes; empty where the network is not made here, or they are not reserved."
+  value       = try(module.platform.network.egress, [])
+}
+
 output "events" {
   description = "Topic to which events of entitlements are published, and the subscription that keeps those that were not taken."
   value       = { topic = module.platform.events.topic, dead_letters = module.platform.events.dead_letters }
@@ -51,7 +56,7 @@ output "stays" {
   value = concat(
     ["the state's bucket", "enabled APIs"],
     [for b in module.platform.backup[*] : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
-    local.shares_counters ? ["the peering with Google's services, until Google frees it"] : [],
+    local.shares_counters && var.network == null ? ["the peering with Google's services, until Google frees it"] : [],
     local.protected ? ["everything protected: service, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )
 }

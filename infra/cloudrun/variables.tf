@@ -50,6 +50,17 @@ variable "bake" {
   }
 }
 
+variable "balancer_rate" {
+  description = "Requests a minute that one address may send to the load balancer (Cloud Armor); null for any number. Many callers may share an address, so it is for floods, and far above what limits allow."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.balancer_rate == null ? true : var.domain != "" && var.balancer_rate == floor(var.balancer_rate) && var.balancer_rate >= 100 && var.balancer_rate <= 1000000
+    error_message = "balancer_rate is a whole number from 100 to 1000000, and needs a domain, since there would be no load balancer."
+  }
+}
+
 variable "billing" {
   description = "instance: CPU also between requests, so that leases are renewed in time. request: CPU while requests are served; leases lapse and are declared anew (proven under SIGSTOP), at the price of a round trip. null for what the size has."
   type        = string
@@ -69,6 +80,17 @@ variable "billing_account" {
   validation {
     condition     = var.billing_account == "" || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
     error_message = "billing_account looks like 012345-6789AB-CDEF01."
+  }
+}
+
+variable "build_pool" {
+  description = "Private pool of Cloud Build in which Cloud Deploy works, such as projects/my-project/locations/us-central1/workerPools/private, so that it reaches what only a network reaches; null for Google's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.build_pool == null ? true : can(regex("^projects/[^/]+/locations/[^/]+/workerPools/[^/]+$", var.build_pool))
+    error_message = "build_pool looks like projects/my-project/locations/us-central1/workerPools/private."
   }
 }
 
@@ -262,6 +284,36 @@ variable "judged" {
   }
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts all that is kept, such as projects/my-project/locations/us-central1/keyRings/ours/cryptoKeys/erlmcp; null for Google's own keys. It is in the region, and so are databases and secrets then. What is there can't be given another key: it would be made anew."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key == null ? true : can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
+    error_message = "kms_key looks like projects/my-project/locations/us-central1/keyRings/ours/cryptoKeys/erlmcp."
+  }
+  validation {
+    condition     = var.kms_key == null ? true : strcontains(var.kms_key, "/locations/${var.region}/")
+    error_message = "kms_key must be in the region, ${var.region}."
+  }
+  validation {
+    condition     = var.kms_key == null ? true : length(setsubtract(concat(var.secret_locations, compact([var.firestore_location, try(var.backups.location, null)])), [var.region])) == 0
+    error_message = "With kms_key databases, secrets and backups are where the key is: leave firestore_location, secret_locations and backups.location out."
+  }
+}
+
+variable "log_sinks" {
+  description = "Where logs are handed on to, beside Cloud Logging, by name: gs://BUCKET, or projects/PROJECT/topics/TOPIC. Both exist already."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name, to in var.log_sinks : can(regex("^[a-z][a-z0-9-]{0,40}$", name)) && can(regex("^(gs://[a-z0-9._-]+|projects/[^/]+/topics/[^/]+)$", to))])
+    error_message = "log_sinks are such as { elastic = \"projects/my-project/topics/logs\", archive = \"gs://my-project-logs\" }."
+  }
+}
+
 variable "memory" {
   description = "Memory of an instance."
   type        = string
@@ -290,6 +342,28 @@ variable "nat" {
   default     = null
 }
 
+variable "network" {
+  description = "Network that exists and is used in place of one made here; null makes one. It has the connection to Google's services that Memorystore needs."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.network == null) == (var.subnetwork == null)
+    error_message = "network and subnetwork are set together."
+  }
+}
+
+variable "network_project" {
+  description = "Project of the network, where it is another one's (Shared VPC); null for this one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.network_project == null || var.network != null
+    error_message = "network_project is of a network that exists: set network and subnetwork, too."
+  }
+}
+
 variable "objectives" {
   description = "Whether the console shows the objective that the alerts hold the server to. Cloud Monitoring refuses it until the server has sent its first metrics: set it some minutes after the first release."
   type        = bool
@@ -315,6 +389,25 @@ variable "policy" {
   validation {
     condition     = var.policy == "" || can(yamldecode(var.policy).rules)
     error_message = "policy is YAML with rules, as in infra/docs/callers.md."
+  }
+}
+
+variable "private_upstreams" {
+  description = "Private addresses in CIDR form that tools may reach, and that the server's own guard then lets them reach (EGRESS_ALLOW)."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for r in var.private_upstreams : can(cidrnetmask(r)) && r != "0.0.0.0/0"])
+    error_message = "private_upstreams are IPv4 ranges such as 10.1.0.0/16, and never everything."
+  }
+  validation {
+    condition     = length(var.private_upstreams) == 0 || !contains(keys(var.settings), "EGRESS_ALLOW")
+    error_message = "EGRESS_ALLOW follows from private_upstreams: leave it out of settings."
+  }
+  validation {
+    condition     = length(var.private_upstreams) == 0 || var.network != null || var.static_egress || (var.redis_memory_gb == null ? local.sizes[var.size].redis_memory_gb : var.redis_memory_gb) > 0
+    error_message = "Without a network nothing leads to private_upstreams: name one that exists, or set redis_memory_gb = 1."
   }
 }
 
@@ -446,6 +539,17 @@ variable "repository" {
   }
 }
 
+variable "secret_locations" {
+  description = "Regions in which secrets are kept, and nowhere else; empty for wherever Google keeps them. A change makes secrets anew."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for r in var.secret_locations : can(regex("^[a-z]+-[a-z]+[0-9]+$", r))])
+    error_message = "secret_locations are regions such as europe-west3."
+  }
+}
+
 variable "settings" {
   description = "Further settings of the function, such as LOG_LEVEL. Those that are made here can't be among them."
   type        = map(string)
@@ -465,6 +569,23 @@ variable "size" {
   validation {
     condition     = contains(["try", "small", "production"], var.size)
     error_message = "size is try, small or production."
+  }
+}
+
+variable "static_egress" {
+  description = "Whether what leaves comes from a reserved address (the output egress), so that others can let it in. All of it goes through the network then. In a network that exists, the addresses are those of its own Cloud NAT."
+  type        = bool
+  default     = false
+}
+
+variable "subnetwork" {
+  description = "Subnetwork of that network, in the region. On GKE it has ranges for pods and Kubernetes services."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.subnetwork == null ? true : can(regex("^[a-z][a-z0-9-]{0,62}$", var.subnetwork))
+    error_message = "subnetwork is a name, without its region and project."
   }
 }
 

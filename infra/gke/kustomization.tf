@@ -13,7 +13,7 @@ locals {
         AUTHENTICATION  = var.authentication
         PUBLIC_URL      = local.url
         UNKNOWN_TENANTS = var.unknown_tenants
-      }, module.platform.settings, local.files.erlmcp, var.settings) : "${k}=${v}"]
+      }, module.platform.settings, local.files.erlmcp, length(var.private_upstreams) == 0 ? {} : { EGRESS_ALLOW = join(",", var.private_upstreams) }, var.settings) : "${k}=${v}"]
       }, {
       name     = "erlmcp-place"
       behavior = "merge"
@@ -69,6 +69,12 @@ locals {
           apiVersion = "batch/v1", kind = "CronJob"
           metadata   = { name = name }
           spec       = { schedule = c.schedule, jobTemplate = { spec = { template = { spec = { containers = [{ name = "erlmcp", args = c.args }] } } } } }
-    }) }])]))
+    }) }])]), local.reached)
   })
+
+  # Ways out to what is private, beside those that all environments have.
+  reached = [for ranges in [var.private_upstreams] : {
+    target = { kind = "NetworkPolicy", name = "functions-egress" }
+    patch  = yamlencode([{ op = "add", path = "/spec/egress/-", value = { to = [for r in ranges : { ipBlock = { cidr = r } }] } }])
+  } if length(ranges) > 0]
 }

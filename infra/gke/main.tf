@@ -42,7 +42,9 @@ module "platform" {
   protected = local.protected
   telemetry = var.telemetry
   domain    = var.domain
-  network   = { ranges = var.ranges, nat = true }
+  network = { ranges = var.ranges, nat = true, static = var.static_egress,
+    existing = var.network == null ? null : { network = var.network, subnetwork = var.subnetwork, project = var.network_project }
+  }
   redis     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
   firestore = { location = coalesce(var.firestore_location, var.region), backup_days = var.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = false }) # pods have it as a file
@@ -51,8 +53,29 @@ module "platform" {
   taiea = { authentication = var.taiea_authentication,
     events = var.taiea_url == "" ? null : { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
   }
-  webhook    = var.webhook ? "taiea" : "none"
-  depends_on = [google_project_service.this]
+  webhook          = var.webhook ? "taiea" : "none"
+  kms_key          = one(module.encryption[*].key)
+  secret_locations = var.secret_locations
+  depends_on       = [google_project_service.this]
+}
+
+# What is kept is encrypted with a key of one's own, where there is one.
+module "encryption" {
+  count          = var.kms_key == null ? 0 : 1
+  source         = "../modules/encryption"
+  key            = var.kms_key
+  project_number = var.project_number
+  services       = concat(["compute", "container"], var.shares_cloudrun ? [] : ["artifactregistry", "firestore", "pubsub", "redis", "secretmanager", "storage"])
+  depends_on     = [google_project_service.this]
+}
+
+module "logs" {
+  count   = length(var.log_sinks) == 0 ? 0 : 1
+  source  = "../modules/logs"
+  project = var.project
+  name    = "${local.name}-gke"
+  filter  = "resource.type=\"k8s_container\" AND resource.labels.cluster_name=\"${module.cluster.name}\" AND resource.labels.namespace_name=\"erlmcp\""
+  sinks   = var.log_sinks
 }
 
 # The pods' Kubernetes service accounts act as the functions' accounts.
@@ -86,31 +109,35 @@ resource "google_compute_global_address" "ingress" {
 }
 
 module "cluster" {
-  source     = "../modules/cluster"
-  project    = var.project
-  region     = var.region
-  zone       = var.zone
-  name       = local.name
-  labels     = local.labels
-  network    = module.platform.network.network
-  subnetwork = module.platform.network.subnetwork
-  autopilot  = var.autopilot
-  nodes      = var.nodes
-  operators  = var.operators
-  registry   = module.platform.registry.repository
-  protected  = local.protected
-  depends_on = [google_project_service.this]
+  source           = "../modules/cluster"
+  project          = var.project
+  region           = var.region
+  zone             = var.zone
+  name             = local.name
+  labels           = local.labels
+  network          = module.platform.network.network
+  subnetwork       = module.platform.network.subnetwork
+  autopilot        = var.autopilot
+  nodes            = var.nodes
+  secondary_ranges = var.secondary_ranges
+  kms_key          = one(module.encryption[*].key)
+  operators        = var.operators
+  registry         = module.platform.registry.repository
+  protected        = local.protected
+  depends_on       = [google_project_service.this]
 }
 
 module "delivery" {
-  source   = "../modules/delivery"
-  project  = var.project
-  region   = var.region
-  name     = local.delivery
-  accounts = {} # pods have theirs by Workload Identity
-  registry = module.platform.registry.repository
-  bake     = var.bake
-  cluster  = { name = module.cluster.name, location = module.cluster.location }
+  source     = "../modules/delivery"
+  project    = var.project
+  region     = var.region
+  name       = local.delivery
+  accounts   = {} # pods have theirs by Workload Identity
+  registry   = module.platform.registry.repository
+  bake       = var.bake
+  build_pool = var.build_pool
+  kms_key    = one(module.encryption[*].key)
+  cluster    = { name = module.cluster.name, location = module.cluster.location }
   pipelines = { erlmcp = {
     files = merge({ "gke/environments/release/kustomization.yaml" = local.kustomization },
       { for f in fileset("${path.module}/workload", "**") : "gke/workload/${f}" => file("${path.module}/workload/${f}") },
@@ -165,7 +192,7 @@ module "cost" {
   balanced                  = true
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
-  nat                       = true
+  nat                       = var.network == null
   firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) }                                               # daily ones, and weekly ones for 14 weeks
   secrets                   = { count = length(merge(values(module.platform.secrets)...)), files = 0, kms = var.receipt_key == "kms" } # files are in the cluster
   settings                  = var.settings

@@ -25,6 +25,11 @@ output "credentials" {
   value       = "gcloud container clusters get-credentials ${module.cluster.name} --project ${var.project} --location ${module.cluster.location} --dns-endpoint"
 }
 
+output "egress" {
+  description = "Reserved addresses from which what leaves comes; empty where the network is not made here, or they are not reserved."
+  value       = try(module.platform.network.egress, [])
+}
+
 output "image" {
   description = "Name of the image, without a tag."
   value       = module.platform.registry.image
@@ -50,7 +55,7 @@ output "stays" {
   value = concat(
     ["the state's bucket", "enabled APIs"],
     [for b in module.platform.backup[*] : "the bucket of backups, ${b.bucket}, which can be deleted once what is in it need not be kept any more"],
-    var.shares_cloudrun ? ["all that infra/cloudrun made"] : ["the peering with Google's services, until Google frees it"],
+    var.shares_cloudrun ? ["all that infra/cloudrun made"] : var.network != null ? [] : ["the peering with Google's services, until Google frees it"],
     local.protected ? ["everything protected: cluster, Redis, Firestore database and secrets (set protected = false and deploy first)"] : ["Firestore's backups, until they expire"],
   )
 }

@@ -63,6 +63,17 @@ variable "billing_account" {
   }
 }
 
+variable "build_pool" {
+  description = "Private pool of Cloud Build in which Cloud Deploy works, such as projects/my-project/locations/us-central1/workerPools/private, so that it reaches what only a network reaches; null for Google's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.build_pool == null ? true : can(regex("^projects/[^/]+/locations/[^/]+/workerPools/[^/]+$", var.build_pool))
+    error_message = "build_pool looks like projects/my-project/locations/us-central1/workerPools/private."
+  }
+}
+
 variable "calls_per_instance_second" {
   description = "Calls that one instance serves in a second on average, for the cost table."
   type        = number
@@ -182,6 +193,36 @@ variable "firestore_location" {
   }
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts all that is kept, such as projects/my-project/locations/us-central1/keyRings/ours/cryptoKeys/erlmcp; null for Google's own keys. It is in the region, and so are databases and secrets then. What is there can't be given another key: it would be made anew."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key == null ? true : can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
+    error_message = "kms_key looks like projects/my-project/locations/us-central1/keyRings/ours/cryptoKeys/erlmcp."
+  }
+  validation {
+    condition     = var.kms_key == null ? true : strcontains(var.kms_key, "/locations/${var.region}/")
+    error_message = "kms_key must be in the region, ${var.region}."
+  }
+  validation {
+    condition     = var.kms_key == null ? true : length(setsubtract(concat(var.secret_locations, compact([var.firestore_location, try(var.backups.location, null)])), [var.region])) == 0
+    error_message = "With kms_key databases, secrets and backups are where the key is: leave firestore_location, secret_locations and backups.location out."
+  }
+}
+
+variable "log_sinks" {
+  description = "Where logs are handed on to, beside Cloud Logging, by name: gs://BUCKET, or projects/PROJECT/topics/TOPIC. Both exist already."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name, to in var.log_sinks : can(regex("^[a-z][a-z0-9-]{0,40}$", name)) && can(regex("^(gs://[a-z0-9._-]+|projects/[^/]+/topics/[^/]+)$", to))])
+    error_message = "log_sinks are such as { elastic = \"projects/my-project/topics/logs\", archive = \"gs://my-project-logs\" }."
+  }
+}
+
 variable "monthly_budget" {
   description = "Amount a month at which the budget alerts, in the billing account's currency."
   type        = number
@@ -190,6 +231,28 @@ variable "monthly_budget" {
   validation {
     condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
     error_message = "monthly_budget is a whole number of at least 1."
+  }
+}
+
+variable "network" {
+  description = "Network that exists and is used in place of one made here; null makes one. It has the connection to Google's services that Memorystore needs."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.network == null) == (var.subnetwork == null)
+    error_message = "network and subnetwork are set together."
+  }
+}
+
+variable "network_project" {
+  description = "Project of the network, where it is another one's (Shared VPC); null for this one."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.network_project == null || var.network != null
+    error_message = "network_project is of a network that exists: set network and subnetwork, too."
   }
 }
 
@@ -229,6 +292,21 @@ variable "policy" {
   validation {
     condition     = var.policy == "" || can(yamldecode(var.policy).rules)
     error_message = "policy is YAML with rules, as in infra/docs/callers.md."
+  }
+}
+
+variable "private_upstreams" {
+  description = "Private addresses in CIDR form that tools may reach, and that the server's own guard then lets them reach (EGRESS_ALLOW)."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for r in var.private_upstreams : can(cidrnetmask(r)) && r != "0.0.0.0/0"])
+    error_message = "private_upstreams are IPv4 ranges such as 10.1.0.0/16, and never everything."
+  }
+  validation {
+    condition     = length(var.private_upstreams) == 0 || !contains(keys(var.settings), "EGRESS_ALLOW")
+    error_message = "EGRESS_ALLOW follows from private_upstreams: leave it out of settings."
   }
 }
 
@@ -350,6 +428,28 @@ variable "repository" {
   }
 }
 
+variable "secondary_ranges" {
+  description = "Names of the ranges of pods and of Kubernetes services, in a subnetwork that exists."
+  type        = object({ pods = string, services = string })
+  default     = { pods = "pods", services = "services" }
+
+  validation {
+    condition     = alltrue([for r in values(var.secondary_ranges) : can(regex("^[a-z][a-z0-9-]{0,62}$", r))])
+    error_message = "secondary_ranges are names of ranges."
+  }
+}
+
+variable "secret_locations" {
+  description = "Regions in which secrets are kept, and nowhere else; empty for wherever Google keeps them. A change makes secrets anew."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for r in var.secret_locations : can(regex("^[a-z]+-[a-z]+[0-9]+$", r))])
+    error_message = "secret_locations are regions such as europe-west3."
+  }
+}
+
 variable "settings" {
   description = "Further settings of the function, such as LOG_LEVEL. Those that are made here can't be among them."
   type        = map(string)
@@ -365,6 +465,23 @@ variable "shares_cloudrun" {
   description = "Whether network, Redis, Firestore, secrets, images and certificate are those that infra/cloudrun made for the same environment, with a domain."
   type        = bool
   default     = false
+}
+
+variable "static_egress" {
+  description = "Whether what leaves comes from a reserved address (the output egress), so that others can let it in. All of it goes through the network then. In a network that exists, the addresses are those of its own Cloud NAT."
+  type        = bool
+  default     = false
+}
+
+variable "subnetwork" {
+  description = "Subnetwork of that network, in the region. On GKE it has ranges for pods and Kubernetes services."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.subnetwork == null ? true : can(regex("^[a-z][a-z0-9-]{0,62}$", var.subnetwork))
+    error_message = "subnetwork is a name, without its region and project."
+  }
 }
 
 variable "taiea_authentication" {

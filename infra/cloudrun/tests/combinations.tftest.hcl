@@ -445,3 +445,60 @@ run "ingress_is_one_of_three" {
   }
   expect_failures = [var.ingress]
 }
+
+run "a_landing_zone_is_named_whole" {
+  command = plan
+  variables {
+    network          = "ours"
+    subnetwork       = "Ours"
+    secret_locations = ["eu"]
+    build_pool       = "private"
+    log_sinks        = { elastic = "logs" }
+    balancer_rate    = 6000
+  }
+  expect_failures = [var.subnetwork, var.secret_locations, var.build_pool, var.log_sinks, var.balancer_rate]
+}
+
+run "not_everything_is_private_and_a_key_has_a_name" {
+  command = plan
+  variables {
+    kms_key           = "ours"
+    private_upstreams = ["0.0.0.0/0"]
+  }
+  expect_failures = [var.kms_key, var.private_upstreams]
+}
+
+run "a_network_leads_to_what_is_private" {
+  command = plan
+  variables {
+    environment       = "staging"
+    size              = "try"
+    private_upstreams = ["10.1.0.0/16"]
+  }
+  expect_failures = [var.private_upstreams]
+}
+
+run "a_network_has_a_subnetwork" {
+  command = plan
+  variables {
+    network = "ours"
+  }
+  expect_failures = [var.network]
+}
+
+run "a_network_of_another_project_is_named" {
+  command = plan
+  variables {
+    network_project = "host"
+  }
+  expect_failures = [var.network_project]
+}
+
+run "what_a_key_encrypts_is_where_the_key_is" {
+  command = plan
+  variables {
+    kms_key            = "projects/keys/locations/us-central1/keyRings/ours/cryptoKeys/erlmcp"
+    firestore_location = "nam5"
+  }
+  expect_failures = [var.kms_key]
+}

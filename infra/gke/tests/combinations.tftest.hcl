@@ -183,3 +183,25 @@ run "a_webhook_needs_a_way_in" {
   }
   expect_failures = [var.webhook]
 }
+
+run "a_landing_zone_is_named_whole" {
+  command = plan
+  variables {
+    network           = "ours"
+    subnetwork        = "Ours"
+    secondary_ranges  = { pods = "", services = "services" }
+    secret_locations  = ["eu"]
+    private_upstreams = ["10.1.0.1/33"]
+    build_pool        = "private"
+    log_sinks         = { elastic = "logs" }
+  }
+  expect_failures = [var.subnetwork, var.secondary_ranges, var.secret_locations, var.private_upstreams, var.build_pool, var.log_sinks]
+}
+
+run "a_key_is_in_the_region" {
+  command = plan
+  variables {
+    kms_key = "projects/keys/locations/europe-west3/keyRings/ours/cryptoKeys/erlmcp"
+  }
+  expect_failures = [var.kms_key]
+}

@@ -16,6 +16,13 @@ resource "google_storage_bucket" "this" {
   public_access_prevention    = "enforced"
   deletion_policy             = "ABANDON" # it outlives what is backed up, and its retention forbids to empty it
 
+  dynamic "encryption" {
+    for_each = var.kms_key[*]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
   retention_policy {
     retention_period = tostring(var.bucket.retention_days * 86400)
     is_locked        = var.bucket.locked
@@ -81,6 +88,7 @@ module "drill" {
   apart       = false
   history     = false
   backup_days = 0
+  kms_key     = var.kms_key
 
   receipts_elsewhere = true
 }

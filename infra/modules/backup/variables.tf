@@ -13,6 +13,12 @@ variable "databases" {
   type        = list(string)
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "name" {
   description = "Prefix of what is made."
   type        = string

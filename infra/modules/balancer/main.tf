@@ -21,6 +21,7 @@ resource "google_compute_backend_service" "this" {
   name                  = var.name
   load_balancing_scheme = "EXTERNAL_MANAGED"
   protocol              = "HTTPS"
+  security_policy       = one(google_compute_security_policy.this[*].id)
 
   backend {
     group = google_compute_region_network_endpoint_group.this.id
@@ -29,6 +30,46 @@ resource "google_compute_backend_service" "this" {
   log_config {
     enable      = true
     sample_rate = 1
+  }
+}
+
+# A flood from one address ends here. What a caller may have is decided behind it, by who it is: many callers may share an address.
+resource "google_compute_security_policy" "this" {
+  count   = var.rate == null ? 0 : 1
+  project = var.project
+  name    = var.name
+
+  rule {
+    priority    = 1000
+    action      = "throttle"
+    description = "Requests of one address"
+    match {
+      versioned_expr = "SRC_IPS_V1"
+      config {
+        src_ip_ranges = ["*"]
+      }
+    }
+    rate_limit_options {
+      conform_action = "allow"
+      exceed_action  = "deny(429)"
+      enforce_on_key = "IP"
+      rate_limit_threshold {
+        count        = var.rate
+        interval_sec = 60
+      }
+    }
+  }
+
+  rule {
+    priority    = 2147483647
+    action      = "allow"
+    description = "All others"
+    match {
+      versioned_expr = "SRC_IPS_V1"
+      config {
+        src_ip_ranges = ["*"]
+      }
+    }
   }
 }
 

@@ -13,6 +13,12 @@ variable "project" {
   type        = string
 }
 
+variable "rate" {
+  description = "Requests a minute that one address may send (Cloud Armor); null for any number."
+  type        = number
+  default     = null
+}
+
 variable "region" {
   description = "Region of the service."
   type        = string

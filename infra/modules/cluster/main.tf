@@ -16,8 +16,8 @@ resource "google_container_cluster" "this" {
   datapath_provider        = var.autopilot ? null : "ADVANCED_DATAPATH" # enforces network policies
 
   ip_allocation_policy {
-    cluster_secondary_range_name  = "pods"
-    services_secondary_range_name = "services"
+    cluster_secondary_range_name  = var.secondary_ranges.pods
+    services_secondary_range_name = var.secondary_ranges.services
   }
 
   private_cluster_config {
@@ -51,6 +51,15 @@ resource "google_container_cluster" "this" {
     }
   }
 
+  # Kubernetes' secrets; nodes' disks have the key, too.
+  dynamic "database_encryption" {
+    for_each = var.kms_key[*]
+    content {
+      state    = "ENCRYPTED"
+      key_name = database_encryption.value
+    }
+  }
+
   gateway_api_config {
     channel = "CHANNEL_STANDARD"
   }
@@ -64,8 +73,9 @@ resource "google_container_cluster" "this" {
     for_each = var.autopilot ? [1] : []
     content {
       auto_provisioning_defaults {
-        service_account = google_service_account.nodes.email
-        oauth_scopes    = ["https://www.googleapis.com/auth/cloud-platform"]
+        service_account   = google_service_account.nodes.email
+        oauth_scopes      = ["https://www.googleapis.com/auth/cloud-platform"]
+        boot_disk_kms_key = var.kms_key
       }
     }
   }
@@ -96,10 +106,11 @@ resource "google_container_node_pool" "this" {
   }
 
   node_config {
-    machine_type    = var.nodes.machine_type
-    service_account = google_service_account.nodes.email
-    oauth_scopes    = ["https://www.googleapis.com/auth/cloud-platform"]
-    labels          = var.labels
+    machine_type      = var.nodes.machine_type
+    service_account   = google_service_account.nodes.email
+    oauth_scopes      = ["https://www.googleapis.com/auth/cloud-platform"]
+    labels            = var.labels
+    boot_disk_kms_key = var.kms_key
 
     shielded_instance_config {
       enable_secure_boot          = true

@@ -3,6 +3,12 @@ variable "autopilot" {
   type        = bool
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "labels" {
   description = "Labels, for reports of cost."
   type        = map(string)
@@ -46,6 +52,12 @@ variable "region" {
 variable "registry" {
   description = "Repository of images that nodes pull from."
   type        = string
+}
+
+variable "secondary_ranges" {
+  description = "Names of the subnetwork's ranges of pods and of Kubernetes services."
+  type        = object({ pods = string, services = string })
+  default     = { pods = "pods", services = "services" }
 }
 
 variable "subnetwork" {

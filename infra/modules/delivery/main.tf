@@ -27,6 +27,13 @@ resource "google_storage_bucket" "this" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.protected
 
+  dynamic "encryption" {
+    for_each = var.kms_key[*]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
   versioning {
     enabled = true
   }
@@ -45,6 +52,14 @@ resource "google_service_account" "this" {
   project      = var.project
   account_id   = "${var.name}-deploy"
   display_name = "Rollouts of ${var.name}"
+}
+
+# In a private pool its jobs reach what the pool's network reaches.
+resource "google_project_iam_member" "pool" {
+  count   = var.build_pool == null ? 0 : 1
+  project = split("/", var.build_pool)[1]
+  role    = "roles/cloudbuild.workerPoolUser"
+  member  = google_service_account.this.member
 }
 
 # Of the project's roles those that can't be had for less: to run the jobs of Cloud Deploy, to write their logs, and to ask for metrics.
@@ -125,11 +140,12 @@ resource "google_clouddeploy_target" "this" {
   execution_configs {
     usages            = ["RENDER", "DEPLOY", "VERIFY"]
     service_account   = google_service_account.this.email
+    worker_pool       = var.build_pool
     artifact_storage  = "${google_storage_bucket.this.url}/artifacts"
     execution_timeout = "${var.bake + 1800}s" # of one job, and the judge watches in one
   }
 
-  depends_on = [google_project_iam_member.this]
+  depends_on = [google_project_iam_member.this, google_project_iam_member.pool]
 }
 
 resource "google_clouddeploy_delivery_pipeline" "this" {

@@ -8,9 +8,21 @@ variable "bake" {
   type        = number
 }
 
+variable "build_pool" {
+  description = "Private pool of Cloud Build in which jobs run, projects/P/locations/R/workerPools/N; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "cluster" {
   description = "Name and location of the GKE cluster to deploy to; null deploys to Cloud Run."
   type        = object({ name = string, location = string })
+  default     = null
+}
+
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
   default     = null
 }
 

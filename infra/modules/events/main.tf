@@ -19,9 +19,10 @@ resource "google_service_account_iam_member" "tokens" {
 }
 
 resource "google_pubsub_topic" "this" {
-  project = var.project
-  name    = "${var.name}-entitlements"
-  labels  = var.labels
+  project      = var.project
+  name         = "${var.name}-entitlements"
+  labels       = var.labels
+  kms_key_name = var.kms_key
 }
 
 resource "google_pubsub_topic_iam_member" "publisher" {
@@ -67,9 +68,10 @@ resource "google_pubsub_subscription" "push" {
 }
 
 resource "google_pubsub_topic" "dead" {
-  project = var.project
-  name    = "${var.name}-entitlements-dead"
-  labels  = var.labels
+  project      = var.project
+  name         = "${var.name}-entitlements-dead"
+  labels       = var.labels
+  kms_key_name = var.kms_key
 }
 
 resource "google_pubsub_subscription" "dead" {

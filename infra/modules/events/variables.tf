@@ -3,6 +3,12 @@ variable "endpoint" {
   type        = string
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "labels" {
   description = "Labels, for reports of cost."
   type        = map(string)

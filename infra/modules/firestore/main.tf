@@ -37,6 +37,13 @@ resource "google_firestore_database" "this" {
   point_in_time_recovery_enablement = local.kept[each.key] ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
   delete_protection_state           = var.protected ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   deletion_policy                   = var.protected ? "ABANDON" : "DELETE"
+
+  dynamic "cmek_config" {
+    for_each = var.kms_key[*]
+    content {
+      kms_key_name = cmek_config.value
+    }
+  }
 }
 
 resource "google_firestore_field" "expiry" {

@@ -14,6 +14,12 @@ variable "history" {
   default     = true
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "name" {
   description = "Name of the database, or of the first one."
   type        = string

@@ -9,6 +9,7 @@ resource "google_cloud_run_v2_job" "this" {
   template {
     template {
       service_account = var.account
+      encryption_key  = var.kms_key
       containers {
         image = "us-docker.pkg.dev/cloudrun/container/job" # until the first release
       }
@@ -27,7 +28,8 @@ locals {
     kind       = "Job"
     metadata   = { name = var.name, labels = var.labels }
     spec = { template = {
-      metadata = { labels = var.labels, annotations = { "run.googleapis.com/execution-environment" = "gen2" } }
+      metadata = { labels = var.labels, annotations = merge({ "run.googleapis.com/execution-environment" = "gen2" },
+      var.kms_key == null ? {} : { "run.googleapis.com/encryption-key" = var.kms_key }) }
       spec = { taskCount = 1, template = { spec = {
         serviceAccountName = var.account
         maxRetries         = 2

@@ -8,6 +8,12 @@ variable "commands" {
   type        = map(object({ schedule = string, args = list(string) }))
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "labels" {
   description = "Labels of the job."
   type        = map(string)

@@ -50,13 +50,22 @@ resource "google_compute_router" "this" {
   network = google_compute_network.this.id
 }
 
+# From which others see what comes from here, and can let it in.
+resource "google_compute_address" "egress" {
+  count   = var.nat && var.static ? 1 : 0
+  project = var.project
+  name    = "${var.name}-egress"
+  region  = var.region
+}
+
 resource "google_compute_router_nat" "this" {
   count                              = var.nat ? 1 : 0
   project                            = var.project
   name                               = "${var.name}-nat"
   router                             = google_compute_router.this[0].name
   region                             = var.region
-  nat_ip_allocate_option             = "AUTO_ONLY"
+  nat_ip_allocate_option             = var.static ? "MANUAL_ONLY" : "AUTO_ONLY"
+  nat_ips                            = var.static ? google_compute_address.egress[*].self_link : null
   source_subnetwork_ip_ranges_to_nat = "ALL_SUBNETWORKS_ALL_IP_RANGES"
 
   log_config {

@@ -1,3 +1,8 @@
+output "egress" {
+  description = "Reserved addresses from which what goes through Cloud NAT comes."
+  value       = google_compute_address.egress[*].address
+}
+
 output "network" {
   description = "Id of the network."
   value       = google_compute_network.this.id

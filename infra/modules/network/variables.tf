@@ -22,3 +22,9 @@ variable "region" {
   description = "Region."
   type        = string
 }
+
+variable "static" {
+  description = "Whether Cloud NAT has an address that is reserved, and stays."
+  type        = bool
+  default     = false
+}

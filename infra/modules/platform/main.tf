@@ -21,9 +21,21 @@ locals {
   adds = one([for r in google_project_iam_custom_role.adds : "projects/${local.project}/roles/${r.role_id}"])
 
   hooked    = var.made && var.webhook == "apart"
-  networked = var.made && var.redis != null
   backed_up = var.made && var.backups != null
   signs     = var.receipts.key == "kms"
+
+  networked = var.made && var.network.existing == null && (var.redis != null || var.network.static)
+  # Of a network that exists: by its id where it is another project's (Shared VPC), else by its name.
+  existing = [for e in var.network.existing[*] : {
+    network    = "projects/${coalesce(e.project, local.project)}/global/networks/${e.network}"
+    subnetwork = "projects/${coalesce(e.project, local.project)}/regions/${local.region}/subnetworks/${e.subnetwork}"
+  }]
+  network = {
+    network    = try(local.existing[0].network, module.network[0].network, "projects/${local.project}/global/networks/${var.name}-network")
+    subnetwork = try(local.existing[0].subnetwork, module.network[0].subnetwork, "projects/${local.project}/regions/${local.region}/subnetworks/${var.name}-${local.region}")
+    names = try(var.network.existing.project != null ? local.existing[0] : { network = var.network.existing.network, subnetwork = var.network.existing.subnetwork },
+    module.network[0].names, { network = "${var.name}-network", subnetwork = "${var.name}-${local.region}" })
+  }
 }
 
 module "network" {
@@ -33,20 +45,22 @@ module "network" {
   region  = local.region
   name    = var.name
   ranges  = var.network.ranges
-  nat     = var.network.nat
+  nat     = var.network.nat || var.network.static
+  static  = var.network.static
 }
 
 module "redis" {
-  count            = local.networked ? 1 : 0
+  count            = var.made && var.redis != null ? 1 : 0
   source           = "../redis"
   project          = local.project
   region           = local.region
   name             = var.name
-  network          = module.network[0].network
-  peering          = module.network[0].peering
+  network          = local.network.network
+  peering          = local.networked ? module.network[0].peering : "made by the network's owners"
   memory_gb        = var.redis.memory_gb
   highly_available = var.redis.highly_available
   protected        = var.protected
+  kms_key          = var.kms_key
 }
 
 module "firestore" {
@@ -57,6 +71,7 @@ module "firestore" {
   name        = var.name
   protected   = var.protected
   backup_days = var.firestore.backup_days
+  kms_key     = var.kms_key
   apart       = var.firestore.apart
 
   receipts_elsewhere = var.backups != null
@@ -74,6 +89,7 @@ module "firestores" {
   apart       = var.firestore.apart
 
   receipts_elsewhere = var.backups != null
+  kms_key            = var.kms_key
 }
 
 # To read documents and to add such as are not there: https://docs.cloud.google.com/firestore/docs/security/iam
@@ -133,6 +149,8 @@ module "secrets" {
     taiea  = { names = local.taiea_secrets, member = module.taiea_identity[0].member }
   }, { for a in module.webhook_identity : "webhook" => { names = local.webhook_secrets, member = a.member } })
   protected = var.protected
+  kms_key   = var.kms_key
+  locations = length(var.secret_locations) > 0 || var.kms_key == null ? var.secret_locations : [local.region]
 }
 
 module "signing" {
@@ -156,6 +174,7 @@ module "backup" {
   databases         = flatten(local.stores)
   receipt_key       = var.backups.reads_key && var.receipts.key == "secret" ? module.secrets[0].ids["receipt-key"] : null
   servers           = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, { for a in module.webhook_identity : "webhook" => a.member })
+  kms_key           = var.kms_key
 }
 
 module "registry" {
@@ -164,6 +183,7 @@ module "registry" {
   project = local.project
   region  = local.region
   name    = var.name
+  kms_key = var.kms_key
 }
 
 module "events" {
@@ -176,6 +196,7 @@ module "events" {
   endpoint       = var.taiea.events.endpoint
   publishers     = var.taiea.events.publishers
   sources        = var.taiea.events.sources
+  kms_key        = var.kms_key
 }
 
 module "certificate" {

@@ -29,12 +29,8 @@ output "events" {
 }
 
 output "network" {
-  description = "Ids of the network and of the subnetwork, and their names; null without Redis."
-  value = var.redis == null ? null : {
-    network    = try(module.network[0].network, "projects/${local.project}/global/networks/${var.name}-network")
-    subnetwork = try(module.network[0].subnetwork, "projects/${local.project}/regions/${local.region}/subnetworks/${var.name}-${local.region}")
-    names      = try(module.network[0].names, { network = "${var.name}-network", subnetwork = "${var.name}-${local.region}" })
-  }
+  description = "Ids of the network and of the subnetwork, by which names Cloud Run has them, and the reserved addresses of Cloud NAT; null where there is none."
+  value       = var.redis == null && var.network.existing == null && !var.network.static ? null : merge(local.network, { egress = try(module.network[0].egress, []) })
 }
 
 output "registry" {

@@ -18,6 +18,12 @@ variable "firestore" {
   type        = object({ location = string, backup_days = number, apart = bool, databases = set(string), serves = string })
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts all that is kept; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "labels" {
   description = "Labels, for reports of cost."
   type        = map(string)
@@ -34,8 +40,13 @@ variable "name" {
 }
 
 variable "network" {
-  description = "Address ranges of the network, where there is Redis, and whether it has Cloud NAT."
-  type        = object({ ranges = object({ nodes = string, pods = string, services = string }), nat = bool })
+  description = "Address ranges of the network, where there is Redis, whether it has Cloud NAT, and whether that has a reserved address; or the names of a network and a subnetwork that exist, and their project (null for this one)."
+  type = object({
+    ranges   = object({ nodes = string, pods = string, services = string })
+    nat      = bool
+    static   = optional(bool, false)
+    existing = optional(object({ network = string, subnetwork = string, project = string }))
+  })
 }
 
 variable "place" {
@@ -56,6 +67,12 @@ variable "receipts" {
 variable "redis" {
   description = "Size of Redis; null for none, where one instance counts by itself."
   type        = object({ memory_gb = number, highly_available = bool })
+}
+
+variable "secret_locations" {
+  description = "Regions in which secrets are kept, and nowhere else; empty for wherever Google keeps them, or where the key is."
+  type        = list(string)
+  default     = []
 }
 
 variable "taiea" {

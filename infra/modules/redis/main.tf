@@ -13,6 +13,7 @@ resource "google_redis_instance" "this" {
   connect_mode            = "PRIVATE_SERVICE_ACCESS"
   auth_enabled            = true
   transit_encryption_mode = "SERVER_AUTHENTICATION"
+  customer_managed_key    = var.kms_key
   deletion_protection     = var.protected
 
   redis_configs = {

@@ -3,6 +3,12 @@ variable "highly_available" {
   type        = bool
 }
 
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
+}
+
 variable "memory_gb" {
   description = "Memory in GB. Counters of a million callers take about half of one."
   type        = number

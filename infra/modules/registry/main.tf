@@ -5,6 +5,7 @@ resource "google_artifact_registry_repository" "this" {
   location      = var.region
   repository_id = var.name
   format        = "DOCKER"
+  kms_key_name  = var.kms_key
   description   = "Images of ${var.name}"
 
   docker_config {

@@ -32,7 +32,36 @@ resource "google_secret_manager_secret" "this" {
   deletion_protection = var.protected
 
   replication {
-    auto {}
+    dynamic "auto" {
+      for_each = length(var.locations) == 0 ? [1] : []
+      content {}
+    }
+
+    dynamic "user_managed" {
+      for_each = length(var.locations) == 0 ? [] : [1]
+      content {
+        dynamic "replicas" {
+          for_each = var.locations
+          content {
+            location = replicas.value
+
+            dynamic "customer_managed_encryption" {
+              for_each = var.kms_key[*]
+              content {
+                kms_key_name = customer_managed_encryption.value
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = var.kms_key == null || length(var.locations) > 0
+      error_message = "A key encrypts secrets in its own location: name it among locations."
+    }
   }
 }
 

@@ -1,3 +1,15 @@
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
+}
+
+variable "locations" {
+  description = "Regions in which they are kept, and nowhere else; empty for wherever Google keeps them."
+  type        = list(string)
+  default     = []
+}
+
 variable "name" {
   description = "Prefix of the names."
   type        = string

@@ -27,6 +27,7 @@ resource "google_cloud_run_v2_service" "this" {
 
   template {
     service_account = var.account
+    encryption_key  = var.kms_key
     containers {
       image = "us-docker.pkg.dev/cloudrun/container/hello" # until the first release
     }
@@ -61,8 +62,8 @@ locals {
           "run.googleapis.com/startup-cpu-boost"     = "true"
           }, var.network == null ? {} : {
           "run.googleapis.com/network-interfaces" = jsonencode([var.network])
-          "run.googleapis.com/vpc-access-egress"  = "private-ranges-only"
-        }, var.collector == null ? {} : { "run.googleapis.com/container-dependencies" = jsonencode({ (var.function) = ["collector"] }) })
+          "run.googleapis.com/vpc-access-egress"  = var.all_traffic ? "all-traffic" : "private-ranges-only"
+        }, var.kms_key == null ? {} : { "run.googleapis.com/encryption-key" = var.kms_key }, var.collector == null ? {} : { "run.googleapis.com/container-dependencies" = jsonencode({ (var.function) = ["collector"] }) })
       }
       spec = {
         containerConcurrency = var.concurrency

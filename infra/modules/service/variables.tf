@@ -3,6 +3,12 @@ variable "account" {
   type        = string
 }
 
+variable "all_traffic" {
+  description = "Whether all that leaves goes through the network, and not only what is for private addresses."
+  type        = bool
+  default     = false
+}
+
 variable "audiences" {
   description = "Audiences of callers' ID tokens beside its own URL."
   type        = list(string)
@@ -46,6 +52,12 @@ variable "instances" {
 variable "invokers" {
   description = "Members of IAM that may call it."
   type        = list(string)
+}
+
+variable "kms_key" {
+  description = "Key in Cloud KMS that encrypts it; null for Google's own."
+  type        = string
+  default     = null
 }
 
 variable "labels" {

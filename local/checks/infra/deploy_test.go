@@ -54,7 +54,10 @@ func TestDeployAndDestroy(t *testing.T) {
 		}, nil},
 		{"again", "deploy", "cloudrun", "yes\n", nil, "", []string{
 			"-var environment=staging", "terraform -chdir=cloudrun apply -input=false", "--images erlmcp=us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old",
-		}, []string{"buckets create", "ko build"}},
+		}, []string{"buckets create", "ko build", "service-agent", "redis.googleapis.com"}},
+		{"with a key of one's own", "deploy", "cloudrun", "yes\n", []string{"KEYED=1"}, "", []string{
+			"gcloud storage service-agent --project my-project", "gcloud beta services identity create --service firestore.googleapis.com --project my-project", "terraform -chdir=cloudrun apply -input=false",
+		}, nil},
 		{"with nothing new", "deploy", "cloudrun", "yes\n", []string{"THERE=1"}, "", []string{"terraform -chdir=cloudrun apply -input=false", "rollouts list"}, []string{"releases create"}},
 		{"with what was rolled back", "deploy", "cloudrun", "yes\n", []string{"THERE=1", "STATE=FAILED"}, "erlmcp-staging has rolled settings-", []string{"rollouts list"}, []string{"releases create"}},
 		{"not confirmed", "deploy", "cloudrun", "no\n", nil, "nothing was changed", []string{"plan -input=false -out="}, []string{" apply ", "releases create"}},
@@ -80,7 +83,11 @@ func TestDeployAndDestroy(t *testing.T) {
 			for _, name := range []string{"terraform", "gcloud", "kubectl", "ko"} {
 				os.WriteFile(filepath.Join(bin, name), []byte(shim), 0o755)
 			}
-			for name, text := range map[string]string{"staging.tfvars": "project = \"my-project\"\nproject_number = \"1\"\n", "staging.cloudrun.tfvars": ""} {
+			variables := "project = \"my-project\"\nproject_number = \"1\"\n"
+			if slices.Contains(c.env, "KEYED=1") {
+				variables += "kms_key = \"" + ourKey + "\"\n"
+			}
+			for name, text := range map[string]string{"staging.tfvars": variables, "staging.cloudrun.tfvars": ""} {
 				os.WriteFile(filepath.Join(dir, "infra/environments", name), []byte(text), 0o644)
 			}
 			args := []string{"staging", c.platform}

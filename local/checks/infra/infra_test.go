@@ -30,10 +30,20 @@ func TestForm(t *testing.T) {
 type workspace struct {
 	dir   string
 	plans map[string]tfplan.Plan
+	known map[string]schema
+}
+
+// schemas are those of the providers of a composition.
+func (w *workspace) schemas(t *testing.T) map[string]schema {
+	t.Helper()
+	if w.known == nil {
+		w.known = schemas(t, filepath.Join(w.dir, "infra/cloudrun"))
+	}
+	return w.known
 }
 
 func TestCompositions(t *testing.T) {
-	w := &workspace{tfplan.Copy(t, root), map[string]tfplan.Plan{}}
+	w := &workspace{dir: tfplan.Copy(t, root), plans: map[string]tfplan.Plan{}}
 	for _, c := range tfplan.Compositions {
 		tfplan.Run(t, filepath.Join(w.dir, "infra", c), "init", "-input=false", "-no-color")
 	}
@@ -104,15 +114,19 @@ type traits int
 const (
 	production traits = 1 << iota // by the environment's name, and with the size of that name
 	public
+	keyed // with a key of one's own
+	zoned // in a landing zone
 )
 
-// sets of variables with the rules that hold for them beside those that hold for all.
-var sets = []struct {
+type set struct {
 	name, composition string
 	variables         map[string]string
 	is                traits
 	rules             []rule
-}{
+}
+
+// sets of variables with the rules that hold for them beside those that hold for all.
+var sets = []set{
 	{"Cloud Run in production", "cloudrun", with(cloudrun("production"), "objectives", "true", "channels", `{info=["projects/my-project/notificationChannels/7"]}`), production, []rule{objective("erlmcp"), goingTold, owned, gradual, asProber, watched, scalesToZero, released, collected, seen("erlmcp", 17), apart, signed, backedUp,
 		operated("user:alice@example.com"), delivered("https://erlmcp-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run in staging, size production", "cloudrun", with(cloudrun("staging"), "size", "production"), 0, []rule{owned, gradual, asProber, watched, shared, replicated, scalesToZero, released, collected, seen("erlmcp-staging", 17), apart, signed, backedUp,
@@ -121,17 +135,20 @@ var sets = []struct {
 		[]rule{owned, atOnce, watched, scalesToZero, released, unseen, apart, operated()}},
 	{"Cloud Run, public, with a domain", "cloudrun", with(cloudrun("production"), "public", "true", "authentication", "oauth,keys", "domain", "mcp.example.com",
 		"ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER", "settings", `{OAUTH_ISSUERS="https://login.example.com"}`, "receipt_key", "kms"), production | public, []rule{gradual, watched, behindBalancer, apart, signedInKMS, backedUp, operated("user:alice@example.com")}},
-	{"Cloud Run with a webhook", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []"),
-		production | public, []rule{gradual, asProber, watched, hooked, apart, signed}},
 	{"Cloud Run, private, with a map of tenants", "cloudrun", with(cloudrun("staging"), "size", "small", "settings", `{TENANT_MAP="cloudrun:*=*"}`), 0, []rule{gradual, asProber}},
 	{"Cloud Run, private, to holders of keys", "cloudrun", with(cloudrun("staging"), "size", "small", "authentication", "keys"), 0, []rule{gradual, asProber}},
+	{"Cloud Run with a webhook, and a part of a landing zone", "cloudrun", with(cloudrun("production"), "webhook", "true", "taiea_authentication", "google,keys", "authentication", "cloudrun,keys", "policy", "rules: []",
+		"static_egress", "true", "secret_locations", `["us-central1","us-east1"]`), production | public, []rule{gradual, asProber, watched, hooked, apart, signed, fromOneAddress, located("us-central1", "us-east1")}},
+	{"Cloud Run in a landing zone", "cloudrun", with(landed(cloudrun("production")), "domain", "mcp.example.com", "balancer_rate", "6000", "ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"),
+		production | keyed | zoned, []rule{gradual, watched, behindBalancer, throttled, apart, signed, backedUp}},
+	{"GKE in a landing zone", "gke", with(landed(gke("production")), "secondary_ranges", `{pods="p",services="s"}`), production | keyed | zoned, []rule{gradual, watched, privateNodes, onCluster, kept}},
 	{"Cloud Run, size try", "cloudrun", with(cloudrun("staging"), "size", "try"), 0, []rule{owned, atOnce, released, unseen, apart, signed, alone, sized("1", "true"),
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, collected, seen("erlmcp-staging", 17), apart, signed, shared,
 		natless, sized("10", "true"), operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"GKE, Autopilot", "gke", with(gke("production"), "objectives", "true"), production, []rule{objective("erlmcp-gke"), gradual, watched, privateNodes, seen("erlmcp-gke", 17), onCluster, kept}},
-	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
-		"authentication", "keys"), production, []rule{gradual, watched, privateNodes, guidesNodes, onCluster, delivered("https://taiea.example.com/v1/events/pubsub")}},
+	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "static_egress", "true", "kms_key", ourKey, "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
+		"authentication", "keys"), production | keyed, []rule{gradual, watched, privateNodes, guidesNodes, onCluster, fromOneAddress, delivered("https://taiea.example.com/v1/events/pubsub")}},
 	{"GKE beside Cloud Run", "gke", with(gke("staging"), "shares_cloudrun", "true"), 0, []rule{notTwice, gradual, watched, privateNodes, seen("erlmcp-staging-gke", 17)}},
 	{"GKE without telemetry", "gke", with(gke("staging"), "telemetry", "false"), 0, []rule{gradual, watched, privateNodes, seenNothing}},
 }
@@ -186,6 +203,18 @@ func (w *workspace) rulesHold(t *testing.T) {
 			if s.is&production != 0 {
 				if fault := protected(resources) + approved(resources) + replicated(resources); fault != "" {
 					t.Error(fault)
+				}
+			}
+			if s.is&keyed != 0 {
+				if fault := encrypted(w.schemas(t), ourKey)(resources) + usable(resources); fault != "" {
+					t.Error(fault)
+				}
+			}
+			if s.is&zoned != 0 {
+				for _, r := range []rule{guest, located("us-central1"), pooled, handedOn, reaching} {
+					if fault := r(resources); fault != "" {
+						t.Error(fault)
+					}
 				}
 			}
 			if s.is&public == 0 {
@@ -285,6 +314,48 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 	} {
 		breaks(t, withManifests(t, try.Resources()), c.old, c.new, c.rule)
 	}
+	w.landingRulesCanFail(t)
+}
+
+// landingRulesCanFail does so in plans of the sets of landing zones.
+func (w *workspace) landingRulesCanFail(t *testing.T) {
+	encrypted := encrypted(w.schemas(t), ourKey)
+	for _, c := range []struct {
+		set, old, new string
+		rule          rule
+	}{
+		{"Cloud Run in a landing zone", `"customer_managed_key":"` + ourKey + `"`, `"customer_managed_key":null`, encrypted},
+		{"Cloud Run in a landing zone", `"default_kms_key_name":"` + ourKey + `"`, `"default_kms_key_name":""`, encrypted},
+		{"Cloud Run in a landing zone", `"encryption_key":"` + ourKey + `"`, `"encryption_key":null`, encrypted},
+		{"Cloud Run in a landing zone", `run.googleapis.com/encryption-key`, `run.googleapis.com/key`, encrypted},
+		{"Cloud Run in a landing zone", `"kms_key_name":"` + ourKey + `"`, `"kms_key_name":null`, encrypted},
+		{"Cloud Run in a landing zone", `"google_kms_crypto_key_iam_member"`, `"google_storage_bucket_iam_member"`, usable},
+		{"Cloud Run in a landing zone", `@gcp-sa-firestore.`, `@gcp-sa-other.`, usable},
+		{"Cloud Run in a landing zone", `"google_storage_bucket"`, `"google_compute_network"`, guest},
+		{"Cloud Run in a landing zone", `"google_storage_bucket"`, `"google_service_networking_connection"`, guest},
+		{"Cloud Run in a landing zone", `"authorized_network":"` + hosted, `"authorized_network":"` + part, guest},
+		{"Cloud Run in a landing zone", `"all-traffic"`, `"private-ranges-only"`, guest},
+		{"Cloud Run in a landing zone", `"location":"us-central1"}`, `"location":"us-east1"}`, located("us-central1")},
+		{"Cloud Run in a landing zone", `"user_managed"`, `"others"`, located("us-central1")},
+		{"Cloud Run in a landing zone", `"action":"throttle"`, `"action":"allow"`, throttled},
+		{"Cloud Run in a landing zone", `"google_compute_security_policy"`, `"google_storage_bucket"`, throttled},
+		{"Cloud Run in a landing zone", `"worker_pool":"` + ourPool + `"`, `"worker_pool":null`, pooled},
+		{"Cloud Run in a landing zone", `roles/cloudbuild.workerPoolUser`, `roles/cloudbuild.viewer`, pooled},
+		{"Cloud Run in a landing zone", `"storage.googleapis.com/my-logs"`, `"storage.googleapis.com/other"`, handedOn},
+		{"Cloud Run in a landing zone", `service_name=(\"erlmcp\"`, `service_name=(\"erlmcp-staging\"`, handedOn},
+		{"Cloud Run in a landing zone", `"roles/pubsub.publisher"`, `"roles/pubsub.viewer"`, handedOn},
+		{"Cloud Run in a landing zone", `EGRESS_ALLOW`, `EGRESS`, reaching},
+		{"GKE in a landing zone", `"boot_disk_kms_key":"` + ourKey + `"`, `"boot_disk_kms_key":null`, encrypted},
+		{"GKE in a landing zone", `"key_name":"` + ourKey + `"`, `"key_name":""`, encrypted},
+		{"GKE in a landing zone", `"subnetwork":"` + part, `"subnetwork":"` + hosted, guest},
+		{"GKE in a landing zone", `functions-egress`, `functions`, reaching},
+		{"Cloud Run with a webhook, and a part of a landing zone", `"MANUAL_ONLY"`, `"AUTO_ONLY"`, fromOneAddress},
+		{"Cloud Run with a webhook, and a part of a landing zone", `"all-traffic"`, `"private-ranges-only"`, fromOneAddress},
+	} {
+		s := sets[slices.IndexFunc(sets, func(s set) bool { return s.name == c.set })]
+		p := w.plan(t, s.composition, s.variables)
+		breaks(t, withManifests(t, p.Resources()), c.old, c.new, c.rule)
+	}
 }
 
 // breaks wants a rule to hold for resources, and no more once something in them is another.
@@ -310,7 +381,7 @@ func breaks(t *testing.T, resources []resource, old, other string, holds rule) {
 // generated keeps the kustomizations of plans for the check of the manifests, which joins them to these.
 func (w *workspace) generated(t *testing.T) {
 	variables := with(gke("staging"), "authentication", "keys", "policy", "rules: []", "taiea_operators", `{"alice@example.com"="admin","ci@my-project.iam.gserviceaccount.com"="operator"}`)
-	for name, variables := range map[string]map[string]string{"staging": variables, "without": with(variables, "telemetry", "false", "taiea_url", "https://taiea.example.com", "taiea_authentication", "google,keys")} {
+	for name, variables := range map[string]map[string]string{"staging": variables, "without": with(variables, "telemetry", "false", "private_upstreams", `["10.1.0.0/16"]`, "taiea_url", "https://taiea.example.com", "taiea_authentication", "google,keys")} {
 		p := w.plan(t, "gke", variables)
 		text, ok := p.PlannedValues.Outputs["kustomization"].Value.(string)
 		if !ok {

@@ -15,7 +15,7 @@ var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
 	project := []string{"roles/clouddeploy.jobRunner", "roles/clouddeploy.viewer", "roles/monitoring.viewer", "roles/datastore.user", "roles/datastore.viewer", "roles/logging.logWriter", "roles/container.developer", "roles/container.defaultNodeServiceAccount",
-		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter"}
+		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter", "roles/cloudbuild.workerPoolUser"}
 	var faults []string
 	for _, r := range rs {
 		role, _ := r.Values["role"].(string)
@@ -191,11 +191,15 @@ func probed(rs []resource) string {
 	if !has(rs, "manifest") {
 		return ""
 	}
+	egress := []any{"private-ranges-only", nil}
+	if has(rs, "google_compute_address") || !has(rs, "google_compute_network") { // static, or a network of others
+		egress = append(egress, "all-traffic")
+	}
 	return each(rs, "manifest", func(r resource) string {
 		startup := map[any]string{"erlmcp": "/startup", "taiea": "/ready"}[r.At(container+".name")]
 		return must(r, container+".startupProbe.httpGet.path", startup) +
 			must(r, container+".livenessProbe.httpGet.path", "/health") +
-			must(resource{Values: map[string]any{"egress": annotation(r, ofTemplate, "run.googleapis.com/vpc-access-egress")}}, "egress", "private-ranges-only", nil)
+			must(resource{Values: map[string]any{"egress": annotation(r, ofTemplate, "run.googleapis.com/vpc-access-egress")}}, "egress", egress...)
 	})
 }
 

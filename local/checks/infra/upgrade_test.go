@@ -162,8 +162,12 @@ type schema struct {
 }
 
 type block struct {
-	Attributes map[string]struct{ Type any }
-	Blocks     map[string]struct{ Block block } `json:"block_types"`
+	Attributes map[string]struct {
+		Type               any
+		Description        string
+		Optional, Required bool
+	}
+	Blocks map[string]struct{ Block block } `json:"block_types"`
 }
 
 // schemas are those of all types of resources that the providers of a composition know.
