@@ -50,6 +50,7 @@ var rooms = []struct {
 	{"receipt/verify", "reads the record and proves it", "receipt"},
 	{"receipt/receipttest", "is the suite of its stores", "receipt receipt/journal receipt/verify"},
 	{"backup", "copies a store to objects and back", "receipt"},
+	{"receipt/archive", "keeps older receipts in objects", "backup receipt"},
 	{"identity", "says who calls", "strictjson"},
 	{"identity/identitytest", "is the suite of its stores", "identity"},
 	{"policy", "decides by rules that operators write", "identity"},
@@ -73,8 +74,8 @@ var rooms = []struct {
 	{"controlapi", "is the control plane over HTTP", "directives effect entitlement fleet governor identity receipt receipt/verify strictjson"},
 	{"judge", "decides by metrics whether a new version may have more traffic", "client"},
 	{"rotation", "brings a new sealing key into a fleet", "seal"},
-	{"command", "is the program's command line", "account backup client config directives identity judge mcp receipt receipt/verify recovery rotation"},
-	{"app", "has what both functions are made of", "backup catalog cloudkms config directives effect egress entitlement fleet governor identity mcp policy receipt receipt/journal " +
+	{"command", "is the program's command line", "account backup client config directives identity judge mcp receipt receipt/archive receipt/verify recovery rotation"},
+	{"app", "has what both functions are made of", "backup catalog cloudkms config directives effect egress entitlement fleet governor identity mcp policy receipt receipt/archive receipt/journal " +
 		"receipt/verify recovery refresh seal serve store/firestore store/memory store/objects store/redis streamhttp telemetry"},
 	{"app/dataplane", "is the function erlmcp", "admission agenttools app catalog config directives entitlement fleet governor identity loadshed " +
 		"mcp serve store/memory store/redis streamhttp telemetry"},
