@@ -27,6 +27,7 @@ type Records struct {
 	heads    func(context.Context) ([]receipt.Head, error)
 	noted    []verify.Witness
 	kept     verify.Kept
+	archived *archived // nil where receipts are in the store alone
 }
 
 // OpenRecords connects to the store and the Redis that the settings name. The operator's public keys are those of a file in PEM, or
@@ -55,13 +56,13 @@ func OpenRecords(ctx context.Context, keyFile string, o Options) (*Records, erro
 	if r.stores, err = OpenStores(ctx, cfg, &o); err != nil {
 		return nil, &serve.StartError{Faults: err}
 	}
-	r.heads = r.announced
+	r.heads, r.archived = r.announced, newArchived(cfg)
 	return r, nil
 }
 
 // Records are the receipts of the fleet that the server belongs to.
 func (a *App) Records() *Records {
-	return &Records{stores: a.Stores, heads: a.Recorder.Heads, hasher: a.Recorder.hasher, operator: a.Recorder.operator}
+	return &Records{stores: a.Stores, heads: a.Recorder.Heads, hasher: a.Recorder.hasher, operator: a.Recorder.operator, archived: newArchived(a.Config)}
 }
 
 // Keys are the operator's public keys, the one in use first.
@@ -140,14 +141,18 @@ func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) 
 	heads, unheard := r.heads(ctx)
 	operator := r.operator() // once: who signs here must be one of those by whom it is judged
 	if tenant == "" {
-		report, err = verify.Store(ctx, r.stores.Receipts, verify.Options{Keys: operator.keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
+		report, err = r.archived.prove(ctx, r.stores.Receipts, verify.Options{Keys: operator.keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
 		return report, unheard, err
+	}
+	store, err := r.archived.join(ctx, r.stores.Receipts)
+	if err != nil {
+		return nil, unheard, err
 	}
 	// An export for a tenant has in it what proves that it lacks nothing.
 	in, out := io.Pipe()
 	defer in.Close()
 	go func() {
-		_, err := verify.WriteExport(ctx, r.stores.Receipts, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: operator.signer, Announced: heads})
+		_, err := verify.WriteExport(ctx, store, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: operator.signer, Announced: heads})
 		out.CloseWithError(err)
 	}()
 	report, err = verify.Export(ctx, in, verify.Options{Keys: operator.keys, Witnesses: r.noted})
@@ -158,21 +163,45 @@ func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) 
 // where SEALING_KEYS has what it comes from.
 func (r *Records) Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error) {
 	heads, _ := r.heads(ctx)
-	x, err := verify.WriteExport(ctx, r.stores.Receipts, w, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.operator().signer, Announced: heads, Hasher: r.hasher})
+	store, err := r.archived.join(ctx, r.stores.Receipts)
+	if err != nil {
+		return 0, err
+	}
+	x, err := verify.WriteExport(ctx, store, w, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: r.operator().signer, Announced: heads, Hasher: r.hasher})
 	return x.Receipts, err
 }
 
 // Find returns the receipts of a call, by the id that its caller was told, and what is wrong with them.
 func (r *Records) Find(ctx context.Context, id string) ([]receipt.Receipt, *verify.Report, error) {
-	return verify.Find(ctx, r.stores.Receipts, id, r.operator().keys)
+	store, err := r.archived.join(ctx, r.stores.Receipts)
+	if err != nil {
+		return nil, nil, err
+	}
+	return verify.Find(ctx, store, id, r.operator().keys)
 }
 
 // Newest yields the receipts of a range of time, the latest first; of a tenant, unless that is "".
 func (r *Records) Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
-	return verify.Newest(ctx, r.stores.Receipts, tenant, from, to)
+	return r.read(ctx, func(store receipt.Store) iter.Seq2[receipt.Receipt, error] {
+		return verify.Newest(ctx, store, tenant, from, to)
+	})
 }
 
 // Select yields the receipts of a range of time, by their segments; of a tenant, unless that is "".
 func (r *Records) Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error] {
-	return verify.Select(ctx, r.stores.Receipts, tenant, from, to)
+	return r.read(ctx, func(store receipt.Store) iter.Seq2[receipt.Receipt, error] {
+		return verify.Select(ctx, store, tenant, from, to)
+	})
+}
+
+// read yields what is read of receipts of all ages.
+func (r *Records) read(ctx context.Context, of func(receipt.Store) iter.Seq2[receipt.Receipt, error]) iter.Seq2[receipt.Receipt, error] {
+	return func(yield func(receipt.Receipt, error) bool) {
+		store, err := r.archived.join(ctx, r.stores.Receipts)
+		if err != nil {
+			yield(receipt.Receipt{}, err)
+			return
+		}
+		of(store)(yield)
+	}
 }

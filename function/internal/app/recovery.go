@@ -18,6 +18,7 @@ import (
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/archive"
 	"example.com/erlmcp/function/internal/recovery"
 	"example.com/erlmcp/function/internal/serve"
 	"example.com/erlmcp/function/internal/store/objects"
@@ -74,6 +75,21 @@ func (r *Recovery) Backup(ctx context.Context, place string, at time.Time, progr
 		return nil, err
 	}
 	return recovery.Backup(ctx, r.stores.Records, r.stores.Directives, to, backup.Options{At: at, Version: Version, Signer: r.signer, Progress: progress})
+}
+
+// Archive copies the receipts of the days that are over to a place, where the settings have them leave the store before they need not be kept
+// any more; else it is nil. Another place than BACKUP_PLACE is not read afterwards, so nothing is archived there.
+func (r *Recovery) Archive(ctx context.Context, place string) (*archive.Done, error) {
+	c := r.config
+	if c.ReceiptStoreDays == c.ReceiptRetentionDays || place != c.BackupPlace {
+		return nil, nil
+	}
+	to, err := objects.Open(ctx, place)
+	if err != nil {
+		return nil, err
+	}
+	w := &archive.Writer{Store: r.stores.Receipts, To: to, Keep: days(c.ReceiptStoreDays), Now: time.Now}
+	return w.Run(ctx)
 }
 
 // Ship puts the newest roots, and the receipts of changes, into a place.
@@ -186,7 +202,7 @@ func (r *Recovery) Drill(ctx context.Context, place string, what recovery.DrillO
 		switch setting {
 		case name:
 			return into
-		case "REDIS_URL", "REDIS_URL_FILE", "REDIS_CA", "BACKUP_PLACE": // whose roots are the fleet's
+		case "REDIS_URL", "REDIS_URL_FILE", "REDIS_CA", "BACKUP_PLACE", "RECEIPT_STORE_DAYS": // whose roots and archive are the fleet's
 			return ""
 		case "GOVERNOR_SCOPE":
 			return "instance"

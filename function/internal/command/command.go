@@ -20,6 +20,7 @@ import (
 
 	"example.com/erlmcp/function/internal/backup"
 	"example.com/erlmcp/function/internal/receipt"
+	"example.com/erlmcp/function/internal/receipt/archive"
 	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/recovery"
 )
@@ -67,6 +68,7 @@ type Records interface {
 // A Recovery backs the store up to a place, and has it back from there.
 type Recovery interface {
 	Backup(ctx context.Context, place string, at time.Time, progress func(backup.Kind, int64)) (*backup.Manifest, error)
+	Archive(ctx context.Context, place string) (*archive.Done, error) // nil where nothing is to be archived there
 	Ship(ctx context.Context, place string) (*recovery.Shipped, error)
 	Restore(ctx context.Context, place, name string, progress func(backup.Kind, int64)) (*recovery.Restored, error)
 	Adopt(ctx context.Context, place string) (*recovery.Restored, error)

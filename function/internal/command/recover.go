@@ -24,7 +24,9 @@ const backupUsage = `erlmcp backup copies the store to a place: a folder, or gs:
 
 What is in the place is never changed, so a bucket may have a retention policy that is locked. -at is the time to read the store at, now
 if it is left out: one in the last hour, or, with point-in-time recovery, a whole minute in the last 7 days. The store is the one of
-GOOGLE_CLOUD_PROJECT, or of STORE_FILE, which no server may have open. With RECEIPT_KEY_FILE or RECEIPT_KMS_KEY a backup is signed. -roots
+GOOGLE_CLOUD_PROJECT, or of STORE_FILE, which no server may have open. A backup to BACKUP_PLACE archives receipts there first, where
+RECEIPT_STORE_DAYS is less than RECEIPT_RETENTION_DAYS: it is to be run each day then, and exits with 1 where some are about to leave the
+store that are not archived. With RECEIPT_KEY_FILE or RECEIPT_KMS_KEY a backup is signed. -roots
 exits with 1 where the store lacks a root that is in the place: it was rolled back.
 
 `
@@ -111,15 +113,20 @@ func (p *Program) backup(ctx context.Context, args []string, out io.Writer) erro
 		fmt.Fprintf(out, "%d roots and %d segments with changes are new in %s; %s\n", s.Roots, s.Changes, shown(place), last)
 		return nil
 	}
+	archived, failed := r.Archive(ctx, place)
+	if archived != nil {
+		fmt.Fprintf(out, "archived: %d segments of %d days, %d of them stored late, and %d roots; all before %s is archived\n",
+			archived.Segments, archived.Days, archived.Late, archived.Roots, receipt.FormatTime(archived.Until))
+	}
 	m, err := r.Backup(ctx, place, at, p.progress("backing up"))
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	fmt.Fprintf(out, "backup %s: %s\n", m.Name, counts(m))
 	if m.Operator == "" {
 		fmt.Fprintln(p.errs, "the backup is not signed: RECEIPT_KEY_FILE or RECEIPT_KMS_KEY names a key")
 	}
-	return nil
+	return failed
 }
 
 func counts(m *backup.Manifest) string {

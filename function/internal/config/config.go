@@ -56,6 +56,7 @@ type Config struct {
 	ReceiptKeyFile       string   // RECEIPT_KEY_FILE; at most one of it and the next is set
 	ReceiptKMSKey        string   // RECEIPT_KMS_KEY: the resource name of a version
 	ReceiptRetentionDays int      // RECEIPT_RETENTION_DAYS
+	ReceiptStoreDays     int      // RECEIPT_STORE_DAYS; fewer where what is older is archived
 	BackupPlace          string   // BACKUP_PLACE
 	DenyUnknown          bool     // UNKNOWN_TENANTS=deny
 	AgentTools           []string // TAIEA_TOOLS
@@ -162,7 +163,8 @@ var Settings = []Setting{
 	{"RECEIPTS", "true where there is a store", "record each decision, in chains that can be verified", false},
 	{"RECEIPT_KEY_FILE", "none: chains are not signed", "file of the operator's Ed25519 key in PEM, which vouches for the chains, and behind it the public halves of those before; make one with: openssl genpkey -algorithm ed25519; it is read again when it changes", false},
 	{"RECEIPT_KMS_KEY", "none", "version of an Ed25519 key in Cloud KMS that vouches for the chains in place of a file, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1; its algorithm is EC_SIGN_ED25519, and the service account needs roles/cloudkms.signerVerifier on it", false},
-	{"RECEIPT_RETENTION_DAYS", "400", "days for which the store keeps receipts", false},
+	{"RECEIPT_RETENTION_DAYS", "400", "days for which receipts are kept", false},
+	{"RECEIPT_STORE_DAYS", "RECEIPT_RETENTION_DAYS", "days for which Firestore keeps receipts, from 7 on. Where it is less than all days, erlmcp backup, run each day, copies those of the day before to BACKUP_PLACE, from where they are read afterwards. Each process that writes receipts, and the backup, must have the same", false},
 	{"BACKUP_PLACE", "none", "where each minute the roots of receipts and the receipts of changes are copied to, so that a store that was rolled back is found out, and revocations are had back: gs://BUCKET/PREFIX, or a folder; the place of erlmcp backup. The service account needs to create, read and list objects there, and nothing more", false},
 	{"UNKNOWN_TENANTS", "allow", "allow serves tenants that taiea has not been told of, under the limits of every tenant; deny refuses them", false},
 	{"TAIEA_TOOLS", strings.Join(offered, ","), "tools of the governor that agents get, without their prefix taiea_; there is entitlement_apply_event too; none for none", false},

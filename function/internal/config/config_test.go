@@ -73,6 +73,9 @@ func TestFaults(t *testing.T) {
 		{"FIRESTORE_DATABASE", "a,b,a", "names a database twice"},
 		{"BACKUP_PLACE", "s3://bucket", "is neither gs://BUCKET/PREFIX nor a folder"},
 		{"BACKUP_PLACE", "gs:///prefix", "is neither gs://BUCKET/PREFIX nor a folder"},
+		{"RECEIPT_STORE_DAYS", "6", "6"},
+		{"RECEIPT_STORE_DAYS", "401", "is more than the 400 of RECEIPT_RETENTION_DAYS"},
+		{"RECEIPT_STORE_DAYS", "30", "BACKUP_PLACE is not set"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1:x", "is not the name of a version"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/../cryptoKeys/k/cryptoKeyVersions/1", "is not the name of a version"},
 		{"K_SERVICE", "erlmcp", "SEALING_KEYS: is not set"},
@@ -132,6 +135,11 @@ func TestFaults(t *testing.T) {
 	}
 	if _, err := Load(env("BACKUP_PLACE", "gs://bucket/prefix", "RECEIPTS", "false"), Machine{}); err == nil || !strings.Contains(err.Error(), "leaves nothing that could be copied there") {
 		t.Errorf("BACKUP_PLACE without receipts: %v", err)
+	}
+	for days, want := range map[string]int{"30": 30, "400": 400, "": 400} {
+		if c, err := Load(env("BACKUP_PLACE", "gs://bucket/prefix", "RECEIPT_STORE_DAYS", days), Machine{}); err != nil || c.ReceiptStoreDays != want {
+			t.Errorf("RECEIPT_STORE_DAYS=%s: %v", days, err)
+		}
 	}
 	if _, err := Load(env("RECEIPT_KMS_KEY", key, "RECEIPT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_KEY_FILE") {
 		t.Errorf("two keys for receipts: %v", err)

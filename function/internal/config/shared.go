@@ -86,4 +86,14 @@ func (r *reader) receipts(c *Config) {
 	} else if c.BackupPlace != "" && c.Receipts == "false" {
 		r.fault("BACKUP_PLACE", "is set, and so is RECEIPTS=false, which leaves nothing that could be copied there")
 	}
+	c.ReceiptStoreDays = c.ReceiptRetentionDays
+	if r.getenv("RECEIPT_STORE_DAYS") == "" {
+		return
+	}
+	switch c.ReceiptStoreDays = r.integer("RECEIPT_STORE_DAYS", c.ReceiptRetentionDays, 7, 36500); {
+	case c.ReceiptStoreDays > c.ReceiptRetentionDays:
+		r.fault("RECEIPT_STORE_DAYS", "%d is more than the %d of RECEIPT_RETENTION_DAYS", c.ReceiptStoreDays, c.ReceiptRetentionDays)
+	case c.ReceiptStoreDays < c.ReceiptRetentionDays && c.BackupPlace == "":
+		r.fault("RECEIPT_STORE_DAYS", "is less than RECEIPT_RETENTION_DAYS, and BACKUP_PLACE is not set: name the place where receipts are archived")
+	}
 }

@@ -72,6 +72,15 @@ func (r *Report) fault(f Fault) {
 	r.Faults = append(r.Faults, f)
 }
 
+// Add puts faults before the others, of which there are at most 1000 together.
+func (r *Report) Add(faults []Fault) {
+	of := r.Faults
+	r.Faults = nil
+	for _, f := range append(faults, of...) {
+		r.fault(f)
+	}
+}
+
 func (r *Report) note(format string, args ...any) {
 	if len(r.Notes) < maxFaults {
 		r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
