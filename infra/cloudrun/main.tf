@@ -101,8 +101,11 @@ locals {
     UNKNOWN_TENANTS    = var.unknown_tenants
   }, var.domain == "" ? {} : { TRUSTED_PROXIES = "2" }, length(var.private_upstreams) == 0 ? {} : { EGRESS_ALLOW = join(",", var.private_upstreams) }, var.settings, local.prober)
 
+  receipt_days = tonumber(lookup(var.settings, "RECEIPT_RETENTION_DAYS", "400"))
+
   # What both functions are told.
   platform = merge(module.platform.settings,
+    var.backups != null && local.receipt_days > 30 ? { RECEIPT_STORE_DAYS = "30" } : {}, # what is older is in the bucket of backups
     local.size.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {},
     local.shares_counters ? {} : { GOVERNOR_SCOPE = "instance" },
   )
@@ -150,7 +153,7 @@ module "platform" {
   redis     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
   firestore = { location = coalesce(var.firestore_location, var.region), backup_days = local.size.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = true })
-  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
+  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version, days = local.receipt_days }
   erlmcp    = { authentication = var.authentication, policy = var.policy }
   taiea = { authentication = local.taiea_chain,
     events = { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
@@ -191,7 +194,7 @@ module "job" {
   commands    = module.platform.backup.commands
   kms_key     = one(module.encryption[*].key)
   receipt_key = lookup(module.platform.secrets.erlmcp, "receipt-key", null)
-  settings    = { for k, v in module.platform.settings : k => v if contains(["FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY"], k) }
+  settings    = { for k, v in merge(local.platform, var.settings) : k => v if contains(["BACKUP_PLACE", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY", "RECEIPT_RETENTION_DAYS", "RECEIPT_STORE_DAYS"], k) }
 }
 
 module "service" {
@@ -370,7 +373,8 @@ module "cost" {
     files = length(setsubtract(keys(module.platform.secrets.erlmcp), ["redis-ca"])) # which is in a variable
     kms   = var.receipt_key == "kms"
   }
-  settings  = var.settings
+  settings  = merge(local.platform, var.settings)
+  backups   = var.backups
   telemetry = local.size.telemetry
   uptime    = local.looked_at
   alerts    = length(module.observability.alerts)

@@ -34,7 +34,8 @@ locals {
       }] : g if local.taiea], [for b in module.platform.backup[*] : {
       name     = "ops-settings"
       behavior = "merge"
-      literals = [for k, v in merge(module.platform.settings, { for k, v in local.files.taiea : k => v if k == "RECEIPT_KEY_FILE" }) : "${k}=${v}" if k != "BACKUP_PLACE"]
+      literals = [for k, v in merge(module.platform.settings, { for k, v in local.files.taiea : k => v if k == "RECEIPT_KEY_FILE" },
+      { for k, v in var.settings : k => v if contains(["RECEIPT_RETENTION_DAYS", "RECEIPT_STORE_DAYS"], k) }) : "${k}=${v}"]
     }])
     patches = concat([
       { patch = yamlencode({

@@ -48,7 +48,7 @@ module "platform" {
   redis     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
   firestore = { location = coalesce(var.firestore_location, var.region), backup_days = var.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = false }) # pods have it as a file
-  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version }
+  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version, days = tonumber(lookup(var.settings, "RECEIPT_RETENTION_DAYS", "400")) }
   erlmcp    = { authentication = var.authentication, policy = var.policy }
   taiea = { authentication = var.taiea_authentication,
     events = var.taiea_url == "" ? null : { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
@@ -196,6 +196,7 @@ module "cost" {
   firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) }                                               # daily ones, and weekly ones for 14 weeks
   secrets                   = { count = length(merge(values(module.platform.secrets)...)), files = 0, kms = var.receipt_key == "kms" } # files are in the cluster
   settings                  = var.settings
+  backups                   = module.platform.backup == null ? null : var.backups
   telemetry                 = var.telemetry
   uptime                    = true
   alerts                    = length(module.observability.alerts)

@@ -26,9 +26,24 @@ run "default" {
     error_message = "Idle is ${output.cost.idle_month.total} a month."
   }
   assert {
-    # (550 + 3450 / 50) bytes × 10⁶ are 0.5765 GiB, × 13.15 months × (0.15 + 0.15 PITR + 21 backups × 0.03) = 7.05
-    condition     = abs(output.cost.million_calls["Firestore, receipts kept"] - 7.05) < 0.02
+    # (550 + 3450 / 50) bytes × 10⁶ are 0.5765 GiB, × 30 / 30.42 months × (0.15 + 0.15 PITR + 21 backups × 0.03) = 0.53
+    condition     = output.cost.million_calls["Firestore, receipts kept"] == 0.53
     error_message = "Receipts of a million calls cost ${output.cost.million_calls["Firestore, receipts kept"]}."
+  }
+  assert {
+    # (66 + 64) bytes × 10⁶ are 0.1211 GiB, × 400 / 30.42 months × 0.02
+    condition     = output.cost.million_calls["Archive of receipts"] == 0.03
+    error_message = "The archive costs ${output.cost.million_calls["Archive of receipts"]}."
+  }
+  assert {
+    # (140 + 64) bytes × 10⁶ are 0.19 GiB, × 30 copies × 36 / 30.42 months × 0.02
+    condition     = abs(output.cost.million_calls["Backups, receipts copied"] - 0.135) < 0.006
+    error_message = "What backups have of receipts costs ${output.cost.million_calls["Backups, receipts copied"]}."
+  }
+  assert {
+    # 20 000 segments and 333 roots, read by 30 backups and twice for the archive, × 0.03 / 10⁵
+    condition     = output.cost.million_calls["Backups, receipts read"] == 0.2
+    error_message = "To read receipts for backups costs ${output.cost.million_calls["Backups, receipts read"]}."
   }
   assert {
     # 2010 bytes × 10⁶ are 1.872 GiB, × 0.50
@@ -36,8 +51,8 @@ run "default" {
     error_message = "Logs of a million calls cost ${output.cost.million_calls["Cloud Logging"]}."
   }
   assert {
-    # 20 000 s × 0.0000295 = 0.59, receipts 7.06 and 0.02, logs 0.94, spans and metrics 0.02, orders 0.02, secrets 0.01
-    condition     = abs(output.cost.million_calls.total - 8.66) < 0.03
+    # 20 000 s × 0.0000295 = 0.59, receipts 0.53 and 0.02, backups and archive 0.37, logs 0.94, spans and metrics 0.02, orders 0.02, secrets 0.01
+    condition     = abs(output.cost.million_calls.total - 2.50) < 0.03
     error_message = "A million calls cost ${output.cost.million_calls.total}."
   }
   assert {
@@ -136,8 +151,9 @@ run "try" {
     error_message = "To try it costs ${output.cost.idle_month.total} a month: ${jsonencode(output.cost.idle_month)}."
   }
   assert {
-    # 20 000 s × (0.000024 + 0.0000025) = 0.53, requests 0.40, receipts 0.5765 GiB × 13.15 × (0.30 + 0.03) = 2.50 and 0.02, logs 0.94, orders 0.02
-    condition     = abs(output.cost.million_calls.total - 4.41) < 0.03
+    # 20 000 s × (0.000024 + 0.0000025) = 0.53, requests 0.40, receipts 0.5765 GiB × 0.986 × (0.30 + 0.03) = 0.19 and 0.02, backups and archive 0.37, logs 0.94,
+    # orders 0.02
+    condition     = abs(output.cost.million_calls.total - 2.47) < 0.03
     error_message = "A million calls cost ${output.cost.million_calls.total}."
   }
   assert {

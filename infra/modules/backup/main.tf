@@ -38,6 +38,18 @@ resource "google_storage_bucket" "this" {
       type = "Delete"
     }
   }
+
+  # Receipts of a day come here a day later, and are read until the day is too old. The retention policy ends before: who may delete in
+  # this project could then do so, and erlmcp verify names what is missing.
+  lifecycle_rule {
+    condition {
+      age            = var.receipt_days + 1
+      matches_prefix = ["${var.name}/archive/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
 }
 
 # To add and to read, and neither to change nor to delete: servers, and who backs up.

@@ -29,6 +29,12 @@ variable "project" {
   type        = string
 }
 
+variable "receipt_days" {
+  description = "RECEIPT_RETENTION_DAYS: for so long receipts are in the archive."
+  type        = number
+  default     = 400
+}
+
 variable "receipt_key" {
   description = "Id of the secret with the key that signs backups and reports; null where it is not in one."
   type        = string

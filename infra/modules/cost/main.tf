@@ -53,10 +53,14 @@ locals {
   serving      = 1e6 / var.calls_per_instance_second # seconds of instances
   segments     = max(local.serving * var.weight.segments_second, 1e6 / 500)
   roots        = local.serving / 60
-  months       = tonumber(lookup(var.settings, "RECEIPT_RETENTION_DAYS", "400")) * 24 / local.hours
+  days         = tonumber(lookup(var.settings, "RECEIPT_RETENTION_DAYS", "400"))
+  store_days   = tonumber(lookup(var.settings, "RECEIPT_STORE_DAYS", local.days)) # what is older is in the archive
+  months       = local.store_days * 24 / local.hours
   stored       = local.price.firestore_stored + local.price.firestore_pitr + var.firestore.backups * local.price.firestore_backup
   kept_gib     = local.months / local.gib # GiB × months of a byte that is kept like a receipt
   written_once = (local.price.firestore_writes + local.price.firestore_deletes) / 1e5
+  archived     = local.store_days < local.days && var.backups != null ? 1 : 0
+  copied       = var.backups == null ? 0 : 1
   quotas       = length([for k in keys(var.settings) : k if endswith(k, "_CALLS_PER_DAY")])
   logged = (
     (var.weight.log_bytes + var.weight.entry_bytes) * tonumber(lookup(var.settings, "LOG_SAMPLE", "1"))
@@ -87,6 +91,10 @@ locals {
     "Firestore, receipts written"    = (local.segments + local.roots) * local.written_once
     "Firestore, orders"              = local.serving * var.weight.reads_second / 1e5 * local.price.firestore_reads
     "Firestore, quotas"              = local.quotas * local.serving * var.weight.draws_second / 1e5 * (local.price.firestore_reads + local.price.firestore_writes)
+    "Backups, receipts copied"       = local.copied * 1e6 * (var.weight.backup_bytes + var.weight.hashes_bytes) * local.store_days * (try(var.backups.retention_days, 0) + 1) * 24 / local.hours / local.gib * local.price.bucket_gib
+    "Backups, receipts read"         = local.copied * (local.store_days + 2 * local.archived) * (local.segments + local.roots) / 1e5 * local.price.firestore_reads
+    "Backups, roots"                 = local.copied * local.roots / 1e4 * (5 * local.price.bucket_changes + local.price.bucket_reads)
+    "Archive of receipts"            = local.archived * 1e6 * (var.weight.archive_bytes + var.weight.hashes_bytes) * local.days * 24 / local.hours / local.gib * local.price.bucket_gib
     "Cloud KMS"                      = var.secrets.kms ? local.roots / 1e4 * local.price.key_signatures : 0
     "Secret Manager, files"          = var.secrets.files * local.serving / 30 / 1e4 * local.price.secret_accesses
     "Cloud Logging"                  = 1e6 * local.logged / local.gib * local.price.log_gib

@@ -31,6 +31,12 @@ locals {
     firestore_pitr    = 0.15
     firestore_backup  = 0.03
 
+    # https://cloud.google.com/storage/pricing: a GiB of the class Standard a month, and 10 000 operations that write or list (class A), and
+    # that read (class B). What is written by the day is few operations.
+    bucket_gib     = 0.02
+    bucket_changes = 0.05
+    bucket_reads   = 0.004
+
     # https://cloud.google.com/stackdriver/pricing
     log_gib            = 0.50 # kept for 30 days
     samples_million    = 0.06 # of Managed Service for Prometheus, up to 50 billion a month

@@ -8,6 +8,12 @@ variable "balanced" {
   type        = bool
 }
 
+variable "backups" {
+  description = "Days for which backups, which are made each day, are kept in their bucket; null for none."
+  type        = object({ retention_days = number })
+  default     = null
+}
+
 variable "calls_per_instance_second" {
   description = "Calls that one instance serves in a second, on average."
   type        = number
@@ -61,7 +67,7 @@ variable "secrets" {
 }
 
 variable "settings" {
-  description = "Settings of the function: RECEIPT_RETENTION_DAYS, LOG_SAMPLE, OTEL_TRACES_SAMPLER_ARG and daily quotas cost."
+  description = "Settings of the function: RECEIPT_RETENTION_DAYS, RECEIPT_STORE_DAYS, LOG_SAMPLE, OTEL_TRACES_SAMPLER_ARG and daily quotas cost."
   type        = map(string)
 }
 
@@ -76,7 +82,7 @@ variable "uptime" {
 }
 
 variable "weight" {
-  description = "What a call weighs, and an instance that serves calls. The check make weigh holds the first nine to 20 % of what a real server weighs. The last three only a cloud can weigh: they are estimates, from entries that Google's documents show."
+  description = "What a call weighs, and an instance that serves calls. The check make weigh holds the first eleven to 20 % of what a real server weighs. The last three only a cloud can weigh: they are estimates, from entries that Google's documents show. hashes_bytes is two SHA-256."
   type = object({
     log_bytes       = optional(number, 610)  # of the server's own record of a call
     receipt_bytes   = optional(number, 550)  # stored for a call's receipt, with its index entries, as Firestore bills it
@@ -85,9 +91,12 @@ variable "weight" {
     root_bytes      = optional(number, 1320) # stored for a root, of which a fleet that serves writes one a minute
     reads_second    = optional(number, 4)    # documents that an instance reads: orders, and whether tenants, plans and keys are as they were
     draws_second    = optional(number, 0.75) # reads and writes of each daily quota in use
+    archive_bytes   = optional(number, 66)   # of a call's receipt in the archive, compressed, where calls are alike
+    backup_bytes    = optional(number, 140)  # and in a backup
     samples         = optional(number, 200)  # of metrics, a minute, as Managed Service for Prometheus counts them
     spans           = optional(number, 3.1)  # of a request that is traced
 
+    hashes_bytes   = optional(number, 64)   # that hashes of arguments and results add to these two, where each call has its own: no two compress
     entry_bytes    = optional(number, 400)  # what Cloud Logging adds to a record: names, labels, times
     request_bytes  = optional(number, 1000) # Cloud Run's own record of a request
     balancer_bytes = optional(number, 1300) # the load balancer's own record of a request

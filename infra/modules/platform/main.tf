@@ -172,6 +172,7 @@ module "backup" {
   bucket            = { for k, v in var.backups : k => v if k != "reads_key" }
   database_location = var.firestore.location
   databases         = flatten(local.stores)
+  receipt_days      = var.receipts.days
   receipt_key       = var.backups.reads_key && var.receipts.key == "secret" ? module.secrets[0].ids["receipt-key"] : null
   servers           = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, { for a in module.webhook_identity : "webhook" => a.member })
   kms_key           = var.kms_key

@@ -60,8 +60,8 @@ variable "protected" {
 }
 
 variable "receipts" {
-  description = "Where the key is that vouches for receipts (secret, kms or none), and which version of one in Cloud KMS signs."
-  type        = object({ key = string, key_version = number })
+  description = "Where the key is that vouches for receipts (secret, kms or none), which version of one in Cloud KMS signs, and days for which receipts are kept."
+  type        = object({ key = string, key_version = number, days = optional(number, 400) })
 }
 
 variable "redis" {

@@ -3,6 +3,7 @@
 package weigh
 
 import (
+	"bytes"
 	"compress/gzip"
 	"io"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -91,6 +93,8 @@ func TestWeigh(t *testing.T) {
 		t.Fatalf("%d segments and %d roots", len(segments), len(roots))
 	}
 	root, _ := weight(roots[len(roots)-1], x)
+	place := t.TempDir()
+	w.Operate(0, "backup", place)
 	n, seconds := float64(len(segments)), took.Seconds()
 	t.Logf("%.0f calls in %.0f s: %d segments of %.0f bytes and %.0f bytes of index entries, and for each call %.0f and %.0f; %.0f draws of a quota; %d reads",
 		ran, seconds, len(segments), float64(fixed.stored)/n, float64(fixed.indexed)/n, float64(each.stored)/ran, float64(each.indexed)/ran, draws, reads)
@@ -100,6 +104,8 @@ func TestWeigh(t *testing.T) {
 		"segment_bytes":   float64(fixed.total()) / n,
 		"segments_second": n / seconds,
 		"root_bytes":      float64(root.total()),
+		"archive_bytes":   float64(archived(t, segments)) / ran,
+		"backup_bytes":    float64(backedUp(t, place)) / ran,
 		"reads_second":    (float64(reads) - draws) / seconds,
 		"draws_second":    draws / seconds,
 		"samples":         series,
@@ -132,6 +138,41 @@ func hold(t *testing.T, busy bool, weighed map[string]float64) {
 			t.Logf("%s: weighed %.4g of %g", name, got, want)
 		}
 	}
+}
+
+// archived is how many bytes segments have in the archive: what they say, compressed, one after another.
+func archived(t *testing.T, segments []*pb.Document) int {
+	t.Helper()
+	var b bytes.Buffer
+	zip := gzip.NewWriter(&b)
+	for _, d := range segments {
+		for _, field := range []string{"certificate", "header", "receipts"} {
+			if _, err := zip.Write(d.GetFields()[field].GetBytesValue()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := zip.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Len()
+}
+
+// backedUp is how many bytes segments have in a backup.
+func backedUp(t *testing.T, place string) (n int64) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(place, "backups", "*", "segments-*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no segments in the backup: %v", err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += info.Size()
+	}
+	return n
 }
 
 // TestSettings holds the defaults of settings that the cost module takes against those that are documented, which are the code's.
