@@ -156,7 +156,7 @@ receipts: redis-server emulator ## the record of decisions, while processes are 
 # Of recovery: -seeds 200 has more processes be killed.
 RECOVERY ?=
 recovery: redis-server emulator ## a store that is rolled back and restored: nothing revoked comes back, all that is missing is named
-	$(GO) test -count=1 -timeout 20m ./function/internal/recovery ./function/internal/store/objects ./function/internal/receipt/verify -whole
+	$(GO) test -count=1 -timeout 20m ./function/internal/recovery ./function/internal/store/objects ./function/internal/receipt/verify ./function/internal/receipt/archive -whole
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./recovery $(RECOVERY) | grep -v '^=== '
 
 weigh: redis-server emulator ## what a call weighs in log, store, metrics and traces, against what the cost table takes it to weigh

@@ -162,7 +162,11 @@ func TestStore(t *testing.T) {
 		"some":       func(s *receipt.Segment) bool { return hashed(s.Chain, s.Number)%3 == 0 },
 		"one chain":  func(s *receipt.Segment) bool { return s.Chain == "b" },
 	}
-	for n := range int64(10) { // a split after every place of the begin, and at some further on
+	splits := int64(2)
+	if *whole {
+		splits = 10
+	}
+	for n := range splits { // a split after every place of the begin, and at some further on
 		upTo := n + n*n*n/6
 		forgets[fmt.Sprintf("up to %d", upTo)] = func(s *receipt.Segment) bool { return s.Number <= upTo }
 		forgets[fmt.Sprintf("after %d", upTo)] = func(s *receipt.Segment) bool { return s.Number > upTo }
