@@ -367,7 +367,7 @@ module "cost" {
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
   nat                       = var.network == null && (local.shares_counters && local.size.nat || var.static_egress)
-  firestore                 = { backups = local.size.backup_days + (local.protected ? 14 : 0) } # daily ones, and weekly ones for 14 weeks
+  firestore                 = var.databases_apart && var.backups != null ? { backups = 0, history = false } : { backups = local.size.backup_days + (local.protected ? 14 : 0), history = true } # daily ones, and weekly ones for 14 weeks
   secrets = {
     count = length(merge(values(module.platform.secrets)...))
     files = length(setsubtract(keys(module.platform.secrets.erlmcp), ["redis-ca"])) # which is in a variable

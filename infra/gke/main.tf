@@ -193,8 +193,8 @@ module "cost" {
   calls_per_instance_second = var.calls_per_instance_second
   redis                     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
   nat                       = var.network == null
-  firestore                 = { backups = var.backup_days + (local.protected ? 14 : 0) }                                               # daily ones, and weekly ones for 14 weeks
-  secrets                   = { count = length(merge(values(module.platform.secrets)...)), files = 0, kms = var.receipt_key == "kms" } # files are in the cluster
+  firestore                 = var.databases_apart && var.backups != null ? { backups = 0, history = false } : { backups = var.backup_days + (local.protected ? 14 : 0), history = true } # daily ones, and weekly ones for 14 weeks
+  secrets                   = { count = length(merge(values(module.platform.secrets)...)), files = 0, kms = var.receipt_key == "kms" }                                                   # files are in the cluster
   settings                  = var.settings
   backups                   = module.platform.backup == null ? null : var.backups
   telemetry                 = var.telemetry

@@ -26,8 +26,8 @@ run "default" {
     error_message = "Idle is ${output.cost.idle_month.total} a month."
   }
   assert {
-    # (550 + 3450 / 50) bytes × 10⁶ are 0.5765 GiB, × 30 / 30.42 months × (0.15 + 0.15 PITR + 21 backups × 0.03) = 0.53
-    condition     = output.cost.million_calls["Firestore, receipts kept"] == 0.53
+    # (550 + 3450 / 50) bytes × 10⁶ are 0.5765 GiB, × 30 / 30.42 months × 0.15: in a database of their own, without PITR and backups
+    condition     = output.cost.million_calls["Firestore, receipts kept"] == 0.09
     error_message = "Receipts of a million calls cost ${output.cost.million_calls["Firestore, receipts kept"]}."
   }
   assert {
@@ -51,8 +51,8 @@ run "default" {
     error_message = "Logs of a million calls cost ${output.cost.million_calls["Cloud Logging"]}."
   }
   assert {
-    # 20 000 s × 0.0000295 = 0.59, receipts 0.53 and 0.02, backups and archive 0.37, logs 0.94, spans and metrics 0.02, orders 0.02, secrets 0.01
-    condition     = abs(output.cost.million_calls.total - 2.50) < 0.03
+    # 20 000 s × 0.0000295 = 0.59, receipts 0.09 and 0.02, backups and archive 0.37, logs 0.94, spans and metrics 0.02, orders 0.02, secrets 0.01
+    condition     = abs(output.cost.million_calls.total - 2.06) < 0.03
     error_message = "A million calls cost ${output.cost.million_calls.total}."
   }
   assert {
@@ -101,8 +101,8 @@ run "staging" {
     error_message = "Answers to uptime checks cost ${output.cost.idle_month["Cloud Run, answers to uptime checks"]}."
   }
   assert {
-    # 0.5765 GiB × 0.986 months × (0.30 + 7 × 0.03)
-    condition     = output.cost.million_calls["Firestore, receipts kept"] == 0.29
+    # 0.5765 GiB × 0.986 months × 0.15
+    condition     = output.cost.million_calls["Firestore, receipts kept"] == 0.09
     error_message = "Receipts that are kept for 30 days cost ${output.cost.million_calls["Firestore, receipts kept"]}."
   }
 }
@@ -139,6 +139,18 @@ run "quotas" {
   }
 }
 
+run "one_database" {
+  command = plan
+  variables {
+    databases_apart = false
+  }
+  assert {
+    # 0.5765 GiB × 0.986 months × (0.15 + 0.15 PITR + 21 backups × 0.03)
+    condition     = output.cost.million_calls["Firestore, receipts kept"] == 0.53
+    error_message = "Receipts in the one database cost ${output.cost.million_calls["Firestore, receipts kept"]}."
+  }
+}
+
 run "try" {
   command = plan
   variables {
@@ -151,9 +163,9 @@ run "try" {
     error_message = "To try it costs ${output.cost.idle_month.total} a month: ${jsonencode(output.cost.idle_month)}."
   }
   assert {
-    # 20 000 s × (0.000024 + 0.0000025) = 0.53, requests 0.40, receipts 0.5765 GiB × 0.986 × (0.30 + 0.03) = 0.19 and 0.02, backups and archive 0.37, logs 0.94,
+    # 20 000 s × (0.000024 + 0.0000025) = 0.53, requests 0.40, receipts 0.5765 GiB × 0.986 × 0.15 = 0.09 and 0.02, backups and archive 0.37, logs 0.94,
     # orders 0.02
-    condition     = abs(output.cost.million_calls.total - 2.47) < 0.03
+    condition     = abs(output.cost.million_calls.total - 2.37) < 0.03
     error_message = "A million calls cost ${output.cost.million_calls.total}."
   }
   assert {

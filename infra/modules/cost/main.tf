@@ -56,7 +56,7 @@ locals {
   days         = tonumber(lookup(var.settings, "RECEIPT_RETENTION_DAYS", "400"))
   store_days   = tonumber(lookup(var.settings, "RECEIPT_STORE_DAYS", local.days)) # what is older is in the archive
   months       = local.store_days * 24 / local.hours
-  stored       = local.price.firestore_stored + local.price.firestore_pitr + var.firestore.backups * local.price.firestore_backup
+  stored       = local.price.firestore_stored + (var.firestore.history ? local.price.firestore_pitr : 0) + var.firestore.backups * local.price.firestore_backup
   kept_gib     = local.months / local.gib # GiB × months of a byte that is kept like a receipt
   written_once = (local.price.firestore_writes + local.price.firestore_deletes) / 1e5
   archived     = local.store_days < local.days && var.backups != null ? 1 : 0

@@ -26,8 +26,8 @@ variable "cloudrun" {
 }
 
 variable "firestore" {
-  description = "Backups that there are at a time."
-  type        = object({ backups = number })
+  description = "Of the database with receipts: backups that there are at a time, and whether it has point-in-time recovery."
+  type        = object({ backups = number, history = bool })
 }
 
 variable "gke" {
