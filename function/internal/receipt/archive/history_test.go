@@ -92,7 +92,7 @@ func (h *history) hour(number int) {
 			i.Append(r)
 			h.ids = append(h.ids, r.ID)
 			if h.chance(30) {
-				time.Sleep(2 * time.Second)
+				time.Sleep(2 * time.Second) // in a bubble
 			}
 		}
 		switch {
@@ -108,7 +108,7 @@ func (h *history) hour(number int) {
 			h.gone(n)
 		}
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // in a bubble
 	for _, i := range h.live {
 		h.heads[i.Head().Chain] = i.Head()
 	}
@@ -166,7 +166,7 @@ func (h *history) archive() {
 func (h *history) weeks(days int) {
 	for number := range 24 * days {
 		h.hour(number)
-		time.Sleep(time.Duration(h.rand.IntN(110)) * time.Minute)
+		time.Sleep(time.Duration(h.rand.IntN(110)) * time.Minute) // in a bubble
 		if number%12 == 7 {
 			h.archive()
 		}
