@@ -187,15 +187,18 @@ var whole = flag.Bool("whole", false, "try all seeds, splits and objects")
 // TestHistories wants of a store that forgets, and of its archive, that they say together what a store says that has never forgotten, and
 // that each object that is taken away or changed is named.
 func TestHistories(t *testing.T) {
-	seeds := uint64(1)
-	if *whole {
+	seeds, days := uint64(1), 16
+	switch {
+	case *whole:
 		seeds = 6
+	case testing.Short():
+		days = 10
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHistory(t, seed)
-				h.weeks(16 + h.rand.IntN(6))
+				h.weeks(days + h.rand.IntN(6))
 				h.compare()
 				h.spoil()
 			})
@@ -289,7 +292,7 @@ func (h *history) spoil() {
 	all := h.objects.All()
 	names := slices.Sorted(maps.Keys(all))
 	h.rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-	tried, most := 0, 5
+	tried, most := 0, 3
 	if *whole {
 		most = 25
 	}
