@@ -192,7 +192,7 @@ func TestHistories(t *testing.T) {
 	case *whole:
 		seeds = 6
 	case testing.Short():
-		days = 10
+		days = 13
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
