@@ -9,7 +9,9 @@ QUICK   := GOGC=400 $(GO)
 TOOLS   := .tools
 CHECKS  := local/checks
 
-BENCHFLAGS ?= -rounds 9 -calls 4000 -most 1.7 -together 2.2 -governed 1.5 -observed 1.4
+# How many times the CPU of a bare handler a call may take. Machines differ by a third in it, so these find what is much worse; what is a little
+# worse shows in allocations, which are held as closely as anywhere.
+BENCHFLAGS ?= -rounds 9 -calls 4000 -most 2 -together 2.6 -governed 1.5 -observed 1.4
 COSTROUNDS ?= 3
 
 help: ## list the targets

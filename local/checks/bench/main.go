@@ -30,7 +30,7 @@ func main() {
 	rounds := flag.Int("rounds", 7, "rounds for each server and era")
 	conns := flag.Int("conns", 4, "connections at a time")
 	only := flag.String("only", "", "measure this server alone")
-	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler")
+	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler, or some allocations more than it did")
 	together := flag.Float64("together", 0, "the same for this server with limits in Redis, tokens and ten rules")
 	observed := flag.Float64("observed", 0, "exit with 1 when log, metrics and traces add more than so much to the CPU of a call, as 1.15, or 2 KB to its memory")
 	recorded := flag.Float64("recorded", 0, "exit with 1 when a call takes more than so many times the CPU of one that leaves no receipt")
@@ -53,6 +53,10 @@ type server struct {
 	info string
 	stop func()
 }
+
+// allocations are how many more than the bare handler's a call may make: some more than it does. Unlike CPU time they are the same on each
+// machine.
+var allocations = map[string]float64{"erlmcp": 20, "callers": 60}
 
 // A cost is what a round cost one call.
 type cost struct {
@@ -116,6 +120,10 @@ func measure(calls, rounds, conns int, only string, most, maxTogether, maxGovern
 				memory[s.name]/1000, median(cs, func(c cost) float64 { return c.allocs }))
 			if limit := map[string]float64{"erlmcp": most, "callers": maxTogether}[s.name]; limit > 0 && bare > limit {
 				err = fmt.Errorf("%s: %s takes %.2f times the bare handler's CPU, the limit is %.2f", era.name, s.what, bare, limit)
+			}
+			more := median(cs, func(c cost) float64 { return c.allocs }) - median(costs["bare"], func(c cost) float64 { return c.allocs })
+			if limit := allocations[s.name]; only == "" && most > 0 && limit > 0 && more > limit {
+				err = fmt.Errorf("%s: a call of %s makes %.0f allocations more than of the bare handler, the limit is %.0f", era.name, s.what, more, limit)
 			}
 		}
 		for _, name := range []string{"erlmcp", "traced"} {
