@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"example.com/erlmcp/function/internal/cloudkms"
@@ -31,6 +33,35 @@ type Recorder struct {
 type operator struct {
 	signer receipt.Signer
 	keys   []ed25519.PublicKey
+	before func(context.Context) ([]ed25519.PublicKey, error) // further ones, which a service has; nil: none
+}
+
+// judges returns the keys by which signatures are judged, the one in use first.
+func (o operator) judges(ctx context.Context) ([]ed25519.PublicKey, error) {
+	if o.before == nil {
+		return o.keys, nil
+	}
+	before, err := o.before(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
+	}
+	return append(slices.Clip(o.keys), before...), nil
+}
+
+// keptKeys asks for keys when they are first needed, so that no start waits for them, and no more once it has them.
+func keptKeys(ask func(context.Context) ([]ed25519.PublicKey, error)) func(context.Context) ([]ed25519.PublicKey, error) {
+	var mu sync.Mutex
+	var keys []ed25519.PublicKey
+	var known bool
+	return func(ctx context.Context) (_ []ed25519.PublicKey, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !known {
+			keys, err = ask(ctx)
+			known = err == nil
+		}
+		return keys, err
+	}
 }
 
 // A recording is what a recorder works with.
@@ -117,11 +148,7 @@ func openOperator(ctx context.Context, cfg *config.Config, o *Options) (func() o
 		if err != nil {
 			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
 		}
-		before, err := signer.Before(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
-		}
-		known = operator{signer, append([]ed25519.PublicKey{signer.Public()}, before...)}
+		known = operator{signer: signer, keys: []ed25519.PublicKey{signer.Public()}, before: keptKeys(signer.Before)}
 	}
 	return func() operator { return known }, nil
 }

@@ -66,7 +66,9 @@ func (a *App) Records() *Records {
 }
 
 // Keys are the operator's public keys, the one in use first.
-func (r *Records) Keys() []ed25519.PublicKey { return r.operator().keys }
+func (r *Records) Keys(ctx context.Context) ([]ed25519.PublicKey, error) {
+	return r.operator().judges(ctx)
+}
 
 // PublicKeys reads a file of the operator's public keys in PEM.
 func PublicKeys(file string) ([]ed25519.PublicKey, error) {
@@ -102,7 +104,7 @@ func judgedBy(ctx context.Context, cfg *config.Config, o *Options, keyFile strin
 	if err != nil {
 		return nil, err
 	}
-	return func() operator { return operator{current().signer, keys} }, nil
+	return func() operator { return operator{signer: current().signer, keys: keys} }, nil
 }
 
 // announced are the last heads of the instances, and why they can't be read: a lost tail is found without them only as far as
@@ -140,8 +142,12 @@ func (r *Records) Verify(ctx context.Context, tenant string, from, to time.Time)
 func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) (report *verify.Report, unheard, err error) {
 	heads, unheard := r.heads(ctx)
 	operator := r.operator() // once: who signs here must be one of those by whom it is judged
+	keys, err := operator.judges(ctx)
+	if err != nil {
+		return nil, unheard, err
+	}
 	if tenant == "" {
-		report, err = r.archived.prove(ctx, r.stores.Receipts, verify.Options{Keys: operator.keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
+		report, err = r.archived.prove(ctx, r.stores.Receipts, verify.Options{Keys: keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
 		return report, unheard, err
 	}
 	store, err := r.archived.join(ctx, r.stores.Receipts)
@@ -155,7 +161,7 @@ func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) 
 		_, err := verify.WriteExport(ctx, store, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: operator.signer, Announced: heads})
 		out.CloseWithError(err)
 	}()
-	report, err = verify.Export(ctx, in, verify.Options{Keys: operator.keys, Witnesses: r.noted})
+	report, err = verify.Export(ctx, in, verify.Options{Keys: keys, Witnesses: r.noted})
 	return report, unheard, err
 }
 
@@ -177,7 +183,11 @@ func (r *Records) Find(ctx context.Context, id string) ([]receipt.Receipt, *veri
 	if err != nil {
 		return nil, nil, err
 	}
-	return verify.Find(ctx, store, id, r.operator().keys)
+	keys, err := r.operator().judges(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return verify.Find(ctx, store, id, keys)
 }
 
 // Newest yields the receipts of a range of time, the latest first; of a tenant, unless that is "".

@@ -49,7 +49,11 @@ func OpenRecovery(ctx context.Context, keyFile string, o Options) (*Recovery, er
 	if err != nil {
 		return nil, err
 	}
-	r.signer, r.keys = current().signer, current().keys
+	operator := current() // once: who signs is one of those by whom it is judged
+	r.signer = operator.signer
+	if r.keys, err = operator.judges(ctx); err != nil {
+		return nil, &serve.StartError{Faults: err}
+	}
 	if r.stores, err = OpenStores(ctx, cfg, &o); err != nil {
 		return nil, &serve.StartError{Faults: err}
 	}

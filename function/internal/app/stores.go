@@ -198,9 +198,9 @@ func (s *Stores) openFirestore(ctx context.Context, cfg *config.Config) error {
 		s.Epochs = store
 	}
 	s.Directives, s.Quotas = store, store
-	s.Receipts = store.Receipts(time.Duration(cfg.ReceiptStoreDays) * 24 * time.Hour)
+	s.Receipts = store.Receipts(days(cfg.ReceiptStoreDays))
 	s.Tenants, s.Keys, s.Versions, s.Effects = store, store, store, store.Effects()
-	s.Records = firestore.NewRecords(store, time.Duration(cfg.ReceiptRetentionDays)*24*time.Hour)
+	s.Records = firestore.NewRecords(store, days(cfg.ReceiptRetentionDays))
 	return nil
 }
 

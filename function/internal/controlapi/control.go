@@ -104,7 +104,7 @@ type Records interface {
 	Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
 	Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
 	Verify(ctx context.Context, tenant string, from, to time.Time) (*verify.Report, error)
-	Keys() []ed25519.PublicKey // the operator's, the one in use first
+	Keys(context.Context) ([]ed25519.PublicKey, error) // the operator's, the one in use first
 	Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error)
 }
 

@@ -507,9 +507,9 @@ func (j *record) Verify(_ context.Context, tenant string, from, to time.Time) (*
 // operatorKey is the one whose public half [record.Keys] has: the first test vector of RFC 8032, section 7.1.
 const operatorKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 
-func (j *record) Keys() []ed25519.PublicKey {
-	key, _ := hex.DecodeString(operatorKey)
-	return []ed25519.PublicKey{key}
+func (j *record) Keys(context.Context) ([]ed25519.PublicKey, error) {
+	key, err := hex.DecodeString(operatorKey)
+	return []ed25519.PublicKey{key}, err
 }
 
 func (j *record) Export(_ context.Context, w io.Writer, tenant string, from, to time.Time) (int64, error) {

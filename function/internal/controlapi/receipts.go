@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"iter"
@@ -300,22 +298,26 @@ func (p *Plane) verifyReceipts(c *call) (*answer, error) {
 }
 
 // publicKeys are those by which anyone can prove an export.
-func (p *Plane) publicKeys(*call) (*answer, error) {
+func (p *Plane) publicKeys(c *call) (*answer, error) {
 	records, err := p.records()
 	if err != nil {
 		return nil, err
+	}
+	keys, err := records.Keys(c.r.Context())
+	if err != nil {
+		return nil, unavailable(err, "the operator's public keys can't be had")
 	}
 	type view struct {
 		ID  string `json:"id"`
 		PEM string `json:"pem"`
 	}
 	all := []view{}
-	for _, key := range records.Keys() {
-		der, err := x509.MarshalPKIXPublicKey(key)
+	for _, key := range keys {
+		text, err := receipt.FormatKey(key)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, view{receipt.KeyID(key), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))})
+		all = append(all, view{receipt.KeyID(key), string(text)})
 	}
 	return &answer{body: map[string]any{"keys": all}}, nil
 }

@@ -23,7 +23,7 @@ import (
 // stored are records of a store, as the product reads them.
 type stored struct{ store receipt.Store }
 
-func (s stored) Keys() []ed25519.PublicKey { return nil }
+func (s stored) Keys(context.Context) ([]ed25519.PublicKey, error) { return nil, nil }
 
 func (s stored) Find(ctx context.Context, id string) ([]receipt.Receipt, *verify.Report, error) {
 	return verify.Find(ctx, s.store, id, nil)

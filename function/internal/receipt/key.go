@@ -123,6 +123,15 @@ func ParseKeys(text []byte) ([]ed25519.PublicKey, error) {
 	return keys, nil
 }
 
+// FormatKey returns a public key in PEM, as [ParseKeys] reads it.
+func FormatKey(key ed25519.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: publicBlock, Bytes: der}), nil
+}
+
 // blocksOf returns the blocks of PEM, at least one. A damaged one, which would be passed over else, is an error.
 func blocksOf(text []byte) (blocks []*pem.Block, err error) {
 	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
