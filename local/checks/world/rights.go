@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -45,11 +46,17 @@ var rights = map[string][][]string{
 func (w *World) Guarded(emulator *Daemon) *World {
 	w.t.Helper()
 	guarded := w.With(w.t, "FIRESTORE_DATABASE="+strings.Join(Databases, ","))
-	guarded.guards = map[string]string{}
+	guarded.guards = map[string]*guard{}
 	for function := range rights {
 		g := &guard{function: function}
-		guarded.guards[function] = g.start(w.t, emulator)
+		g.start(w.t, emulator)
+		guarded.guards[function] = g
 		w.t.Cleanup(func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if g.served.Load() && g.asked == 0 {
+				w.t.Errorf("%s asked Firestore for nothing: it does not go by this guard", function)
+			}
 			for _, refused := range g.refused {
 				w.t.Errorf("%s was refused by Firestore: %s", function, refused)
 			}
@@ -61,13 +68,16 @@ func (w *World) Guarded(emulator *Daemon) *World {
 // A guard stands before Firestore, and hands on what a function's account may ask for.
 type guard struct {
 	function string
+	address  string
+	served   atomic.Bool // whether a server was told to go by it
 
 	mu      sync.Mutex
+	asked   int
 	refused []string
 }
 
-// start returns where it listens.
-func (g *guard) start(t *testing.T, emulator *Daemon) string {
+// start has it listen.
+func (g *guard) start(t *testing.T, emulator *Daemon) {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+emulator.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(Raw{})))
 	if err != nil {
@@ -82,7 +92,7 @@ func (g *guard) start(t *testing.T, emulator *Daemon) string {
 	}))
 	go s.Serve(l)
 	t.Cleanup(func() { s.Stop(); conn.Close() })
-	return l.Addr().String()
+	g.address = l.Addr().String()
 }
 
 // ask says why a request may not be made.
@@ -96,11 +106,11 @@ func (g *guard) ask(method string, message []byte) error {
 			}
 		}
 	}
-	if err == nil {
-		return nil
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.asked++; err == nil {
+		return nil
+	}
 	if !slices.Contains(g.refused, err.Error()) {
 		g.refused = append(g.refused, err.Error())
 	}

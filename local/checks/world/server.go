@@ -32,8 +32,10 @@ func (w *World) Serve(name string, env ...string) *Server {
 	port := FreePort(w.t)
 	s := &Server{Name: name, URL: "http://127.0.0.1:" + port, cmd: exec.Command(program(w.t, "fixture")), Done: make(chan struct{})}
 	s.cmd.Env = slices.Concat(w.env, []string{"PORT=" + port, "NODE_NAME=" + name}, env)
-	if function := cmp.Or(setting(s.cmd.Env, "FUNCTION_TARGET"), "erlmcp"); w.guards != nil {
-		s.cmd.Env = append(s.cmd.Env, "FIRESTORE_EMULATOR_HOST="+w.guards[function])
+	if w.guards != nil {
+		g := w.guards[cmp.Or(setting(s.cmd.Env, "FUNCTION_TARGET"), "erlmcp")]
+		g.served.Store(true)
+		s.cmd.Env = append(s.cmd.Env, "FIRESTORE_EMULATOR_HOST="+g.address)
 	}
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {

@@ -180,7 +180,7 @@ type World struct {
 	Redis  *Daemon
 	Public string // file of the operator's public key
 	env    []string
-	guards map[string]string // address of the store, by function; nil: as the settings say
+	guards map[string]*guard // before the store, by function; nil: as the settings say
 	t      *testing.T
 }
 
