@@ -4,6 +4,7 @@ package openapi
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"example.com/erlmcp/function/internal/backend/rest"
 )
@@ -17,9 +18,11 @@ type Document struct {
 
 // A LeftOut is an operation of which no tool can be made, and why.
 type LeftOut struct {
-	Operation string // its operationId, or method and path
-	Place     Place
-	Reason    string
+	ID           string // as in [Operation], and so the next three
+	Method, Path string
+	Tags         []string
+	Place        Place
+	Reason       string
 }
 
 // A Place is where something stands in a file.
@@ -27,6 +30,8 @@ type Place struct {
 	File string
 	Line int // from 1
 }
+
+func (p Place) String() string { return fmt.Sprintf("%s:%d", p.File, p.Line) }
 
 // An Operation is one that a tool can be made of.
 type Operation struct {
