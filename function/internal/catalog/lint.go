@@ -58,7 +58,7 @@ type part struct {
 func (c *Catalog) Lint() (out []Finding) {
 	for i, name := range slices.Sorted(maps.Keys(c.tools)) {
 		tool := c.tools[name]
-		t := &listed{name: name, description: tool.Description, place: i + 1, input: partsOf("input", tool.Input), output: partsOf("output", tool.Output)}
+		t := &listed{name: name, description: tool.Description, place: i + 1, input: partsOf("input", tool.shown()), output: partsOf("output", tool.Output)}
 		for r := range Rules {
 			Rules[r].check(t, func(format string, args ...any) {
 				out = append(out, Finding{name, fmt.Sprintf(format, args...), &Rules[r]})

@@ -37,6 +37,18 @@ func compile(raw json.RawMessage) (*jsonschema.Schema, *value.Checker, error) {
 	return &s, checker, err
 }
 
+// checkShown finds what clients could not read of a schema that is only listed.
+func checkShown(raw json.RawMessage) error {
+	var s jsonschema.Schema
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	if s.Type != "object" {
+		return errors.New(`the type must be "object"`)
+	}
+	return nil
+}
+
 const headerKeyword = value.HeaderKeyword
 
 var (

@@ -22,6 +22,7 @@ type Tool struct {
 	Name, Title, Description string
 	Hints                    Hints
 	Input                    json.RawMessage // JSON Schema of the arguments, an object
+	Shown                    json.RawMessage // a shorter one, which is listed in place of Input; nil for Input itself
 	Output                   json.RawMessage // JSON Schema of the structured content, or nil
 	Terms                    Terms
 	Call                     func(context.Context, *mcp.Call) (*mcp.Result, error)
@@ -75,7 +76,7 @@ func (t *Tool) add(c *Catalog) error {
 		faults = append(faults, errors.New("there is another tool of this name"))
 	}
 	faults = append(faults, t.describe())
-	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: value.Published(t.Input)}
+	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: value.Published(t.shown())}
 	if t.Hints != (Hints{}) {
 		descriptor.Annotations = &t.Hints
 	}
@@ -122,6 +123,14 @@ func (t *Tool) add(c *Catalog) error {
 	return c.list(mcp.Tools, t.Name, descriptor, legacy)
 }
 
+// shown is the schema of the arguments that callers see.
+func (t *Tool) shown() json.RawMessage {
+	if t.Shown != nil {
+		return t.Shown
+	}
+	return t.Input
+}
+
 // describe makes the schemas that were not written by hand.
 func (t *Tool) describe() error {
 	var faults []error
@@ -161,6 +170,11 @@ func (t *Tool) checkInput() error {
 	}
 	if input.Type != "object" {
 		return errors.New(`input schema: the type must be "object"`)
+	}
+	if t.Shown != nil {
+		if err := checkShown(t.Shown); err != nil {
+			return fmt.Errorf("the input schema that is listed: %w", err)
+		}
 	}
 	if t.engine.Headers, err = headerParams(input); err != nil {
 		return fmt.Errorf("input schema: %w", err)

@@ -22,7 +22,8 @@ type File[T any] struct {
 	looked  atomic.Int64 // when, in Unix microseconds
 	value   atomic.Pointer[T]
 	fault   atomic.Pointer[error]
-	content []byte // touched by whoever looks alone
+	content []byte // that was read last, and what was wrong with it: touched by whoever looks alone
+	failed  error
 
 	mu      sync.Mutex
 	looking chan struct{} // closed when the look that runs is over
@@ -35,6 +36,9 @@ type FileOptions struct {
 	// Age is after how long a use looks again, beside the request: default 2 s. Where each look costs, as where a platform asks a
 	// service for what it mounts, it is longer.
 	Age time.Duration
+	// Changed tells whether something else that the value was made of has changed since, such as a file that this one names. It is made again
+	// then.
+	Changed func() bool
 }
 
 const (
@@ -120,12 +124,12 @@ func (f *File[T]) known() error {
 }
 
 func (f *File[T]) look() {
-	before := f.content
+	before := f.value.Load()
 	err := f.read()
 	f.looked.Store(f.opts.Now().UnixMicro())
 	if err == nil {
 		f.fault.Store(nil)
-		if !bytes.Equal(before, f.content) {
+		if before != f.value.Load() {
 			f.opts.Logger.Info("a file has changed and is in force", "path", f.path)
 		}
 		return
@@ -141,14 +145,14 @@ func (f *File[T]) read() error {
 	if err != nil {
 		return err
 	}
-	if f.content != nil && bytes.Equal(text, f.content) {
-		return nil
+	if f.content != nil && bytes.Equal(text, f.content) && (f.opts.Changed == nil || !f.opts.Changed()) {
+		return f.failed
 	}
 	v, err := f.parse(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
+	if f.content, f.failed = text, nil; err != nil {
+		f.failed = fmt.Errorf("%s: %w", f.path, err)
+		return f.failed
 	}
-	f.content = text
 	f.value.Store(&v)
 	return nil
 }

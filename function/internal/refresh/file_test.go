@@ -126,12 +126,11 @@ func TestLooksThatCost(t *testing.T) {
 		looks := 0
 		const age = 30 * time.Second
 		f, err := OpenFile(path, func(b []byte) (string, error) {
-			looks++
-			if looks > 1 { // an error has it be read anew at each look
+			if looks++; looks > 1 {
 				return parse(b)
 			}
 			return string(b), nil
-		}, FileOptions{Now: time.Now, Logger: logTo(t), Age: age})
+		}, FileOptions{Now: time.Now, Logger: logTo(t), Age: age, Changed: func() bool { looks++; return false }}) // which each look asks that reads the same
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,6 +151,36 @@ func TestLooksThatCost(t *testing.T) {
 		time.Sleep(10 * age)
 		if v := f.Value(); v != "one" || f.Fault() != nil {
 			t.Errorf("after a while: %q, %v", v, f.Fault())
+		}
+	})
+}
+
+// TestFileOfOthers changes another file, of which the value was made.
+func TestFileOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte("names another"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other, seen := 1, 0
+		f, err := OpenFile(path, func([]byte) (int, error) {
+			if seen = other; other == 13 {
+				return 0, errors.New("the other is bad")
+			}
+			return other, nil
+		}, FileOptions{Now: time.Now, Logger: logTo(t), Changed: func() bool { return seen != other }})
+		if err != nil || f.Value() != 1 {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			other, want int
+			fault       bool
+		}{{2, 2, false}, {2, 2, false}, {13, 2, true}, {3, 3, false}} {
+			other = c.other
+			time.Sleep(10 * time.Second)
+			if got := f.Value(); got != c.want || (f.Fault() != nil) != c.fault {
+				t.Errorf("another of %d: %d, %v", c.other, got, f.Fault())
+			}
 		}
 	})
 }
