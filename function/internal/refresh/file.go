@@ -57,13 +57,17 @@ func OpenFile[T any](path string, parse func([]byte) (T, error), o FileOptions) 
 	return f, nil
 }
 
+// none is no look that was.
+const none = -1
+
 // waitAge is after how long a use waits for what it finds.
 func (f *File[T]) waitAge() time.Duration { return f.opts.Age * 5 / 2 }
 
 // Value returns what is in force.
 func (f *File[T]) Value() T {
-	if age := f.age(); age >= f.opts.Age {
-		done := f.start()
+	looked := f.looked.Load()
+	if age := f.age(looked); age >= f.opts.Age {
+		done := f.start(looked)
 		if age >= f.waitAge() {
 			timer := time.NewTimer(lookTimeout)
 			select {
@@ -77,15 +81,20 @@ func (f *File[T]) Value() T {
 	return *f.value.Load()
 }
 
-// age is how long ago the file was looked at.
-func (f *File[T]) age() time.Duration {
-	return time.Duration(f.opts.Now().UnixMicro()-f.looked.Load()) * time.Microsecond
+// age is how long ago a look was.
+func (f *File[T]) age(looked int64) time.Duration {
+	return time.Duration(f.opts.Now().UnixMicro()-looked) * time.Microsecond
 }
 
-// start looks beside the caller, unless someone does.
-func (f *File[T]) start() (done <-chan struct{}) {
+// start looks beside the caller, unless someone does, or has since the look that the caller knows of. A caller that knows of none wants one anyway.
+func (f *File[T]) start(known int64) (done <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.looking == nil && known != none && f.looked.Load() != known {
+		over := make(chan struct{})
+		close(over)
+		return over
+	}
 	if f.looking == nil {
 		over := make(chan struct{})
 		f.looking = over
@@ -103,13 +112,16 @@ func (f *File[T]) start() (done <-chan struct{}) {
 // Fault is what is wrong with the file as it is now, or nil: who asks may have just changed it. Where a look costs, it is what was found
 // within [FileOptions.Age].
 func (f *File[T]) Fault() error {
-	if f.opts.Age > lookAge && f.age() < f.opts.Age {
-		return f.known()
+	looked := int64(none)
+	if f.opts.Age > lookAge {
+		if looked = f.looked.Load(); f.age(looked) < f.opts.Age {
+			return f.known()
+		}
 	}
 	timer := time.NewTimer(lookTimeout)
 	defer timer.Stop()
 	select {
-	case <-f.start():
+	case <-f.start(looked):
 	case <-timer.C:
 	}
 	return f.known()
