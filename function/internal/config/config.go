@@ -62,6 +62,8 @@ type Config struct {
 	AgentTools           []string // TAIEA_TOOLS
 	Operating            Operating
 	PolicyFile           string // POLICY_FILE
+	CatalogFile          string // CATALOG_FILE
+	CatalogSecrets       string // CATALOG_SECRETS
 	EgressAllow          string // EGRESS_ALLOW
 	Platform             Platform
 }
@@ -176,6 +178,8 @@ var Settings = []Setting{
 	{"PUBSUB_SERVICE_ACCOUNT", "none: no events by Pub/Sub", "of taiea: the service account that push deliveries are signed as, or several as SOURCE=ACCOUNT separated by commas, each of which may speak for its sources alone; an account without a source speaks for any, as long as neither here nor in WEBHOOK_SECRETS a source is named", false},
 	{"PUBSUB_AUDIENCE", "PUBLIC_URL/v1/events/pubsub", "of taiea: what the tokens of push deliveries must be made for", false},
 	{"POLICY_FILE", "none", "file of rules in CEL; it is read again when it changes", false},
+	{"CATALOG_FILE", "none", "file that declares tools, resources and prompts: of OpenAPI documents, HTTP requests, Firestore collections and texts; it is read again when it or what it names changes, and a change with a fault leaves in force what was", false},
+	{"CATALOG_SECRETS", "none", "folder whose files are the secrets that the catalog file calls secret:NAME; each is read again when it changes", false},
 	{"EGRESS_ALLOW", "none", "hosts and address ranges that the server may reach though they are not public, separated by commas, such as 10.0.0.0/8,login.internal", false},
 	{"LOG_LEVEL", "info", "debug, info, warning or error", false},
 	{"LOG_LEVEL_FILE", "none", "file that has the level in place of LOG_LEVEL; SIGHUP has it read again", false},
@@ -241,6 +245,7 @@ func Load(getenv func(string) string, m Machine) (*Config, error) {
 	r.agentTools(c)
 	r.operating(c)
 	c.PolicyFile = r.text("POLICY_FILE", "")
+	c.CatalogFile, c.CatalogSecrets = r.text("CATALOG_FILE", ""), r.text("CATALOG_SECRETS", "")
 	c.EgressAllow = r.text("EGRESS_ALLOW", "")
 	r.seen(c)
 	c.NodeName = r.text("NODE_NAME", nodeName(r.getenv))
