@@ -68,7 +68,7 @@ var rooms = []struct {
 	{"streamhttp", "is where HTTP ends", "mcp"},
 	{"value", "has one description of a Go type, from which its JSON follows", "mcp strictjson"},
 	{"catalog", "is what can be called", "governor mcp policy value"},
-	{"backend/rest", "calls HTTP APIs", "mcp"},
+	{"backend/rest", "calls HTTP APIs", "egress mcp"},
 	{"backend/openapi", "reads OpenAPI documents", "backend/rest"},
 	{"admission", "stands before every message", "catalog config directives entitlement governor identity loadshed mcp policy receipt strictjson"},
 	{"serve", "is the process around a handler", "config streamhttp"},

@@ -15,6 +15,6 @@ const toolsTimeout = time.Minute
 func ToolsClient(o egress.Options) *http.Client {
 	o.Timeout = toolsTimeout
 	c := egress.NewClient(o).HTTP()
-	c.Transport = telemetry.Transport{Base: egress.Retry{Next: c.Transport}}
+	c.Transport = telemetry.Transport{Base: egress.NewRetry(c.Transport)}
 	return c
 }

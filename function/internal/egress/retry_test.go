@@ -44,14 +44,14 @@ func TestRetry(t *testing.T) {
 		least, most        time.Duration
 	}{
 		{"well", "GET", "", []string{"200"}, 0, 1, 200, 0, 0},
-		{"one fault", "GET", "", []string{"503", "200"}, 0, 2, 200, 100 * time.Millisecond, 200 * time.Millisecond},
-		{"no answer", "HEAD", "", []string{"reset", "reset", "200"}, 0, 3, 200, 300 * time.Millisecond, 600 * time.Millisecond},
-		{"it stays", "GET", "", []string{"502"}, 0, 3, 502, 300 * time.Millisecond, 600 * time.Millisecond},
-		{"no answer ever", "GET", "", []string{"reset"}, 0, 3, 0, 300 * time.Millisecond, 600 * time.Millisecond},
-		{"it says when", "GET", "", []string{"503 after 1", "200"}, 0, 2, 200, time.Second, time.Second},
+		{"one fault", "GET", "", []string{"503", "200"}, 0, 2, 200, 0, 200 * time.Millisecond},
+		{"no answer", "HEAD", "", []string{"reset", "reset", "200"}, 0, 3, 200, 0, 600 * time.Millisecond},
+		{"it stays", "GET", "", []string{"502"}, 0, 3, 502, 0, 600 * time.Millisecond},
+		{"no answer ever", "GET", "", []string{"reset"}, 0, 3, 0, 0, 600 * time.Millisecond},
+		{"it says when", "GET", "", []string{"503 after 1", "200"}, 0, 2, 200, time.Second, 1200 * time.Millisecond},
 		{"it says when, and that is long", "GET", "", []string{"503 after 3", "200"}, 0, 1, 503, 0, 0},
 		{"it says a date", "GET", "", []string{"503 after Sun, 06 Nov 1994 08:49:37 GMT", "200"}, 0, 1, 503, 0, 0},
-		{"no time is left", "GET", "", []string{"503", "200"}, 90 * time.Millisecond, 1, 503, 0, 0},
+		{"no time is left", "GET", "", []string{"503 after 1", "200"}, 990 * time.Millisecond, 1, 503, 0, 0},
 		{"a write", "POST", "", []string{"503", "200"}, 0, 1, 503, 0, 0},
 		{"one that replaces", "PUT", "", []string{"reset", "200"}, 0, 1, 0, 0, 0},
 		{"with a body", "GET", "q", []string{"503", "200"}, 0, 1, 503, 0, 0},
@@ -76,7 +76,7 @@ func TestRetry(t *testing.T) {
 			}
 			a := &answers{list: c.answers}
 			began := time.Now()
-			resp, err := Retry{a}.RoundTrip(req)
+			resp, err := NewRetry(a).RoundTrip(req)
 			status := 0
 			if err == nil {
 				status = resp.StatusCode

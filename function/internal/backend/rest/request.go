@@ -12,6 +12,8 @@ type Request struct {
 	Server, Path string
 	Parameters   []Parameter
 	Body         *Body // nil for none
+	// Idempotent says that the request may be sent twice, though its method is not idempotent: a POST that only reads, say.
+	Idempotent bool
 }
 
 // A Place is a part of a request that parameters stand in.
@@ -55,9 +57,10 @@ type Parameter struct {
 
 // Encoding is how a value is written into a query, path, header, cookie or form.
 type Encoding struct {
-	Style         Style
-	Explode       bool
-	AllowReserved bool // reserved characters (RFC 3986, section 2.2) are not encoded: of queries and forms alone
+	Style   Style
+	Explode bool // as it is said: no style implies it here
+	// AllowReserved leaves reserved characters (RFC 3986, section 2.2) as they are in queries and forms, but for those that would end the value: & + # [ ] ;
+	AllowReserved bool
 	// ContentType, where it is set, has the value written as a document of that media type, such as application/json, in place of a style.
 	// In a multipart body it is the part's.
 	ContentType string
@@ -73,7 +76,8 @@ type Body struct {
 	Members  []Member
 	Binary   bool
 	Required bool // a body is sent though no member of it is given
-	// Encodings are those of a form's or a multipart body's members, by their names on the wire; of others form and explode hold.
+	// Encodings are those of a form's or a multipart body's members, by their names on the wire. Of a form's others form and explode hold, and
+	// objects are JSON, as OpenAPI has them by default.
 	Encodings map[string]Encoding
 	// Files are the members of a multipart body whose text is bytes in base64.
 	Files map[string]bool
@@ -83,4 +87,6 @@ type Body struct {
 type Member struct {
 	Argument, Name string
 	Fixed          func(context.Context) (any, error) // in place of an argument's value, as in [Parameter]
+	// Null sends an argument that is null as null: its schema has it. Without it null is like an argument that is absent.
+	Null bool
 }

@@ -1,0 +1,271 @@
+package rest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Cut is what is shown of an answer that is too long.
+type Cut struct {
+	Shown []byte
+	// Rest is what is left of one list whose items do not all fit, as a JSON list, or of a text; nil where nothing is left, or where what is left is no such
+	// tail: a list inside of an item, a long text in JSON.
+	Rest []byte
+	// Path is where the list stands in the answer, such as data.items; "" for the answer itself. From is how many of its items are shown,
+	// and so the number of the first of Rest, of Total that there are. Of a text they count bytes.
+	Path        string
+	From, Total int
+	// Notes say in words what is left out.
+	Notes []string
+}
+
+// CutText shows the first bytes of a text, and no half of a character.
+func CutText(text []byte, most int) Cut {
+	if len(text) <= most {
+		return Cut{Shown: text}
+	}
+	end := boundary(text, most)
+	return Cut{Shown: text[:end], Rest: text[end:], From: end, Total: len(text), Notes: []string{fmt.Sprintf("the first %d of %d bytes", end, len(text))}}
+}
+
+// boundary is the last place up to most at which no character is cut.
+func boundary(text []byte, most int) int {
+	end := min(most, len(text))
+	for n := 0; n < utf8.UTFMax && end > 0 && end < len(text) && !utf8.RuneStart(text[end]); n++ {
+		end--
+	}
+	return end
+}
+
+// CutJSON shows JSON of so many bytes at most, which is JSON again. The longest list is cut at an item; where that is not enough, all that is long
+// in it is cut: lists at items, texts at characters, objects at members. Of nothing that has parts none is left, while there is room.
+func CutJSON(body []byte, most int) Cut {
+	if len(body) <= most {
+		return Cut{Shown: body}
+	}
+	var b bytes.Buffer
+	if err := compact(&b, body); err == nil {
+		body = b.Bytes()
+	}
+	if len(body) <= most {
+		return Cut{Shown: body}
+	}
+	if c, ok := cutList(body, most); ok {
+		return c
+	}
+	s := shortener{}
+	c := Cut{Shown: s.fit(nil, body, most, nil)}
+	c.Notes = s.notes
+	return c
+}
+
+// cutList cuts the one list that has most of the answer, if that is enough.
+func cutList(body []byte, most int) (Cut, bool) {
+	var path []string
+	within := body
+	for within[0] != '[' {
+		var longest item
+		for i := range items(within) {
+			if len(i.value) > len(longest.value) {
+				longest = i
+			}
+		}
+		if longest.key == nil || longest.value[0] != '[' && longest.value[0] != '{' {
+			return Cut{}, false
+		}
+		path, within = append(path, longest.name()), longest.value
+	}
+	start := offset(body, within)
+	room := most - (len(body) - len(within)) - len("[]")
+	all := list(within)
+	shown, size := 0, 0
+	for ; shown < len(all); shown++ {
+		more := len(all[shown].value) + 1
+		if size+more-1 > room {
+			break
+		}
+		size += more
+	}
+	if shown == 0 || shown == len(all) {
+		return Cut{}, false
+	}
+	end := offset(within, all[shown-1].value) + len(all[shown-1].value)
+	next := offset(within, all[shown].value)
+	c := Cut{Path: joinPath(path), From: shown, Total: len(all)}
+	c.Shown = slices.Concat(body[:start+end], []byte("]"), body[start+len(within):])
+	c.Rest = append([]byte("["), within[next:]...)
+	c.Notes = []string{listNote(path, shown, len(all))}
+	return c, true
+}
+
+func listNote(path []string, shown, total int) string {
+	if len(path) == 0 {
+		return fmt.Sprintf("the first %d of %d items", shown, total)
+	}
+	return fmt.Sprintf("the first %d of %d items of %s", shown, total, clip(joinPath(path), 100))
+}
+
+// joinPath is the opposite of splitPath.
+func joinPath(path []string) string {
+	names := make([]string, len(path))
+	for i, name := range path {
+		names[i] = strings.NewReplacer(`\`, `\\`, `.`, `\.`).Replace(name)
+	}
+	return strings.Join(names, ".")
+}
+
+// offset is where a part of a text stands in it.
+func offset(whole, part []byte) int { return cap(whole) - cap(part) }
+
+// maxNotes is how many places a mark names.
+const maxNotes = 5
+
+// A shortener makes any JSON fit, and notes what it leaves out.
+type shortener struct{ notes []string }
+
+func (s *shortener) note(text string) {
+	switch {
+	case len(s.notes) < maxNotes:
+		s.notes = append(s.notes, text)
+	case len(s.notes) == maxNotes:
+		s.notes = append(s.notes, "parts of more than these")
+	}
+}
+
+// fit appends a value of so many bytes at most. Where not even the shortest form has room, that is appended.
+func (s *shortener) fit(out, raw []byte, room int, path []string) []byte {
+	if len(raw) <= room {
+		return append(out, raw...)
+	}
+	switch raw[0] {
+	case '"':
+		return s.text(out, raw, room, path)
+	case '[':
+		return s.list(out, raw, room, path)
+	case '{':
+		return s.object(out, raw, room, path)
+	}
+	return append(out, raw...)
+}
+
+const ellipsis = "…"
+
+// text cuts a string between its characters, escapes among them.
+func (s *shortener) text(out, raw []byte, room int, path []string) []byte {
+	room -= len(ellipsis) + len(`"`)
+	end := 1
+	for end < len(raw)-1 {
+		next := end + 1
+		if raw[end] == '\\' {
+			next = end + 2
+			if raw[end+1] == 'u' {
+				next = end + 6
+				if high := raw[end+2 : end+6]; bytes.HasPrefix(bytes.ToLower(high), []byte("d")) && next+6 < len(raw) && raw[next] == '\\' && raw[next+1] == 'u' {
+					next += 6 // the other half of a pair, most likely
+				}
+			}
+		} else {
+			_, size := utf8.DecodeRune(raw[end:])
+			next = end + size
+		}
+		if next > room {
+			break
+		}
+		end = next
+	}
+	s.note(fmt.Sprintf("the first %d of %d bytes of %s", end-1, len(raw)-2, clip(joinPath(path), 100)))
+	return append(append(out, raw[:end]...), ellipsis+`"`...)
+}
+
+// list keeps the items that fit, and of the first one at least a part.
+func (s *shortener) list(out, raw []byte, room int, path []string) []byte {
+	all := list(raw)
+	start := len(out)
+	out = append(out, '[')
+	shown := 0
+	for _, i := range all {
+		if len(out)-start+len(i.value)+len(",]") > room && shown > 0 {
+			break
+		}
+		if shown > 0 {
+			out = append(out, ',')
+		}
+		if shown == 0 {
+			out = s.fit(out, i.value, room-len("[]"), append(path, "0"))
+		} else {
+			out = append(out, i.value...)
+		}
+		shown++
+	}
+	if shown < len(all) {
+		s.note(listNote(path, shown, len(all)))
+	}
+	return append(out, ']')
+}
+
+// minMember is how many bytes of each member's value an object has room for, or it loses members.
+const minMember = 16
+
+// object shares the room among the members: short ones keep what they have, and the long ones are cut to the same length.
+func (s *shortener) object(out, raw []byte, room int, path []string) []byte {
+	all := list(raw)
+	shown, names, least := 0, len("{}"), 0
+	for _, i := range all {
+		names += len(i.key) + len(":,")
+		least += min(len(i.value), minMember)
+		if names+least > room && shown > 0 {
+			names -= len(i.key) + len(":,")
+			break
+		}
+		shown++
+	}
+	if shown < len(all) {
+		s.note(fmt.Sprintf("the first %d of %d members of %s", shown, len(all), orAnswer(clip(joinPath(path), 100))))
+	}
+	sizes := make([]int, shown)
+	for n, i := range all[:shown] {
+		sizes[n] = len(i.value)
+	}
+	share := level(sizes, room-names)
+	out = append(out, '{')
+	for n, i := range all[:shown] {
+		if n > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(out, i.key...), ':')
+		out = s.fit(out, i.value, share, append(path, i.name()))
+	}
+	return append(out, '}')
+}
+
+func orAnswer(path string) string {
+	if path == "" {
+		return "the answer"
+	}
+	return path
+}
+
+// level is the size to which all larger ones are cut for their sum to fit.
+func level(sizes []int, room int) int {
+	sizes = slices.Clone(sizes)
+	slices.Sort(sizes)
+	for n, size := range sizes {
+		rest := len(sizes) - n
+		if size*rest > room {
+			return max(room/rest, 0)
+		}
+		room -= size
+	}
+	return 1 << 62
+}
+
+// clip keeps the begin of a text, of so many bytes at most.
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:boundary([]byte(text), most)], "") + ellipsis
+}
