@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/value"
 )
 
@@ -66,6 +67,15 @@ func (c *Catalog) Lint() (out []Finding) {
 		}
 	}
 	return out
+}
+
+// Sizes are the bytes that each tool has in the list.
+func (c *Catalog) Sizes() map[string]int {
+	sizes := map[string]int{}
+	for _, item := range c.listings[mcp.Tools].Items {
+		sizes[item.Key] = len(item.JSON)
+	}
+	return sizes
 }
 
 // normalizer is what Copilot makes of tools, so that no model refuses them.

@@ -24,8 +24,10 @@ type Tool struct {
 	Input                    json.RawMessage // JSON Schema of the arguments, an object
 	Shown                    json.RawMessage // a shorter one, which is listed in place of Input; nil for Input itself
 	Output                   json.RawMessage // JSON Schema of the structured content, or nil
-	Terms                    Terms
-	Call                     func(context.Context, *mcp.Call) (*mcp.Result, error)
+	// Lenient takes scalars of arguments for what their schemas say, where that can mean one thing only: see [value.Checker.Coerce].
+	Lenient bool
+	Terms   Terms
+	Call    func(context.Context, *mcp.Call) (*mcp.Result, error)
 
 	schema  *jsonschema.Schema // of the arguments
 	settles *value.Checker     // the same
@@ -207,10 +209,15 @@ func fitsOf(output *value.Checker) func(*mcp.Result) error {
 // was written by hand says of them is for who reads it. Nulls tells whether there may be any.
 func (c *Catalog) Settle(tool string, args map[string]any, nulls bool) {
 	t := c.tools[tool]
-	if t == nil || t.settles == nil || !nulls && t.in == nil {
+	if t == nil || t.settles == nil {
 		return
 	}
-	t.settles.Settle(args, t.in != nil)
+	if t.Lenient {
+		t.settles.Coerce(args)
+	}
+	if nulls || t.in != nil {
+		t.settles.Settle(args, t.in != nil)
+	}
 }
 
 // checkRules lists what rules of the tool's own name and what no call has: such a rule would refuse them all.
