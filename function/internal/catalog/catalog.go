@@ -35,7 +35,7 @@ type Terms struct {
 	Scopes   []string         // that a caller needs
 	Rules    []policy.Rule
 	Strict   bool // it is not called before the receipt of the intent is stored
-	// Pack is what plans call a group of entries; tenants without it can't call them. "" is open to all.
+	// Pack is what plans call a group of entries; tenants without it can't call them. "" is open to all. The path /mcp/NAME serves the pack.
 	Pack string
 	// Formerly is the name that a tool had, by which it is still called, and which orders and rules may still have.
 	Formerly string
@@ -81,14 +81,16 @@ type Catalog struct {
 	templates []*Template // in the order of their URIs
 	listings  [4]mcp.Listing
 	objects   [4]map[string]*Object // what policies know the entries as, by the keys of the lists
+	toolsets  map[string]bool       // that entries are of
 	completes bool
+	searching *searching // nil where all tools are listed
 	version   string
 }
 
 // listTTL is how long a client may keep a list of a catalog that is fixed: a new version of the server changes it.
 const listTTL = time.Minute
 
-// An Entry is a [*Tool], [*Prompt], [*Resource] or [*Template].
+// An Entry is a [*Tool], [*Prompt], [*Resource] or [*Template], or [*Search].
 type Entry interface {
 	// add checks the entry and puts it into the catalog under construction.
 	add(*Catalog) error
@@ -98,7 +100,7 @@ type Entry interface {
 
 // Build makes a catalog of the entries. Its error lists every fault.
 func Build(entries ...Entry) (*Catalog, error) {
-	c := &Catalog{tools: map[string]*Tool{}, prompts: map[string]*Prompt{}, resources: map[string]*Resource{}}
+	c := &Catalog{tools: map[string]*Tool{}, prompts: map[string]*Prompt{}, resources: map[string]*Resource{}, toolsets: map[string]bool{}}
 	for kind := range c.objects {
 		c.objects[kind] = map[string]*Object{}
 	}
@@ -110,13 +112,14 @@ func Build(entries ...Entry) (*Catalog, error) {
 			}
 		}
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	faults = append(faults, c.offerSearch())
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
 	}
 	for kind := range c.listings {
 		l := &c.listings[kind]
 		l.TTL = listTTL
-		slices.SortFunc(l.Items, func(a, b mcp.Item) int { return strings.Compare(a.Key, b.Key) })
+		slices.SortFunc(l.Items, byKey)
 	}
 	for old, name := range c.former {
 		if c.tools[old] != nil { // which is another tool's now
@@ -130,6 +133,8 @@ func Build(entries ...Entry) (*Catalog, error) {
 	return c, nil
 }
 
+func byKey(a, b mcp.Item) int { return strings.Compare(a.Key, b.Key) }
+
 // Version is unlike that of any catalog that lists other entries: 16 hexadecimal digits.
 func (c *Catalog) Version() string { return c.version }
 
@@ -139,6 +144,12 @@ func (c *Catalog) digest() string {
 		for _, item := range l.Items {
 			h.Write(item.JSON)
 			h.Write([]byte{'\n'})
+		}
+	}
+	if s := c.searching; s != nil { // who has which list follows from it
+		fmt.Fprintln(h, "search above", s.above)
+		for _, item := range s.pinned {
+			fmt.Fprintln(h, item.Key)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
@@ -170,16 +181,12 @@ func (c *Catalog) Completes() bool { return c.completes }
 func (c *Catalog) List(ctx context.Context, kind mcp.Kind) mcp.Listing {
 	l := c.listings[kind]
 	sees := viewOf(ctx)
-	if sees == nil {
-		return l
-	}
-	l.Private = true
-	all := l.Items
-	l.Items = make([]mcp.Item, 0, len(all))
-	for _, item := range all {
-		if sees(c.objects[kind][item.Key]) {
-			l.Items = append(l.Items, item)
-		}
+	l.Private = sees != nil
+	switch {
+	case kind == mcp.Tools && c.searching != nil:
+		l.Items = c.listTools(sees)
+	case sees != nil:
+		l.Items = filter(l.Items, func(key string) bool { return sees(c.objects[kind][key]) })
 	}
 	return l
 }

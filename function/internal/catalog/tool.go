@@ -26,6 +26,7 @@ type Tool struct {
 	Output                   json.RawMessage // JSON Schema of the structured content, or nil
 	// Lenient takes scalars of arguments for what their schemas say, where that can mean one thing only: see [value.Checker.Coerce].
 	Lenient bool
+	Listed  bool // among the few, too, that a caller has listed who is to search
 	Terms   Terms
 	Call    func(context.Context, *mcp.Call) (*mcp.Result, error)
 

@@ -17,6 +17,12 @@ type Object struct {
 	Policy *policy.Set // of the entry itself, or nil
 	Strict bool        // it is not called before the receipt of the intent is stored
 	Pack   string      // that a tenant needs, or ""
+	Finds  bool        // it is a tool by which others are found, and looks at the catalog
+}
+
+// In tells whether a toolset has the entry: what is of it has, and of what is of none all but tools, which tools of it may lead to.
+func (o *Object) In(toolset string) bool {
+	return o.Pack == toolset || o.Finds || o.Pack == "" && o.Kind != "tool"
 }
 
 // Sees tells whether the caller sees an entry.
@@ -102,6 +108,11 @@ func (c *Catalog) Packed() bool {
 	return false
 }
 
+// Toolset tells whether there are entries of a toolset.
+func (c *Catalog) Toolset(name string) bool {
+	return c.toolsets[name]
+}
+
 // Strict lists the entries that are not called unrecorded, as in "tool pay".
 func (c *Catalog) Strict() []string {
 	var all []string
@@ -139,6 +150,9 @@ func (c *Catalog) describe(kind mcp.Kind, key string, terms *Terms, o policy.Obj
 		}
 	}
 	c.objects[kind][key] = object
+	if terms.Pack != "" {
+		c.toolsets[terms.Pack] = true
+	}
 	return nil
 }
 

@@ -35,6 +35,8 @@ type Call struct {
 	stateID       string // until its answers are used
 	unused        error  // why they could not be
 	strict        bool   // nothing may be guessed
+	indirect      bool   // the tool was named by the arguments of another
+	misuse        *Error // what is wrong with those
 	responses     map[string]json.RawMessage
 	accepted      map[string]answer
 	pending       []InputRequest

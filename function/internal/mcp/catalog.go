@@ -25,6 +25,8 @@ type Catalog interface {
 	List(context.Context, Kind) Listing
 	// Named returns the name of a tool that is called by one that it had.
 	Named(tool string) string
+	// Indirect tells of the name of a tool whether a call by it is one of another tool, which its arguments name.
+	Indirect(tool string) bool
 	// Settle makes of a tool's arguments what they stand for: nulls what is not set, and what is absent its default. Without nulls there
 	// are none.
 	Settle(tool string, arguments map[string]any, nulls bool)

@@ -105,10 +105,14 @@ func appendCacheHints(b []byte, ttl time.Duration, private bool) []byte {
 
 func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {
 	t := s.opts.Catalog.Tool(ctx, c.Name)
-	if t == nil {
+	switch {
+	case t == nil && c.indirect: // a model must read it, which has written the name
+		text := "there is no tool " + quote(c.Name) + ": call one that was found"
+		return s.appendResult(c, b, &Result{Content: []Content{Text(text)}, IsError: true}), ToolFailed, nil
+	case t == nil:
 		return b, Failed, s.unknown(Tools, "tool", c.Name)
 	}
-	if c.Modern {
+	if c.Modern && !c.indirect { // no header mirrors what is within arguments
 		for _, h := range t.Headers {
 			if err := h.check(c.Head.Header, c.Arguments); err != nil {
 				return b, Failed, &Error{Code: CodeHeaderMismatch, Message: "header mismatch: " + err.Error()}

@@ -24,8 +24,8 @@ type request struct {
 // Serve answers one HTTP request. The context is the request's: it ends when the client goes away.
 func (s *Server) Serve(ctx context.Context, head *RequestHeader, x Exchange) {
 	r := &request{Server: s, Exchange: x, head: head, known: *head}
-	if !head.Modern() {
-		r.known.Method, r.known.Name = "", "" // headers that nothing will hold against the body decide nothing
+	if !head.Modern() || head.Method == methodToolsCall && s.opts.Catalog.Indirect(head.Name) {
+		r.known.Method, r.known.Name = "", "" // headers that nothing will hold against the body, or that don't say what is called, decide nothing
 	} else if r.known.Name = head.entry(); head.Method == methodToolsCall {
 		r.known.Name = s.opts.Catalog.Named(r.known.Name)
 	}
@@ -200,6 +200,9 @@ func (r *request) serveCall(ctx context.Context, c *Call, m *message) {
 	p := getBuffer()
 	defer putBuffer(p)
 	ctx, wrong := r.begin(ctx, c, m)
+	if c.indirect {
+		r.admission.Yield() // what the headers may have been admitted for was another tool
+	}
 	told := r.told(Panicked)
 	defer func() { r.Observe(ctx, told.of(c)) }()
 	b, outcome, e, refusal := r.run(ctx, c, m, appendEnvelope(*p, m.id), wrong)
@@ -237,6 +240,9 @@ func (r *request) run(ctx context.Context, c *Call, m *message, b []byte, wrong 
 	if wrong != nil {
 		if refusal := r.admission.Invalid(ctx, c); refusal != nil {
 			return b, Refused, nil, refusal
+		}
+		if wrong == c.misuse { // a model must read it, which has written that
+			return r.appendResult(c, append(b, `"result":`...), &Result{Content: []Content{Text(wrong.Message)}, IsError: true}), ToolFailed, nil, nil
 		}
 		return b, Failed, wrong, nil
 	}
@@ -282,9 +288,14 @@ func (c *Call) read(m *message) *Error {
 	case m.method != methodToolsCall && m.method != methodPromptsGet && m.method != methodResourcesRead:
 		return nil
 	}
-	c.Raw = p.arguments
+	if !c.indirect {
+		c.Raw = p.arguments
+	}
 	var err error
-	if c.Arguments, err = decodeObject(p.arguments); err != nil {
+	if c.Arguments, err = decodeObject(c.Raw); err != nil {
+		if c.indirect {
+			return c.misused(p.name.value, "arguments: "+err.Error())
+		}
 		return invalidParams("params.arguments: %v", err)
 	}
 	if m.method == methodToolsCall { // so that rules, the schema and the tool see the same
@@ -309,7 +320,12 @@ func (c *Call) readName(m *message) *Error {
 		if !p.name.set {
 			return invalidParams("params.name is missing")
 		}
-		if c.Name = p.name.value; m.method == methodToolsCall {
+		c.Name = p.name.value
+		switch {
+		case m.method == methodPromptsGet:
+		case c.server.opts.Catalog.Indirect(c.Name):
+			return c.unwrap(p)
+		default:
 			c.Name = c.server.opts.Catalog.Named(c.Name)
 		}
 	case m.method == methodResourcesRead || !c.Modern && (m.method == methodSubscribe || m.method == methodUnsubscribe):

@@ -265,6 +265,8 @@ func (shelf) Named(tool string) string {
 	return tool
 }
 
+func (shelf) Indirect(tool string) bool { return tool == "call" }
+
 func (shelf) Settle(_ string, arguments map[string]any, nulls bool) {
 	if nulls {
 		for name, v := range arguments {

@@ -172,6 +172,7 @@ type bench struct{ mcp.Catalog }
 
 func (bench) Has(k mcp.Kind) bool                 { return k == mcp.Tools }
 func (bench) Named(name string) string            { return name }
+func (bench) Indirect(string) bool                { return false }
 func (bench) Settle(string, map[string]any, bool) {}
 func (bench) Completes() bool                     { return false }
 func (bench) Tool(_ context.Context, name string) *mcp.Tool {
