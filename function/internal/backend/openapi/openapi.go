@@ -3,17 +3,49 @@
 package openapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
 	"example.com/erlmcp/function/internal/backend/rest"
 )
 
+// Options are what a document is read with. Its zero value will do for a file.
+type Options struct {
+	// Server takes the place of the servers that the document names: an absolute URL. Variables are those of the document's servers; those that are
+	// not given have their defaults.
+	Server    string
+	Variables map[string]string
+	// Fetch returns what is at a URL. It is asked for the document, where that is at one, and for what it refers to on the same host.
+	Fetch func(ctx context.Context, url string) ([]byte, error)
+	// Sets tells whether a parameter is set by what calls the API, such as its credential: no argument is made of it.
+	Sets func(in rest.Place, name string) bool
+	// Outputs has the schemas of answers read too.
+	Outputs bool
+}
+
+// Read reads the document in a file or at a URL. What a file refers to is read too if it is in the file's directory or below, and what a
+// document at a URL refers to if it is on the same host. There is an error where nothing can be read; what is wrong with an operation leaves that one out.
+func Read(ctx context.Context, at string, options Options) (*Document, error) {
+	r := &reader{ctx: ctx, options: options}
+	defer r.close()
+	if err := r.open(at); err != nil {
+		return nil, err
+	}
+	d, err := r.document()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.main.name, err)
+	}
+	return d, nil
+}
+
 // A Document is what was read.
 type Document struct {
 	Title, Version string // of info
 	Operations     []Operation
 	LeftOut        []LeftOut
+	// Notes are about the document as a whole.
+	Notes []string
 }
 
 // A LeftOut is an operation of which no tool can be made, and why.
@@ -22,7 +54,7 @@ type LeftOut struct {
 	Method, Path string
 	Tags         []string
 	Place        Place
-	Reason       string
+	Reason       string // with what to do about it
 }
 
 // A Place is where something stands in a file.
@@ -51,6 +83,8 @@ type Operation struct {
 	// Output is the schema of a successful answer in JSON, or nil.
 	Output  json.RawMessage
 	Request rest.Request
+	// Withheld are parameters that are no arguments, since they are cookies or credentials. The catalog may set them.
+	Withheld []rest.Parameter
 	// ReadOnly and Idempotent follow from the method (RFC 9110, section 9.2).
 	ReadOnly, Idempotent bool
 	// Notes say what of the document is not checked or not offered, such as a pattern that Go can't compile.
