@@ -40,6 +40,7 @@ func Main(o Options) {
 		Lint:         o.Catalog.Lint,
 		PublicKeys:   app.PublicKeys,
 		VerifyExport: app.VerifyExport,
+		Fetch:        app.Fetch,
 		HealthURL:    healthURL,
 	}
 	if status := p.Run(os.Args[1:], os.Stdout, os.Stderr); status != 0 {

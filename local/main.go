@@ -8,6 +8,7 @@ package main
 
 import (
 	"example.com/erlmcp/function/tools"
+	"example.com/erlmcp/local/bookshop"
 	"example.com/erlmcp/local/run"
 	"example.com/erlmcp/local/sample"
 )
@@ -18,6 +19,10 @@ func main() {
 		Commands: "go run ./function/cmd/erlmcp",
 		Sample: &run.Sample{
 			What: "the sample catalog of world cities", Catalog: sample.Catalog(), Tool: "distance", Tries: tries,
+			Service: &run.Service{
+				What: "the bookshop", Handler: bookshop.New(), Setting: "BOOKSHOP_URL", Dir: "local/bookshop", Catalog: "catalog.yaml",
+				Files: map[string][]byte{"catalog.yaml": bookshop.Catalog, "openapi.yaml": bookshop.Document},
+			},
 		},
 	})
 }

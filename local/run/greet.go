@@ -31,6 +31,7 @@ type greeting struct {
 	Program
 	tools        []string // that are served
 	taiea, redis string   // URLs; "" where there is none
+	catalog      string   // path of the catalog file, or ""
 }
 
 func (g greeting) write(w io.Writer, url string, now time.Time) {
@@ -41,6 +42,9 @@ func (g greeting) write(w io.Writer, url string, now time.Time) {
 	}
 	for _, t := range tries {
 		fmt.Fprintf(w, "%s\n\n%s\n", t.What, t.curl(url))
+	}
+	if g.catalog != "" {
+		fmt.Fprintf(w, declared, g.catalog, g.Commands)
 	}
 	fmt.Fprintf(w, "Call a tool from a shell:\n\n  %[1]s tools -url %[2]s\n  %[1]s call -url %[2]s TOOL NAME=VALUE\n\n", g.Commands, url)
 	tool := "NAME"
@@ -58,6 +62,12 @@ func (g greeting) write(w io.Writer, url string, now time.Time) {
 	}
 	fmt.Fprintf(w, clients, url, strings.TrimSuffix(url, "mcp")+"metrics")
 }
+
+const declared = `Tools without code are in %[1]s: change a line and save, and the next call is served by it. Of an API of your own:
+
+  %[2]s catalog import openapi https://api.example.com/openapi.json > catalog.yaml
+
+`
 
 const operator = `Be its operator: see the limits, stop a tool while it runs:
 

@@ -36,6 +36,7 @@ type Sample struct {
 	Catalog function.Catalog
 	Tool    string // one to show the operator's commands with
 	Tries   func(now time.Time) []Try
+	Service *Service // an API that is declared as tools; nil for none
 }
 
 // Main runs the program until SIGTERM or SIGINT. It exits with 1 if that fails, and with 2 if the command line is wrong.
@@ -87,6 +88,14 @@ func (p Program) run(args []string, out io.Writer) error {
 		o.LogOutput = os.Stderr
 	}
 	o.Loopback = !*public // others get in with credentials alone
+	g := greeting{Program: p, redis: redis}
+	settings, stopService, err := declare(p.Sample, o.Loopback)
+	if err != nil {
+		return err
+	}
+	defer stopService()
+	o.Getenv = with(settings, o.Getenv)
+	g.catalog = settings["CATALOG_FILE"]
 	s, err := function.New(ctx, o)
 	if err != nil && *withSample {
 		return fmt.Errorf("%w\n(go run ./local -sample=false starts without the sample)", err)
@@ -95,7 +104,7 @@ func (p Program) run(args []string, out io.Writer) error {
 		return err
 	}
 	defer s.Close()
-	g := greeting{Program: p, redis: redis, tools: s.Tools()}
+	g.tools = s.Tools()
 	if !*public && redis != "" && os.Getenv("FUNCTION_TARGET") == "" {
 		url, stop, err := controlPlane(ctx, o)
 		if err != nil {
@@ -115,13 +124,7 @@ func controlPlane(ctx context.Context, o function.Options) (url string, stop fun
 	} else if err == nil {
 		port = "0"
 	}
-	own, shared := map[string]string{"FUNCTION_TARGET": "taiea", "PORT": port}, o.Getenv
-	o.Getenv = func(name string) string {
-		if v, ok := own[name]; ok {
-			return v
-		}
-		return shared(name)
-	}
+	o.Getenv = with(map[string]string{"FUNCTION_TARGET": "taiea", "PORT": port}, o.Getenv)
 	s, err := function.New(ctx, o)
 	if err != nil {
 		return "", nil, err
@@ -137,6 +140,16 @@ func controlPlane(ctx context.Context, o function.Options) (url string, stop fun
 		cancel()
 		s.Close()
 		return "", nil, fmt.Errorf("the control plane listens on the port after PORT, %s here, and can't: %w", port, err)
+	}
+}
+
+// with puts settings before others.
+func with(own map[string]string, others func(string) string) func(string) string {
+	return func(name string) string {
+		if v, ok := own[name]; ok {
+			return v
+		}
+		return others(name)
 	}
 }
 

@@ -141,6 +141,7 @@ type Tool struct {
 	Name, Title, Description string
 	InputSchema              json.RawMessage
 	Annotations              struct{ ReadOnlyHint bool }
+	Raw                      json.RawMessage `json:"-"` // the tool as it was listed
 }
 
 // Tools lists all tools.
@@ -154,13 +155,20 @@ func (c *Client) Tools(ctx context.Context) ([]Tool, error) {
 			return nil, err
 		}
 		var page struct {
-			Tools      []Tool
+			Tools      []json.RawMessage
 			NextCursor string
 		}
 		if err := json.Unmarshal(result, &page); err != nil {
 			return nil, fmt.Errorf("the server's list of tools: %w", err)
 		}
-		if all = append(all, page.Tools...); page.NextCursor == "" {
+		for _, raw := range page.Tools {
+			t := Tool{Raw: raw}
+			if err := json.Unmarshal(raw, &t); err != nil {
+				return nil, fmt.Errorf("the server's list of tools: %w", err)
+			}
+			all = append(all, t)
+		}
+		if page.NextCursor == "" {
 			return all, nil
 		}
 		params["cursor"] = page.NextCursor

@@ -26,7 +26,9 @@ What the tool answers is printed as text; -json prints the whole result. It exit
 
 const toolsUsage = `erlmcp tools lists the tools of any MCP server, with their arguments as erlmcp call takes them.
 
-  erlmcp tools [-url URL]
+  erlmcp tools [-url URL] [-json]
+
+With -json it prints the tools as the server lists them.
 
 `
 
@@ -91,6 +93,7 @@ func told(method string, params json.RawMessage) {
 func (p *Program) tools(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("tools", flag.ContinueOnError)
 	open := p.remote(flags)
+	whole := flags.Bool("json", false, "")
 	if err := p.understand(flags, toolsUsage+serverUsage, args, 0); err != nil {
 		return err
 	}
@@ -100,6 +103,15 @@ func (p *Program) tools(ctx context.Context, args []string, out io.Writer) error
 	}
 	list, err := c.Tools(ctx)
 	if err != nil {
+		return err
+	}
+	if *whole {
+		all := make([]json.RawMessage, 0, len(list))
+		for _, t := range list {
+			all = append(all, t.Raw)
+		}
+		b, err := json.MarshalIndent(all, "", "  ")
+		fmt.Fprintln(out, string(b))
 		return err
 	}
 	for _, t := range list {

@@ -40,7 +40,8 @@ type Program struct {
 	Lint         func() ([]string, error) // says what models' interfaces and clients refuse or drop of the tools
 	PublicKeys   func(file string) ([]ed25519.PublicKey, error)
 	VerifyExport func(context.Context, io.Reader, []ed25519.PublicKey, ...verify.Witness) (*verify.Report, error)
-	HealthURL    func() (string, error) // of the server with the settings at hand
+	Fetch        func(ctx context.Context, url, sha256 string) ([]byte, error) // a document of the outside
+	HealthURL    func() (string, error)                                        // of the server with the settings at hand
 
 	out, errs io.Writer
 }
@@ -110,6 +111,7 @@ func table() []command {
 		{"backup", "copy the store to a folder or a bucket, and each minute what shows that it was rolled back", true, (*Program).backup},
 		{"restore", "have a store back from a backup, closed until what was ordered since is replayed", true, (*Program).restore},
 		{"drill", "show that the store can be had back, in another one, and in what time", true, (*Program).drill},
+		{"catalog", "check, compare and begin catalog files, which declare tools without code", true, (*Program).catalog},
 		{"new", "make a repository of your own", true, (*Program).newRepository},
 		{"settings", "list the settings", true, (*Program).settings},
 		{"lint", "say what models' interfaces and clients refuse or drop of the tools, and exit with 1 if there is any", false, (*Program).lint},

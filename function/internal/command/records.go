@@ -81,7 +81,7 @@ func (p *Program) understand(flags *flag.FlagSet, usage string, args []string, w
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if flags.NArg() != words {
+	if words >= 0 && flags.NArg() != words {
 		return fmt.Errorf("%w: %d words are wanted beside the flags, and there is %q", errUsage, words, flags.Args())
 	}
 	return nil
