@@ -39,6 +39,27 @@ type Terms struct {
 	Pack string
 	// Formerly is the name that a tool had, by which it is still called, and which orders and rules may still have.
 	Formerly string
+	// Place is where the entry is declared, as in "catalog.yaml:12". "" is of the program's own entries.
+	Place string
+}
+
+// at says where the entry is declared that the terms are of.
+func (t *Terms) at(what string) string {
+	if t.Place == "" {
+		return what
+	}
+	return what + " (" + t.Place + ")"
+}
+
+// beside says where the other entry is that has the same name.
+func (t *Terms) beside(other *Terms) string {
+	switch {
+	case other.Place != "":
+		return ", at " + other.Place
+	case t.Place != "":
+		return ", of the program"
+	}
+	return ""
 }
 
 func (t Terms) check() error {
@@ -87,7 +108,8 @@ type Catalog struct {
 	version   string
 }
 
-// listTTL is how long a client may keep a list of a catalog that is fixed: a new version of the server changes it.
+// listTTL is how long a client may keep a list. Nobody is told when another catalog takes this one's place, or a new version of the server
+// comes.
 const listTTL = time.Minute
 
 // An Entry is a [*Tool], [*Prompt], [*Resource] or [*Template], or [*Search].
@@ -98,14 +120,26 @@ type Entry interface {
 	what() string
 }
 
-// Build makes a catalog of the entries. Its error lists every fault.
-func Build(entries ...Entry) (*Catalog, error) {
+// Build makes a catalog of the entries, which it does not keep. Its error lists every fault.
+func Build(entries ...Entry) (*Catalog, error) { return (&Declaration{}).Build(entries...) }
+
+// A Declaration is entries that are declared, in a document and not in the program, and that are served until another declaration takes its
+// place.
+type Declaration struct {
+	Entries []Entry
+	// Hash is unlike that of any other declaration, and the same on all instances. The catalog's version is of it: what is listed does not
+	// show all that was declared.
+	Hash string
+}
+
+// Build makes a catalog of the program's own entries and of what is declared. It keeps neither, and its error lists every fault.
+func (d *Declaration) Build(own ...Entry) (*Catalog, error) {
 	c := &Catalog{tools: map[string]*Tool{}, prompts: map[string]*Prompt{}, resources: map[string]*Resource{}, toolsets: map[string]bool{}}
 	for kind := range c.objects {
 		c.objects[kind] = map[string]*Object{}
 	}
 	var faults []error
-	for _, e := range entries {
+	for _, e := range slices.Concat(own, d.Entries) {
 		if err := e.add(c); err != nil {
 			for _, line := range strings.Split(err.Error(), "\n") {
 				faults = append(faults, fmt.Errorf("%s: %s", e.what(), line))
@@ -129,17 +163,18 @@ func Build(entries ...Entry) (*Catalog, error) {
 		}
 	}
 	slices.SortFunc(c.templates, func(a, b *Template) int { return strings.Compare(a.URI, b.URI) })
-	c.version = c.digest()
+	c.version = c.digest(d.Hash)
 	return c, nil
 }
 
 func byKey(a, b mcp.Item) int { return strings.Compare(a.Key, b.Key) }
 
-// Version is unlike that of any catalog that lists other entries: 16 hexadecimal digits.
+// Version is unlike that of any catalog that lists other entries or is of another document: 16 hexadecimal digits.
 func (c *Catalog) Version() string { return c.version }
 
-func (c *Catalog) digest() string {
+func (c *Catalog) digest(hash string) string {
 	h := sha256.New()
+	h.Write([]byte(hash))
 	for _, l := range c.listings {
 		for _, item := range l.Items {
 			h.Write(item.JSON)
@@ -312,12 +347,13 @@ type Argument struct {
 	Required    bool   `json:"required,omitempty"`
 }
 
-func (p *Prompt) what() string { return fmt.Sprintf("prompt %q", p.Name) }
+func (p *Prompt) what() string { return p.Terms.at(fmt.Sprintf("prompt %q", p.Name)) }
 
 func (p *Prompt) add(c *Catalog) error {
+	p = new(*p)
 	faults := []error{checkName(p.Name, p.Description), p.Terms.check()}
-	if c.prompts[p.Name] != nil {
-		faults = append(faults, errors.New("there is another prompt of this name"))
+	if other := c.prompts[p.Name]; other != nil {
+		faults = append(faults, errors.New("there is another prompt of this name"+p.Terms.beside(&other.Terms)))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return err
@@ -357,9 +393,10 @@ type Resource struct {
 	engine mcp.Resource
 }
 
-func (r *Resource) what() string { return fmt.Sprintf("resource %q", r.URI) }
+func (r *Resource) what() string { return r.Terms.at(fmt.Sprintf("resource %q", r.URI)) }
 
 func (r *Resource) add(c *Catalog) error {
+	r = new(*r)
 	faults := []error{r.Terms.check()}
 	if !strings.Contains(r.URI, ":") {
 		faults = append(faults, errors.New("the URI needs a scheme"))
@@ -372,8 +409,8 @@ func (r *Resource) add(c *Catalog) error {
 	} else {
 		r.URI = uri
 	}
-	if c.resources[r.URI] != nil {
-		faults = append(faults, errors.New("there is another resource at this URI"))
+	if other := c.resources[r.URI]; other != nil {
+		faults = append(faults, errors.New("there is another resource at this URI"+r.Terms.beside(&other.Terms)))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return err
@@ -414,9 +451,10 @@ type Template struct {
 	matcher *matcher
 }
 
-func (t *Template) what() string { return fmt.Sprintf("resource template %q", t.URI) }
+func (t *Template) what() string { return t.Terms.at(fmt.Sprintf("resource template %q", t.URI)) }
 
 func (t *Template) add(c *Catalog) error {
+	t = new(*t)
 	faults := []error{t.Terms.check()}
 	parsed, err := uritemplate.New(t.URI)
 	if err == nil {
@@ -435,7 +473,7 @@ func (t *Template) add(c *Catalog) error {
 	}
 	for _, other := range c.templates {
 		if other.URI == t.URI {
-			faults = append(faults, errors.New("there is another template of this URI"))
+			faults = append(faults, errors.New("there is another template of this URI"+t.Terms.beside(&other.Terms)))
 		}
 	}
 	if err := errors.Join(faults...); err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -300,6 +302,93 @@ func TestHeaderParams(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want || c.Headers("none") != nil {
 			t.Errorf("%s: %v, want %q", schema, got, want)
+		}
+	}
+}
+
+// TestEntriesBuildAgain builds catalogs of the same entries again while calls of the first run: each is as the first, and calls go on as they were.
+func TestEntriesBuildAgain(t *testing.T) {
+	type out struct {
+		Sum int `json:"sum"`
+	}
+	entries := []Entry{
+		FromFunc("add", "Adds.", func(_ context.Context, in struct{ A, B int }) (out, error) { return out{in.A + in.B}, nil }),
+		&Prompt{Name: "p", Description: "Prompts."},
+		&Resource{URI: "NOTE://a", Name: "a"},
+		&Template{URI: "note://{x}", Name: "x"},
+	}
+	first, err := Build(entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := map[string]bool{first.Version(): true}
+	var calling sync.WaitGroup
+	stop := make(chan struct{})
+	calling.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			tool := first.Tool(t.Context(), "add")
+			r, err := tool.Call(t.Context(), &mcp.Call{Arguments: map[string]any{"A": int64(1), "B": int64(2)}})
+			if err != nil || tool.Fits(r) != nil || tool.Check(map[string]any{"A": "one"}) == nil {
+				t.Errorf("%+v %v", r, err)
+				return
+			}
+			if r, _, err := first.Resource(t.Context(), "note://b"); r == nil || err != nil {
+				t.Error("the template matches no more")
+				return
+			}
+		}
+	})
+	for range 20 {
+		again, err := Build(entries...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions[again.Version()] = true
+	}
+	close(stop)
+	calling.Wait()
+	if len(versions) != 1 {
+		t.Errorf("the same entries are the versions %v", versions)
+	}
+	for _, hash := range []string{"a", "b"} {
+		declared, err := (&Declaration{Hash: hash}).Build(entries...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions[declared.Version()] = true
+	}
+	if len(versions) != 3 {
+		t.Errorf("declarations of other hashes are the versions %v", versions)
+	}
+}
+
+// TestNamesThatAreTaken names both places of what has one name.
+func TestNamesThatAreTaken(t *testing.T) {
+	at := func(place string) Terms { return Terms{Place: place} }
+	tool := func(place string) Entry {
+		tool := FromFunc("x", "X.", func(context.Context, None) (None, error) { return None{}, nil })
+		tool.Terms = at(place)
+		return tool
+	}
+	prompt := func(place string) Entry { return &Prompt{Name: "x", Description: "X.", Terms: at(place)} }
+	resource := func(place string) Entry { return &Resource{URI: "x:y", Name: "x", Terms: at(place)} }
+	template := func(place string) Entry { return &Template{URI: "x:{y}", Name: "x", Terms: at(place)} }
+	for what, of := range map[string]func(string) Entry{
+		`tool "x"%s: there is another tool of this name`: tool, `prompt "x"%s: there is another prompt of this name`: prompt,
+		`resource "x:y"%s: there is another resource at this URI`: resource, `resource template "x:{y}"%s: there is another template of this URI`: template,
+	} {
+		for _, c := range []struct{ first, second, at, beside string }{
+			{"", "", "", ""}, {"", "c.yaml:2", " (c.yaml:2)", ", of the program"}, {"c.yaml:2", "", "", ", at c.yaml:2"}, {"c.yaml:2", "c.yaml:9", " (c.yaml:9)", ", at c.yaml:2"},
+		} {
+			_, err := Build(of(c.first), of(c.second))
+			if want := fmt.Sprintf(what, c.at) + c.beside; err == nil || err.Error() != want {
+				t.Errorf("%v, want %s", err, want)
+			}
 		}
 	}
 }

@@ -47,7 +47,7 @@ type Hints struct {
 	OpenWorld   *bool `json:"openWorldHint,omitempty"`
 }
 
-func (t *Tool) what() string { return fmt.Sprintf("tool %q", t.Name) }
+func (t *Tool) what() string { return t.Terms.at(fmt.Sprintf("tool %q", t.Name)) }
 
 type toolDescriptor struct {
 	Name         string          `json:"name"`
@@ -74,9 +74,10 @@ func (t *Tool) object() policy.Object {
 }
 
 func (t *Tool) add(c *Catalog) error {
+	t = new(*t)
 	faults := []error{t.fault, checkName(t.Name, t.Description), t.Terms.check()}
-	if c.tools[t.Name] != nil {
-		faults = append(faults, errors.New("there is another tool of this name"))
+	if other := c.tools[t.Name]; other != nil {
+		faults = append(faults, errors.New("there is another tool of this name"+t.Terms.beside(&other.Terms)))
 	}
 	faults = append(faults, t.describe())
 	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: value.Published(t.shown())}
