@@ -347,6 +347,13 @@ type decisions struct {
 	n  map[Decided]int64
 }
 
+const (
+	// maxDecided is from how many rules and effects on new rules are counted together, as otherRules: files and catalogs that take each other's
+	// place come with rules of other names.
+	maxDecided = 1000
+	otherRules = "(other rules)"
+)
+
 // Decided is what a metric counts of policies.
 type Decided struct{ Rule, Effect string }
 
@@ -356,7 +363,11 @@ func (d *decisions) count(rule, effect string) {
 	if d.n == nil {
 		d.n = map[Decided]int64{}
 	}
-	d.n[Decided{rule, effect}]++
+	key := Decided{rule, effect}
+	if _, known := d.n[key]; !known && len(d.n) >= maxDecided {
+		key.Rule = otherRules
+	}
+	d.n[key]++
 }
 
 // Decided returns how often rules had an effect.

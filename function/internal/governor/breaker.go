@@ -2,6 +2,7 @@ package governor
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"example.com/erlmcp/function/internal/directives"
@@ -18,6 +19,9 @@ type Breaker struct {
 // maxRest bounds how many times as long as at first a breaker rests: it doubles with each trial that fails.
 const maxRest = 16
 
+// maxBreakers is from how many that have failed those are forgotten that nobody tries any more: what they are of may not be served any more.
+const maxBreakers = 1000
+
 type breaker struct {
 	failures int
 	open     bool
@@ -31,6 +35,12 @@ type breaker struct {
 func (g *Governor) breaker(scope string) *breaker {
 	s := g.breakers[scope]
 	if s == nil {
+		if len(g.breakers) >= maxBreakers {
+			now := g.now()
+			maps.DeleteFunc(g.breakers, func(_ string, s *breaker) bool {
+				return !s.own && !s.trying && now-s.until > maxRest*s.rest.Microseconds()
+			})
+		}
 		s = &breaker{}
 		g.breakers[scope] = s
 	}
@@ -42,7 +52,10 @@ func (g *Governor) tryBreaker(now int64, b *Breaker) (trial bool, d Decision) {
 	if b == nil {
 		return false, Decision{}
 	}
-	s := g.breaker(b.Scope)
+	s := g.breakers[b.Scope]
+	if s == nil {
+		return false, Decision{}
+	}
 	if s.open && (now < s.until || s.trying) {
 		wait := time.Duration(s.until-now) * time.Microsecond
 		return false, Decision{Reason: BreakerOpen, Scope: b.Scope, Wait: max(wait, 100*time.Millisecond)}
@@ -66,7 +79,13 @@ func (g *Governor) ended(l *Lease) {
 	if b == nil {
 		return
 	}
-	s := g.breaker(b.Scope)
+	s := g.breakers[b.Scope]
+	if s == nil {
+		if !l.failed {
+			return // as most calls do
+		}
+		s = g.breaker(b.Scope)
+	}
 	if l.trial {
 		s.trying = false
 	}
@@ -83,6 +102,8 @@ func (g *Governor) ended(l *Lease) {
 		s.open, s.failures = false, 0
 		g.announce(b.Scope, s, 0)
 		g.opts.Logger.Info("a breaker closes", "scope", b.Scope)
+	case !s.open && !s.own: // it is as if it had never failed
+		delete(g.breakers, b.Scope)
 	case !s.open:
 		s.failures = 0
 	}

@@ -39,6 +39,10 @@ func (r Reason) String() string {
 	return [...]string{"admitted", "rate", "concurrency", "quota", "kill_switch", "breaker_open", "backpressure", "rate"}[r]
 }
 
+// maxDecided is from how many kinds of decisions on new scopes are counted together with those of their kind: catalogs that take each other's
+// place have ever other names.
+const maxDecided = 2000
+
 func (g *Governor) count(d Decision) {
 	if d.Admitted() && !d.Outage {
 		g.admitted++
@@ -48,7 +52,11 @@ func (g *Governor) count(d Decision) {
 	if d.Limit != nil && d.Limit.Many || strings.HasPrefix(scope, "tenant:") {
 		scope, _, _ = strings.Cut(scope, ":")
 	}
-	g.decisions[Decided{d.Reason, scope, d.Outage}]++
+	key := Decided{d.Reason, scope, d.Outage}
+	if _, known := g.decisions[key]; !known && len(g.decisions) >= maxDecided {
+		key.Scope, _, _ = strings.Cut(scope, ":")
+	}
+	g.decisions[key]++
 }
 
 // Stats returns what there is to know.
