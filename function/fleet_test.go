@@ -39,7 +39,7 @@ func TestInstancesThatAreGone(t *testing.T) {
 			return false
 		})
 		p := data(s.Server)
-		o := controlplane.NewFleet(p.Config, p.Catalog, p.Stores)
+		o := controlplane.NewFleet(p.Config, p.Catalog(), p.Stores)
 		for _, c := range []struct {
 			what    string
 			refuses bool
@@ -109,7 +109,7 @@ func TestWhatInstancesServe(t *testing.T) {
 		between = func() { put("comes", "new", `{"Scopes":["tool:new"]}`) }
 		mu.Unlock()
 		p := data(s.Server)
-		o := controlplane.NewFleet(p.Config, p.Catalog, p.Stores)
+		o := controlplane.NewFleet(p.Config, p.Catalog(), p.Stores)
 		if _, all, err := o.Running(t.Context()); err != nil || all == nil || !slices.Contains(all.Scopes, "tool:plain") {
 			t.Errorf("%+v %v", all, err)
 		}

@@ -460,7 +460,7 @@ func TestHiddenCallsAreRefusals(t *testing.T) {
 				t.Errorf("%s: the log says %+v", c.name, line)
 			}
 		}
-		if n := data(srv.Server).Gate.Decided()[admission.Decided{Rule: "readers", Effect: "deny"}]; n != 6 {
+		if n := data(srv.Server).Gate().Decided()[admission.Decided{Rule: "readers", Effect: "deny"}]; n != 6 {
 			t.Errorf("%d calls are counted by the rule, want 6", n)
 		}
 		srv.Close()

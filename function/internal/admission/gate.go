@@ -49,16 +49,23 @@ type Options struct {
 	Believe func(context.Context) context.Context
 }
 
-// A Gate implements [mcp.Gate].
+// A Gate implements [mcp.Gate], for one catalog.
 type Gate struct {
+	*lasting
 	opts    Options
 	mu      sync.Mutex
 	callers atomic.Pointer[callers]
-	told    map[string]time.Time // when the log last heard of a limit in shadow mode
 	broken  atomic.Pointer[string]
 	ruled   bool // an entry has rules of its own
 	packed  bool // an entry is of a pack, and not all tenants have all
+}
+
+// lasting is what does not depend on the catalog: a gate that takes another's place goes on with it.
+type lasting struct {
 	decided decisions
+
+	telling sync.Mutex
+	told    map[string]time.Time // when the log last heard of a limit in shadow mode
 
 	fingerprints  sync.Map // of principals, by their names
 	fingerprinted atomic.Int64
@@ -84,8 +91,12 @@ const (
 	kindCall  = "\x00call"
 )
 
-// maxCallers bounds what is remembered of callers.
-const maxCallers = 10000
+const (
+	// maxCallers bounds what is remembered of callers.
+	maxCallers = 10000
+	// maxTold bounds the scopes that the log has lately heard of: catalogs come with names of their own.
+	maxTold = 1000
+)
 
 // New returns a gate. Its error lists the faults of the limits.
 func New(o Options) (*Gate, error) {
@@ -101,7 +112,25 @@ func New(o Options) (*Gate, error) {
 	if o.Believe == nil {
 		o.Believe = func(ctx context.Context) context.Context { return ctx }
 	}
-	g := &Gate{opts: o, told: map[string]time.Time{}, ruled: o.Catalog.Ruled(), packed: o.Entitlements != nil && o.Catalog.Packed()}
+	return newGate(o, &lasting{told: map[string]time.Time{}})
+}
+
+// Over returns a gate for the catalog that is to take the place of this one's: by the same options, and with what is known of callers, and
+// what operators have ordered, as this gate knows it. The error is that of [New].
+func (g *Gate) Over(c *catalog.Catalog) (*Gate, error) {
+	o := g.opts
+	o.Catalog = c
+	next, err := newGate(o, g.lasting)
+	if err != nil {
+		return nil, err
+	}
+	known := g.callers.Load()
+	next.generation(known.rules.directives, known.directory)
+	return next, nil
+}
+
+func newGate(o Options, l *lasting) (*Gate, error) {
+	g := &Gate{lasting: l, opts: o, ruled: o.Catalog.Ruled(), packed: o.Entitlements != nil && o.Catalog.Packed()}
 	r, err := makeRules(&o, &directives.Directives{})
 	if o.Governor != nil {
 		r.directives = nil // those of the governor are asked for at the first call
@@ -137,9 +166,12 @@ func (c *callers) call(g *Gate, p *identity.Principal, method, name string) *gov
 // tell says in the log what was decided about a scope, once a second. The scopes are those of limits and rules, never what a
 // caller writes.
 func (g *Gate) tell(ctx context.Context, what, scope, requestID string, more ...any) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.telling.Lock()
+	defer g.telling.Unlock()
 	if now := g.opts.Now(); now.Sub(g.told[scope]) >= time.Second {
+		if len(g.told) >= maxTold {
+			clear(g.told)
+		}
 		g.told[scope] = now
 		g.opts.Logger.WarnContext(ctx, what, append([]any{"scope", scope, "request_id", requestID}, more...)...)
 	}

@@ -124,7 +124,7 @@ func (t *Tools) standing(ctx context.Context) (tenantStanding, *entitlement.Plan
 
 type health struct {
 	Status   string         `json:"status" jsonschema:"ok, degraded or draining"`
-	Degraded []string       `json:"degraded" jsonschema:"what does not work as it should: governor, orders, tenants, API keys, receipts, files or other; the operator finds the words in the log"`
+	Degraded []string       `json:"degraded" jsonschema:"what does not work as it should: governor, orders, tenants, API keys, receipts, files, catalog or other; the operator finds the words in the log"`
 	Scope    string         `json:"scope" jsonschema:"where limits hold: fleet, instance or none"`
 	Version  string         `json:"version"`
 	Instance string         `json:"instance"`

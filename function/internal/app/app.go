@@ -89,9 +89,9 @@ func (a *App) OpenStores(ctx context.Context) bool {
 	return err == nil
 }
 
-// OpenCallers reads who may call. The entries are those that rules are about, nil where there are none, and entitled has the keys of the
-// store, nil where none are taken.
-func (a *App) OpenCallers(e *Entitled, entries *catalog.Catalog) {
+// OpenCallers reads who may call. Entries returns those that rules are about, and may be or return nil where there are none. Entitled has
+// the keys of the store, nil where none are taken.
+func (a *App) OpenCallers(e *Entitled, entries func() *catalog.Catalog) {
 	c, err := newCallers(a, e, entries)
 	a.Fault(err)
 	a.Callers = c

@@ -37,7 +37,7 @@ func MetadataURL(c *config.Callers) string {
 }
 
 // newCallers reads the files that the settings name. Its error lists every fault.
-func newCallers(a *App, e *Entitled, entries *catalog.Catalog) (*Callers, error) {
+func newCallers(a *App, e *Entitled, entries func() *catalog.Catalog) (*Callers, error) {
 	var faults []error
 	cfg, o := a.Config, a.Options
 	settings := &cfg.Callers
@@ -97,13 +97,20 @@ func newCallers(a *App, e *Entitled, entries *catalog.Catalog) (*Callers, error)
 }
 
 // rules reads the operator's rules on the entries, where there are any.
-func (a *App) rules(entries *catalog.Catalog) func([]byte) (*policy.Set, error) {
+func (a *App) rules(entries func() *catalog.Catalog) func([]byte) (*policy.Set, error) {
 	return func(text []byte) (*policy.Set, error) {
 		rules, err := policy.Parse(text)
-		if err == nil && entries != nil {
-			warnOfNames(a.Logger, rules, entries)
+		if err == nil && entries != nil && entries() != nil {
+			warnOfNames(a.Logger, rules, entries())
 		}
 		return rules, err
+	}
+}
+
+// WarnOfNames does so for the rules in force, where the entries are others from now on.
+func (a *App) WarnOfNames(entries *catalog.Catalog) {
+	if rules := a.Callers.Policy; rules != nil {
+		warnOfNames(a.Logger, rules(), entries)
 	}
 }
 

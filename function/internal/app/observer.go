@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/streamhttp"
@@ -57,7 +56,6 @@ func headers(list string) map[string]string {
 type Observer struct {
 	silent    bool
 	telemetry *telemetry.Telemetry
-	catalog   *catalog.Catalog
 	probes    map[string]bool // paths
 	listening atomic.Int64    // subscriptions/listen that run
 
@@ -65,10 +63,10 @@ type Observer struct {
 	clients map[string]string // by clientInfo as it came
 }
 
-// Observe has telemetry be told of requests. The entries are those that they may be about, nil where there are none.
-func (a *App) Observe(entries *catalog.Catalog) {
+// Observe has telemetry be told of requests.
+func (a *App) Observe() {
 	probes := map[string]bool{a.Config.Health: true, a.Config.Ready: true, "/startup": true, "/metrics": true}
-	a.Observer = &Observer{silent: a.Options.WithoutTelemetry, telemetry: a.Telemetry, catalog: entries, probes: probes}
+	a.Observer = &Observer{silent: a.Options.WithoutTelemetry, telemetry: a.Telemetry, probes: probes}
 }
 
 // Listening is how many streams of subscriptions/listen are open.
@@ -99,7 +97,7 @@ func (o *Observer) Operation(ctx context.Context, c *mcp.Call) context.Context {
 	if method == methodListen {
 		o.listening.Add(1)
 	}
-	kind, name := o.entry(method, c.Name)
+	kind, name := c.Entry()
 	return o.telemetry.StartOperation(ctx, telemetry.Operation{
 		Method: method, Kind: kind, Name: name, Era: c.Version, Parent: c.Trace.Parent, State: c.Trace.State, Believed: c.Believed, Begun: c.Head.Began,
 	})
@@ -119,7 +117,7 @@ func (o *Observer) Message(ctx context.Context, x *streamhttp.Exchange, m *mcp.M
 	}
 	r.Duration, r.Handled = time.Since(r.Begun), m.Handled
 	r.Method, r.Outcome, r.Tenant, r.Era = known(m.Method), m.Outcome.String(), m.Tenant, era(m)
-	r.Kind, r.Name = o.entry(r.Method, m.Name)
+	r.Kind, r.Name = m.Entry()
 	r.Client = o.client(m.Client, x.Request.UserAgent())
 	if m.Method == "" && m.Outcome != mcp.Invalid {
 		r.Method = "unread" // refused before it was known
@@ -198,17 +196,6 @@ func verb(method string) string {
 		return method
 	}
 	return "OTHER"
-}
-
-// entry is the catalog's for a message, where there is one.
-func (o *Observer) entry(method, name string) (kind, entry string) {
-	if name == "" {
-		return "", ""
-	}
-	if e := o.catalog.Object(method, name); e != nil {
-		return e.Kind, e.Name
-	}
-	return "", ""
 }
 
 const methodListen = "subscriptions/listen"

@@ -93,7 +93,7 @@ func (t Terms) check() error {
 
 var validPack = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
-// A Catalog is a fixed set of entries. It implements [mcp.Catalog].
+// A Catalog is a fixed set of entries: another takes its place where entries change. It implements [mcp.Catalog].
 type Catalog struct {
 	tools     map[string]*Tool
 	former    map[string]string // names that tools had, and those that they have
@@ -106,6 +106,7 @@ type Catalog struct {
 	completes bool
 	searching *searching // nil where all tools are listed
 	version   string
+	hash      string // of what is declared
 }
 
 // listTTL is how long a client may keep a list. Nobody is told when another catalog takes this one's place, or a new version of the server
@@ -163,7 +164,7 @@ func (d *Declaration) Build(own ...Entry) (*Catalog, error) {
 		}
 	}
 	slices.SortFunc(c.templates, func(a, b *Template) int { return strings.Compare(a.URI, b.URI) })
-	c.version = c.digest(d.Hash)
+	c.version, c.hash = c.digest(d.Hash), d.Hash
 	return c, nil
 }
 
@@ -171,6 +172,9 @@ func byKey(a, b mcp.Item) int { return strings.Compare(a.Key, b.Key) }
 
 // Version is unlike that of any catalog that lists other entries or is of another document: 16 hexadecimal digits.
 func (c *Catalog) Version() string { return c.version }
+
+// Hash is that of the declaration, "" where nothing is declared.
+func (c *Catalog) Hash() string { return c.hash }
 
 func (c *Catalog) digest(hash string) string {
 	h := sha256.New()

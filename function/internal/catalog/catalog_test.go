@@ -361,6 +361,9 @@ func TestEntriesBuildAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		versions[declared.Version()] = true
+		if declared.Hash() != hash || first.Hash() != "" {
+			t.Errorf("hashes %q, and without a declaration %q", declared.Hash(), first.Hash())
+		}
 	}
 	if len(versions) != 3 {
 		t.Errorf("declarations of other hashes are the versions %v", versions)

@@ -64,6 +64,25 @@ func (c *Catalog) Object(method, name string) *Object {
 	return nil
 }
 
+// Entry implements [mcp.Catalog].
+func (c *Catalog) Entry(method, name string) (kind, entry string) {
+	if o := c.Object(method, name); o != nil {
+		return o.Kind, o.Name
+	}
+	return "", ""
+}
+
+// Lists tells whether there is such an entry, of the kind and the name that [Catalog.Entry] returns.
+func (c *Catalog) Lists(kind, name string) bool {
+	switch kind {
+	case "tool":
+		return c.objects[mcp.Tools][name] != nil
+	case "prompt":
+		return c.objects[mcp.Prompts][name] != nil
+	}
+	return c.objects[mcp.Resources][name] != nil || c.objects[mcp.Templates][name] != nil
+}
+
 // At returns what there is at a URI in normal form, or nil, and the decoded variables of the template that it matches.
 func (c *Catalog) At(uri string) (*Object, map[string]string) {
 	r, t, vars := c.find(uri)

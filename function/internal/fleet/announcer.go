@@ -31,12 +31,14 @@ func (a *Announcer) Run(ctx context.Context) {
 	tick := time.NewTicker(AnnounceEvery)
 	defer tick.Stop()
 	var served time.Time
+	var serves string // the name of what was put up last
 	for {
-		name := a.announce()
-		if a.Serves != nil && time.Since(served) >= servedEvery { // after the instance: who finds no instance that serves it takes it down
-			served = time.Now()
-			note, of := a.Serves()
-			a.put(Catalogs, of, note)
+		name, catalog := a.announce()
+		if a.Serves != nil && (catalog != serves || time.Since(served) >= servedEvery) {
+			// After the instance: who finds no instance that serves it takes it down. What has changed since waits for the next time.
+			if note, of := a.Serves(); of == catalog && a.put(Catalogs, of, note) {
+				served, serves = time.Now(), of
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -49,16 +51,16 @@ func (a *Announcer) Run(ctx context.Context) {
 	}
 }
 
-func (a *Announcer) announce() (name string) {
+func (a *Announcer) announce() (name, catalog string) {
 	self := a.Self()
 	if note, err := json.Marshal(self); err == nil { // it holds nothing that has no JSON
 		a.put(Instances, self.Name, note)
 	}
-	return self.Name
+	return self.Name, self.Catalog
 }
 
-func (a *Announcer) put(list List, name string, note []byte) {
-	ctx, done := context.WithTimeout(context.Background(), announceTimeout)
-	defer done()
-	a.Board.PutUp(ctx, list, name, note)
+func (a *Announcer) put(list List, name string, note []byte) (done bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), announceTimeout)
+	defer cancel()
+	return a.Board.PutUp(ctx, list, name, note) == nil
 }

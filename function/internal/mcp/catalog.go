@@ -40,6 +40,9 @@ type Catalog interface {
 	Completer(ctx context.Context, kind Kind, name string) *Completer
 	// Completes tells whether anything can be completed.
 	Completes() bool
+	// Entry returns what a message of the method is about, whoever sees it: "tool", "prompt" or "resource", and the entry's own name. Both
+	// are empty where there is no such.
+	Entry(method, name string) (kind, entry string)
 }
 
 // A Listing is one list as one caller sees it.

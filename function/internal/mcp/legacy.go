@@ -175,8 +175,8 @@ func (s *Server) dispatchLegacy(ctx context.Context, c *Call, m *message, b []by
 		if !m.params.uri.set {
 			return b, invalidParams("params.uri is missing")
 		}
-		// The catalog is fixed while the process lives, so no update is ever owed: the capability is not advertised, and
-		// a client that asks all the same is not broken by it.
+		// Nothing is remembered of a client that could be told of an update: the capability is not advertised, and a client that
+		// asks all the same is not broken by it.
 		switch r, _, err := s.opts.Catalog.Resource(ctx, c.Name); {
 		case r == nil:
 			return b, resourceNotFound(c)

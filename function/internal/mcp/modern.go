@@ -109,6 +109,9 @@ func (h *RequestHeader) entry() string {
 	return ""
 }
 
+// discoverTTL is how long a client may keep what the server can do: a catalog that takes this one's place may have other kinds of entries.
+const discoverTTL = time.Minute
+
 func (s *Server) dispatchModern(c *Call, m *message, b []byte) ([]byte, *Error) {
 	if m.method != methodDiscover {
 		return b, errMethod
@@ -117,6 +120,6 @@ func (s *Server) dispatchModern(c *Call, m *message, b []byte) ([]byte, *Error) 
 	b = append(b, `"supportedVersions":["`+strings.Join(supported, `","`)+`"],"capabilities":`...)
 	b = append(append(b, s.capabilities...), ',')
 	b = appendMember(b, "instructions", s.opts.Info.Instructions)
-	b = appendCacheHints(b, time.Hour, false)
+	b = appendCacheHints(b, discoverTTL, false)
 	return s.close(c, b), nil
 }

@@ -101,7 +101,7 @@ func (s *Server) Identify(ctx context.Context, head *RequestHeader, x Exchange) 
 		return true
 	}
 	s.refuse(x, asked{modern: true, stranger: true}, refusal)
-	m := (&request{admission: admission, head: head}).told(Refused)
+	m := (&request{Server: s, admission: admission, head: head}).told(Refused)
 	m.Refusal = refusal
 	x.Observe(ctx, m)
 	return false
@@ -109,7 +109,7 @@ func (s *Server) Identify(ctx context.Context, head *RequestHeader, x Exchange) 
 
 // told is the beginning of what is told of a message.
 func (r *request) told(o Outcome) *Message {
-	m := &Message{Head: r.head, Outcome: o}
+	m := &Message{Head: r.head, Outcome: o, catalog: r.opts.Catalog}
 	if r.admission != nil {
 		m.Tenant = r.admission.Tenant()
 	}

@@ -89,7 +89,8 @@ type Options struct {
 	Begin func(context.Context, *Call) context.Context
 }
 
-// A Server is the engine. It is safe for concurrent use.
+// A Server is the engine, for one catalog. It is safe for concurrent use, and keeps nothing: that of another catalog takes its place between
+// two requests.
 type Server struct {
 	opts         Options
 	serverInfo   []byte // a member of _meta of every modern result

@@ -244,11 +244,12 @@ func question(key, capability, message string) InputRequest {
 // bare is a catalog of nothing.
 type bare struct{ shelf }
 
-func (bare) Has(Kind) bool                          { return false }
-func (bare) Completes() bool                        { return false }
-func (bare) List(context.Context, Kind) Listing     { return Listing{} }
-func (bare) Tool(context.Context, string) *Tool     { return nil }
-func (bare) Prompt(context.Context, string) *Prompt { return nil }
+func (bare) Has(Kind) bool                             { return false }
+func (bare) Completes() bool                           { return false }
+func (bare) Entry(string, string) (kind, entry string) { return "", "" }
+func (bare) List(context.Context, Kind) Listing        { return Listing{} }
+func (bare) Tool(context.Context, string) *Tool        { return nil }
+func (bare) Prompt(context.Context, string) *Prompt    { return nil }
 func (bare) Resource(context.Context, string) (*Resource, map[string]string, error) {
 	return nil, nil, nil
 }
@@ -256,8 +257,9 @@ func (bare) Resource(context.Context, string) (*Resource, map[string]string, err
 // shelf is the catalog of the transcripts.
 type shelf struct{}
 
-func (shelf) Has(Kind) bool   { return true }
-func (shelf) Completes() bool { return true }
+func (shelf) Has(Kind) bool                                  { return true }
+func (shelf) Completes() bool                                { return true }
+func (shelf) Entry(method, name string) (kind, entry string) { return "", "" }
 func (shelf) Named(tool string) string {
 	if tool == "plus" { // which it was called once
 		return "add"

@@ -101,7 +101,7 @@ func (p *Probes) startup(w http.ResponseWriter, r *http.Request) {
 
 // subjects are what words about what is degraded begin with, and all that others than operators are told: words may name files and hosts,
 // and quote what is wrong in them.
-var subjects = []string{"governor", "orders", "Redis", "tenants", "API keys", "authentication", "receipts", "files", "telemetry"}
+var subjects = []string{"governor", "orders", "Redis", "tenants", "API keys", "authentication", "receipts", "files", "catalog", "telemetry"}
 
 // Subjects are what words of [Status.Degraded] are about, each once.
 func Subjects(degraded []string) []string {

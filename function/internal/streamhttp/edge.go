@@ -17,7 +17,7 @@ import (
 
 // Options configure a [Handler].
 type Options struct {
-	Engine      *mcp.Server
+	Engine      func() *mcp.Server // in force: each request is served by one, to its end
 	Origins     Origins
 	MaxBody     int64         // bytes of a request's body; default 1 MiB
 	BodyTimeout time.Duration // for reading it; default 30 s
@@ -84,7 +84,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 		head := mcp.ReadRequestHeader(r.Header, observed.RequestID, r.RemoteAddr, observed.Begun)
-		if !h.opts.Engine.Identify(r.Context(), head, x) {
+		if !h.opts.Engine().Identify(r.Context(), head, x) {
 			return
 		}
 		header["Allow"] = allowed
@@ -97,7 +97,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	head := mcp.ReadRequestHeader(r.Header, observed.RequestID, r.RemoteAddr, observed.Begun)
 	head.Size = r.ContentLength
-	h.opts.Engine.Serve(r.Context(), head, x)
+	h.opts.Engine().Serve(r.Context(), head, x)
 }
 
 // shown is what a caller wrote, for an answer: in ASCII, and not all of it.

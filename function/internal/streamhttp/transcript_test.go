@@ -109,8 +109,9 @@ func (l lines) Write(p []byte) (int, error) {
 func newTestHandler(t *testing.T, options string) http.Handler {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	engine := mcp.NewServer(mcp.Options{Catalog: bench{}, Gate: open{}, Keys: seal.RandomRing(), Info: mcp.Info{Name: "bench", Version: "1"}, Logger: log})
 	opts := Options{
-		Engine:  mcp.NewServer(mcp.Options{Catalog: bench{}, Gate: open{}, Keys: seal.RandomRing(), Info: mcp.Info{Name: "bench", Version: "1"}, Logger: log}),
+		Engine:  func() *mcp.Server { return engine },
 		MaxBody: 1 << 10, SignIn: "send a key",
 	}
 	around := []func(http.Handler) http.Handler{}
@@ -170,11 +171,12 @@ func (g guest) Start(ctx context.Context, _ *mcp.Call) (context.Context, mcp.Adm
 // bench is a catalog of tools.
 type bench struct{ mcp.Catalog }
 
-func (bench) Has(k mcp.Kind) bool                 { return k == mcp.Tools }
-func (bench) Named(name string) string            { return name }
-func (bench) Indirect(string) bool                { return false }
-func (bench) Settle(string, map[string]any, bool) {}
-func (bench) Completes() bool                     { return false }
+func (bench) Has(k mcp.Kind) bool                       { return k == mcp.Tools }
+func (bench) Named(name string) string                  { return name }
+func (bench) Settle(string, map[string]any, bool)       {}
+func (bench) Completes() bool                           { return false }
+func (bench) Entry(string, string) (kind, entry string) { return "", "" }
+func (bench) Indirect(string) bool                      { return false }
 func (bench) Tool(_ context.Context, name string) *mcp.Tool {
 	say := func(text string) *mcp.Result { return &mcp.Result{Content: []mcp.Content{mcp.Text(text)}} }
 	return map[string]*mcp.Tool{

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -41,11 +42,15 @@ type metrics struct {
 
 	mu       sync.RWMutex
 	known    map[series]*counted
+	named    map[entryName]bool // entries that have series
 	revision map[eraSeries]prometheus.Counter
 }
 
 // An eraSeries is how requests of a protocol revision end; by itself, so that series of the others are not multiplied.
 type eraSeries struct{ era, outcome string }
+
+// An entryName is an entry of the catalog, by its kind.
+type entryName struct{ kind, name string }
 
 // A series is a way in which requests end.
 type series struct{ method, kind, name, outcome, err string }
@@ -89,7 +94,7 @@ func newMetrics(t *Telemetry) *metrics {
 		operation: histogram(operationDuration, "The same for each operation, as the OpenTelemetry MCP conventions have it.", operationBuckets, "mcp_method_name", "gen_ai_tool_name", "error_type"),
 		overhead: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "erlmcp_request_overhead_seconds",
 			Help: "Time of an admitted call that was not its handler's: the server's own.", Buckets: overheadBuckets}),
-		known: map[series]*counted{}, revision: map[eraSeries]prometheus.Counter{},
+		known: map[series]*counted{}, named: map[entryName]bool{}, revision: map[eraSeries]prometheus.Counter{},
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsScheduler)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -188,6 +193,9 @@ func (m *metrics) of(s series) *counted {
 		c.requests = m.requests.WithLabelValues(s.method, s.outcome)
 		c.duration = m.duration.WithLabelValues(s.method)
 		tool := ""
+		if s.name != "" {
+			m.named[entryName{s.kind, s.name}] = true
+		}
 		switch s.kind {
 		case "tool":
 			tool = s.name
@@ -201,6 +209,28 @@ func (m *metrics) of(s series) *counted {
 		m.known[key] = c
 	}
 	return c
+}
+
+// Keep ends the series of entries that the catalog does not have any more, so that those of all catalogs that were in force do not add up.
+// What calls that still run make of them ends the next time.
+func (t *Telemetry) Keep(lists func(kind, name string) bool) {
+	m := t.metrics
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.named, func(e entryName, _ bool) bool {
+		if lists(e.kind, e.name) {
+			return false
+		}
+		switch e.kind {
+		case "tool":
+			m.tools.DeletePartialMatch(prometheus.Labels{"tool": e.name})
+			m.operation.DeletePartialMatch(prometheus.Labels{"gen_ai_tool_name": e.name})
+		case "resource":
+			m.resources.DeletePartialMatch(prometheus.Labels{"resource": e.name})
+		}
+		return true
+	})
+	maps.DeleteFunc(m.known, func(s series, _ *counted) bool { return s.name != "" && !m.named[entryName{s.kind, s.name}] })
 }
 
 // ofEra needs no bound: telemetry is told of revisions that the protocol has, or "unknown".

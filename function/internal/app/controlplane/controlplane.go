@@ -37,7 +37,7 @@ func New(ctx context.Context, o app.Options) (*Plane, error) {
 	p := &Plane{App: a}
 	p.entries, err = catalog.Build(a.Options.Entries...)
 	a.Fault(err)
-	a.Observe(nil)
+	a.Observe()
 	if opened := a.OpenStores(ctx); opened && a.Stores.Tenants == nil {
 		a.Fault(errors.New("GOOGLE_CLOUD_PROJECT: is not set, and taiea keeps in its Firestore what operators decide"))
 	}

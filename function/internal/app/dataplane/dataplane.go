@@ -16,7 +16,6 @@ import (
 	"example.com/erlmcp/function/internal/app"
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/config"
-	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/entitlement"
 	"example.com/erlmcp/function/internal/fleet"
 	"example.com/erlmcp/function/internal/governor"
@@ -30,20 +29,18 @@ import (
 // A Plane serves MCP. It is an [http.Handler] for every path that it has; [Plane.Run] serves it.
 type Plane struct {
 	*app.App
-	Catalog  *catalog.Catalog
 	Governor *governor.Governor    // nil where the operator switched it off
 	shedder  *loadshed.LoadShedder // nil as the governor
-	Gate     *admission.Gate
-	entitled *app.Entitled // nil where there is no store
+	entitled *app.Entitled         // nil where there is no store
 	endpoint *streamhttp.Handler
-	served   struct { // to the fleet
-		note []byte
-		name string
-	}
-	tools   *agenttools.Tools
-	origins streamhttp.Origins
-	signIn  string       // in words
-	warmed  atomic.Int64 // when, in Unix nanoseconds, a probe last had Redis asked
+	current  atomic.Pointer[edition] // in force
+	own      []catalog.Entry         // that no declaration changes: of the program, and of the governor
+	engine   mcp.Options             // of each edition's, but for catalog and gate
+	declared declared
+	tools    *agenttools.Tools
+	origins  streamhttp.Origins
+	signIn   string       // in words
+	warmed   atomic.Int64 // when, in Unix nanoseconds, a probe last had Redis asked
 }
 
 // New assembles the data plane. Its error lists every fault. The context bounds the assembly alone; call [Plane.Close] at the end.
@@ -63,11 +60,12 @@ func New(ctx context.Context, o app.Options) (*Plane, error) {
 		a.Fault(fmt.Errorf("ALLOWED_ORIGINS: %w", err))
 	}
 	if !a.Faulty() {
-		a.Fault(needStore(a.Config, p.Catalog, a.Stores))
+		a.Fault(needStore(a.Config, p.Catalog(), a.Stores))
 	}
 	a.OpenRecorder(ctx)
+	var gate *admission.Gate
 	if built {
-		p.admit()
+		gate = p.admit()
 	}
 	if a.Faulty() {
 		p.entitled.Close()
@@ -75,9 +73,12 @@ func New(ctx context.Context, o app.Options) (*Plane, error) {
 	}
 	ctx = a.Complete(ctx)
 	p.attach(secrets, publishers)
-	p.serve(ctx)
+	p.serve(ctx, gate)
 	p.entitled.Warm(startReading)
-	a.Announce(ctx, fleet.Announcer{Self: p.Self, Serves: func() (note []byte, name string) { return p.served.note, p.served.name }})
+	a.Announce(ctx, fleet.Announcer{Self: p.Self, Serves: func() (note []byte, name string) {
+		served := &p.current.Load().served
+		return served.note, served.name
+	}})
 	return p, nil
 }
 
@@ -87,19 +88,12 @@ const startReading = 20 * time.Millisecond
 // build makes the catalog, and tells whether it can be called from.
 func (p *Plane) build() bool {
 	stored := p.Config.Project != "" || p.Config.Standalone || p.Options.Memory != nil
-	entries, err := catalog.Build(append(slices.Clip(p.Options.Entries), p.tools.Entries(p.Config, stored)...)...)
+	p.own = slices.Concat(p.Options.Entries, p.tools.Entries(p.Config, stored))
+	entries, err := p.collect(&catalog.Declaration{})
 	p.Fault(err)
-	p.Catalog = entries
-	p.Observe(entries)
-	if err != nil {
-		return false
-	}
-	for _, finding := range entries.Lint() {
-		if finding.Rule.AtStart {
-			p.Logger.Warn("some models' interfaces refuse a tool, and the list that it is in", "finding", finding.String())
-		}
-	}
-	return true
+	p.current.Store(&edition{catalog: entries}) // which is completed by serve
+	p.Observe()
+	return err == nil
 }
 
 var outages = map[string]governor.Outage{"closed": governor.FailClosed, "local": governor.FailLocal, "open": governor.FailOpen}
@@ -151,9 +145,9 @@ func needStore(cfg *config.Config, entries *catalog.Catalog, p *app.Stores) erro
 }
 
 // admit makes what stands before every message.
-func (p *Plane) admit() {
+func (p *Plane) admit() *admission.Gate {
 	cfg := p.Config
-	o := admission.Configured(cfg, p.Catalog, p.Stores.Quotas != nil)
+	o := admission.Configured(cfg, p.Catalog(), p.Stores.Quotas != nil)
 	o.Governor, o.Logger, o.Tracer, o.Believe = p.Governor, p.Logger, p.Telemetry.Tracer(), p.Observer.Believe
 	if e := p.entitled; e != nil {
 		o.Entitlements = &admission.Entitlements{
@@ -174,7 +168,7 @@ func (p *Plane) admit() {
 	}
 	gate, err := admission.New(o)
 	p.Fault(err)
-	p.Gate = gate
+	return gate
 }
 
 // attach gives the governor's own tools what they are about.
@@ -197,24 +191,23 @@ func (p *Plane) attach(secrets []entitlement.WebhookSecret, publishers []entitle
 	p.entitled.Record(p.tools.Events, p.Recorder.Journal.NewID)
 }
 
-// serve makes the engine, its endpoint, and the routes.
-func (p *Plane) serve(ctx context.Context) {
+// serve makes the first edition, its endpoint, and the routes.
+func (p *Plane) serve(ctx context.Context, gate *admission.Gate) {
 	cfg := p.Config
 	p.signIn = app.SignIn(&cfg.Callers)
+	p.engine = mcp.Options{
+		Keys: p.Ring, Info: p.Options.Info, Logger: p.Logger, PageSize: p.Options.PageSize, RefusalErrors: cfg.RefusalErrors, Stop: ctx,
+		Client: p.Callers.Tools, Begin: p.Observer.Operation, Answers: newAnswers(p.Stores.Redis, cfg.Keys == "" && cfg.KeysFile == ""),
+	}
+	p.current.Store(p.edition(p.Catalog(), gate))
 	p.endpoint = streamhttp.NewHandler(streamhttp.Options{
-		Engine: mcp.NewServer(mcp.Options{
-			Catalog: p.Catalog, Gate: p.Gate, Keys: p.Ring, Info: p.Options.Info, Logger: p.Logger, PageSize: p.Options.PageSize, RefusalErrors: cfg.RefusalErrors, Stop: ctx,
-			Client: p.Callers.Tools, Begin: p.Observer.Operation, Answers: newAnswers(p.Stores.Redis, cfg.Keys == "" && cfg.KeysFile == ""),
-		}),
+		Engine:      func() *mcp.Server { return p.current.Load().engine },
 		Origins:     p.origins,
 		MaxBody:     cfg.MaxBody,
 		BodyTimeout: cfg.BodyTimeout,
 		SignIn:      p.signIn,
 		Memory:      serve.ThisMachine().Memory / 4,
 	})
-	limits, _ := admission.ConfiguredLimits(cfg, p.Catalog, p.Stores.Quotas != nil, &directives.Directives{}) // what is wrong with them stopped the start
-	serves := fleet.Served{Scopes: p.Catalog.LimitScopes(), Former: p.Catalog.FormerScopes(), Limits: limits}
-	p.served.note, p.served.name = serves.Note()
 	p.Telemetry.Register(p.metrics()...)
 	p.RegisterCapacity(p.used, p.allowed)
 	p.Handle(p.routes())
@@ -230,13 +223,19 @@ func (p *Plane) Close() {
 	p.End(p.entitled.Close, others...)
 }
 
+// Catalog is the one in force, nil where the start failed by its faults.
+func (p *Plane) Catalog() *catalog.Catalog { return p.current.Load().catalog }
+
+// Gate is what stands before every message now.
+func (p *Plane) Gate() *admission.Gate { return p.current.Load().gate }
+
 // Headers are those that mirror arguments of a tool.
-func (p *Plane) Headers(tool string) []mcp.HeaderParam { return p.Catalog.Headers(tool) }
+func (p *Plane) Headers(tool string) []mcp.HeaderParam { return p.Catalog().Headers(tool) }
 
 // Tools are the names of the tools that are served, without those of the governor.
 func (p *Plane) Tools() []string {
 	var names []string
-	p.Catalog.EachTool(func(name string, _ catalog.Terms) error {
+	p.Catalog().EachTool(func(name string, _ catalog.Terms) error {
 		if !strings.HasPrefix(name, agenttools.Prefix) {
 			names = append(names, name)
 		}
@@ -249,9 +248,9 @@ func (p *Plane) Tools() []string {
 func (p *Plane) Self() fleet.Instance {
 	i := fleet.Instance{
 		Name: p.Instance, Version: p.Options.Info.Version, Began: p.Start.UTC(), Seen: time.Now().UTC(), Ready: !p.Draining() && p.Governs(), Degraded: p.Degraded(),
-		Tenants: p.Callers.Tenants, Catalog: p.served.name, SealingKeys: p.Ring().IDs(),
+		Tenants: p.Callers.Tenants, Catalog: p.current.Load().served.name, SealingKeys: p.Ring().IDs(),
 	}
-	for _, h := range p.Gate.Held() {
+	for _, h := range p.Gate().Held() {
 		i.Holdings = append(i.Holdings, fleet.Holding(h))
 	}
 	return i

@@ -11,13 +11,6 @@ import (
 // protectedResource answers RFC 9728 metadata: of the endpoint, or of the whole host at the root.
 func (p *Plane) protectedResource(path string) http.HandlerFunc {
 	settings := &p.Config.Callers
-	scopes := slices.Clone(settings.Scopes)
-	for scope := range p.Catalog.Scopes() {
-		if !slices.Contains(scopes, scope) {
-			scopes = append(scopes, scope)
-		}
-	}
-	slices.Sort(scopes)
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public
 		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
@@ -42,6 +35,6 @@ func (p *Plane) protectedResource(path string) http.HandlerFunc {
 			Servers  []string `json:"authorization_servers"`
 			Scopes   []string `json:"scopes_supported,omitempty"`
 			Methods  []string `json:"bearer_methods_supported"`
-		}{settings.PublicURL + path, p.Options.Info.Title, settings.Issuers, scopes, []string{"header"}})
+		}{settings.PublicURL + path, p.Options.Info.Title, settings.Issuers, p.current.Load().scopes, []string{"header"}})
 	}
 }

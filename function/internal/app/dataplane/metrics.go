@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 
 	"example.com/erlmcp/function/internal/governor"
@@ -10,7 +11,28 @@ import (
 
 // metrics are those of the data plane.
 func (p *Plane) metrics() []telemetry.Metric {
-	return append(p.governorMetrics(), p.callerMetrics()...)
+	return slices.Concat(p.governorMetrics(), p.callerMetrics(), p.catalogMetrics())
+}
+
+// catalogMetrics are those of what is declared.
+func (p *Plane) catalogMetrics() []telemetry.Metric {
+	d := &p.declared
+	return []telemetry.Metric{
+		{Name: "erlmcp_catalog_declarations_total", Help: "Catalogs that were declared while calls ran, by outcome: taken, or rejected as a whole.",
+			Kind: telemetry.Counter, Labels: []string{"outcome"},
+			Read: func(emit func(float64, ...string)) {
+				emit(float64(d.taken.Load()), "taken")
+				emit(float64(d.rejected.Load()), "rejected")
+			}},
+		{Name: "erlmcp_catalog_rejected", Help: "1 while the catalog that was declared last is not in force, since something is wrong with it.", Kind: telemetry.Gauge,
+			Read: func(emit func(float64, ...string)) {
+				if d.fault.Load() != nil {
+					emit(1)
+				} else {
+					emit(0)
+				}
+			}},
+	}
 }
 
 // callerMetrics are those of authentication and policies.
@@ -30,7 +52,7 @@ func (p *Plane) callerMetrics() []telemetry.Metric {
 		{Name: "erlmcp_policy_decisions_total", Help: "Calls that a rule decided, by rule and effect: allow, confirm, scopes, deny or shadow.",
 			Kind: telemetry.Counter, Labels: []string{"rule", "effect"},
 			Read: func(emit func(float64, ...string)) {
-				for d, n := range p.Gate.Decided() {
+				for d, n := range p.Gate().Decided() {
 					emit(float64(n), cmp.Or(d.Rule, "otherwise"), d.Effect)
 				}
 			}},
