@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -239,4 +242,52 @@ func TestLimitsGoOn(t *testing.T) {
 		entered = make(chan struct{}, 1)
 		says("hold", "slower")
 	})
+}
+
+// TestSearchFollows declares tools that are found instead of listed: what is found and called by its name is always of the declaration in force, in both
+// eras.
+func TestSearchFollows(t *testing.T) {
+	p, err := made(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(modern bool, tool, arguments string) string {
+		params := `"name":"` + tool + `","arguments":` + arguments
+		r := httptest.NewRequest("POST", "http://localhost/mcp", nil)
+		body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{` + params + `}}`
+		if modern {
+			body = strings.Replace(body, `}}}`, `},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`, 1)
+			r.Header.Set("Mcp-Protocol-Version", "2026-07-28")
+			r.Header.Set("Mcp-Method", "tools/call")
+			r.Header.Set("Mcp-Name", tool)
+		}
+		r.Body, r.ContentLength, r.Host, r.RemoteAddr = io.NopCloser(strings.NewReader(body)), int64(len(body)), "localhost:8080", "127.0.0.1:1"
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, r)
+		return w.Body.String()
+	}
+	names := []string{"invoices", "parcels", "invoices"}
+	for n, name := range names {
+		d := catalog.Declaration{Hash: fmt.Sprint(n), Entries: []catalog.Entry{&catalog.Search{}, saying(name, fmt.Sprint(name, n), "c.yaml:1")}}
+		if err := p.Declare(d); err != nil {
+			t.Fatal(err)
+		}
+		for _, modern := range []bool{false, true} {
+			found := ask(modern, catalog.FindTools, `{"query":"invoices parcels"}`)
+			for _, other := range names {
+				if strings.Contains(found, `"name":"`+other+`"`) != (other == name) {
+					t.Errorf("with %s, modern %t, there is found: %s", name, modern, found)
+				}
+			}
+			if got := ask(modern, catalog.CallTool, `{"name":"`+name+`"}`); !strings.Contains(got, fmt.Sprintf(`"text":"%s%d"`, name, n)) {
+				t.Errorf("%s, modern %t: %s", name, modern, got)
+			}
+			if gone := names[(n+1)%2]; gone != name {
+				if got := ask(modern, catalog.CallTool, `{"name":"`+gone+`"}`); !strings.Contains(got, "there is no tool") {
+					t.Errorf("%s, which is gone, modern %t: %s", gone, modern, got)
+				}
+			}
+		}
+	}
 }
