@@ -101,7 +101,7 @@ func (d *decoder) list(n *yaml.Node, at string, into reflect.Value) {
 		elements = n.Content
 	case n.Tag == "!!null": // as of a list whose lines are all comments
 		return
-	case n.Kind != yaml.ScalarNode:
+	case n.Kind != yaml.ScalarNode && shorthand[into.Type().Elem()] == "":
 		d.wrong(n, at, "a list")
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"path/filepath"
 	"time"
 
 	"example.com/erlmcp/function/internal/backend/rest"
@@ -18,7 +19,7 @@ import (
 
 // Options say where what a file names is had.
 type Options struct {
-	Dir    string // that relative paths in the file begin at
+	File   string // path of the file: paths in it begin at its folder
 	Getenv func(string) string
 	// Secret returns what a [Reference] stands for, as it is when it is used; nil for a file that is only checked.
 	Secret func(reference string) (func(context.Context) (string, error), error)
@@ -36,7 +37,6 @@ type Options struct {
 // A Catalog is what a file offers.
 type Catalog struct {
 	Entries []catalog.Entry
-	Search  *Search
 	Sources []Report
 	Hash    string // of the file and of all that it names: 16 hexadecimal digits
 }
@@ -74,10 +74,13 @@ func Read(ctx context.Context, text []byte, o Options) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{ctx: ctx, Options: o, file: f, out: &Catalog{Search: f.Search}, hash: sha256.New()}
+	r := &reader{ctx: ctx, Options: o, file: f, out: &Catalog{}, hash: sha256.New()}
 	r.hash.Write(text)
 	for i := range f.Sources {
 		r.source(&f.Sources[i])
+	}
+	if f.Search != nil {
+		r.out.Entries = append(r.out.Entries, &catalog.Search{Above: f.Search.Above})
 	}
 	if err := errors.Join(r.faults...); err != nil {
 		return nil, err
@@ -128,10 +131,10 @@ func (r *reader) govern(s *Source, t *Tool) Governance {
 }
 
 // terms are a tool's as the catalog has them.
-func (g *Governance) terms(tool string, s *Source) catalog.Terms {
+func (r *reader) terms(g *Governance, s *Source, tool string, line int) catalog.Terms {
 	l := g.Limits
 	t := catalog.Terms{
-		Timeout: g.Timeout, Weight: l.Weight, Upstream: s.Name, Pack: g.Toolset, Scopes: g.Scopes, Strict: g.RequireReceipt != nil && *g.RequireReceipt,
+		Place: fmt.Sprintf("%s:%d", filepath.Base(r.File), line), Timeout: g.Timeout, Weight: l.Weight, Upstream: s.Name, Pack: g.Toolset, Scopes: g.Scopes, Strict: g.RequireReceipt != nil && *g.RequireReceipt,
 		Limits:  governor.Limit{PerSecond: l.PerSecond, Burst: float64(l.Burst), Concurrency: int64(l.Concurrent), PerDay: l.PerDay, DryRun: l.DryRun},
 		Breaker: governor.Breaker{Failures: 5, Rest: 10 * time.Second},
 	}

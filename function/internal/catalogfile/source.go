@@ -57,6 +57,7 @@ func (r *reader) document(s *Source) {
 	report := Report{Source: s.Name, Kind: "openapi", From: s.OpenAPI}
 	matched := make([]int, len(s.Tools)) // operations of each line
 	used := map[selector]bool{}
+	report.Notes = d.Notes
 	for i := range d.Operations {
 		o := &d.Operations[i]
 		at := s.match(o, used)
@@ -97,7 +98,7 @@ func (r *reader) openDocument(s *Source, api *rest.API) *openapi.Document {
 		o.Fetch = func(ctx context.Context, url string) ([]byte, error) { return r.fetch(ctx, s, url) }
 	} else {
 		if !filepath.IsAbs(at) {
-			at = filepath.Join(r.Dir, at)
+			at = filepath.Join(filepath.Dir(r.File), at)
 		}
 		r.depends(at)
 	}
@@ -140,7 +141,7 @@ func (r *reader) fetch(ctx context.Context, s *Source, url string) ([]byte, erro
 func (r *reader) directory(s *Source) {
 	t := s.Texts
 	g := r.govern(s, &Tool{})
-	d := texts.Directory{Name: s.Name, Dir: filepath.Join(r.Dir, t.Dir), As: t.As, URI: t.URI, Search: t.Search, Terms: g.terms(s.Name, s)}
+	d := texts.Directory{Name: s.Name, Dir: filepath.Join(filepath.Dir(r.File), t.Dir), As: t.As, URI: t.URI, Search: t.Search, Terms: r.terms(&g, s, s.Name, s.Line)}
 	if filepath.IsAbs(t.Dir) {
 		d.Dir = t.Dir
 	}
@@ -225,7 +226,7 @@ func (r *reader) offer(s *Source, t *Tool, api *rest.API, d *declared, report *R
 		d.request.Idempotent = *t.Idempotent
 	}
 	tool := &catalog.Tool{
-		Name: d.name, Title: d.title, Description: d.description, Input: d.input, Shown: d.shown, Lenient: true, Terms: g.terms(d.name, s),
+		Name: d.name, Title: d.title, Description: d.description, Input: d.input, Shown: d.shown, Lenient: true, Listed: t.Listed != nil && *t.Listed, Terms: r.terms(&g, s, d.name, cmp.Or(t.Line, s.Line)),
 		Hints: catalog.Hints{ReadOnly: cmp.Or(t.ReadOnly, &d.readOnly), Idempotent: cmp.Or(t.Idempotent, &d.idempotent), Destructive: t.Destructive},
 	}
 	if tool.Call, err = api.Tool(&d.request, answer); err != nil {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"example.com/erlmcp/function/internal/backend/openapi"
@@ -82,7 +81,7 @@ func (c *catalogs) read(file string) (*catalogfile.Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	return catalogfile.Read(c.ctx, text, catalogfile.Options{Dir: filepath.Dir(file), Getenv: os.Getenv, Fetch: c.p.Fetch})
+	return catalogfile.Read(c.ctx, text, catalogfile.Options{File: file, Getenv: os.Getenv, Fetch: c.p.Fetch})
 }
 
 // A checked file is what check says of it.

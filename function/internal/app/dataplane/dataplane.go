@@ -37,6 +37,7 @@ type Plane struct {
 	own      []catalog.Entry         // that no declaration changes: of the program, and of the governor
 	engine   mcp.Options             // of each edition's, but for catalog and gate
 	declared declared
+	file     *app.Declared // nil where no catalog file is named
 	tools    *agenttools.Tools
 	origins  streamhttp.Origins
 	signIn   string       // in words
@@ -89,7 +90,11 @@ const startReading = 20 * time.Millisecond
 func (p *Plane) build() bool {
 	stored := p.Config.Project != "" || p.Config.Standalone || p.Options.Memory != nil
 	p.own = slices.Concat(p.Options.Entries, p.tools.Entries(p.Config, stored))
-	entries, err := p.collect(&catalog.Declaration{})
+	var err error
+	p.file, err = p.OpenDeclared()
+	p.Fault(err)
+	first := p.file.Declaration()
+	entries, err := p.collect(&first)
 	p.Fault(err)
 	p.current.Store(&edition{catalog: entries}) // which is completed by serve
 	p.Observe()
@@ -201,13 +206,17 @@ func (p *Plane) serve(ctx context.Context, gate *admission.Gate) {
 	}
 	p.current.Store(p.edition(p.Catalog(), gate))
 	p.endpoint = streamhttp.NewHandler(streamhttp.Options{
-		Engine:      func() *mcp.Server { return p.current.Load().engine },
+		Engine: func() *mcp.Server {
+			p.file.Look()
+			return p.current.Load().engine
+		},
 		Origins:     p.origins,
 		MaxBody:     cfg.MaxBody,
 		BodyTimeout: cfg.BodyTimeout,
 		SignIn:      p.signIn,
 		Memory:      serve.ThisMachine().Memory / 4,
 	})
+	p.file.Follow(p)
 	p.Telemetry.Register(p.metrics()...)
 	p.RegisterCapacity(p.used, p.allowed)
 	p.Handle(p.routes())
