@@ -2,7 +2,6 @@ package controlapi_test
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -76,42 +75,6 @@ func TestSendersSpeakForTheirSources(t *testing.T) {
 		for _, what := range strings.Fields(c.may) {
 			if got, _ := send(what); got.status >= 300 {
 				t.Errorf("%s: %s: %d %s", c.name, what, got.status, got.body)
-			}
-		}
-	}
-}
-
-func TestParsePublishers(t *testing.T) {
-	for text, want := range map[string][]entitlement.Publisher{
-		"":                    nil,
-		" p@x.example ":       {{Account: "p@x.example"}},
-		"P@X.example,":        {{Account: "p@x.example"}},
-		"billing=p@x.example": {{Account: "p@x.example", Sources: []string{"billing"}}},
-		"a=p@x.example,b=p@x.example, c=q@x.example": {{Account: "p@x.example", Sources: []string{"a", "b"}}, {Account: "q@x.example", Sources: []string{"c"}}},
-	} {
-		if got, err := entitlement.ParsePublishers(text); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
-		}
-	}
-	for text, want := range map[string][]string{
-		"push":                               {"is not the e-mail address"},
-		"billing=":                           {"is not the e-mail address"},
-		"Push <p@x.example>":                 {"is not the e-mail address"},
-		"=p@x.example":                       {"its source is"},
-		"Billing=p@x.example":                {"its source is"},
-		"operator=p@x.example":               {"the source operator is not for events"},
-		"p@x.example,q@x.example":            {`"p@x.example": does not say for which source`, `"q@x.example": does not say`},
-		"billing=p@x.example,q@x.example, x": {`"x": is not the e-mail address`, `"q@x.example": does not say for which source`},
-	} {
-		_, err := entitlement.ParsePublishers(text)
-		lines := strings.Split(fmt.Sprint(err), "\n")
-		if len(lines) != len(want) {
-			t.Errorf("%q: %v, want %q", text, err, want)
-			continue
-		}
-		for i := range want {
-			if !strings.Contains(lines[i], want[i]) {
-				t.Errorf("%q: %q, want %q", text, lines[i], want[i])
 			}
 		}
 	}
