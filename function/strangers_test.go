@@ -16,7 +16,6 @@ import (
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/receipt/verify"
-	"example.com/erlmcp/function/internal/serve"
 )
 
 // canaryOf is what a stranger writes wherever something can be written.
@@ -226,24 +225,4 @@ func TestWordsAreForOperators(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestSubjects(t *testing.T) {
-	for _, c := range []struct{ words, want string }{
-		{"", "[]"},
-		{"governor: local for rates|governor: the store can't be read", "[governor]"},
-		{"receipts: 5 wait|API keys: the store can't be read yet", "[receipts API keys]"},
-		{"/etc/keys.json: permission denied", "[other]"},
-		{"dial tcp 10.0.0.7:6379: refused|redis://:pw@host: no", "[other]"},
-		{"files", "[files]"},
-		{"tenants|orders: 1|files: /x: y", "[tenants orders files]"},
-	} {
-		var words []string
-		if c.words != "" {
-			words = strings.Split(c.words, "|")
-		}
-		if got := fmt.Sprint(serve.Subjects(words)); got != c.want {
-			t.Errorf("%q: %s, want %s", c.words, got, c.want)
-		}
-	}
 }
