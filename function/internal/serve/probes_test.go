@@ -23,7 +23,7 @@ type status struct {
 
 func (s *status) wait(ctx context.Context) {
 	select {
-	case <-time.After(s.slow):
+	case <-time.After(s.slow): // in a bubble
 	case <-ctx.Done():
 	}
 }

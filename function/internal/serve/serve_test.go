@@ -237,7 +237,7 @@ func TestFinish(t *testing.T) {
 			s := New(Options{Config: settings(), Cancel: cancel})
 			s.Handle(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 				select {
-				case <-time.After(takes):
+				case <-time.After(takes): // in a bubble
 				case <-ctx.Done():
 				}
 			}))

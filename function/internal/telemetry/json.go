@@ -28,10 +28,10 @@ func jsonFormat(o *Options, timeField string) func([]byte, *entry) []byte {
 	return func(b []byte, e *entry) []byte {
 		b = append(b, `{"severity":"`...)
 		b = append(b, severity(e.level)...)
-		b = append(b, `","`...)
-		b = append(b, timeField...)
-		b = append(b, `":"`...)
-		b = e.time.UTC().AppendFormat(b, time.RFC3339Nano)
+		if !e.time.IsZero() { // slog's rule: who reads it then says when it came
+			b = append(append(append(b, `","`...), timeField...), `":"`...)
+			b = e.time.UTC().AppendFormat(b, time.RFC3339Nano)
+		}
 		b = append(b, `","message":`...)
 		b = strictjson.AppendString(b, e.message)
 		b = appendPayload(b, e)

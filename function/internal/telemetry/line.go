@@ -8,7 +8,9 @@ import (
 
 // appendLine renders an entry for a person at a terminal.
 func appendLine(b []byte, e *entry) []byte {
-	b = e.time.Local().AppendFormat(b, "15:04:05.000 ")
+	if !e.time.IsZero() {
+		b = e.time.Local().AppendFormat(b, "15:04:05.000 ")
+	}
 	level := severity(e.level)
 	b = append(b, level...)
 	for range len("WARNING ") - len(level) {
