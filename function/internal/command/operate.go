@@ -218,7 +218,7 @@ func (p *Program) limits(ctx context.Context, args []string, out io.Writer) erro
 		if err := json.Unmarshal(text, &all); err != nil {
 			return err
 		}
-		printLimits(out, all.Limits, all.Instances)
+		p.printLimits(out, all.Limits, all.Instances)
 		return nil
 	})
 }
@@ -264,7 +264,7 @@ func whole(into **int64) func(string) error {
 	}
 }
 
-func printLimits(out io.Writer, list []limit, instances *int64) {
+func (p *Program) printLimits(out io.Writer, list []limit, instances *int64) {
 	t := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "SCOPE\tPER SECOND\tBURST\tAT A TIME\tRUNNING\tLEASED\tPER DAY\tDRAWN TODAY\t")
 	for _, l := range list {
@@ -282,7 +282,7 @@ func printLimits(out io.Writer, list []limit, instances *int64) {
 	}
 	t.Flush()
 	if shared, own := tenantsShare(list); shared && !own {
-		fmt.Fprintln(out, "\nTenants take turns where all of a limit is used up. To give each a limit of its own: erlmcp limits each-tenant -per-second N")
+		fmt.Fprintln(out, p.text("\nTenants take turns where all of a limit is used up. To give each a limit of its own: erlmcp limits each-tenant -per-second N"))
 	}
 	if instances != nil {
 		fmt.Fprintf(out, "\n%d instances\n", *instances)

@@ -250,10 +250,10 @@ func (p *Program) show(ctx context.Context, args []string, out io.Writer) error 
 		fmt.Fprintln(out, shown(string(one.Append(nil)))) // the same JSON
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(os.Stderr, "there is no receipt of this id: it may wait to be stored for a second, or the refusal was counted in another's receipt")
+		fmt.Fprintln(p.errs, "there is no receipt of this id: it may wait to be stored for a second, or the refusal was counted in another's receipt")
 	}
 	if !report.OK() {
-		fmt.Fprint(os.Stderr, shownLines(report.String()))
+		fmt.Fprint(p.errs, shownLines(report.String()))
 		return errFaults
 	}
 	return nil
@@ -284,7 +284,7 @@ func (p *Program) export(ctx context.Context, args []string, out io.Writer) (err
 	w := bufio.NewWriterSize(out, 1<<16)
 	n, err := r.Export(ctx, w, *tenant, when.from, when.to)
 	if err = errors.Join(err, w.Flush()); err == nil {
-		fmt.Fprintf(os.Stderr, "%d receipts\n", n)
+		fmt.Fprintf(p.errs, "%d receipts\n", n)
 	}
 	return err
 }

@@ -89,7 +89,7 @@ func (p *Program) rotate(ctx context.Context, args []string, out io.Writer, now 
 		fmt.Fprintln(out, "; the rotation is done")
 		return nil
 	}
-	fmt.Fprintf(out, "; once all instances have them: erlmcp rotate %s %s\n", shown(c.name), then.Next)
+	fmt.Fprint(out, p.text(fmt.Sprintf("; once all instances have them: erlmcp rotate %s %s\n", shown(c.name), then.Next)))
 	return nil
 }
 
