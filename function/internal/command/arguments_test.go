@@ -166,7 +166,7 @@ func TestNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
+	for i, c := range []struct {
 		module, pkg, command string // "" where the path is refused
 	}{
 		{"github.com/acme/shop", "shop", "shop"},
@@ -185,6 +185,9 @@ func TestNew(t *testing.T) {
 		{"../shop", "", ""},
 		{"", "", ""},
 	} {
+		if i == 1 {
+			source = part(t, source) // to copy all of it once is enough
+		}
 		dir := filepath.Join(t.TempDir(), "new")
 		status, said := line(t, shop(nil), "new", dir, "-module", c.module, "-source", source)
 		if c.pkg == "" {
@@ -243,4 +246,23 @@ func TestNew(t *testing.T) {
 			t.Errorf("from %s: status %d: %s", from, status, said)
 		}
 	}
+}
+
+// part is a source that has of each folder one file.
+func part(t *testing.T, source string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, name := range []string{"go.mod", "go.sum", "function/tool.go", "function/ask_test.go", "local/embedded/redis.go", "local/run/run.go", "local/watch/main.go"} {
+		text, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			text = []byte("package some\n")
+		}
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
