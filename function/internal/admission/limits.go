@@ -43,98 +43,122 @@ const (
 // makeRules makes the rules. Limits of the settings and the catalog that are wrong are faults, and left out. An override that the tools
 // have outgrown is a fault too, and stays in force as it was ordered: who deploys does not undo what operators decided.
 func makeRules(o *Options, d *directives.Directives) (*rules, error) {
-	var faults []error
-	overrides := map[string]directives.Override{}
+	m := &ruleMaker{
+		rules:  &rules{directives: d, tools: map[string]rule{}, tenants: map[string]directives.Limits{}, each: map[string]governor.Limit{}},
+		quotas: o.Quotas, weights: weigh(o.Catalog), overrides: map[string]directives.Override{}, upstreams: map[string]*governor.Limit{},
+	}
 	for _, v := range d.Limits {
-		overrides[v.Scope] = v
+		m.overrides[v.Scope] = v
 	}
-	r := &rules{directives: d, tools: map[string]rule{}, tenants: map[string]directives.Limits{}, each: map[string]governor.Limit{}}
-	for _, t := range o.Catalog.Renamed() {
-		was, is := "tool:"+t.Formerly, "tool:"+t.Name
-		v, old := overrides[was]
-		switch _, there := overrides[is]; {
-		case old && there:
-			r.renamed = append(r.renamed, "the override on "+was+" does nothing beside the one on "+is+", which it is called now: reset it")
-		case old:
-			overrides[is] = v
-			r.renamed = append(r.renamed, "the override on "+was+" holds for "+is+", which it is called now: order it by that name")
-		}
-	}
-	weights := weigh(o.Catalog)
-	override := func(v *directives.Override, l governor.Limit) governor.Limit {
-		l = l.With(v.Limits)
-		if err := weights.check(&l, burstOrRate); err != nil {
-			faults = append(faults, &directives.OverrideFault{Scope: v.Scope, Err: err})
-		}
-		return l
-	}
-	// resolve puts the override of the scope in place, if there is one.
-	resolve := func(l governor.Limit, remedy remedy) governor.Limit {
-		if err := weights.check(&l, remedy); err != nil {
-			faults = append(faults, fmt.Errorf("the limit on %s: %w", l.Scope, err))
-			return governor.Limit{Scope: l.Scope, Key: l.Key, Common: l.Common}
-		}
-		if v, ok := overrides[l.Scope]; ok {
-			l = override(&v, l)
-		}
-		if l.PerDay > 0 && !o.Quotas {
-			faults = append(faults, fmt.Errorf("the limit on %s: calls a day need a store: set GOOGLE_CLOUD_PROJECT", l.Scope))
-			l.PerDay = 0
-		}
-		return l
-	}
-	everything := resolve(on(o.Everything, directives.Everything, "all"), tenfold)
-	r.each[directives.EachTenant] = resolve(on(o.EachTenant, directives.EachTenant, ""), tenfold)
-	r.each[directives.EachClient] = resolve(on(o.EachClient, directives.EachClient, ""), tenfold)
+	m.rename(o.Catalog)
+	everything := m.resolve(on(o.Everything, directives.Everything, "all"), tenfold)
+	m.each[directives.EachTenant] = m.resolve(on(o.EachTenant, directives.EachTenant, ""), tenfold)
+	m.each[directives.EachClient] = m.resolve(on(o.EachClient, directives.EachClient, ""), tenfold)
 	var slower bool
-	if r.anyone, slower = anonymous(r.each[directives.EachTenant], o.Anonymous); slower {
-		if err := weights.check(&r.anyone, asMany); err != nil {
-			faults = append(faults, fmt.Errorf("the limit on anonymous callers: %w", err))
+	if m.anyone, slower = anonymous(m.each[directives.EachTenant], o.Anonymous); slower {
+		if err := m.weights.check(&m.anyone, asMany); err != nil {
+			m.fault(fmt.Errorf("the limit on anonymous callers: %w", err))
 		}
 	}
-	for scope, v := range overrides {
+	for scope, v := range m.overrides {
 		if !strings.HasPrefix(scope, "tenant:") {
 			continue
 		}
-		l := r.each[directives.EachTenant]
+		l := m.each[directives.EachTenant]
 		l.Scope = scope
-		override(&v, l)
-		r.tenants[scope] = v.Limits
+		m.override(&v, l)
+		m.tenants[scope] = v.Limits
 	}
 	apart := max(minApart, everything.PerSecond/10)
-	r.apart = governor.Limit{Scope: scopeApart, PerSecond: apart, Burst: max(2*minApart, apart), Many: true}
-	r.other = rule{call: governor.Call{Weight: 1}}
-	r.call = rule{call: governor.Call{Weight: 1, Limits: active(&everything)}}
-	upstreams := map[string]*governor.Limit{}
-	faults = append(faults, o.Catalog.EachTool(func(name string, terms catalog.Terms) error {
-		scope := "tool:" + name
-		// Names of the catalog alone become keys: what a caller writes never does.
-		own := resolve(on(terms.Limits, scope, scope), burstOrRate)
-		t := rule{upstream: terms.Upstream, call: governor.Call{Weight: int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
-		if f := terms.Formerly; f != "" {
-			t.call.Scopes = append(t.call.Scopes, "tool:"+f) // directives may be older than the name
-		}
-		t.call.Limits = active(&own, &everything)
-		broken := scope
-		if u := terms.Upstream; u != "" {
-			broken = "upstream:" + u
-			t.call.Scopes = append(t.call.Scopes, broken)
-			if _, ok := overrides[broken]; ok {
-				if upstreams[u] == nil {
-					l := resolve(on(governor.Limit{}, broken, broken), burstOrRate)
-					upstreams[u] = &l
-				}
-				t.call.Limits = active(append(t.call.Limits, upstreams[u])...)
-			}
-		}
-		if terms.Breaker.Failures > 0 {
-			terms.Breaker.Scope = broken
-			t.call.Breaker = &terms.Breaker
-		}
-		r.tools[name] = t
+	m.apart = governor.Limit{Scope: scopeApart, PerSecond: apart, Burst: max(2*minApart, apart), Many: true}
+	m.other = rule{call: governor.Call{Weight: 1}}
+	m.call = rule{call: governor.Call{Weight: 1, Limits: active(&everything)}}
+	m.fault(o.Catalog.EachTool(func(name string, terms catalog.Terms) error {
+		m.tools[name] = m.tool(name, &terms, &everything)
 		return nil
 	}))
-	return r, errors.Join(faults...)
+	return m.rules, errors.Join(m.faults...)
+}
+
+// A ruleMaker makes rules, and gathers what is wrong with them.
+type ruleMaker struct {
+	*rules
+	quotas    bool // there is a store to draw them from
+	weights   weights
+	overrides map[string]directives.Override // by scope
+	upstreams map[string]*governor.Limit     // that have an override, by name: tools share them
+	faults    []error
+}
+
+func (m *ruleMaker) fault(err error) { m.faults = append(m.faults, err) }
+
+// rename has overrides on names that tools had hold for those that they have.
+func (m *ruleMaker) rename(entries *catalog.Catalog) {
+	for _, t := range entries.Renamed() {
+		was, is := "tool:"+t.Formerly, "tool:"+t.Name
+		v, old := m.overrides[was]
+		switch _, there := m.overrides[is]; {
+		case old && there:
+			m.renamed = append(m.renamed, "the override on "+was+" does nothing beside the one on "+is+", which it is called now: reset it")
+		case old:
+			m.overrides[is] = v
+			m.renamed = append(m.renamed, "the override on "+was+" holds for "+is+", which it is called now: order it by that name")
+		}
+	}
+}
+
+// override returns the limit with what was ordered in place, which stays in force if the tools have outgrown it.
+func (m *ruleMaker) override(v *directives.Override, l governor.Limit) governor.Limit {
+	l = l.With(v.Limits)
+	if err := m.weights.check(&l, burstOrRate); err != nil {
+		m.fault(&directives.OverrideFault{Scope: v.Scope, Err: err})
+	}
+	return l
+}
+
+// resolve puts the override of the scope in place, if there is one.
+func (m *ruleMaker) resolve(l governor.Limit, remedy remedy) governor.Limit {
+	if err := m.weights.check(&l, remedy); err != nil {
+		m.fault(fmt.Errorf("the limit on %s: %w", l.Scope, err))
+		return governor.Limit{Scope: l.Scope, Key: l.Key, Common: l.Common}
+	}
+	if v, ok := m.overrides[l.Scope]; ok {
+		l = m.override(&v, l)
+	}
+	if l.PerDay > 0 && !m.quotas {
+		m.fault(fmt.Errorf("the limit on %s: calls a day need a store: set GOOGLE_CLOUD_PROJECT", l.Scope))
+		l.PerDay = 0
+	}
+	return l
+}
+
+// tool returns the rule of a tool.
+func (m *ruleMaker) tool(name string, terms *catalog.Terms, everything *governor.Limit) rule {
+	scope := "tool:" + name
+	// Names of the catalog alone become keys: what a caller writes never does.
+	own := m.resolve(on(terms.Limits, scope, scope), burstOrRate)
+	t := rule{upstream: terms.Upstream, call: governor.Call{Weight: int64(max(terms.Weight, 1)), Scopes: []string{scope}}}
+	if f := terms.Formerly; f != "" {
+		t.call.Scopes = append(t.call.Scopes, "tool:"+f) // directives may be older than the name
+	}
+	t.call.Limits = active(&own, everything)
+	broken := scope
+	if u := terms.Upstream; u != "" {
+		broken = "upstream:" + u
+		t.call.Scopes = append(t.call.Scopes, broken)
+		if _, ok := m.overrides[broken]; ok {
+			if m.upstreams[u] == nil {
+				l := m.resolve(on(governor.Limit{}, broken, broken), burstOrRate)
+				m.upstreams[u] = &l
+			}
+			t.call.Limits = active(append(t.call.Limits, m.upstreams[u])...)
+		}
+	}
+	if terms.Breaker.Failures > 0 {
+		terms.Breaker.Scope = broken
+		t.call.Breaker = &terms.Breaker
+	}
+	return t
 }
 
 // on returns the limit with its scope, and with its key where it is one for all: then tenants share it.
