@@ -177,19 +177,9 @@ func (r *Recovery) Drill(ctx context.Context, place string, what recovery.DrillO
 	if err != nil {
 		return nil, err
 	}
-	name, current := "FIRESTORE_DATABASE", r.config.Databases
-	fresh := strings.Split(into, ",")
-	if r.config.Project == "" {
-		name, current, fresh = "STORE_FILE", []string{r.config.StoreFile}, []string{into}
-	}
-	for _, store := range fresh {
-		store = strings.TrimSpace(store)
-		if slices.Contains(current, store) {
-			return nil, fmt.Errorf("a drill restores into another store than %s: name an empty one", store)
-		}
-		if clear && store != "drill" && !strings.HasSuffix(strings.TrimSuffix(store, filepath.Ext(store)), "drill") {
-			return nil, fmt.Errorf("%s is not emptied, as its name does not say that it is for drills: name one that ends in drill, or leave -empty out", store)
-		}
+	name, err := r.apart(into, clear)
+	if err != nil {
+		return nil, err
 	}
 	if clear && r.config.Project == "" {
 		if same(into, r.config.StoreFile) {
@@ -200,20 +190,7 @@ func (r *Recovery) Drill(ctx context.Context, place string, what recovery.DrillO
 		}
 		defer func() { err = errors.Join(err, remove(into)) }()
 	}
-	o := r.options
-	o.Memory = nil
-	o.Getenv = func(setting string) string {
-		switch setting {
-		case name:
-			return into
-		case "REDIS_URL", "REDIS_URL_FILE", "REDIS_CA", "BACKUP_PLACE", "RECEIPT_STORE_DAYS": // whose roots and archive are the fleet's
-			return ""
-		case "GOVERNOR_SCOPE":
-			return "instance"
-		}
-		return r.options.Getenv(setting)
-	}
-	other, err := OpenRecovery(ctx, "", o)
+	other, err := OpenRecovery(ctx, "", r.optionsFor(name, into))
 	if err != nil {
 		return nil, fmt.Errorf("the store for the drill, %s: %w", into, err)
 	}
@@ -238,6 +215,44 @@ func (r *Recovery) Drill(ctx context.Context, place string, what recovery.DrillO
 		Into: into, Version: Version, Keys: r.keys, Signer: r.signer, Progress: progress, Now: time.Now,
 	}
 	return d.Run(ctx)
+}
+
+// apart returns the setting that names stores, and wants of a name that it is that of another store than those at hand, and that it says
+// so where that is emptied.
+func (r *Recovery) apart(into string, clear bool) (name string, err error) {
+	name, current := "FIRESTORE_DATABASE", r.config.Databases
+	fresh := strings.Split(into, ",")
+	if r.config.Project == "" {
+		name, current, fresh = "STORE_FILE", []string{r.config.StoreFile}, []string{into}
+	}
+	for _, store := range fresh {
+		store = strings.TrimSpace(store)
+		if slices.Contains(current, store) {
+			return "", fmt.Errorf("a drill restores into another store than %s: name an empty one", store)
+		}
+		if clear && store != "drill" && !strings.HasSuffix(strings.TrimSuffix(store, filepath.Ext(store)), "drill") {
+			return "", fmt.Errorf("%s is not emptied, as its name does not say that it is for drills: name one that ends in drill, or leave -empty out", store)
+		}
+	}
+	return name, nil
+}
+
+// optionsFor are those of this command with another store, and with nothing that is the fleet's.
+func (r *Recovery) optionsFor(name, into string) Options {
+	o := r.options
+	o.Memory = nil
+	o.Getenv = func(setting string) string {
+		switch setting {
+		case name:
+			return into
+		case "REDIS_URL", "REDIS_URL_FILE", "REDIS_CA", "BACKUP_PLACE", "RECEIPT_STORE_DAYS": // whose roots and archive are the fleet's
+			return ""
+		case "GOVERNOR_SCOPE":
+			return "instance"
+		}
+		return r.options.Getenv(setting)
+	}
+	return o
 }
 
 // same tells whether two names are of one file that is there.

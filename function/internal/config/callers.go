@@ -53,6 +53,39 @@ func (c *Config) CheckPublic() error {
 
 func (r *reader) callers(cfg *Config) {
 	c := &cfg.Callers
+	r.chain(c)
+	c.PublicURL, c.PublicPath = r.publicURL("PUBLIC_URL")
+	own := ""
+	if c.PublicURL != "" {
+		own = c.PublicURL + "," + c.PublicURL + "/mcp"
+	}
+	c.KeysFile = r.text("API_KEYS_FILE", "")
+	r.demand(c, "keys", "API_KEYS_FILE", c.KeysFile == "" && cfg.Project == "", "it is where the keys are; make one with: erlmcp keys add; or set GOOGLE_CLOUD_PROJECT, whose Firestore keeps those that taiea makes")
+	if cfg.Target == "taiea" {
+		r.demand(c, "keys", "API_KEYS_FILE", c.KeysFile == "", "operators' keys are in a file of their own; make one with: erlmcp keys add -tenant operators -subject alice -scopes taiea:admin")
+	}
+	r.oauth(c, own)
+	c.GoogleAudiences = r.list("GOOGLE_AUDIENCES", own)
+	r.demand(c, "google", "GOOGLE_AUDIENCES", len(c.GoogleAudiences) == 0, "it says what tokens must be made for; or set PUBLIC_URL")
+	r.google(cfg)
+	c.TenantMap = r.list("TENANT_MAP", "")
+	c.IAPAudiences = r.list("IAP_AUDIENCES", "")
+	r.demand(c, "iap", "IAP_AUDIENCES", len(c.IAPAudiences) == 0, "without it the proxy of anyone's service would do")
+	r.kubernetes(c, own)
+	if slices.Contains(c.Chain, "cloudrun") && cfg.Platform != CloudRun {
+		r.fault("AUTHENTICATION", "cloudrun trusts that Cloud Run has checked the caller, and this is not Cloud Run")
+	}
+	c.AnonymousRate = r.integer("ANONYMOUS_RATE_LIMIT_PER_SECOND", 5, 0, 250_000)
+	c.AnonymousCalls = r.integer("ANONYMOUS_MAX_CONCURRENT_CALLS", 5, 0, 1e6)
+	proxies := 0
+	if cfg.Platform == CloudRun {
+		proxies = 1
+	}
+	c.TrustedProxies = r.integer("TRUSTED_PROXIES", proxies, 0, 10)
+}
+
+// chain reads the methods by which callers are known, in their order.
+func (r *reader) chain(c *Callers) {
 	c.Chain = r.list("AUTHENTICATION", "")
 	for i, m := range c.Chain {
 		switch {
@@ -64,27 +97,22 @@ func (r *reader) callers(cfg *Config) {
 			r.fault("AUTHENTICATION", "anonymous must come last")
 		}
 	}
-	// demand faults a setting that a method of the chain can't do without.
-	demand := func(method, name string, missing bool, what string) {
-		if missing && slices.Contains(c.Chain, method) {
-			r.fault(name, "is not set, and AUTHENTICATION names %s: %s", method, what)
-		}
+}
+
+// demand faults a setting that a method of the chain can't do without.
+func (r *reader) demand(c *Callers, method, name string, missing bool, what string) {
+	if missing && slices.Contains(c.Chain, method) {
+		r.fault(name, "is not set, and AUTHENTICATION names %s: %s", method, what)
 	}
-	c.PublicURL, c.PublicPath = r.publicURL("PUBLIC_URL")
-	own := ""
-	if c.PublicURL != "" {
-		own = c.PublicURL + "," + c.PublicURL + "/mcp"
-	}
-	c.KeysFile = r.text("API_KEYS_FILE", "")
-	demand("keys", "API_KEYS_FILE", c.KeysFile == "" && cfg.Project == "", "it is where the keys are; make one with: erlmcp keys add; or set GOOGLE_CLOUD_PROJECT, whose Firestore keeps those that taiea makes")
-	if cfg.Target == "taiea" {
-		demand("keys", "API_KEYS_FILE", c.KeysFile == "", "operators' keys are in a file of their own; make one with: erlmcp keys add -tenant operators -subject alice -scopes taiea:admin")
-	}
+}
+
+// oauth reads whose tokens are taken. Own is what they are made for, unless the settings say otherwise.
+func (r *reader) oauth(c *Callers, own string) {
 	c.Issuers = r.issuers("OAUTH_ISSUERS")
-	demand("oauth", "OAUTH_ISSUERS", len(c.Issuers) == 0, "it says whose tokens are taken")
-	demand("oauth", "PUBLIC_URL", c.PublicURL == "", "clients are told where to learn of the issuers")
+	r.demand(c, "oauth", "OAUTH_ISSUERS", len(c.Issuers) == 0, "it says whose tokens are taken")
+	r.demand(c, "oauth", "PUBLIC_URL", c.PublicURL == "", "clients are told where to learn of the issuers")
 	c.Audiences = r.list("OAUTH_AUDIENCES", own)
-	demand("oauth", "OAUTH_AUDIENCES", c.PublicURL != "" && len(c.Audiences) == 0, "it says what tokens must be made for")
+	r.demand(c, "oauth", "OAUTH_AUDIENCES", c.PublicURL != "" && len(c.Audiences) == 0, "it says what tokens must be made for")
 	c.Algorithms = r.list("OAUTH_ALGORITHMS", "RS256,ES256")
 	for _, a := range c.Algorithms {
 		if !slices.Contains(algorithms, a) {
@@ -98,30 +126,18 @@ func (r *reader) callers(cfg *Config) {
 		}
 	}
 	c.TenantClaim = r.text("OAUTH_TENANT_CLAIM", "")
-	c.GoogleAudiences = r.list("GOOGLE_AUDIENCES", own)
-	demand("google", "GOOGLE_AUDIENCES", len(c.GoogleAudiences) == 0, "it says what tokens must be made for; or set PUBLIC_URL")
-	r.google(cfg)
-	c.TenantMap = r.list("TENANT_MAP", "")
-	c.IAPAudiences = r.list("IAP_AUDIENCES", "")
-	demand("iap", "IAP_AUDIENCES", len(c.IAPAudiences) == 0, "without it the proxy of anyone's service would do")
+}
+
+// kubernetes reads the cluster whose tokens are taken.
+func (r *reader) kubernetes(c *Callers, own string) {
 	if list := r.issuers("KUBERNETES_ISSUER"); len(list) > 1 {
 		r.fault("KUBERNETES_ISSUER", "is one issuer, not %d", len(list))
 	} else if len(list) == 1 {
 		c.KubernetesIssuer = list[0]
 	}
-	demand("kubernetes", "KUBERNETES_ISSUER", c.KubernetesIssuer == "", "it is the iss of the cluster's tokens")
+	r.demand(c, "kubernetes", "KUBERNETES_ISSUER", c.KubernetesIssuer == "", "it is the iss of the cluster's tokens")
 	c.KubernetesAudiences = r.list("KUBERNETES_AUDIENCES", own)
-	demand("kubernetes", "KUBERNETES_AUDIENCES", len(c.KubernetesAudiences) == 0, "it says what tokens must be made for; or set PUBLIC_URL")
-	if slices.Contains(c.Chain, "cloudrun") && cfg.Platform != CloudRun {
-		r.fault("AUTHENTICATION", "cloudrun trusts that Cloud Run has checked the caller, and this is not Cloud Run")
-	}
-	c.AnonymousRate = r.integer("ANONYMOUS_RATE_LIMIT_PER_SECOND", 5, 0, 250_000)
-	c.AnonymousCalls = r.integer("ANONYMOUS_MAX_CONCURRENT_CALLS", 5, 0, 1e6)
-	proxies := 0
-	if cfg.Platform == CloudRun {
-		proxies = 1
-	}
-	c.TrustedProxies = r.integer("TRUSTED_PROXIES", proxies, 0, 10)
+	r.demand(c, "kubernetes", "KUBERNETES_AUDIENCES", len(c.KubernetesAudiences) == 0, "it says what tokens must be made for; or set PUBLIC_URL")
 }
 
 // google reads whose ID tokens are taken: everyone can have an account of Google's.

@@ -53,23 +53,32 @@ func (p *Plane) getPlan(c *call) (*answer, error) {
 	return &answer{etag: etag(plan.Revision), body: planView{Plan: plan}}, nil
 }
 
+// planOrder is the body of an order that makes or changes a plan.
+type planOrder struct {
+	Title       string               `json:"title"`
+	Packs       []string             `json:"packs"`
+	Limits      directives.Limits    `json:"limits"`
+	Intervening directives.Limits    `json:"intervening"`
+	Support     entitlement.Support  `json:"support"`
+	Notice      entitlement.Duration `json:"notice"`
+	Grace       entitlement.Duration `json:"grace"`
+}
+
+// plan returns what is ordered.
+func (o *planOrder) plan(name string) entitlement.Plan {
+	p := entitlement.Plan{
+		Name: name, Title: o.Title, Packs: o.Packs, Limits: o.Limits, Intervening: o.Intervening, Support: o.Support, Notice: o.Notice, Grace: o.Grace,
+	}
+	if p.Packs == nil {
+		p.Packs = []string{}
+	}
+	return p
+}
+
 func (p *Plane) putPlan(c *call) (*answer, error) {
 	name := c.r.PathValue("name")
-	said, faults := decode[struct {
-		Title       string               `json:"title"`
-		Packs       []string             `json:"packs"`
-		Limits      directives.Limits    `json:"limits"`
-		Intervening directives.Limits    `json:"intervening"`
-		Support     entitlement.Support  `json:"support"`
-		Notice      entitlement.Duration `json:"notice"`
-		Grace       entitlement.Duration `json:"grace"`
-	}](c.body)
-	ordered := entitlement.Plan{
-		Name: name, Title: said.Title, Packs: said.Packs, Limits: said.Limits, Intervening: said.Intervening, Support: said.Support, Notice: said.Notice, Grace: said.Grace,
-	}
-	if ordered.Packs == nil {
-		ordered.Packs = []string{}
-	}
+	said, faults := decode[planOrder](c.body)
+	ordered := said.plan(name)
 	if err := invalid(append(faults, entitlement.Faults(ordered.Check())...)); err != nil {
 		return nil, err
 	}

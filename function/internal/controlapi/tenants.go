@@ -134,22 +134,11 @@ func (p *Plane) say(c *call, e *entitlement.Event, faults []string, d demand) (*
 	if err := invalid(faults); err != nil {
 		return nil, err
 	}
-	allow := func(t *entitlement.Tenant) error {
-		exists := t != nil && t.Revision != 0
-		if !exists && e.Type != entitlement.Grant {
-			return entitlement.ErrUnknown
-		}
-		tag := ""
-		if exists {
-			tag = etag(t.Revision)
-		}
-		return c.unchanged(exists, tag, d)
-	}
 	before, err := p.opts.Tenants.Tenant(ctx, e.Tenant)
 	if err != nil && !errors.Is(err, entitlement.ErrUnknown) {
 		return nil, unavailable(err, "the tenant can't be read")
 	}
-	if err := allow(before); err != nil {
+	if err := c.maySay(e.Type, before, d); err != nil {
 		return nil, err
 	}
 	var after *entitlement.Tenant
@@ -158,7 +147,7 @@ func (p *Plane) say(c *call, e *entitlement.Event, faults []string, d demand) (*
 		var from, to entitlement.State
 		var why string
 		after, err = p.opts.Tenants.ChangeTenant(ctx, e.Tenant, nil, func(t *entitlement.Tenant) error {
-			if err := allow(t); err != nil {
+			if err := c.maySay(e.Type, t, d); err != nil {
 				return err
 			}
 			created = t.Revision == 0
@@ -185,6 +174,19 @@ func (p *Plane) say(c *call, e *entitlement.Event, faults []string, d demand) (*
 		a.status, a.location = http.StatusCreated, c.r.URL.EscapedPath()
 	}
 	return a, nil
+}
+
+// maySay tells whether an operator may say something of a tenant as it is: nothing but a grant makes one.
+func (c *call) maySay(kind entitlement.Type, t *entitlement.Tenant, d demand) error {
+	exists := t != nil && t.Revision != 0
+	if !exists && kind != entitlement.Grant {
+		return entitlement.ErrUnknown
+	}
+	tag := ""
+	if exists {
+		tag = etag(t.Revision)
+	}
+	return c.unchanged(exists, tag, d)
 }
 
 // next is the time of what an operator says: directives of operators hold as they come, however clocks differ.

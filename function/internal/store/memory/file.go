@@ -192,25 +192,7 @@ func write(tx *bbolt.Tx, rows []row) (err error) {
 
 // load reads every row.
 func (f *file) load(s *Store, r *Receipts, e *Effects) error {
-	read := map[string]func(key string, text []byte) error{
-		kindFormat:     func(string, []byte) error { return nil },
-		kindEpoch:      into(func(_ string, epoch *int64) { s.epoch = *epoch }),
-		kindDirectives: into(func(_ string, d *directives.Directives) { s.directives = *d }),
-		kindQuotas: into(func(key string, used *int64) {
-			day, of, _ := strings.Cut(key, " ")
-			s.used[quota{of, day}] = *used
-		}),
-		kindTenants: into(s.tenants.put),
-		kindPlans:   into(s.plans.put),
-		kindKeys:    into(s.keys.put),
-		kindEvents: into(func(key string, e *event) {
-			e.key = key
-			s.events.add(e)
-		}),
-		kindEffects:  into(func(key string, kept *effect.IdempotencyRecord) { e.kept[key] = *kept }),
-		kindSegments: into(func(_ string, segment *receipt.Segment) { r.add(segment) }),
-		kindRoots:    into(func(_ string, root *receipt.Root) { r.roots = append(r.roots, root) }),
-	}
+	read := readers(s, r, e)
 	fresh, newer := false, 0
 	err := guarded(func() error {
 		return f.db.View(func(tx *bbolt.Tx) error {
@@ -255,6 +237,29 @@ func (f *file) load(s *Store, r *Receipts, e *Effects) error {
 	}
 	s.events.sort()
 	return nil
+}
+
+// readers put the rows of each kind where they belong.
+func readers(s *Store, r *Receipts, e *Effects) map[string]func(key string, text []byte) error {
+	return map[string]func(key string, text []byte) error{
+		kindFormat:     func(string, []byte) error { return nil },
+		kindEpoch:      into(func(_ string, epoch *int64) { s.epoch = *epoch }),
+		kindDirectives: into(func(_ string, d *directives.Directives) { s.directives = *d }),
+		kindQuotas: into(func(key string, used *int64) {
+			day, of, _ := strings.Cut(key, " ")
+			s.used[quota{of, day}] = *used
+		}),
+		kindTenants: into(s.tenants.put),
+		kindPlans:   into(s.plans.put),
+		kindKeys:    into(s.keys.put),
+		kindEvents: into(func(key string, e *event) {
+			e.key = key
+			s.events.add(e)
+		}),
+		kindEffects:  into(func(key string, kept *effect.IdempotencyRecord) { e.kept[key] = *kept }),
+		kindSegments: into(func(_ string, segment *receipt.Segment) { r.add(segment) }),
+		kindRoots:    into(func(_ string, root *receipt.Root) { r.roots = append(r.roots, root) }),
+	}
 }
 
 // into decodes the text of a row and hands it on.
