@@ -139,81 +139,79 @@ func (s *Store) byTime(ctx context.Context, recent iter.Seq2[*receipt.Segment, e
 // join yields two sequences in one, both in the same order, and what is in both once. What is early comes before all that is archived.
 func (s *Store) join(ctx context.Context, recent iter.Seq2[*receipt.Segment, error], archived iter.Seq2[*located, error], order func(x, y *entry) int, early func(*entry) bool) iter.Seq2[*receipt.Segment, error] {
 	return func(yield func(*receipt.Segment, error) bool) {
-		l := &loader{archive: s.Archive}
-		nextArchived, stop := iter.Pull2(archived)
+		next, stop := iter.Pull2(archived)
 		defer stop()
-		var e *located
-		asked := false
-		advance := func() (err error) {
-			var more bool
-			if e, err, more = nextArchived(); !more {
-				e = nil
-			}
-			return err
-		}
-		load := func() bool { // yields what is archived next
-			x, err := l.segment(ctx, e)
-			if err == nil && x == nil { // is damaged, which was said
-				err = advance()
-				if err == nil {
-					return true
-				}
-			} else if err == nil {
-				if !yield(x, nil) {
-					return false
-				}
-				err = advance()
-			}
-			if err != nil {
-				yield(nil, err)
-			}
-			return err == nil
-		}
+		j := &joining{Store: s, loader: &loader{archive: s.Archive}, next: next, yield: yield}
 		for x, err := range recent {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
 			of := entryOf(x)
-			if !asked && (early == nil || !early(of)) {
-				asked = true
-				if err := advance(); err != nil {
-					yield(nil, err)
-					return
-				}
+			if early == nil || !early(of) {
+				j.begin()
 			}
-			for e != nil && order(e.entry, of) < 0 {
-				if !load() {
-					return
-				}
+			for !j.over && j.e != nil && order(j.e.entry, of) < 0 {
+				j.load(ctx)
 			}
-			for e != nil && order(e.entry, of) == 0 {
-				err := s.same(x, e.entry)
-				if err == nil {
-					err = advance()
-				}
-				if err != nil {
-					yield(nil, err)
-					return
-				}
+			for !j.over && j.e != nil && order(j.e.entry, of) == 0 {
+				j.same(x)
 			}
-			if !yield(x, nil) {
+			if j.over || !yield(x, nil) {
 				return
 			}
 		}
-		if !asked {
-			if err := advance(); err != nil {
-				yield(nil, err)
-				return
-			}
-		}
-		for e != nil {
-			if !load() {
-				return
-			}
+		for j.begin(); !j.over && j.e != nil; {
+			j.load(ctx)
 		}
 	}
 }
+
+// A joining is where a join is in what is archived.
+type joining struct {
+	*Store
+	loader *loader
+	next   func() (*located, error, bool)
+	yield  func(*receipt.Segment, error) bool
+	begun  bool
+	e      *located // the next one, nil at the end
+	over   bool     // an error was yielded, or no more is wanted
+}
+
+// begin asks for the first that is archived, once.
+func (j *joining) begin() {
+	if !j.begun {
+		j.begun = true
+		j.advance(nil)
+	}
+}
+
+// advance asks for the next that is archived. An error of what was done with the last ends the join.
+func (j *joining) advance(err error) {
+	if err == nil {
+		var more bool
+		if j.e, err, more = j.next(); !more {
+			j.e = nil
+		}
+	}
+	if err != nil {
+		j.over = true
+		j.yield(nil, err)
+	}
+}
+
+// load yields what is archived next, unless it is damaged, which was said.
+func (j *joining) load(ctx context.Context) {
+	x, err := j.loader.segment(ctx, j.e)
+	if err == nil && x != nil && !j.yield(x, nil) {
+		j.over = true
+		return
+	}
+	j.advance(err)
+}
+
+// same holds what the store has against what is archived of it.
+func (j *joining) same(x *receipt.Segment) { j.advance(j.Store.same(x, j.e.entry)) }
 
 // same holds a segment of the store against the archive's of the same place.
 func (s *Store) same(recent *receipt.Segment, archived *entry) error {
