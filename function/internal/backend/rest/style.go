@@ -166,18 +166,21 @@ func (e Encoding) inPath(name string, v any, esc escape) (string, error) {
 		}
 		var b strings.Builder
 		for _, one := range list {
-			key := name
+			key, err := encode(name, ""), error(nil)
 			if object {
-				key = one.name
+				key, err = esc(one.name, "=")
 			}
-			text, err := plain(one.value)
+			text := ""
+			if err == nil {
+				text, err = plain(one.value)
+			}
 			if err == nil {
 				text, err = esc(text, ";")
 			}
 			if err != nil {
 				return "", err
 			}
-			b.WriteString(";" + encode(key, ""))
+			b.WriteString(";" + key)
 			if text != "" {
 				b.WriteString("=" + text)
 			}
