@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -41,7 +42,7 @@ func boundary(text []byte, most int) int {
 }
 
 // CutJSON shows JSON of so many bytes at most, which is JSON again. The longest list is cut at an item; where that is not enough, all that is long
-// in it is cut: lists at items, texts at characters, objects at members. Of nothing that has parts none is left, while there is room.
+// in it is cut: lists at items, texts at characters, objects at members. What has parts keeps some of them, or is left out.
 func CutJSON(body []byte, most int) Cut {
 	if len(body) <= most {
 		return Cut{Shown: body}
@@ -57,9 +58,10 @@ func CutJSON(body []byte, most int) Cut {
 		return c
 	}
 	s := shortener{}
-	c := Cut{Shown: s.fit(nil, body, most, nil)}
-	c.Notes = s.notes
-	return c
+	if shown, some := s.fit(nil, body, most, nil); some {
+		return Cut{Shown: shown, Notes: s.notes}
+	}
+	return Cut{Shown: []byte("null"), Notes: []string{fmt.Sprintf("nothing of %d bytes, of which %d have room", len(body), most)}}
 }
 
 // cutList cuts the one list that has most of the answer, if that is enough.
@@ -135,26 +137,31 @@ func (s *shortener) note(text string) {
 	}
 }
 
-// fit appends a value of so many bytes at most. Where not even the shortest form has room, that is appended.
-func (s *shortener) fit(out, raw []byte, room int, path []string) []byte {
+// fit appends a value of so many bytes at most, and tells whether there is room for any of it: an empty list in place of one that
+// has items would be a wrong answer.
+func (s *shortener) fit(out, raw []byte, room int, path []string) ([]byte, bool) {
 	if len(raw) <= room {
-		return append(out, raw...)
+		return append(out, raw...), true
 	}
+	before, some, notes := len(out), false, s.notes
 	switch raw[0] {
 	case '"':
-		return s.text(out, raw, room, path)
+		out, some = s.text(out, raw, room, path)
 	case '[':
-		return s.list(out, raw, room, path)
+		out, some = s.list(out, raw, room, path)
 	case '{':
-		return s.object(out, raw, room, path)
+		out, some = s.object(out, raw, room, path)
 	}
-	return append(out, raw...)
+	if some = some && len(out)-before <= room; !some {
+		s.notes = notes
+	}
+	return out, some
 }
 
 const ellipsis = "…"
 
 // text cuts a string between its characters, escapes among them.
-func (s *shortener) text(out, raw []byte, room int, path []string) []byte {
+func (s *shortener) text(out, raw []byte, room int, path []string) ([]byte, bool) {
 	room -= len(ellipsis) + len(`"`)
 	end := 1
 	for end < len(raw)-1 {
@@ -176,69 +183,80 @@ func (s *shortener) text(out, raw []byte, room int, path []string) []byte {
 		}
 		end = next
 	}
-	s.note(fmt.Sprintf("the first %d of %d bytes of %s", end-1, len(raw)-2, clip(joinPath(path), 100)))
-	return append(append(out, raw[:end]...), ellipsis+`"`...)
+	if end == 1 {
+		return out, false
+	}
+	s.note(fmt.Sprintf("the first %d of %d bytes of %s", end-1, len(raw)-2, orAnswer(clip(joinPath(path), 100))))
+	return append(append(out, raw[:end]...), ellipsis+`"`...), true
 }
 
-// list keeps the items that fit, and of the first one at least a part.
-func (s *shortener) list(out, raw []byte, room int, path []string) []byte {
+// list keeps the items that fit, and a part of the next one where they leave much room.
+func (s *shortener) list(out, raw []byte, room int, path []string) ([]byte, bool) {
 	all := list(raw)
 	start := len(out)
 	out = append(out, '[')
 	shown := 0
-	for _, i := range all {
-		if len(out)-start+len(i.value)+len(",]") > room && shown > 0 {
+	for n, i := range all {
+		left := room - (len(out) - start) - len(",]")
+		if len(i.value) > left && n > 0 && left < room/2 {
 			break
 		}
-		if shown > 0 {
+		before := len(out)
+		if n > 0 {
 			out = append(out, ',')
 		}
-		if shown == 0 {
-			out = s.fit(out, i.value, room-len("[]"), append(path, "0"))
-		} else {
-			out = append(out, i.value...)
+		some := false
+		if out, some = s.fit(out, i.value, left, append(path, strconv.Itoa(n))); !some {
+			out = out[:before]
+			break
 		}
-		shown++
+		if shown++; len(i.value) > left {
+			break
+		}
 	}
-	if shown < len(all) {
+	if shown > 0 && shown < len(all) {
 		s.note(listNote(path, shown, len(all)))
 	}
-	return append(out, ']')
+	return append(out, ']'), shown > 0
 }
 
 // minMember is how many bytes of each member's value an object has room for, or it loses members.
 const minMember = 16
 
-// object shares the room among the members: short ones keep what they have, and the long ones are cut to the same length.
-func (s *shortener) object(out, raw []byte, room int, path []string) []byte {
+// object shares the room among the members: short ones keep what they have, and the long ones are cut to the same length. Members that
+// have no room are left out.
+func (s *shortener) object(out, raw []byte, room int, path []string) ([]byte, bool) {
 	all := list(raw)
-	shown, names, least := 0, len("{}"), 0
+	names, least := len("{}"), 0
+	var sizes []int
 	for _, i := range all {
 		names += len(i.key) + len(":,")
-		least += min(len(i.value), minMember)
-		if names+least > room && shown > 0 {
+		if least += min(len(i.value), minMember); names+least > room && len(sizes) > 0 {
 			names -= len(i.key) + len(":,")
 			break
 		}
-		shown++
-	}
-	if shown < len(all) {
-		s.note(fmt.Sprintf("the first %d of %d members of %s", shown, len(all), orAnswer(clip(joinPath(path), 100))))
-	}
-	sizes := make([]int, shown)
-	for n, i := range all[:shown] {
-		sizes[n] = len(i.value)
+		sizes = append(sizes, len(i.value))
 	}
 	share := level(sizes, room-names)
+	start, shown := len(out), 0
 	out = append(out, '{')
-	for n, i := range all[:shown] {
-		if n > 0 {
+	for _, i := range all[:len(sizes)] {
+		before, left := len(out), room-(len(out)-start)-len(":,}")-len(i.key)
+		if shown > 0 {
 			out = append(out, ',')
 		}
 		out = append(append(out, i.key...), ':')
-		out = s.fit(out, i.value, share, append(path, i.name()))
+		some := false
+		if out, some = s.fit(out, i.value, min(share, left), append(path, i.name())); !some {
+			out = out[:before]
+			continue
+		}
+		shown++
 	}
-	return append(out, '}')
+	if shown > 0 && shown < len(all) {
+		s.note(fmt.Sprintf("%d of %d members of %s", shown, len(all), orAnswer(clip(joinPath(path), 100))))
+	}
+	return append(out, '}'), shown > 0
 }
 
 func orAnswer(path string) string {

@@ -33,22 +33,38 @@ func TestPlan(t *testing.T) {
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", In: Query}} }, "neither an argument nor a value"},
 		{func(r *Request) { r.Parameters = []Parameter{{Argument: "b", In: Query}} }, "no name"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Cookie}} }, "by the catalog alone"},
-		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Query, Encoding: Encoding{Style: Matrix}}} }, "style"},
-		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Header, Encoding: Encoding{Style: DeepObject}}} }, "style"},
+		{func(r *Request) {
+			r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Query, Encoding: Encoding{Style: Matrix}}}
+		}, "style"},
+		{func(r *Request) {
+			r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Header, Encoding: Encoding{Style: DeepObject}}}
+		}, "style"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "b c", Argument: "b", In: Header}} }, "name that no header"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "x-key", Argument: "b", In: Header}} }, "credentials or headers set"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "x-tenant", Argument: "b", In: Header}} }, "credentials or headers set"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "x-theirs", Argument: "b", In: Header}} }, "credentials or headers set"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "X-key", Fixed: always("b"), In: Query}} }, ""},
-		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Query}, {Name: "b", Argument: "c", In: Query}} }, "twice"},
-		{func(r *Request) { r.Parameters = []Parameter{{Name: "X-B", Argument: "b", In: Header}, {Name: "x-b", Argument: "c", In: Header}} }, "twice"},
-		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Header}, {Name: "b", Argument: "c", In: Query}} }, ""},
+		{func(r *Request) {
+			r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Query}, {Name: "b", Argument: "c", In: Query}}
+		}, "twice"},
+		{func(r *Request) {
+			r.Parameters = []Parameter{{Name: "X-B", Argument: "b", In: Header}, {Name: "x-b", Argument: "c", In: Header}}
+		}, "twice"},
+		{func(r *Request) {
+			r.Parameters = []Parameter{{Name: "b", Argument: "b", In: Header}, {Name: "b", Argument: "c", In: Query}}
+		}, ""},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "host", Fixed: always("b"), In: Header}} }, "can't be set"},
 		{func(r *Request) { r.Body = &Body{MediaType: "what", Argument: "a"} }, ""},
 		{func(r *Request) { r.Body = &Body{MediaType: "*/*", Argument: "a"} }, "media type"},
-		{func(r *Request) { r.Body = &Body{MediaType: "application/json", Argument: "a", Members: []Member{{Argument: "b", Name: "b"}}} }, "both"},
-		{func(r *Request) { r.Body = &Body{MediaType: "text/plain", Members: []Member{{Argument: "b", Name: "b"}}} }, "made of one argument"},
-		{func(r *Request) { r.Body = &Body{MediaType: "application/json", Members: []Member{{Argument: "b", Name: "b"}, {Argument: "c", Name: "b"}}} }, "twice"},
+		{func(r *Request) {
+			r.Body = &Body{MediaType: "application/json", Argument: "a", Members: []Member{{Argument: "b", Name: "b"}}}
+		}, "both"},
+		{func(r *Request) {
+			r.Body = &Body{MediaType: "text/plain", Members: []Member{{Argument: "b", Name: "b"}}}
+		}, "made of one argument"},
+		{func(r *Request) {
+			r.Body = &Body{MediaType: "application/json", Members: []Member{{Argument: "b", Name: "b"}, {Argument: "c", Name: "b"}}}
+		}, "twice"},
 		{func(r *Request) {
 			r.Body = &Body{MediaType: multipartType, Members: []Member{{Argument: "b", Name: "b"}}, Encodings: map[string]Encoding{"b": {ContentType: "a\r\nb"}}}
 		}, "media type"},

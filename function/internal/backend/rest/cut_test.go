@@ -1,0 +1,178 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"example.com/erlmcp/function/internal/mcp"
+)
+
+// random makes JSON of all shapes.
+func random(r *rand.Rand, depth int) any {
+	switch n := r.IntN(8); {
+	case n < 2 && depth > 0:
+		out := make([]any, r.IntN(12))
+		for i := range out {
+			out[i] = random(r, depth-1)
+		}
+		return out
+	case n < 5 && depth > 0:
+		out := map[string]any{}
+		for range r.IntN(8) {
+			out[text(r, 6)] = random(r, depth-1)
+		}
+		return out
+	case n == 5:
+		return json.Number(fmt.Sprint(r.Int64()))
+	case n == 6:
+		return r.IntN(2) == 0
+	}
+	return text(r, 120)
+}
+
+func text(r *rand.Rand, most int) string {
+	letters := []rune("abc \"\\\n\x01é€𝄞.<")
+	out := make([]rune, 1+r.IntN(most))
+	for i := range out {
+		out[i] = letters[r.IntN(len(letters))]
+	}
+	return string(out)
+}
+
+// TestCutJSON cuts generated JSON to all lengths: what is shown is JSON within the bound, is part of the answer by encoding/json's reading, is not empty where the
+// answer is not, and what is shown of a list with what is left is the list.
+func TestCutJSON(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	resumed := 0
+	for range 1000 {
+		var v any = random(r, 5)
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := 200 + r.IntN(len(b)+1)
+		c := CutJSON(b, most)
+		if len(b) <= most {
+			if !bytes.Equal(c.Shown, b) || c.Notes != nil {
+				t.Fatalf("%s was cut to %d", b, most)
+			}
+			continue
+		}
+		var whole, shown any
+		if err := json.Unmarshal(c.Shown, &shown); err != nil {
+			t.Fatalf("%s of %s: %v", c.Shown, b, err)
+		}
+		json.Unmarshal(b, &whole)
+		if len(c.Shown) > most || len(c.Notes) == 0 || !utf8.Valid(c.Shown) {
+			t.Fatalf("%d bytes of at most %d, %q: %s", len(c.Shown), most, c.Notes, c.Shown)
+		}
+		if err := partOf(shown, whole); err != nil {
+			t.Fatalf("%s of %s: %v", c.Shown, b, err)
+		}
+		if c.Rest == nil && len(c.Shown) < most/3 {
+			t.Fatalf("a stub of %d bytes, where %d have room: %.2000s of %.2000s", len(c.Shown), most, c.Shown, b)
+		}
+		if c.Rest == nil {
+			continue
+		}
+		resumed++
+		var rest []any
+		if err := json.Unmarshal(c.Rest, &rest); err != nil {
+			t.Fatalf("the rest is %s: %v", c.Rest, err)
+		}
+		var path []string
+		if c.Path != "" {
+			path = splitPath(c.Path)
+		}
+		var begin, all []any
+		json.Unmarshal(at(c.Shown, path), &begin)
+		json.Unmarshal(at(b, path), &all)
+		if len(begin) != c.From || len(all) != c.Total || !reflect.DeepEqual(append(begin, rest...), all) {
+			t.Fatalf("%d of %d items of %s, and then %s: %s", c.From, c.Total, c.Path, c.Rest, b)
+		}
+	}
+	if resumed < 50 {
+		t.Errorf("only %d can be read on", resumed)
+	}
+}
+
+// partOf tells whether a value is another one with parts left out at its ends.
+func partOf(part, whole any) error {
+	switch p := part.(type) {
+	case string:
+		w, _ := whole.(string)
+		if cut, ok := strings.CutSuffix(p, ellipsis); p != w && !(ok && strings.HasPrefix(w, cut)) {
+			return fmt.Errorf("%q is no begin of %q", p, w)
+		}
+	case []any:
+		w, ok := whole.([]any)
+		if !ok || len(p) > len(w) || len(p) == 0 && len(w) > 0 {
+			return fmt.Errorf("%d of %d items", len(p), len(w))
+		}
+		for i := range p {
+			if err := partOf(p[i], w[i]); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		w, ok := whole.(map[string]any)
+		if !ok || len(p) == 0 && len(w) > 0 {
+			return fmt.Errorf("%d of %d members", len(p), len(w))
+		}
+		for name := range p {
+			if err := partOf(p[name], w[name]); err != nil {
+				return err
+			}
+		}
+	default:
+		if !reflect.DeepEqual(part, whole) {
+			return fmt.Errorf("%v is not %v", part, whole)
+		}
+	}
+	return nil
+}
+
+// TestMark has a model told how much is missing and how to ask for less, and the hook be given what is left.
+func TestMark(t *testing.T) {
+	var items []string
+	for n := range 1000 {
+		items = append(items, fmt.Sprintf(`{"id":%d,"name":"customer %d"}`, n, n))
+	}
+	body := `{"total":1000,"data":{"items":[` + strings.Join(items, ", ") + `]},"next":"abc"}`
+	r, err := answering(t, &API{}, Answer{MaxBytes: 2000, Structured: true}, 200, "application/json", body)
+	if err != nil || r.IsError || len(r.Content) != 2 || !bytes.Equal(r.Structured, []byte(r.Content[0].Text)) || !strings.HasSuffix(r.Content[0].Text, `]},"next":"abc"}`) {
+		t.Fatalf("%v %v", r, err)
+	}
+	var shown struct{ Data struct{ Items []any } }
+	if err := json.Unmarshal(r.Structured, &shown); err != nil || len(r.Structured) < 1900 {
+		t.Fatalf("%v", err)
+	}
+	if want := fmt.Sprintf("(only a part is shown: the first %d of 1000 items of data.items; ask for less by the arguments, such as limit)", len(shown.Data.Items)); r.Content[1].Text != want {
+		t.Errorf("%s, want %s", r.Content[1].Text, want)
+	}
+	var got *Cut
+	more := func(_ context.Context, _ *mcp.Call, c *Cut) (string, error) {
+		got = c
+		return "call read_more with the cursor xyz for the rest", nil
+	}
+	r, err = answering(t, &API{}, Answer{MaxBytes: 2000, More: more}, 200, "application/json", body)
+	if err != nil || !strings.HasSuffix(r.Content[1].Text, "; call read_more with the cursor xyz for the rest)") || got.Total != 1000 || got.Path != "data.items" || !json.Valid(got.Rest) {
+		t.Errorf("%v %v %v", in(r), got, err)
+	}
+	r, err = answering(t, &API{}, Answer{MaxBytes: 10, More: more}, 200, "text/plain", "äöüäöüäöü")
+	if err != nil || in(r) != "text äöüäö | text (only a part is shown: the first 10 of 18 bytes; call read_more with the cursor xyz for the rest)" || string(got.Rest) != "üäöü" {
+		t.Errorf("%v %v", in(r), err)
+	}
+	// Pretty-printed JSON loses its white space before it loses items.
+	r, err = answering(t, &API{}, Answer{MaxBytes: 20}, 200, "application/json", "{\n        \"a\": [\n            1,\n            2\n        ]\n}")
+	if err != nil || in(r) != `text {"a":[1,2]}` {
+		t.Errorf("%v %v", in(r), err)
+	}
+}
