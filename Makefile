@@ -39,7 +39,7 @@ module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
 .PHONY: help run demo test module check check-long workspace-check workspace-test workspace-release deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
-	control fork kubernetes rollout oncall hostile docs observability judge image fuzz coldstart bench simulate cover mutations flaky weigh format
+	control fork kubernetes rollout oncall hostile docs observability judge wire image fuzz coldstart bench simulate cover mutations flaky weigh format
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
 STEPS ?=
@@ -188,6 +188,9 @@ image: haproxy redis-server emulator $(TOOLS)/ko $(TOOLS)/crane ## the image, lo
 	$(PODMAN) export PATH="$(CURDIR)/$(TOOLS):$$PATH" && cd $(CHECKS) && $(GO) test -count=1 -v ./image $(STRICT) | grep -v '^=== '
 
 ATTACK ?= 4s
+wire: ## requests of declared tools, read by another implementation of OpenAPI
+	cd $(CHECKS) && $(GO) test -count=1 -v ./openapiwire | grep -v '^=== '
+
 hostile: ## attacks on a server, each for ATTACK, while another tenant calls and the platform probes
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./hostile -for $(ATTACK) $(STRICT) | grep -v '^=== '
 
@@ -220,7 +223,7 @@ release: $(TOOLS)/ko ## build what the tag at hand releases, list and verify it
 # Each target and how many inputs it gets: some 3 s of work on 2 cores. Not a duration, at whose end Go 1.26 fails
 # one run in some hundred (go.dev/issue/75804).
 FUZZ := function:FuzzReading:300 $(addprefix function/internal/,mcp:FuzzValue:20000 mcp:FuzzMessage:20000 mcp:FuzzHeader:20000 value:FuzzCheck:20000 \
-	value:FuzzType:1500 entitlement:FuzzEvent:20000 receipt:FuzzCanonical:20000 receipt:FuzzParse:20000 receipt/verify:FuzzExport:20000 receipt/verify:FuzzEdits:4000)
+	value:FuzzType:1500 entitlement:FuzzEvent:20000 receipt:FuzzCanonical:20000 receipt:FuzzParse:20000 receipt/verify:FuzzExport:20000 receipt/verify:FuzzEdits:4000 backend/rest:FuzzPath:20000)
 FUZZTIMES ?= 1
 
 # To make an input shorter takes a minute else, of which nothing is learnt.
