@@ -22,7 +22,7 @@ type Answer struct {
 	MaxBytes int
 	// MaxBinary is how many bytes a picture, sound or other file may have; default 1 MiB. What is larger is told of in words alone.
 	MaxBinary int
-	// Structured has JSON be the result's structured content as well.
+	// Structured has JSON be the result's structured content as well: it is there twice then.
 	Structured bool
 	// Fields is what of JSON is kept; nil for all.
 	Fields *Mask
@@ -154,7 +154,7 @@ func failure(text string) *mcp.Result {
 func (t *tool) json(ctx context.Context, c *mcp.Call, body []byte, notes []string) (*mcp.Result, error) {
 	body = trim(body)
 	if t.answer.Fields != nil {
-		kept, ok := t.answer.Fields.append(nil, body)
+		kept, ok := t.answer.Fields.append(nil, body, 0)
 		if !ok {
 			kept = body
 		} else if len(kept) <= len("{}") && len(kept) < len(body) {

@@ -69,6 +69,9 @@ func cutList(body []byte, most int) (Cut, bool) {
 	var path []string
 	within := body
 	for within[0] != '[' {
+		if len(path) == maxNesting {
+			return Cut{}, false
+		}
 		var longest item
 		for i := range items(within) {
 			if len(i.value) > len(longest.value) {
@@ -137,6 +140,9 @@ func (s *shortener) note(text string) {
 	}
 }
 
+// maxNesting is how deep a value may stand that is looked into: each level reads what is below it once more.
+const maxNesting = 64
+
 // fit appends a value of so many bytes at most, and tells whether there is room for any of it: an empty list in place of one that
 // has items would be a wrong answer.
 func (s *shortener) fit(out, raw []byte, room int, path []string) ([]byte, bool) {
@@ -144,6 +150,9 @@ func (s *shortener) fit(out, raw []byte, room int, path []string) ([]byte, bool)
 		return append(out, raw...), true
 	}
 	before, some, notes := len(out), false, s.notes
+	if len(path) == maxNesting {
+		return out, false
+	}
 	switch raw[0] {
 	case '"':
 		out, some = s.text(out, raw, room, path)

@@ -103,6 +103,29 @@ func TestCutJSON(t *testing.T) {
 	}
 }
 
+// TestDeep has JSON that is nested as deeply as encoding/json takes it cut, kept in part and read in a moment: what is read again at each level is bounded.
+func TestDeep(t *testing.T) {
+	const depth = 9000
+	inner := `["` + strings.Repeat("x", 4<<20) + `",1]`
+	mask, err := ParseMask([]string{"a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range [][2]string{{"[", "]"}, {`{"a":`, "}"}, {`[{"a":`, "}]"}} {
+		n := depth / len(pair[1])
+		body := strings.Repeat(pair[0], n) + inner + strings.Repeat(pair[1], n)
+		if c := CutJSON([]byte(body), 64<<10); !json.Valid(c.Shown) || len(c.Notes) == 0 {
+			t.Errorf("%s: %q %q", pair[0], c.Shown, c.Notes)
+		}
+		if out, _ := mask.append(nil, []byte(body), 0); !json.Valid(out) {
+			t.Errorf("%s: %.100q", pair[0], out)
+		}
+		if c := CutJSON([]byte(`{"b":[1,2,3],"d":`+body+`}`), 64<<10); string(c.Shown) != `{"b":[1,2,3]}` {
+			t.Errorf("%s: %q", pair[0], c.Shown)
+		}
+	}
+}
+
 // partOf tells whether a value is another one with parts left out at its ends.
 func partOf(part, whole any) error {
 	switch p := part.(type) {

@@ -70,11 +70,12 @@ func splitPath(path string) []string {
 }
 
 // append appends what is kept of a value, and whether anything is. Members stay in their order, and values as they came.
-func (m *Mask) append(out, raw []byte) ([]byte, bool) {
+func (m *Mask) append(out, raw []byte, depth int) ([]byte, bool) {
 	raw = trim(raw)
 	switch {
 	case m.whole:
 		return append(out, raw...), true
+	case depth == maxNesting:
 	case raw[0] == '[':
 		before := len(out) + 1
 		out = append(out, '[')
@@ -84,7 +85,7 @@ func (m *Mask) append(out, raw []byte) ([]byte, bool) {
 				out = append(out, ',')
 			}
 			kept := false
-			if out, kept = m.append(out, i.value); !kept {
+			if out, kept = m.append(out, i.value, depth+1); !kept {
 				out = out[:start]
 			}
 		}
@@ -100,7 +101,7 @@ func (m *Mask) append(out, raw []byte) ([]byte, bool) {
 			out = append(append(out, i.key...), ':')
 			kept := false
 			if below := m.below(i.name()); below != nil {
-				out, kept = below.append(out, i.value)
+				out, kept = below.append(out, i.value, depth+1)
 			}
 			if !kept {
 				out = out[:start]

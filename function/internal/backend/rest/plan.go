@@ -85,6 +85,9 @@ func (a *API) plan(r *Request) (*plan, error) {
 	if err := settled(sample); err != nil {
 		faults = append(faults, err)
 	}
+	if _, err := url.PathUnescape(sample); err != nil {
+		fault("the path %q has a %% that encodes nothing", r.Path)
+	}
 	if a.Auth != nil {
 		if in, name := a.Auth.Sets(); in == Query {
 			p.names[name] = true
@@ -145,6 +148,8 @@ func (p *plan) parameter(i int) error {
 		return fmt.Errorf("the parameter %s has neither an argument nor a value", v.Name)
 	case !slices.Contains(styles, v.Style):
 		return fmt.Errorf("the parameter %s has a style that its place does not have", v.Name)
+	case v.In == Cookie && p.api.Sets(Header, "Cookie"):
+		return fmt.Errorf("the cookie %s is set beside the header Cookie, which would replace it", v.Name)
 	case v.In == Cookie && v.Fixed == nil:
 		return fmt.Errorf("the cookie %s is set by an argument: cookies are set by the catalog alone", v.Name)
 	case (v.In == Header || v.In == Cookie) && !token(v.Name):

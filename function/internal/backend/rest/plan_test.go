@@ -28,6 +28,8 @@ func TestPlan(t *testing.T) {
 		{func(r *Request) { r.Path = "/a?b=c" }, "query or a fragment"},
 		{func(r *Request) { r.Path = "/a/../b" }, "leads to another path"},
 		{func(r *Request) { r.Path = "/{a}" }, "no parameter of that name"},
+		{func(r *Request) { r.Path = "/100%" }, "encodes nothing"},
+		{func(r *Request) { r.Path = "/a%2Fb" }, ""},
 		{func(r *Request) { r.Path = "/{a" }, "without a }"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", Argument: "b"}} }, "has no {b}"},
 		{func(r *Request) { r.Parameters = []Parameter{{Name: "b", In: Query}} }, "neither an argument nor a value"},

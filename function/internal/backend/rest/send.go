@@ -91,11 +91,14 @@ func (a *API) maxRead() int64 {
 	return defaultMaxRead
 }
 
+// maxGuess is how much room is made for an answer because of the length that it says it has.
+const maxGuess = 1 << 20
+
 // read reads one byte more than most of a body that has more.
 func read(resp *http.Response, most int64) ([]byte, error) {
 	var b bytes.Buffer
 	if n := resp.ContentLength; n > 0 && n <= most {
-		b.Grow(int(n) + bytes.MinRead)
+		b.Grow(int(min(n, maxGuess)) + bytes.MinRead)
 	}
 	_, err := io.Copy(&b, io.LimitReader(resp.Body, most+1))
 	return b.Bytes(), err
