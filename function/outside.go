@@ -12,7 +12,8 @@ import (
 
 // Client is the way out for a tool, prompt or resource: an HTTP client that reaches public addresses over https, and of others those that
 // EGRESS_ALLOW names. Every address is checked when it is dialed, that of a redirect too, so that a caller's argument leads to no
-// metadata server and nothing inside your network. A GET or HEAD that gets no answer, or 502, 503 or 504, is sent again, twice at most.
+// metadata server and nothing inside your network. A GET or HEAD that gets no answer, or 502, 503 or 504, is sent again, twice at most, as long as
+// no more than a tenth of all requests are.
 //
 // Hand the context to the requests: they end with the call, and are spans of its trace, of which nothing is recorded of a URL but its
 // host. Outside of a call, as in a test, the client reaches public addresses alone.

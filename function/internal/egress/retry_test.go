@@ -13,11 +13,16 @@ import (
 
 // answers are what a server says, one after the other: a status, with a Retry-After, or nothing at all.
 type answers struct {
-	list []string
-	got  int
+	list   []string
+	got    int
+	bodies []string
 }
 
-func (a *answers) RoundTrip(*http.Request) (*http.Response, error) {
+func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		body, _ := io.ReadAll(r.Body)
+		a.bodies = append(a.bodies, string(body))
+	}
 	text := a.list[min(a.got, len(a.list)-1)]
 	a.got++
 	switch text {
@@ -33,6 +38,70 @@ func (a *answers) RoundTrip(*http.Request) (*http.Response, error) {
 		resp.Header.Set("Retry-After", after)
 	}
 	return resp, nil
+}
+
+// TestRetryPolicy has a request's own policy hold in place of the default, and a body be sent again that can be had again.
+func TestRetryPolicy(t *testing.T) {
+	all := RetryPolicy{Max: 3, Connect: true, Statuses: []int{429, 503}}
+	idempotent := all
+	idempotent.Idempotent = true
+	for _, c := range []struct {
+		name, method, body string
+		policy             RetryPolicy
+		stream             bool // the body can't be had again
+		answers            []string
+		sent               int
+	}{
+		{"often", "GET", "", all, false, []string{"503", "429", "reset", "200"}, 4},
+		{"not named", "GET", "", all, false, []string{"502", "200"}, 1},
+		{"no answer is none", "GET", "", RetryPolicy{Max: 3, Statuses: []int{503}}, false, []string{"reset", "200"}, 1},
+		{"none", "GET", "", RetryPolicy{}, false, []string{"503", "200"}, 1},
+		{"not to be reached", "GET", "", all, false, []string{"refused", "200"}, 1},
+		{"a search with a body", "GET", "q", all, false, []string{"503", "200"}, 2},
+		{"one that replaces", "PUT", "q", all, false, []string{"503", "200"}, 2},
+		{"one that deletes", "DELETE", "", all, false, []string{"503", "200"}, 2},
+		{"a stream", "PUT", "q", all, true, []string{"503", "200"}, 1},
+		{"a write", "POST", "q", all, false, []string{"503", "200"}, 1},
+		{"a write that may come twice", "POST", "q", idempotent, false, []string{"503", "200"}, 2},
+		{"the same of a stream", "POST", "q", idempotent, true, []string{"503", "200"}, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(WithRetryPolicy(t.Context(), c.policy), c.method, "https://example.com", strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.body == "" {
+				req.Body, req.GetBody = nil, nil
+			} else if c.stream {
+				req.GetBody = nil
+			}
+			a := &answers{list: c.answers}
+			resp, err := NewRetry(a).RoundTrip(req)
+			if a.got != c.sent {
+				t.Errorf("%s: %v %v, sent %d times", c.name, resp, err, a.got)
+			}
+			for _, body := range a.bodies {
+				if body != c.body {
+					t.Errorf("%s: %q was sent", c.name, a.bodies)
+				}
+			}
+		})
+	}
+}
+
+// TestRetryBudget has a tenth of all requests sent again, and ten more, whichever they are.
+func TestRetryBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &answers{list: []string{"503"}}
+		r := NewRetry(a)
+		for range 500 {
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://example.com", nil)
+			r.RoundTrip(req)
+		}
+		if again := a.got - 500; again < 58 || again > 60 {
+			t.Errorf("%d of 500 were sent again", again)
+		}
+	})
 }
 
 func TestRetry(t *testing.T) {

@@ -154,13 +154,11 @@ func TestRedirects(t *testing.T) {
 		got := c.at.last()
 		got.Header.Write(&seen)
 		text := got.RequestURI + " " + seen.String() + got.body
-		if got.URL.Path != "/end" || strings.Contains(text, "hush") != c.kept || c.kept && strings.Count(text, "hush") != 4 || got.method() != "GET" || strings.Contains(text, "hello") {
+		if got.URL.Path != "/end" || strings.Contains(text, "hush") != c.kept || c.kept && strings.Count(text, "hush") != 4 || got.Method != "GET" || strings.Contains(text, "hello") {
 			t.Errorf("%s %s: %s", c.method, c.path, text)
 		}
 	}
 }
-
-func (r *recorded) method() string { return r.Method }
 
 // TestForward has of the caller's headers sent what is named, under the API's name for it, and nothing else.
 func TestForward(t *testing.T) {

@@ -45,7 +45,7 @@ func (b *builder) fault(argument, name string, err error) {
 	b.faults = append(b.faults, fmt.Errorf("argument %s: %w", argument, err))
 }
 
-// request makes the HTTP request, without the API's credentials. The error is a [mcp.Misfit] where arguments can't be sent, and has all faults.
+// build makes the HTTP request, without the API's credentials. The error is a [mcp.Misfit] where arguments can't be sent, and has all faults.
 func (p *plan) build(ctx context.Context, args map[string]any, forwarded http.Header) (*http.Request, error) {
 	b := &builder{ctx: ctx, plan: p, args: args}
 	path := b.path()

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -48,7 +49,7 @@ func CutJSON(body []byte, most int) Cut {
 		return Cut{Shown: body}
 	}
 	var b bytes.Buffer
-	if err := compact(&b, body); err == nil {
+	if err := json.Compact(&b, body); err == nil {
 		body = b.Bytes()
 	}
 	if len(body) <= most {

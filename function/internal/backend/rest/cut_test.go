@@ -51,7 +51,7 @@ func text(r *rand.Rand, most int) string {
 func TestCutJSON(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	resumed := 0
-	for range 1000 {
+	for range 500 {
 		var v any = random(r, 5)
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -98,7 +98,7 @@ func TestCutJSON(t *testing.T) {
 			t.Fatalf("%d of %d items of %s, and then %s: %s", c.From, c.Total, c.Path, c.Rest, b)
 		}
 	}
-	if resumed < 50 {
+	if resumed < 25 {
 		t.Errorf("only %d can be read on", resumed)
 	}
 }
@@ -106,7 +106,7 @@ func TestCutJSON(t *testing.T) {
 // TestDeep has JSON that is nested as deeply as encoding/json takes it cut, kept in part and read in a moment: what is read again at each level is bounded.
 func TestDeep(t *testing.T) {
 	const depth = 9000
-	inner := `["` + strings.Repeat("x", 4<<20) + `",1]`
+	inner := `["` + strings.Repeat("x", 1<<20) + `",1]`
 	mask, err := ParseMask([]string{"a"})
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,7 @@
 package rest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -205,5 +203,3 @@ func replaced(whole, old, with []byte) []byte {
 	start := offset(whole, old)
 	return slices.Concat(whole[:start], with, whole[start+len(old):])
 }
-
-func compact(b *bytes.Buffer, raw []byte) error { return json.Compact(b, raw) }

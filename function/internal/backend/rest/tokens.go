@@ -27,7 +27,7 @@ type Tokens struct {
 	known map[string]*keptToken
 }
 
-// A keptToken is one token, or that it is being fetched.
+// A keptToken is a token, or one that is being fetched.
 type keptToken struct {
 	ready   chan struct{} // closed when what follows is set
 	value   string
@@ -36,8 +36,11 @@ type keptToken struct {
 	err     error
 }
 
-// NewTokens returns an empty one. The clock is [time.Now], but in tests.
+// NewTokens returns an empty one. The clock is [time.Now] where none is given.
 func NewTokens(now func() time.Time) *Tokens {
+	if now == nil {
+		now = time.Now
+	}
 	return &Tokens{now: now, known: map[string]*keptToken{}}
 }
 
