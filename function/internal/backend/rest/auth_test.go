@@ -68,6 +68,7 @@ func TestNoOverride(t *testing.T) {
 	for _, args := range []map[string]any{
 		{"filter": map[string]any{"api_key": "theirs"}}, {"filter": map[string]any{"tenant": "other"}}, {"filter": map[string]any{"deep[tenant]": "other"}},
 		{"deep": map[string]any{"tenant": "other"}}, {"deep": map[string]any{"a]": "b"}}, {"more": map[string]any{"currency": "USD"}},
+		{"filter": map[string]any{"_method": "DELETE"}}, {"more": map[string]any{"_method": "DELETE"}},
 	} {
 		if _, err := call(t, a, r, Answer{}, args); !errors.As(err, new(*mcp.Misfit)) || api.count() > 0 {
 			t.Errorf("%v: %v", args, err)

@@ -37,6 +37,7 @@ func (b *builder) parts(body *Body) (out []part, given bool) {
 		if ok && !isObject {
 			b.fault(body.Argument, "", errors.New("it is not an object, of which this body is made"))
 		}
+		b.sameMethod(body.Argument, object)
 		for _, name := range slices.Sorted(maps.Keys(object)) {
 			if object[name] != nil {
 				out = append(out, part{body.Argument, name, object[name]})
@@ -52,6 +53,15 @@ func (b *builder) parts(body *Body) (out []part, given bool) {
 		}
 	}
 	return out, len(out) > 0
+}
+
+// methodField is the member by which Rack, Symfony and Laravel serve a POST as another method: what no rule has allowed.
+const methodField = "_method"
+
+func (b *builder) sameMethod(argument string, object map[string]any) {
+	if _, there := object[methodField]; there {
+		b.fault(argument, "", errors.New("it has the member "+methodField+", by which some APIs take another method"))
+	}
 }
 
 // body writes the body. Without a media type there is none.
@@ -82,6 +92,8 @@ func (b *builder) body() (body []byte, mediaType string) {
 	}
 	var err error
 	if isJSON(kind) {
+		object, _ := v.(map[string]any)
+		b.sameMethod(of.Argument, object)
 		body, err = jsonText(v)
 	} else if of.Binary {
 		body, err = fromBase64(v)
@@ -123,7 +135,7 @@ func (b *builder) form(of *Body) (body []byte, mediaType string) {
 	if !given && !of.Required {
 		return nil, ""
 	}
-	names := map[string]bool{}
+	names := map[string]bool{methodField: true}
 	for _, m := range of.Members {
 		names[m.Name] = true
 	}

@@ -41,6 +41,9 @@ func TestBodies(t *testing.T) {
 			map[string]any{"a": "1 & ü", "l": []any{"x", "y"}, "o": map[string]any{"k": int64(1)}, "n": nil}, formType + " a%20b=1%20%26%20%C3%BC&l=x&l=y&o=%7B%22k%22%3A1%7D"},
 		{"a form with styles", Body{MediaType: formType, Argument: "body", Encodings: map[string]Encoding{"items": {Style: DeepObject, Explode: true}, "l": {Style: Form}}},
 			map[string]any{"body": map[string]any{"items": []any{map[string]any{"price": "p1", "n": int64(2)}}, "l": []any{"x", "y,z"}}}, formType + " items%5B0%5D%5Bn%5D=2&items%5B0%5D%5Bprice%5D=p1&l=x,y%2Cz"},
+		{"another method by JSON", Body{MediaType: json, Argument: "body"}, map[string]any{"body": map[string]any{"_method": "DELETE"}}, "refused argument body: it has the member _method"},
+		{"another method by a form", Body{MediaType: formType, Argument: "body"}, map[string]any{"body": map[string]any{"_method": "DELETE"}}, "refused argument body: it has the member _method"},
+		{"another method by parts", Body{MediaType: multipartType, Argument: "body"}, map[string]any{"body": map[string]any{"_method": "DELETE"}}, "refused argument body: it has the member _method"},
 		{"a form of no object", Body{MediaType: formType, Argument: "body"}, map[string]any{"body": "x"}, "refused argument body: it is not an object"},
 	} {
 		api := record(t, nil)

@@ -61,7 +61,7 @@ func (a *API) Sets(in Place, name string) bool {
 
 // plan checks a request. The error has all faults of it.
 func (a *API) plan(r *Request) (*plan, error) {
-	p := &plan{api: a, request: r, names: map[string]bool{}}
+	p := &plan{api: a, request: r, names: map[string]bool{methodField: true}}
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if r.Method == "" || r.Method == http.MethodConnect || r.Method == http.MethodTrace || !token(r.Method) || r.Method != strings.ToUpper(r.Method) {
