@@ -40,7 +40,7 @@ func TestDeclaredIsWhatTheCodeNeeds(t *testing.T) {
 	}
 	sources := map[string]string{}
 	for _, f := range files {
-		if strings.HasSuffix(f, "_test.go") {
+		if strings.HasSuffix(f, "_test.go") || f == "collections.go" { // of an operator's own collections: package backend/firestore tells their indexes
 			continue
 		}
 		text, err := os.ReadFile(f)
