@@ -250,7 +250,7 @@ func (s *Source) Entries(collection documents.Collection) ([]catalog.Entry, erro
 	for _, t := range p.tools {
 		r := &reader{tool: t, collection: collection, logger: cmp.Or(s.Logger, slog.New(slog.DiscardHandler))}
 		entry := &catalog.Tool{
-			Name: t.name(), Title: t.Title, Description: cmp.Or(t.Description, t.describe()), Input: t.input(), Terms: terms,
+			Name: t.name(), Title: t.Title, Description: cmp.Or(t.Description, t.describe()), Input: t.input(), Lenient: true, Terms: terms,
 			Hints: catalog.Hints{ReadOnly: &yes, Destructive: &no, Idempotent: &yes, OpenWorld: &no},
 			Call:  r.get,
 		}

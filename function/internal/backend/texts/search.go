@@ -63,7 +63,7 @@ func (r *resources) search(files []file) *catalog.Tool {
 		about += " (" + strings.TrimSuffix(d.Description, ".") + ")"
 	}
 	return &catalog.Tool{
-		Name: d.Name + "_search", Title: d.Title, Input: json.RawMessage(searchInput), Terms: d.Terms,
+		Name: d.Name + "_search", Title: d.Title, Input: json.RawMessage(searchInput), Lenient: true, Terms: d.Terms,
 		Description: "Searches the texts of " + about + ". Answers with a link to each text that fits best, and an excerpt. Read a link as a resource to see the whole text.",
 		Hints:       catalog.Hints{ReadOnly: &yes, Destructive: &no, Idempotent: &yes, OpenWorld: &no},
 		Call: func(ctx context.Context, c *mcp.Call) (*mcp.Result, error) {

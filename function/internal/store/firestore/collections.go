@@ -32,7 +32,7 @@ func OpenCollections(ctx context.Context, o Options) (*Collections, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", o.Databases[0], err)
 	}
-	return &Collections{client, fmt.Sprintf("projects/%s/databases/%s/documents/", o.Project, o.Databases[0])}, nil
+	return &Collections{client, strings.TrimSuffix(client.Collection("x").Path, "x")}, nil
 }
 
 // Close ends the connection.
