@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -176,6 +177,19 @@ func TestCollectionsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	for _, v := range firestoretest.Values {
+		back := c.value(c.stored(v))
+		if f, ok := v.(float64); ok && math.IsNaN(f) {
+			v, back = "NaN", fmt.Sprint(back)
+		}
+		if !reflect.DeepEqual(back, v) {
+			t.Errorf("%v comes back as %v", v, back)
+		}
+	}
+	other := source.Reference("projects/p/databases/other/documents/a/b")
+	if back := c.value(c.stored(other)); back != other {
+		t.Errorf("a reference to another database comes back as %v", back)
+	}
 	if c.Collection("a/b") != nil {
 		t.Error("a document is taken for a collection")
 	}
