@@ -15,6 +15,7 @@
 package function
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -54,13 +55,20 @@ type Catalog struct {
 	Tools     []Tool
 	Resources []Resource // and templates
 	Prompts   []Prompt
+	Search    *Search // nil: all tools are listed
 }
+
+// Search lets callers look for tools where these are too many for a list: who sees more than Above of them has find_tools and call_tool in
+// its place, and the tools that are Listed. 0 is for all callers. What call_tool calls is limited, ruled and recorded as if it had been
+// called by its own name, which is possible too.
+type Search struct{ Above int }
 
 // With returns the catalog with the entries of another in it, and its instructions after those that there are.
 func (c Catalog) With(other Catalog) Catalog {
 	c.Tools = slices.Concat(c.Tools, other.Tools)
 	c.Resources = slices.Concat(c.Resources, other.Resources)
 	c.Prompts = slices.Concat(c.Prompts, other.Prompts)
+	c.Search = cmp.Or(c.Search, other.Search)
 	c.Info.Instructions = strings.TrimSpace(c.Info.Instructions + " " + other.Info.Instructions)
 	return c
 }
@@ -74,6 +82,9 @@ func (c Catalog) entries() (out []catalog.Entry) {
 	}
 	for _, p := range c.Prompts {
 		out = append(out, p.entry)
+	}
+	if s := c.Search; s != nil {
+		out = append(out, &catalog.Search{Above: s.Above})
 	}
 	return out
 }

@@ -104,8 +104,10 @@ type ToolOptions struct {
 	// counts for the first time.
 	RequireReceipt bool
 
+	// Listed keeps the tool in the list of callers who find the others by find_tools, where the catalog has a [Search].
+	Listed bool
 	// Toolset puts the tool into a group, as plans call one: tenants whose plan leaves it out don't see the tool and can't call it. Tools of
-	// none are for all, and tenants that are in no list have all.
+	// none are for all, and tenants that are in no list have all. The path /mcp/TOOLSET serves its tools alone.
 	Toolset string
 	// Scopes are what a caller must have been granted to call the tool. Who lacks them sees the tool, and is told to get them.
 	Scopes []string
@@ -138,7 +140,7 @@ type Condition struct{ When, Message string }
 var yes, no = true, false
 
 func (o *ToolOptions) apply(t *catalog.Tool) {
-	t.Title = o.Title
+	t.Title, t.Listed = o.Title, o.Listed
 	for _, hint := range []struct {
 		said  bool
 		hint  **bool

@@ -206,7 +206,7 @@ func (a *Admission) authenticate(ctx context.Context) *mcp.Refusal {
 		return nil
 	}
 	a.known = g.opts.Now()
-	p, err := g.opts.Callers.Authenticate(ctx, &identity.Request{Header: h.Header, RemoteAddr: h.RemoteAddr, ID: h.RequestID})
+	p, err := g.opts.Callers.Authenticate(ctx, &identity.Request{Header: h.Header, RemoteAddr: h.RemoteAddr, ID: h.RequestID, Part: h.Toolset})
 	if err != nil {
 		return g.unauthenticated(err, h)
 	}

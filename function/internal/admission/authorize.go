@@ -21,6 +21,7 @@ type verdict struct {
 	object        *catalog.Object // nil where the call is about no entry
 	standing      *entitlement.Standing
 	hidden        bool
+	outside       bool // of the toolset that is asked for, and hidden therefore
 	now           time.Time
 	rules         *policy.Set // of the operator, as they were at first
 	operator, own policy.Decision
@@ -34,7 +35,8 @@ func (a *Admission) early(o *catalog.Object, now time.Time) verdict {
 		v.rules = set()
 	}
 	v.operator, v.own = v.rules.Decide(&q), o.Policy.Decide(&q)
-	v.hidden = v.decision().Effect == policy.Deny
+	v.outside = a.head.Toolset != "" && !o.In(a.head.Toolset)
+	v.hidden = v.outside || v.decision().Effect == policy.Deny
 	return v
 }
 
@@ -55,11 +57,11 @@ func (a *Admission) authorize(name string) *mcp.Refusal {
 	*v = verdict{object: o, standing: v.standing}
 	if o == nil {
 		if lacks := a.principal.Missing(g.opts.Scopes); len(lacks) > 0 {
-			return g.lacksScopes(nil, g.opts.Scopes, a.head.RequestID)
+			return g.lacksScopes(nil, g.opts.Scopes, a.head)
 		}
 		return nil
 	}
-	if g.governed() {
+	if a.governed() {
 		*v = a.early(o, g.opts.Now())
 	}
 	if v.hidden {
@@ -76,23 +78,25 @@ func (a *Admission) authorize(name string) *mcp.Refusal {
 		need = append(slices.Clip(need), d.Scopes...)
 	}
 	if lacks := a.principal.Missing(need); len(lacks) > 0 {
-		return g.lacksScopes(o, need, a.head.RequestID)
+		return g.lacksScopes(o, need, a.head)
 	}
 	return nil
 }
 
 // governed tells whether not all callers see all.
-func (g *Gate) governed() bool { return g.opts.Policy != nil || g.ruled || g.packed }
+func (a *Admission) governed() bool {
+	return a.gate.opts.Policy != nil || a.gate.ruled || a.gate.packed || a.head.Toolset != ""
+}
 
 // enforce decides with the arguments at hand, and lets the call see of the catalog what the caller may.
 func (a *Admission) enforce(ctx context.Context, c *mcp.Call) (context.Context, *mcp.Refusal) {
 	g, v := a.gate, &a.verdict
-	if !g.governed() {
+	if !a.governed() {
 		return ctx, nil
 	}
 	o := v.object
-	// A tool that may be called is seen, and the call looks for nothing else.
-	if o == nil || v.hidden || c.Method != "tools/call" {
+	// A tool that may be called is seen, and the call looks for nothing else, but by a tool that is there for that.
+	if o == nil || v.hidden || c.Method != "tools/call" || o.Finds {
 		now := g.opts.Now()
 		ctx = catalog.NewContext(ctx, func(other *catalog.Object) bool {
 			if other == o {
@@ -172,7 +176,7 @@ func (g *Gate) follow(ctx context.Context, o *catalog.Object, d *policy.Decision
 	message := d.Message
 	switch {
 	case d.Effect == policy.Scopes:
-		return g.lacksScopes(o, slices.Concat(g.opts.Scopes, o.Scopes, d.Scopes), c.Head.RequestID)
+		return g.lacksScopes(o, slices.Concat(g.opts.Scopes, o.Scopes, d.Scopes), c.Head)
 	case d.Effect == policy.Confirm && !asks(c.Method):
 		message = "it needs the consent of the person at the client, whom " + c.Method + " can't ask"
 	case d.Effect != policy.Deny:
@@ -213,7 +217,7 @@ func (g *Gate) MayRead(ctx context.Context, c *mcp.Call, uri string) error {
 	switch {
 	case a.verdict.hidden:
 		return mcp.ErrUnknown
-	case !g.governed():
+	case !a.governed():
 		return nil
 	}
 	d := a.verdict.late(p, g.located(uri))
@@ -228,6 +232,12 @@ func (g *Gate) MayRead(ctx context.Context, c *mcp.Call, uri string) error {
 
 // hides is the refusal of a call about what the caller can't see, for operators alone.
 func (g *Gate) hides(v *verdict, requestID string) *mcp.Refusal {
+	if v.outside {
+		return &mcp.Refusal{
+			Reason: mcp.NotEntitled, Scope: v.object.Kind + ":" + v.object.Name, Limit: "toolset", Receipt: requestID,
+			Message: "refused: it is not in the toolset whose path was called",
+		}
+	}
 	rule := v.decision().Rule
 	g.decided.count(rule, string(policy.Deny))
 	return &mcp.Refusal{
@@ -282,16 +292,17 @@ func (g *Gate) unauthenticated(e *identity.Error, h *mcp.RequestHeader) *mcp.Ref
 		}
 	}
 	need := g.opts.Scopes
-	if o := g.opts.Catalog.Object(h.Method, h.Name); o != nil && g.opts.Policy == nil && o.Policy == nil {
+	o := g.opts.Catalog.Object(h.Method, h.Name)
+	if o != nil && g.opts.Policy == nil && o.Policy == nil && (h.Toolset == "" || o.In(h.Toolset)) {
 		need = slices.Concat(need, o.Scopes) // what a policy hides must not show by its scopes
 	}
-	r.Challenge = g.challenge(fault, text, need)
+	r.Challenge = g.challenge(fault, text, need, h)
 	r.Message = "refused: " + text
 	return r
 }
 
 // lacksScopes asks for a token with all the scopes that the call needs (step-up).
-func (g *Gate) lacksScopes(o *catalog.Object, need []string, requestID string) *mcp.Refusal {
+func (g *Gate) lacksScopes(o *catalog.Object, need []string, h *mcp.RequestHeader) *mcp.Refusal {
 	need = compact(need)
 	what, scope := "this server", directives.Everything
 	if o != nil {
@@ -299,8 +310,8 @@ func (g *Gate) lacksScopes(o *catalog.Object, need []string, requestID string) *
 	}
 	text := what + " needs the scopes " + strings.Join(need, " ")
 	return &mcp.Refusal{
-		Reason: mcp.InsufficientScope, Scope: scope, Limit: strings.Join(need, " "), Receipt: requestID,
-		Message: "refused: " + text, Challenge: g.challenge("insufficient_scope", text, need),
+		Reason: mcp.InsufficientScope, Scope: scope, Limit: strings.Join(need, " "), Receipt: h.RequestID,
+		Message: "refused: " + text, Challenge: g.challenge("insufficient_scope", text, need, h),
 	}
 }
 
@@ -315,7 +326,7 @@ func compact(scopes []string) []string {
 }
 
 // challenge is the value of WWW-Authenticate (RFC 6750, section 3; RFC 9728, section 5.1).
-func (g *Gate) challenge(fault, description string, scopes []string) string {
+func (g *Gate) challenge(fault, description string, scopes []string, h *mcp.RequestHeader) string {
 	parts := []string{`realm="erlmcp"`}
 	add := func(name, value string) {
 		if value != "" {
@@ -327,7 +338,11 @@ func (g *Gate) challenge(fault, description string, scopes []string) string {
 		add("error_description", description)
 	}
 	add("scope", strings.Join(compact(scopes), " "))
-	add("resource_metadata", g.opts.Metadata)
+	metadata := g.opts.Metadata
+	if metadata != "" && h.Toolset != "" {
+		metadata += "/" + h.Toolset
+	}
+	add("resource_metadata", metadata)
 	return "Bearer " + strings.Join(parts, ", ")
 }
 

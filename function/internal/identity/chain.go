@@ -171,6 +171,8 @@ type Request struct {
 	Header     http.Header
 	RemoteAddr string
 	ID         string
+	// Part is what of the server is asked for, "" for all: tokens whose audience has /PART after one of the issuer's are taken there too.
+	Part string
 }
 
 // Authenticate returns who calls, or why the credentials are refused.
@@ -178,6 +180,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, r *Request) (*Principa
 	var c credentials
 	now := a.opts.Now()
 	err := c.read(r.Header, now)
+	c.part = r.Part
 	if a.opts.Local && (len(a.chain) == 0 || !c.given()) {
 		return &Local, nil
 	}
@@ -237,7 +240,7 @@ func (a *Authenticator) byToken(i *issuer) func(context.Context, *credentials) (
 		} else if token.text == "" {
 			return nil, nil
 		}
-		known := a.verified.look(token, c.now)
+		known := a.verified.look(token, c.part, c.now)
 		if known != nil && known.issuer != i || known == nil && i.Header == "" && (!i.issues(token.issuedBy()) || platformChecked(token.text)) {
 			return nil, nil
 		}
@@ -246,7 +249,7 @@ func (a *Authenticator) byToken(i *issuer) func(context.Context, *credentials) (
 			return known.principal, nil
 		}
 		changes := i.keys.changes.Load()
-		p, until, err := i.verify(ctx, token.text, c.now)
+		p, until, err := i.verify(ctx, token.text, c.part, c.now)
 		i.keys.refresh(c.now) // not before: a fetch that this token brings about shows whether its key is there
 		if err != nil {
 			return nil, err

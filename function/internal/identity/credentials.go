@@ -15,6 +15,7 @@ type credentials struct {
 	other      string    // Authorization of another scheme, or of none
 	apiKey     bool      // bearer is of X-API-Key
 	keyID      string
+	part       string // of the server, that is asked for
 }
 
 const (

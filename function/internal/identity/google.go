@@ -107,6 +107,6 @@ func (a *Authenticator) byPlatform(_ context.Context, c *credentials) (*Principa
 		return nil, &Error{Cause: Malformed, Method: CloudRun, Detail: "not a token"}
 	}
 	i := issuer{tenants: a.opts.Tenants, Issuer: Issuer{Method: CloudRun, URL: googleIssuer, Spelled: []string{"accounts.google.com"}, Name: googleName, Accounts: true}}
-	p, _, fault := i.judge(readClaims(members), c.now)
+	p, _, fault := i.judge(readClaims(members), "", c.now)
 	return p, fault
 }

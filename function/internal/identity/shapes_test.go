@@ -223,7 +223,7 @@ func TestExamples(t *testing.T) {
 	joe := Issuer{Method: OAuth, URL: "joe", Keys: fakeURL + "/keys", Audiences: []string{"me"}, Algorithms: []string{"RS256", "ES256", "EdDSA"}}
 	verify := func(set, token string, at time.Time) Cause {
 		i := newIssuer(joe, &Options{Get: publishing(func() string { return set }), Now: func() time.Time { return at }, Logger: New(Options{}).opts.Logger})
-		_, _, err := i.verify(t.Context(), token, at)
+		_, _, err := i.verify(t.Context(), token, "", at)
 		return err.Cause
 	}
 	set := `{"keys":[` + esKey + "," + rsKey + "," + edKey + `]}`

@@ -22,7 +22,7 @@ func tenantOf(t *testing.T, i Issuer, m *TenantMap, claims string) string {
 	i.Audiences = []string{"me"}
 	is := newIssuer(i, &Options{Tenants: m, Now: func() time.Time { return now }})
 	c["iss"], c["aud"], c["exp"] = i.URL, "me", float64(now.Add(time.Hour).Unix())
-	p, _, err := is.judge(c, now)
+	p, _, err := is.judge(c, "", now)
 	if err != nil {
 		return string(err.Cause)
 	}

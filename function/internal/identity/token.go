@@ -69,8 +69,8 @@ func newIssuer(i Issuer, o *Options) *issuer {
 
 func (i *issuer) issues(iss string) bool { return iss == i.URL || slices.Contains(i.Spelled, iss) }
 
-// verify checks a token of the issuer: algorithm, key, signature, times, audience, and whom it names.
-func (i *issuer) verify(ctx context.Context, text string, now time.Time) (*Principal, time.Time, *Error) {
+// verify checks a token of the issuer, for a part of the server: algorithm, key, signature, times, audience, and whom it names.
+func (i *issuer) verify(ctx context.Context, text, part string, now time.Time) (*Principal, time.Time, *Error) {
 	refuse := func(cause Cause, detail string) (*Principal, time.Time, *Error) {
 		return nil, time.Time{}, &Error{Cause: cause, Method: i.Method, Detail: detail}
 	}
@@ -104,7 +104,7 @@ func (i *issuer) verify(ctx context.Context, text string, now time.Time) (*Princ
 	case err != nil:
 		return refuse(Malformed, "the claims can't be read")
 	}
-	return i.judge(claims, now)
+	return i.judge(claims, part, now)
 }
 
 // open returns the claims of a token that one of the issuer's keys has signed.
@@ -133,7 +133,7 @@ func (i *issuer) open(ctx context.Context, token *jwt.JSONWebToken) (Claims, err
 }
 
 // judge checks verified claims.
-func (i *issuer) judge(claims Claims, now time.Time) (*Principal, time.Time, *Error) {
+func (i *issuer) judge(claims Claims, part string, now time.Time) (*Principal, time.Time, *Error) {
 	refuse := func(cause Cause, detail string) (*Principal, time.Time, *Error) {
 		return nil, time.Time{}, &Error{Cause: cause, Method: i.Method, Detail: detail}
 	}
@@ -159,7 +159,7 @@ func (i *issuer) judge(claims Claims, now time.Time) (*Principal, time.Time, *Er
 		return refuse(Expired, "at "+life.expires.UTC().Format(time.RFC3339))
 	case now.Add(skew).Before(life.begins), now.Add(skew).Before(life.issued):
 		return refuse(NotYetValid, "")
-	case len(i.audiences) > 0 && !slices.ContainsFunc(audiences, func(a string) bool { return i.audiences[normalURI(a)] }):
+	case len(i.audiences) > 0 && !slices.ContainsFunc(audiences, func(a string) bool { return i.means(a, part) }):
 		return refuse(WrongAudience, "aud "+cut(strings.Join(audiences, " ")))
 	}
 	name, subject, err := i.Name(claims)
@@ -236,7 +236,16 @@ func (t *presented) issuedBy() string {
 	return t.iss
 }
 
-// verifications remember tokens by their hash.
+// means tells whether an audience is the server, or the part of it.
+func (i *issuer) means(audience, part string) bool {
+	if i.audiences[normalURI(audience)] {
+		return true
+	}
+	whole, ofPart := strings.CutSuffix(audience, "/"+part)
+	return ofPart && part != "" && i.audiences[normalURI(whole)]
+}
+
+// verifications remember tokens by their hash, with the part of the server that they were taken for.
 type verifications struct {
 	mu    sync.RWMutex
 	known map[[sha256.Size]byte]*verified
@@ -252,12 +261,15 @@ type verified struct {
 // buffers take tokens that are hashed: a copy of each would be what a request allocates most.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// look returns what is known of the token, or nil.
-func (v *verifications) look(t *presented, now time.Time) *verified {
+// look returns what is known of the token for a part of the server, or nil.
+func (v *verifications) look(t *presented, part string, now time.Time) *verified {
 	if !t.looked {
 		t.looked = true
 		b := buffers.Get().(*[]byte)
 		*b = append((*b)[:0], t.text...)
+		if part != "" {
+			*b = append(append(*b, 0), part...)
+		}
 		t.sum = sha256.Sum256(*b)
 		buffers.Put(b)
 		v.mu.RLock()

@@ -20,6 +20,7 @@ type RequestHeader struct {
 	Name       string // Mcp-Name, decoded
 	Header     http.Header
 	RemoteAddr string
+	Toolset    string    // that the request's path names, "" for none
 	Size       int64     // of the body in bytes, as it is announced; -1 where it is not
 	Began      time.Time // when the request arrived
 

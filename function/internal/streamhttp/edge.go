@@ -53,6 +53,9 @@ func NewHandler(opts Options) *Handler {
 // Held is how many bytes of requests and answers are under way, of how many there may be.
 func (h *Handler) Held() (held, most int64) { return h.memory.held() }
 
+// Toolset is what routes call the part of a path that names a toolset.
+const Toolset = "toolset"
+
 // Header values that are the same on every answer are shared.
 var (
 	typeJSON    = []string{"application/json"}
@@ -84,6 +87,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 		head := mcp.ReadRequestHeader(r.Header, observed.RequestID, r.RemoteAddr, observed.Begun)
+		head.Toolset = r.PathValue(Toolset)
 		if !h.opts.Engine().Identify(r.Context(), head, x) {
 			return
 		}
@@ -96,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	head := mcp.ReadRequestHeader(r.Header, observed.RequestID, r.RemoteAddr, observed.Begun)
-	head.Size = r.ContentLength
+	head.Size, head.Toolset = r.ContentLength, r.PathValue(Toolset)
 	h.opts.Engine().Serve(r.Context(), head, x)
 }
 

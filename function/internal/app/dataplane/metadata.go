@@ -6,9 +6,11 @@ import (
 
 	"example.com/erlmcp/function/internal/identity"
 	"example.com/erlmcp/function/internal/serve"
+	"example.com/erlmcp/function/internal/streamhttp"
 )
 
-// protectedResource answers RFC 9728 metadata: of the endpoint, or of the whole host at the root.
+// protectedResource answers RFC 9728 metadata: of the endpoint, or of the whole host at the root. That of a toolset is a resource of its own,
+// as its clients compare the URL with theirs.
 func (p *Plane) protectedResource(path string) http.HandlerFunc {
 	settings := &p.Config.Callers
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -29,12 +31,16 @@ func (p *Plane) protectedResource(path string) http.HandlerFunc {
 			p.nothing(w, "no access tokens are taken here")
 			return
 		}
+		resource := settings.PublicURL + path
+		if toolset := r.PathValue(streamhttp.Toolset); toolset != "" {
+			resource += "/" + toolset
+		}
 		serve.Answer(w, http.StatusOK, struct {
 			Resource string   `json:"resource"`
 			Name     string   `json:"resource_name"`
 			Servers  []string `json:"authorization_servers"`
 			Scopes   []string `json:"scopes_supported,omitempty"`
 			Methods  []string `json:"bearer_methods_supported"`
-		}{settings.PublicURL + path, p.Options.Info.Title, settings.Issuers, p.current.Load().scopes, []string{"header"}})
+		}{resource, p.Options.Info.Title, settings.Issuers, p.current.Load().scopes, []string{"header"}})
 	}
 }

@@ -6,18 +6,22 @@ import (
 
 	"example.com/erlmcp/function/internal/app"
 	"example.com/erlmcp/function/internal/serve"
+	"example.com/erlmcp/function/internal/streamhttp"
 )
 
 // routes is every path and what stands before it.
 func (p *Plane) routes() http.Handler {
 	mux := http.NewServeMux()
-	resource := map[string]http.HandlerFunc{"": p.protectedResource(""), "/mcp": p.protectedResource("/mcp")}
+	const toolset = "/mcp/{" + streamhttp.Toolset + "}"
+	resource := map[string]http.HandlerFunc{"": p.protectedResource(""), "/mcp": p.protectedResource("/mcp"), toolset: p.ofToolset(p.protectedResource("/mcp"))}
 	mux.Handle("/mcp", p.endpoint)
+	mux.Handle(toolset, p.ofToolset(p.endpoint.ServeHTTP))
 	for path, about := range resource {
 		mux.HandleFunc(app.MetadataPath+path, about)
 	}
 	if prefix := p.Config.Callers.PublicPath; prefix != "" { // a gateway may take it away, or leave it
 		mux.Handle(prefix+"/mcp", p.endpoint)
+		mux.Handle(prefix+toolset, p.ofToolset(p.endpoint.ServeHTTP))
 		for path, about := range resource {
 			mux.HandleFunc(app.MetadataPath+prefix+path, about)
 			mux.HandleFunc(prefix+app.MetadataPath+path, about)
@@ -31,6 +35,17 @@ func (p *Plane) routes() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	}))
+}
+
+// ofToolset serves the paths of toolsets that there are.
+func (p *Plane) ofToolset(serves http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if p.Catalog().Toolset(r.PathValue(streamhttp.Toolset)) {
+			serves(w, r)
+		} else {
+			p.elsewhere(w, r)
+		}
+	}
 }
 
 // plainPath is a path without slashes that mean nothing: doubled ones, and those at the end.
