@@ -171,7 +171,8 @@ type Request struct {
 	Header     http.Header
 	RemoteAddr string
 	ID         string
-	// Part is what of the server is asked for, "" for all: tokens whose audience has /PART after one of the issuer's are taken there too.
+	// Part is what of the server is asked for, "" for all. Tokens whose audience is /PART after one of the issuer's that ends in /mcp are
+	// taken there too.
 	Part string
 }
 

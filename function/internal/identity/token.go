@@ -242,7 +242,7 @@ func (i *issuer) means(audience, part string) bool {
 		return true
 	}
 	whole, ofPart := strings.CutSuffix(audience, "/"+part)
-	return ofPart && part != "" && i.audiences[normalURI(whole)]
+	return part != "" && ofPart && strings.HasSuffix(whole, "/mcp") && i.audiences[normalURI(whole)] // elsewhere on the host may be others
 }
 
 // verifications remember tokens by their hash, with the part of the server that they were taken for.

@@ -28,12 +28,18 @@ func made(t *testing.T, pairs ...string) (*Plane, error) {
 		Loopback: settings["LOOPBACK"] == "", Getenv: func(name string) string { return settings[name] }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Entries: []catalog.Entry{catalog.FromFunc("add", "Adds.", func(_ context.Context, in struct{ A, B int }) (string, error) {
 			return strings.Repeat("x", in.A+in.B), nil
-		})},
+		}), ofBilling()},
 	})
 	if err == nil {
 		t.Cleanup(p.Close)
 	}
 	return p, err
+}
+
+func ofBilling() *catalog.Tool {
+	t := catalog.FromFunc("bill", "Bills.", func(context.Context, catalog.None) (string, error) { return "billed", nil })
+	t.Terms.Pack = "billing"
+	return t
 }
 
 func get(p *Plane, method, path, body string) *httptest.ResponseRecorder {
@@ -47,6 +53,8 @@ func get(p *Plane, method, path, body string) *httptest.ResponseRecorder {
 	p.ServeHTTP(w, r)
 	return w
 }
+
+const bill = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"bill"}}`
 
 const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"A":1,"B":2}}}`
 
@@ -64,6 +72,12 @@ func TestPaths(t *testing.T) {
 	}{
 		{"POST", "/mcp", call, 200, `"text":"xxx"`},
 		{"POST", "//mcp/", call, 200, `"text":"xxx"`},
+		{"POST", "/mcp/billing", bill, 200, "billed"},
+		{"POST", "/mcp/billing/", bill, 200, "billed"},
+		{"POST", "/mcp/billing", call, 200, "unknown tool"},
+		{"GET", "/mcp/billing", "", 405, "by POST"},
+		{"OPTIONS", "/mcp/billing", "", 204, ""},
+		{"POST", "/mcp/sales", call, 404, "nothing at /mcp/sales; the MCP endpoint is /mcp"},
 		{"GET", "/health", "", 200, ""},
 		{"GET", "/ready", "", 200, ""},
 		{"GET", "/metrics", "", 200, "tools_called_total"},
@@ -105,6 +119,16 @@ func TestMetadata(t *testing.T) {
 		if !strings.HasPrefix(document.Resource, "https://x.example/tools") || len(document.AuthorizationServers) != 1 || document.ScopesSupported[0] != "mcp" || document.BearerMethodsSupported[0] != "header" {
 			t.Errorf("%s: %+v", path, document)
 		}
+	}
+	for path, resource := range map[string]string{"/mcp/billing": "/mcp/billing", "/tools/mcp/billing": "/mcp/billing", "/mcp": "/mcp", "/mcp/sales": ""} {
+		w := get(p, "GET", app.MetadataPath+path, "")
+		if resource != "" && !strings.Contains(w.Body.String(), `"resource":"https://x.example/tools`+resource+`"`) || (w.Code == 200) != (resource != "") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	w := get(p, "POST", "/tools/mcp/billing", call)
+	if challenge := w.Header().Get("WWW-Authenticate"); w.Code != http.StatusUnauthorized || !strings.Contains(challenge, `resource_metadata="https://x.example/.well-known/oauth-protected-resource/tools/mcp/billing"`) {
+		t.Errorf("%d %v", w.Code, w.Header())
 	}
 	if w := get(p, "POST", "/tools/mcp", call); w.Code != http.StatusUnauthorized || !strings.Contains(w.Header().Get("WWW-Authenticate"), `resource_metadata="https://x.example`) {
 		t.Errorf("%d %v", w.Code, w.Header())
