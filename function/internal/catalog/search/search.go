@@ -29,12 +29,14 @@ const (
 
 var (
 	weight = [fields]float64{inName: 5, inTitle: 4, inDescription: 1, inArguments: 0.4}
-	length = [fields]float64{inName: 0.6, inTitle: 0.6, inDescription: 0.6, inArguments: 0.7}
+	length = [fields]float64{inName: 0.3, inTitle: 0.3, inDescription: 0.7, inArguments: 0.7}
 )
 
 const (
 	// saturation is k1 of BM25: from how many times on a word that comes again says nothing new.
-	saturation = 1.5
+	saturation = 2
+	// unasked is what is lost of the score of a tool in whose name is nothing that is asked for.
+	unasked = 0.5
 	// sameStart is what counts of a word that begins as the one in the question does: repos and repository, org and organization.
 	sameStart = 0.5
 	// minStart is how many letters of a word are a beginning.
@@ -42,31 +44,38 @@ const (
 	// maxStarts bounds the words that one in the question begins.
 	maxStarts = 50
 	// synonym is what counts of a word that means about the same.
-	synonym = 0.6
+	synonym = 0.3
 	// otherVerb is what is left of the score of a tool that does something else than what is asked for.
-	otherVerb = 0.7
+	otherVerb = 0.6
 	// maxWords bounds a question.
 	maxWords = 40
 )
 
 // An Index is what documents are found by.
 type Index struct {
-	names  []string // in small letters
-	does   []uint   // what the documents' tools do, by the verbs that say so
-	words  []string // that are in any document, sorted
+	names  []string  // in small letters
+	does   []uint    // what the documents' tools do, by the verbs that say so
+	named  []float32 // the rarity of all words of the names
+	words  []string  // that are in any document, sorted
 	where  [][]posting
-	scores sync.Pool // of *[]float32, one for each document, all 0
+	scores sync.Pool // of *[]tally, one for each document, all 0
 }
 
 // A posting says how much a word says of a document.
 type posting struct {
 	document int32
-	score    float32
+	tally
+}
+
+// A tally is how much words say of a document.
+type tally struct {
+	score float32 // in all
+	named float32 // of what it is called: the rarity of the words that are in its name
 }
 
 // New makes an index. It takes some 3 ms for a thousand tools.
 func New(documents []Document) *Index {
-	x := &Index{names: make([]string, len(documents)), does: make([]uint, len(documents))}
+	x := &Index{names: make([]string, len(documents)), does: make([]uint, len(documents)), named: make([]float32, len(documents))}
 	b := builder{ids: map[string]int32{}, written: map[string]int32{}}
 	for i := range documents {
 		x.names[i] = strings.ToLower(documents[i].Name)
@@ -74,7 +83,7 @@ func New(documents []Document) *Index {
 		b.read(int32(i), &documents[i])
 	}
 	b.finish(x)
-	x.scores.New = func() any { s := make([]float32, len(documents)); return &s }
+	x.scores.New = func() any { s := make([]tally, len(documents)); return &s }
 	return x
 }
 
@@ -154,7 +163,11 @@ func (b *builder) finish(x *Index) {
 					times += weight[f] * float64(t) / (1 - length[f] + length[f]*relative)
 				}
 			}
-			postings[j] = posting{c.document, float32(rare * times / (saturation + times))}
+			postings[j] = posting{c.document, tally{score: float32(rare * times / (saturation + times))}}
+			if c.times[inName] > 0 {
+				postings[j].named = float32(rare)
+				x.named[c.document] += float32(rare)
+			}
 		}
 		x.where[i] = postings
 	}
@@ -174,7 +187,7 @@ func said(counts []count) (documents float64) {
 // Find returns the positions of the documents that fit the question best and that admit lets through, the best first. It asks admit of no
 // more documents than it takes to find so many.
 func (x *Index) Find(question string, limit int, admit func(document int) bool) (found []int) {
-	scores, wanted := x.scores.Get().(*[]float32), uint(0)
+	scores, wanted := x.scores.Get().(*[]tally), uint(0)
 	asked := asked(question)
 	touched := x.score(asked, *scores)
 	for _, word := range asked {
@@ -182,11 +195,12 @@ func (x *Index) Find(question string, limit int, admit func(document int) bool) 
 	}
 	best := make([]ranked, len(touched))
 	for i, d := range touched {
-		best[i] = ranked{d, (*scores)[d]}
+		sum := (*scores)[d]
+		best[i] = ranked{d, sum.score * (1 - unasked*(1-sum.named/x.named[d]))}
 		if wanted != 0 && x.does[d] != 0 && wanted&x.does[d] == 0 {
 			best[i].score *= otherVerb
 		}
-		(*scores)[d] = 0
+		(*scores)[d] = tally{}
 	}
 	x.scores.Put(scores)
 	exact := strings.ToLower(strings.TrimSpace(question))
@@ -217,9 +231,9 @@ type ranked struct {
 }
 
 // score adds up what the words of a question say of the documents, and returns those of which they say anything.
-func (x *Index) score(asked []string, scores []float32) (touched []int32) {
+func (x *Index) score(asked []string, scores []tally) (touched []int32) {
 	seen := map[string]bool{}
-	best := map[int32]float32{} // of a document that has the word, and others for it, the best counts
+	best := map[int32]tally{} // of a document that has the word, and others for it, the best counts
 	var before string
 	for _, word := range asked {
 		terms := map[int]float32{}
@@ -233,14 +247,16 @@ func (x *Index) score(asked []string, scores []float32) (touched []int32) {
 		clear(best)
 		for term, share := range terms {
 			for _, p := range x.where[term] {
-				best[p.document] = max(best[p.document], share*p.score)
+				b := best[p.document]
+				best[p.document] = tally{max(b.score, share*p.score), max(b.named, share*p.named)}
 			}
 		}
-		for document, score := range best {
-			if scores[document] == 0 {
+		for document, b := range best {
+			if scores[document].score == 0 {
 				touched = append(touched, document)
 			}
-			scores[document] += score
+			scores[document].score += b.score
+			scores[document].named += b.named
 		}
 		if len(seen) == maxWords {
 			break

@@ -129,11 +129,11 @@ func TestFormula(t *testing.T) {
 				want[i] += math.Log(1+(n-df+0.5)/(df+0.5)) * tf / (saturation + tf)
 			}
 		}
-		got := make([]float32, len(texts))
+		got := make([]tally, len(texts))
 		x.score(words, got)
 		for i := range got {
-			if math.Abs(float64(got[i])-want[i]) > 1e-5 {
-				t.Fatalf("%v in %v: %v, want %v", words, texts[i], got[i], want[i])
+			if math.Abs(float64(got[i].score)-want[i]) > 1e-5 {
+				t.Fatalf("%v in %v: %v, want %v", words, texts[i], got[i].score, want[i])
 			}
 		}
 	}

@@ -145,7 +145,7 @@ func stems(list string) map[string]bool {
 
 // isFiller tells the words, as stems, that say nothing of what a question is about.
 var isFiller = stems(`a about all am an and any are as at be been being but by can could did do does doing done every for from had has have having
-	he her here hers him his i if in into it its just like me mine my need no not now of on one or our ours own please really she should so some
+	he her here hers him his i if in into it its just like mine need no not now of on one or our ours please really she should so some
 	someone something than that the their theirs them then there these they this those to too tool us want was we were will with without
 	would you your yours`)
 
@@ -160,6 +160,7 @@ var verbs = []string{
 	"send post deliver share",
 	"cancel stop abort end",
 	"search find query",
+	"my me authenticated current own",
 }
 
 // asking are the question words, as stems, which documents are not asked for.
