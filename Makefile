@@ -107,13 +107,15 @@ stores: redis-server emulator ## the suites of the stores, on a real Redis and t
 	ERLMCP_TEST_ON="$(STORES)" $(GO) test -race ./function/internal/store/firestore
 
 SEEDS ?= 300
+DECLARATIONS ?= 1000
 # Of each kind of fleet that a canary is judged in.
 BAKES ?= 20
 # Figures as they are published; without it a busy machine gets leeway.
 STRICT ?=
-simulate: ## the governor's protocol in SEEDS simulated fleets, the merging of directives in 10 000 schedules, and canaries, healthy and not
+simulate: ## the governor's protocol in SEEDS simulated fleets, the merging of directives in 10 000 schedules, canaries, healthy and not, and catalogs that change under calls
 	$(GO) test -count=1 -run Simulation ./function/internal/governor -seeds $(SEEDS)
 	$(GO) test -count=1 -run Directive ./function/internal/directives -schedules 10000
+	$(GO) test -count=1 -run Declarations ./function -declarations $(DECLARATIONS)
 	$(GO) test -count=1 -run 'Healthy|Level|Found' -timeout 40m ./function/internal/judge -bakes $(BAKES)
 
 cover: ## how much of each package its own tests run
