@@ -75,7 +75,7 @@ var rooms = []struct {
 	{"backend/firestore", "offers a Firestore collection as tools", "backend/firestore/documents catalog identity mcp"},
 	{"backend/firestore/firestoretest", "is the suite of its stores", "backend/firestore backend/firestore/documents catalog identity mcp"},
 	{"backend/texts", "offers a directory of texts as resources or prompts", "catalog mcp"},
-	{"catalogfile", "reads the operator's catalog file", "backend/openapi backend/rest backend/texts catalog governor identity mcp policy"},
+	{"catalogfile", "reads the operator's catalog file", "backend/firestore backend/firestore/documents backend/openapi backend/rest backend/texts catalog governor identity mcp policy"},
 	{"admission", "stands before every message", "catalog config directives entitlement governor identity loadshed mcp policy receipt strictjson"},
 	{"serve", "is the process around a handler", "config streamhttp"},
 	{"agenttools", "has the tools by which agents ask the governor", "catalog config entitlement governor identity mcp receipt/verify refresh serve"},
@@ -83,7 +83,7 @@ var rooms = []struct {
 	{"judge", "decides by metrics whether a new version may have more traffic", "client"},
 	{"rotation", "brings a new sealing key into a fleet", "seal"},
 	{"command", "is the program's command line", "account backend/openapi backup catalog catalogfile client config directives identity judge mcp receipt receipt/archive receipt/verify recovery rotation"},
-	{"app", "has what both functions are made of", "account backend/rest backup catalog catalogfile cloudkms config directives effect egress entitlement fleet governor identity mcp policy receipt receipt/archive receipt/journal " +
+	{"app", "has what both functions are made of", "account backend/firestore/documents backend/rest backup catalog catalogfile cloudkms config directives effect egress entitlement fleet governor identity mcp policy receipt receipt/archive receipt/journal " +
 		"receipt/verify recovery refresh seal serve store/firestore store/memory store/objects store/redis streamhttp telemetry"},
 	{"app/dataplane", "is the function erlmcp", "admission agenttools app catalog config directives entitlement fleet governor identity loadshed " +
 		"mcp serve store/memory store/redis streamhttp telemetry"},

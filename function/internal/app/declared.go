@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -10,11 +12,13 @@ import (
 	"time"
 
 	"example.com/erlmcp/function/internal/account"
+	"example.com/erlmcp/function/internal/backend/firestore/documents"
 	"example.com/erlmcp/function/internal/backend/rest"
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/catalogfile"
 	"example.com/erlmcp/function/internal/egress"
 	"example.com/erlmcp/function/internal/refresh"
+	"example.com/erlmcp/function/internal/store/firestore"
 )
 
 // maxDocuments are kept, by their hashes.
@@ -32,6 +36,7 @@ type Declared struct {
 	files     *catalogfile.Files // of the last reading, which may have been refused
 	failed    time.Time          // when it was; zero if it was not
 	secrets   map[string]func() string
+	databases map[string]*firestore.Collections
 	documents map[string][]byte // that were fetched, by their hashes
 }
 
@@ -48,7 +53,7 @@ func (a *App) OpenDeclared() (*Declared, error) {
 		return nil, nil
 	}
 	own := &account.Own{}
-	d := &Declared{app: a, secrets: map[string]func() string{}, documents: map[string][]byte{}}
+	d := &Declared{app: a, secrets: map[string]func() string{}, databases: map[string]*firestore.Collections{}, documents: map[string][]byte{}}
 	allowed, err := egress.ParseAllowed(a.Config.EgressAllow)
 	if err != nil {
 		return nil, fmt.Errorf("EGRESS_ALLOW: %w", err)
@@ -56,7 +61,7 @@ func (a *App) OpenDeclared() (*Declared, error) {
 	d.outside = egress.Options{Allow: allowed, Resolver: a.Options.Stand.Resolver, Dial: a.Options.Stand.Dial}
 	d.options = catalogfile.Options{
 		File: a.Config.CatalogFile, Getenv: a.Options.Getenv, Secret: d.secret, Fetch: d.fetch,
-		Tokens: rest.NewTokens(time.Now), IDTokens: own, AccessToken: own.AccessToken,
+		Tokens: rest.NewTokens(time.Now), IDTokens: own, AccessToken: own.AccessToken, Collections: d.collections,
 	}
 	if d.file, err = refresh.OpenFile(a.Config.CatalogFile, d.parse, refresh.FileOptions{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Age: a.Config.FileAge(), Changed: d.changed}); err != nil {
 		return nil, fmt.Errorf("CATALOG_FILE: %w", err)
@@ -84,6 +89,18 @@ func (d *Declared) Follow(t Taker) {
 func (d *Declared) Look() {
 	if d != nil {
 		d.file.Value()
+	}
+}
+
+// Close ends connections to databases.
+func (d *Declared) Close() {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, open := range d.databases {
+		open.Close()
 	}
 }
 
@@ -152,6 +169,26 @@ func (d *Declared) secret(reference string) (func(context.Context) (string, erro
 		d.secrets[name] = value
 	}
 	return func(context.Context) (string, error) { return value(), nil }, nil
+}
+
+// collections opens a database of the operator's own, once.
+func (d *Declared) collections(database string) (func(path string) documents.Collection, error) {
+	cfg := d.app.Config
+	if cfg.Project == "" {
+		return nil, errors.New("set GOOGLE_CLOUD_PROJECT, whose collection is meant")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name := cmp.Or(database, "(default)")
+	open := d.databases[name]
+	if open == nil {
+		var err error
+		if open, err = firestore.OpenCollections(context.Background(), firestore.Options{Project: cfg.Project, Databases: []string{name}, Emulator: cfg.Emulator}); err != nil {
+			return nil, err
+		}
+		d.databases[name] = open
+	}
+	return open.Collection, nil
 }
 
 // fetch gets a document of the outside, once for each hash that is wanted.

@@ -19,7 +19,7 @@ import (
 )
 
 // watched is a function with one tool, whose observer writes to the log.
-func watched(t *testing.T, log *strings.Builder, settings ...string) *App {
+func watched(t *testing.T, log *strings.Builder, settings ...string) (*App, *catalog.Catalog) {
 	t.Helper()
 	pairs := map[string]string{"GOVERNOR_SCOPE": "instance"}
 	for i := 0; i < len(settings); i += 2 {
@@ -33,8 +33,8 @@ func watched(t *testing.T, log *strings.Builder, settings ...string) *App {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Observe(entries)
-	return a
+	a.Observe()
+	return a, entries
 }
 
 // TestWhatIsToldOfMessages is a table of how messages end, and of what the log has of each: whose affair it is, and no name that a caller
@@ -67,7 +67,8 @@ func TestWhatIsToldOfMessages(t *testing.T) {
 		{"a client that says what is none", mcp.Message{Method: "tools/list", Client: json.RawMessage(`"hunter2"`), Outcome: mcp.Completed}, "INFO", map[string]any{"client": nil}},
 	} {
 		var log strings.Builder
-		a := watched(t, &log)
+		a, entries := watched(t, &log)
+		c.message.Catalog = entries
 		r := httptest.NewRequest("POST", "/mcp?q=hunter2", strings.NewReader("{}"))
 		r.Pattern = "POST /mcp"
 		r.Header.Set("User-Agent", "curl/8 hunter2")
@@ -109,7 +110,7 @@ func TestWhatIsToldOfRequests(t *testing.T) {
 		{"POST", "/mcp", 500, true, "ERROR", "POST /mcp"},
 	} {
 		var log strings.Builder
-		a := watched(t, &log)
+		a, _ := watched(t, &log)
 		r := httptest.NewRequest(c.method, "/hunter2", nil)
 		r.Pattern = c.pattern
 		x := &streamhttp.Exchange{Request: r, RequestID: "r1", Begun: time.Now(), Status: c.status, Panicked: c.panicked}
@@ -124,7 +125,8 @@ func TestWhatIsToldOfRequests(t *testing.T) {
 // TestListeningIsCounted has streams be open while they run.
 func TestListeningIsCounted(t *testing.T) {
 	var log strings.Builder
-	o := watched(t, &log).Observer
+	a, _ := watched(t, &log)
+	o := a.Observer
 	call := &mcp.Call{Head: &mcp.RequestHeader{}, Method: methodListen}
 	ctx := o.Operation(t.Context(), call)
 	if o.Listening() != 1 {
@@ -141,7 +143,8 @@ func TestListeningIsCounted(t *testing.T) {
 // TestClientsNamesAreBounded sends more names than are kept, long ones, and all characters.
 func TestClientsNamesAreBounded(t *testing.T) {
 	var log strings.Builder
-	o := watched(t, &log).Observer
+	a, _ := watched(t, &log)
+	o := a.Observer
 	for i := range 3 * maxClients {
 		if got := o.client(json.RawMessage(fmt.Sprintf(`{"name":"n%d"}`, i)), ""); got != fmt.Sprint("n", i) {
 			t.Fatalf("%q", got)

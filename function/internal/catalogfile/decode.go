@@ -127,7 +127,7 @@ func (d *decoder) mapping(n *yaml.Node, at string, into reflect.Value) {
 }
 
 // shorthand is the member that a text stands for, of the types that may be one.
-var shorthand = map[reflect.Type]string{reflect.TypeFor[Condition](): "when", reflect.TypeFor[Argument](): "type"}
+var shorthand = map[reflect.Type]string{reflect.TypeFor[Condition](): "when", reflect.TypeFor[Argument](): "type", reflect.TypeFor[Where](): "field"}
 
 func (d *decoder) object(n *yaml.Node, at string, into reflect.Value) {
 	if line := into.FieldByName("Line"); line.IsValid() {

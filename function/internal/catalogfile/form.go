@@ -173,19 +173,37 @@ type Breaker struct {
 
 // Firestore is a collection.
 type Firestore struct {
-	Collection string `yaml:"collection" need:"true" doc:"path of the collection"`
+	Collection string `yaml:"collection" need:"true" doc:"path of the collection, such as orders"`
 	Database   string `yaml:"database" doc:"the database; (default) by default"`
-	Own        string `yaml:"own" need:"true" doc:"condition on each document, such as tenant == principal.tenant; all where every caller may read all"`
+	Own        string `yaml:"own" need:"true" doc:"condition on each document that a caller may read, such as tenant == principal.tenant, several joined with &&; all where every caller may read every document"`
 	Find       *Find  `yaml:"find" doc:"a tool that finds documents"`
-	Get        bool   `yaml:"get" doc:"a tool that reads one document by its id"`
+	Get        *Get   `yaml:"get" doc:"a tool that reads one document by its id"`
+}
+
+// Get is a tool that reads one document.
+type Get struct {
+	Name        string   `yaml:"name" doc:"name behind the source's; get by default"`
+	Description string   `yaml:"description" doc:"what the tool does, by which models choose it"`
+	Fields      []string `yaml:"fields" doc:"paths of the fields that are answered; by default all"`
 }
 
 // Find is a tool that finds documents.
 type Find struct {
-	Where  []string `yaml:"where" doc:"fields that arguments of the same name must equal"`
-	Order  []string `yaml:"order" doc:"fields to sort by, with - before one that descends"`
-	Max    int      `yaml:"max" doc:"documents of one answer; 50 by default"`
-	Fields []string `yaml:"fields" doc:"fields that are answered; by default all"`
+	Name        string   `yaml:"name" doc:"name behind the source's; find by default"`
+	Description string   `yaml:"description" doc:"what the tool does, by which models choose it"`
+	Fields      []string `yaml:"fields" doc:"paths of the fields that are answered; by default all"`
+	Where       []Where  `yaml:"where" doc:"arguments that fields must equal"`
+	Order       []string `yaml:"order" doc:"paths of fields to sort by, with desc behind one for the greatest first"`
+	Max         int      `yaml:"max" doc:"documents of one answer; 20 by default"`
+}
+
+// Where is an argument that a field must equal. A text alone is the field.
+type Where struct {
+	Field       string `yaml:"field" need:"true" doc:"path of the field"`
+	Argument    string `yaml:"argument" doc:"the argument; by default the field with _ for dots"`
+	Type        string `yaml:"type" doc:"string by default; boolean, integer, number, timestamp and reference are others"`
+	Description string `yaml:"description" doc:"for models"`
+	Required    bool   `yaml:"required" doc:"the argument must be given"`
 }
 
 // Texts is a directory.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"example.com/erlmcp/function/internal/backend/firestore/documents"
 	"example.com/erlmcp/function/internal/backend/rest"
 	"example.com/erlmcp/function/internal/catalog"
 	"example.com/erlmcp/function/internal/governor"
@@ -30,6 +31,8 @@ type Options struct {
 	AccessToken func(ctx context.Context, scopes string) (string, error)
 	// Fetch gets a document at an https URL. The SHA-256 is the one that is wanted, in hexadecimal, or "".
 	Fetch func(ctx context.Context, url, sha256 string) ([]byte, error)
+	// Collections opens a database of Firestore, "" for the default one; nil for a file that is only checked.
+	Collections func(database string) (func(path string) documents.Collection, error)
 	// Files takes note of what the catalog is made of, beside the catalog file, though it is at fault.
 	Files *Files
 }

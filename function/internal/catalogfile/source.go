@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/erlmcp/function/internal/backend/firestore"
+	"example.com/erlmcp/function/internal/backend/firestore/documents"
 	"example.com/erlmcp/function/internal/backend/openapi"
 	"example.com/erlmcp/function/internal/backend/rest"
 	"example.com/erlmcp/function/internal/backend/texts"
@@ -27,6 +29,8 @@ func (r *reader) source(s *Source) {
 		r.requests(s)
 	case "texts":
 		r.directory(s)
+	case "firestore":
+		r.collection(s)
 	}
 }
 
@@ -155,14 +159,58 @@ func (r *reader) directory(s *Source) {
 		}
 		return
 	}
-	for _, e := range entries {
-		if tool, ok := e.(*catalog.Tool); ok {
-			tool.Lenient = true
-		}
-	}
 	r.depends(d.Dir)
 	r.out.Entries = append(r.out.Entries, entries...)
 	r.out.Sources = append(r.out.Sources, Report{Source: s.Name, Kind: "texts", From: t.Dir, Notes: []string{fmt.Sprintf("%d entries", len(entries))}})
+}
+
+// collection offers a collection of Firestore.
+func (r *reader) collection(s *Source) {
+	f := s.Firestore
+	g := r.govern(s, &Tool{})
+	from := firestore.Source{Name: s.Name, Collection: f.Collection, Database: f.Database, Own: f.Own, Terms: r.terms(&g, s, s.Name, s.Line)}
+	if from.Own == "all" {
+		from.Own, from.Shared = "", true
+	}
+	max := int(g.Result.Max)
+	if t := f.Get; t != nil {
+		from.Tools = append(from.Tools, firestore.Tool{Read: firestore.Get, Name: t.Name, Description: t.Description, Fields: t.Fields, MaxBytes: max})
+	}
+	if t := f.Find; t != nil {
+		tool := firestore.Tool{Read: firestore.Find, Name: t.Name, Description: t.Description, Fields: t.Fields, MaxBytes: max, Order: t.Order, Max: t.Max}
+		for _, w := range t.Where {
+			tool.Where = append(tool.Where, firestore.Condition{Field: w.Field, Argument: w.Argument, Type: w.Type, Description: w.Description, Required: w.Required})
+		}
+		from.Tools = append(from.Tools, tool)
+	}
+	var collection documents.Collection
+	if r.Collections != nil {
+		open, err := r.Collections(f.Database)
+		if err != nil {
+			r.fault(s.Line, "firestore: %v", err)
+			return
+		}
+		collection = open(f.Collection)
+	}
+	entries, err := from.Entries(collection)
+	indexes, err2 := from.Indexes()
+	if err := errors.Join(err, err2); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			r.fault(s.Line, "firestore: %s", line)
+		}
+		return
+	}
+	report := Report{Source: s.Name, Kind: "firestore", From: f.Collection}
+	for _, e := range entries {
+		if t, ok := e.(*catalog.Tool); ok {
+			report.Offered = append(report.Offered, Offered{Tool: t.Name, From: f.Collection, Line: s.Line})
+		}
+	}
+	for _, x := range indexes {
+		report.Notes = append(report.Notes, "it needs an index: "+x.String())
+	}
+	r.out.Entries = append(r.out.Entries, entries...)
+	r.out.Sources = append(r.out.Sources, report)
 }
 
 // match is the first line that matches an operation, or -1. All selectors that do are used.

@@ -19,15 +19,19 @@ type Message struct {
 	Refusal      *Refusal      // that was answered
 	Began        time.Time     // of an element of a batch; else zero, and the head has it
 	Handled      time.Duration // in the handler
-
-	catalog Catalog
+	Catalog      Catalog       // that it is served from
 }
 
 // Entry is what the message is about, in the catalog that it was served from: see [Catalog].
-func (m *Message) Entry() (kind, name string) { return entryOf(m.catalog, m.Method, m.Name) }
+func (m *Message) Entry() (kind, name string) { return entryOf(m.Catalog, m.Method, m.Name) }
 
 // Entry is what the call is about, in the catalog that it is served from: see [Catalog].
-func (c *Call) Entry() (kind, name string) { return entryOf(c.server.opts.Catalog, c.Method, c.Name) }
+func (c *Call) Entry() (kind, name string) {
+	if c.server == nil { // it is of a test
+		return "", ""
+	}
+	return entryOf(c.server.opts.Catalog, c.Method, c.Name)
+}
 
 func entryOf(c Catalog, method, name string) (kind, entry string) {
 	if name == "" {

@@ -109,7 +109,7 @@ func (s *Server) Identify(ctx context.Context, head *RequestHeader, x Exchange) 
 
 // told is the beginning of what is told of a message.
 func (r *request) told(o Outcome) *Message {
-	m := &Message{Head: r.head, Outcome: o, catalog: r.opts.Catalog}
+	m := &Message{Head: r.head, Outcome: o, Catalog: r.opts.Catalog}
 	if r.admission != nil {
 		m.Tenant = r.admission.Tenant()
 	}

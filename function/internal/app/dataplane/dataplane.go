@@ -230,6 +230,7 @@ func (p *Plane) Close() {
 		others = append(others, p.Governor.CloseBy)
 	}
 	p.End(p.entitled.Close, others...)
+	p.file.Close()
 }
 
 // Catalog is the one in force, nil where the start failed by its faults.
