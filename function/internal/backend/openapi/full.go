@@ -115,6 +115,11 @@ func (w *full) visit(s *schema, depth int) error {
 	return nil
 }
 
+// broken returns an error where a reference of the schema, at whatever depth, leads nowhere.
+func (s *schema) broken() error {
+	return (&full{visits: map[*schema]int{}, notes: &notes{}}).visit(s, 0)
+}
+
 func (s *schema) children() (out []*schema) {
 	for _, p := range s.properties {
 		out = append(out, p.is)

@@ -80,7 +80,7 @@ type Operation struct {
 	Description string // at most 1000 bytes, cut at a sentence
 	// Input is the JSON Schema 2020-12 of the arguments, complete in itself. Shown is a shorter one for models: what fits Input fits Shown.
 	Input, Shown json.RawMessage
-	// Output is the schema of a successful answer in JSON, or nil.
+	// Output is the schema of a successful answer in JSON, as short as Shown, or nil.
 	Output  json.RawMessage
 	Request rest.Request
 	// Withheld are parameters that are no arguments, since they are cookies or credentials. The catalog may set them.

@@ -78,7 +78,7 @@ func TestOperation(t *testing.T) {
 		"required":["id","note"],"additionalProperties":false}`)
 	same(t, "shown", o.Shown, `{"type":"object","properties":{"id":{"type":"integer"},"dry":{"type":"boolean","default":false},"note":{"anyOf":[{"type":"null"},{"type":"string","maxLength":9}]},"pin":{"type":"string"}},
 		"required":["id","note"],"additionalProperties":false}`)
-	same(t, "output", o.Output, `{"type":"object","properties":{"id":{"type":"integer"},"note":{"type":["null","string"],"maxLength":9}},"required":["id","note"]}`)
+	same(t, "output", o.Output, `{"type":"object","properties":{"id":{"type":"integer"},"note":{"anyOf":[{"type":"null"},{"type":"string","maxLength":9}]}},"required":["id","note"]}`)
 	r := o.Request
 	if r.Server != "https://us.example.com/v1" || r.Path != "/orders/{id}" || len(r.Parameters) != 2 || r.Body.MediaType != "application/json" || !r.Body.Required ||
 		len(r.Body.Members) != 2 || r.Body.Members[0].Name != "note" || !r.Body.Members[0].Null || r.Body.Members[1].Null {

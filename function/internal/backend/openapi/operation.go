@@ -168,12 +168,11 @@ func (b *builder) answer() error {
 	if is == nil {
 		return nil
 	}
-	var n notes
-	out, err := b.r.received.of(is).written(&n)
-	if err != nil {
+	of := b.r.received.of(is)
+	if err := of.broken(); err != nil {
 		b.notes.add(fmt.Sprintf("the schema of answers is not read: %v", err))
 		return nil
 	}
-	b.op.Output = out
+	b.op.Output = of.shown()
 	return nil
 }

@@ -31,11 +31,11 @@ type brief struct {
 	full bool
 }
 
-// shown returns the schema for models.
+// shown returns the schema for models, which is of the most detail that there is room for.
 func (s *schema) shown() []byte {
 	for _, d := range details {
 		w := &brief{detail: d}
-		w.object(s, "", 0, len(s.properties))
+		w.write(s, "", 0)
 		if w.buf.Len() <= maxShown {
 			return w.buf.Bytes()
 		}
