@@ -129,8 +129,7 @@ func nameAll(offers []offer) {
 	all := count()
 	for i := range offers {
 		if o := &offers[i]; all[o.name] > 1 {
-			whole := o.method + " " + o.path
-			o.name = cut(o.name+"_"+hash(whole)+strings.Repeat("_", maxName), whole, maxName)
+			o.name = strings.TrimRight(o.name[:min(len(o.name), maxName-9)], "_") + "_" + hash(o.method+" "+o.path)
 		}
 	}
 }

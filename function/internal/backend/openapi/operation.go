@@ -80,7 +80,7 @@ func (b *builder) describe() {
 // assemble names the arguments and writes the schemas and the request.
 func (b *builder) assemble() error {
 	b.nameArguments()
-	root := &schema{state: filled, in: b.r.sent, types: []string{"object"}, closed: true}
+	root := &schema{state: filled, in: b.r.sent, types: []string{"object"}, properties: []property{}, closed: true}
 	request := &b.op.Request
 	request.Parameters = append(request.Parameters, b.fixed...)
 	for i := range b.arguments {

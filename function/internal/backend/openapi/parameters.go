@@ -45,7 +45,9 @@ func (b *builder) parameters() error {
 		if err != nil {
 			return err
 		}
-		delete(inPath, name)
+		if in == "path" {
+			delete(inPath, name)
+		}
 		b.arguments = append(b.arguments, a)
 	}
 	for _, m := range variable.FindAllStringSubmatch(path, -1) {

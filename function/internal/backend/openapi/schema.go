@@ -71,9 +71,14 @@ type schemas struct {
 	made     map[string]*schema
 	ids      map[*node]int
 	unions   int // that are being filled within each other
+	spent    int // alternatives that have been filled for the outermost of them
 }
 
-const maxUnions = 40
+// Bounds of alternatives within alternatives, which multiply.
+const (
+	maxUnions       = 40
+	maxAlternatives = 1000
+)
 
 func (c *schemas) of(n *node) *schema {
 	if n == nil {
@@ -316,9 +321,12 @@ func requirements(nodes []*node) string {
 // alternatives. That is the same, since a conjunction distributes over both kinds of union.
 func (s *schema) distribute(f *flat, u union) {
 	c := s.in
-	if c.unions++; c.unions > maxUnions {
+	if c.unions == 0 {
+		c.spent = 0
+	}
+	if c.unions++; c.unions > maxUnions || c.spent > maxAlternatives {
 		c.unions--
-		s.note(u.of.n, "alternatives within alternatives are nested too deeply to be checked")
+		s.note(u.of.n, "there are too many alternatives within alternatives for them to be checked")
 		return
 	}
 	defer func() { c.unions-- }()
@@ -335,6 +343,11 @@ func (s *schema) distribute(f *flat, u union) {
 	nullable := f.nullable || (u.of.n.is("nullable") || u.of.n.is("x-nullable"))
 	s.one = u.one
 	for i, n := range u.nodes {
+		if c.spent++; c.spent > maxAlternatives {
+			s.alternatives, s.one = nil, false
+			s.note(u.of.n, "there are too many alternatives within alternatives for them to be checked")
+			return
+		}
 		parts := []part{{n: n, within: u.of.within}}
 		if tag := s.tag(u, i); tag != nil {
 			parts = append(parts, part{n: tag})
