@@ -194,8 +194,11 @@ func (b *builder) carry(is *schema, encoding *node, description string) error {
 		b.arguments = append(b.arguments, argument{in: "body", is: whole, description: description, required: body.Required})
 		return nil
 	}
-	if form && !slices.Equal(is.kinds(0), []string{"object"}) {
-		if is.kinds(0) != nil {
+	if flat := is.flat(); form && flat != nil {
+		is = flat
+	}
+	if kinds := is.kinds(0); form && !slices.Contains(kinds, "object") {
+		if kinds != nil {
 			return fmt.Errorf("the body is of %s, and its schema is not an object: only an object has members to send so", t)
 		}
 		is = &schema{state: filled, in: b.r.sent, types: []string{"object"}}
@@ -204,12 +207,29 @@ func (b *builder) carry(is *schema, encoding *node, description string) error {
 		b.encodings(is, encoding)
 		b.files(is)
 	}
-	if slices.Equal(is.types, []string{"object"}) && is.alternatives == nil && !is.open && (len(is.properties) > 0 || len(is.readOnlys) > 0) {
-		b.flatten(is)
+	if members := is.flat(); members != nil {
+		b.flatten(members)
 		return nil
 	}
 	b.arguments = append(b.arguments, argument{in: "body", is: is, description: description, required: body.Required})
 	return nil
+}
+
+// flat returns the schema of a plain object, whose members can be arguments, or nil for any other. That null would do in its place is no matter: it
+// says as little as no argument does.
+func (s *schema) flat() *schema {
+	if s.look(); s.alternatives != nil {
+		rest := slices.DeleteFunc(slices.Clone(s.alternatives), func(a *schema) bool { return slices.Equal(a.kinds(0), []string{"null"}) })
+		if len(rest) == 1 && len(s.alternatives) > 1 {
+			return rest[0].flat()
+		}
+		return nil
+	}
+	kinds := slices.DeleteFunc(slices.Clone(s.types), func(kind string) bool { return kind == "null" })
+	if !slices.Equal(kinds, []string{"object"}) || s.open || s.properties == nil && s.readOnlys == nil && !s.closed {
+		return nil
+	}
+	return s
 }
 
 // flatten makes an argument of each member. Those that a body must have are required, also where there need not be a body.
@@ -220,12 +240,11 @@ func (b *builder) flatten(is *schema) {
 	for _, text := range is.notes {
 		b.notes.add(text)
 	}
-	b.optional(is)
-}
-
-func (b *builder) optional(is *schema) {
 	if !b.op.Request.Body.Required && len(is.required) > 0 {
 		b.notes.add("the document has the body optional, and some of its members required: they are required arguments")
+	}
+	if len(is.properties) == 0 && !b.op.Request.Body.Required {
+		b.op.Request.Body = nil
 	}
 }
 

@@ -45,13 +45,12 @@ func TestBounds(t *testing.T) {
 		{"an alias within its anchor", small + "x: &x [*x]", "within its own anchor"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			start := time.Now()
+			if testing.Short() && len(c.text) > maxNodes {
+				t.Skip("it takes seconds")
+			}
 			d, err := given(t, c.text)
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "https://api.example.com/openapi") {
 				t.Errorf("%v, %v, want %s", d, err, c.want)
-			}
-			if took := time.Since(start); took > 10*time.Second {
-				t.Errorf("it took %v", took)
 			}
 		})
 	}

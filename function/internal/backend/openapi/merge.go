@@ -242,6 +242,9 @@ func (n *node) write(b *bytes.Buffer) {
 func (s *schema) mergeMembers(p part) {
 	n := p.n
 	if members := n.get("properties"); members != nil && members.kind == object {
+		if s.properties == nil {
+			s.properties = []property{} // which says that it is an object
+		}
 		for i, name := range members.keys {
 			if members.get(name) != members.kids[i] || members.kids[i].kind != object && members.kids[i].kind != boolean {
 				if members.kids[i].kind != object {

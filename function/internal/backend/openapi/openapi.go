@@ -44,8 +44,6 @@ type Document struct {
 	Title, Version string // of info
 	Operations     []Operation
 	LeftOut        []LeftOut
-	// Notes are about the document as a whole.
-	Notes []string
 }
 
 // A LeftOut is an operation of which no tool can be made, and why.

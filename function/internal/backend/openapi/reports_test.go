@@ -223,6 +223,9 @@ func TestArgumentReports(t *testing.T) {
 parameters: [{name: x-api-key, in: header, schema: {type: string}}, {name: token, in: query, schema: {type: string}}, {name: Authorization, in: header, schema: {type: string}}, {name: Connection, in: header, schema: {type: string}},
   {name: Accept, in: header, schema: {type: string}}, {name: content-type, in: header, schema: {type: string}}, {name: X-Ok, in: header, schema: {type: string}}, {name: set, in: query, schema: {type: string}}]`,
 			"components: {securitySchemes: {key: {type: apiKey, in: header, name: X-Api-Key}, q: {type: apiKey, in: query, name: token}, other: {type: apiKey, in: header, name: X-Ok}}}"), []string{"X-Ok header X-Ok", "id path id"}, 2},
+		{"null in place of an object, by nullable and by an alternative", doc(jsonBody+`{nullable: true, type: object, properties: {a: {type: string}}}`, ""), []string{"id path id", "a body a"}, 0},
+		{"an alternative that is null", doc(jsonBody+`{anyOf: [{type: object, properties: {a: {type: string}}}, {type: "null"}]}`, ""), []string{"id path id", "a body a"}, 0},
+		{"a body without members", doc(`requestBody: {content: {application/x-www-form-urlencoded: {schema: {type: object, properties: {}, additionalProperties: false}}}}`, ""), []string{"id path id"}, 0},
 		{"a query that is written in the path is sent as it is", strings.Replace(doc("", ""), "/things/{id}:", "/things/{id}?action=do&x=1:", 1), []string{"id path id"}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
