@@ -116,6 +116,9 @@ func (t *tool) result(ctx context.Context, c *mcp.Call, resp *response) (*mcp.Re
 	if resp.status/100 != 2 {
 		return failure(a.problem(resp)), nil
 	}
+	if coding := resp.header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") && len(resp.body) > 0 {
+		return failure(fmt.Sprintf("%s answers in the encoding %.40q, which it was not asked for, and which is not read", a.Name, coding)), nil
+	}
 	resp.body = bytes.TrimPrefix(resp.body, []byte("\xef\xbb\xbf"))
 	k, mediaType := kindOf(resp)
 	switch k {

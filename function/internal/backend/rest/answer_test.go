@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -188,6 +189,33 @@ func TestBounds(t *testing.T) {
 			if err != nil || !r.IsError || !strings.Contains(in(r), "ore than 1.0 MiB") {
 				t.Errorf("%s: %.200q %v", contentType, in(r), err)
 			}
+		}
+	}
+}
+
+// TestEncodings has a compressed answer read within the same bound as any, and one that is compressed unasked not taken for text.
+func TestEncodings(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	for range 64 {
+		z.Write(make([]byte, 1<<20))
+	}
+	z.Close()
+	for want, coding := range map[string]string{"error text billing answers a file (application/octet-stream) of more than 1.0 MiB, and at most 1.0 MiB are passed on": "gzip",
+		`error text billing answers in the encoding "br", which it was not asked for, and which is not read`: "br"} {
+		api := record(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.Header().Set("Content-Encoding", coding)
+			w.Write(bomb.Bytes())
+		})
+		a := api.api()
+		a.MaxRead = 1 << 20
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r, err := call(t, a, &Request{Method: "GET", Server: api.URL}, Answer{}, nil)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; err != nil || in(r) != want || used > 12<<20 {
+			t.Errorf("%s: %.200s (%v), %d MB", coding, in(r), err, used>>20)
 		}
 	}
 }
