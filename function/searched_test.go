@@ -43,7 +43,10 @@ func decidedTools() []Tool {
 			return "", fmt.Errorf("%w: the line is dead", ErrUnavailable)
 		}, ToolOptions{Breaker: Breaker{Failures: 2, Rest: time.Minute}}),
 		NewTool("late", "Takes too long.", func(ctx context.Context, _ pair) (string, error) { <-ctx.Done(); return "", ctx.Err() }, ToolOptions{Timeout: time.Second / 2}),
-		NewTool("long", "Runs for a while.", func(context.Context, pair) (string, error) { time.Sleep(2 * time.Second); return "done", nil }),
+		NewTool("long", "Runs for a while.", func(context.Context, pair) (string, error) {
+			time.Sleep(2 * time.Second) // in a bubble
+			return "done", nil
+		}),
 		NewTool("asks", "Fails.", func(context.Context, pair) (string, error) { return "", errors.New("no") }),
 	)
 }

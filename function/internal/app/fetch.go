@@ -12,11 +12,12 @@ import (
 // maxDocument is how many bytes an OpenAPI document may have.
 const maxDocument = 16 << 20
 
-// documentTimeout is for fetching one.
-const documentTimeout = 30 * time.Second
+// DocumentTimeout is for fetching one.
+const DocumentTimeout = 30 * time.Second
 
-func fetch(ctx context.Context, o egress.Options, url string) ([]byte, error) {
-	o.Timeout = documentTimeout
+// FetchDocument gets an OpenAPI document.
+func FetchDocument(ctx context.Context, o egress.Options, url string) ([]byte, error) {
+	o.Timeout = DocumentTimeout
 	client := egress.NewClient(o)
 	defer client.Close()
 	text, _, err := client.Get(ctx, url, maxDocument)
@@ -29,5 +30,5 @@ func Fetch(ctx context.Context, url, _ string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("EGRESS_ALLOW: %w", err)
 	}
-	return fetch(ctx, egress.Options{Allow: allowed}, url)
+	return FetchDocument(ctx, egress.Options{Allow: allowed}, url)
 }

@@ -24,6 +24,11 @@ func readFile[T any](f *files, path string, parse func([]byte) (T, error)) (func
 	return file.Value, nil
 }
 
+// ReadFile returns what a file says as it is in force, and has what is wrong with it be told.
+func ReadFile[T any](a *App, path string, parse func([]byte) (T, error)) (func() T, error) {
+	return readFile(a.Options.files, path, parse)
+}
+
 // degraded lists the files that changed for the worse.
 func (f *files) degraded() (out []string) {
 	for _, fault := range f.faults {

@@ -61,7 +61,6 @@ func (r *reader) document(s *Source) {
 	report := Report{Source: s.Name, Kind: "openapi", From: s.OpenAPI}
 	matched := make([]int, len(s.Tools)) // operations of each line
 	used := map[selector]bool{}
-	report.Notes = d.Notes
 	for i := range d.Operations {
 		o := &d.Operations[i]
 		at := s.match(o, used)

@@ -37,7 +37,7 @@ type Plane struct {
 	own      []catalog.Entry         // that no declaration changes: of the program, and of the governor
 	engine   mcp.Options             // of each edition's, but for catalog and gate
 	declared declared
-	file     *app.Declared // nil where no catalog file is named
+	file     *catalogFile // nil where no catalog file is named
 	tools    *agenttools.Tools
 	origins  streamhttp.Origins
 	signIn   string       // in words
@@ -91,9 +91,9 @@ func (p *Plane) build() bool {
 	stored := p.Config.Project != "" || p.Config.Standalone || p.Options.Memory != nil
 	p.own = slices.Concat(p.Options.Entries, p.tools.Entries(p.Config, stored))
 	var err error
-	p.file, err = p.OpenDeclared()
+	p.file, err = p.openCatalogFile()
 	p.Fault(err)
-	first := p.file.Declaration()
+	first := p.file.declaration()
 	entries, err := p.collect(&first)
 	p.Fault(err)
 	p.current.Store(&edition{catalog: entries}) // which is completed by serve
@@ -207,7 +207,7 @@ func (p *Plane) serve(ctx context.Context, gate *admission.Gate) {
 	p.current.Store(p.edition(p.Catalog(), gate))
 	p.endpoint = streamhttp.NewHandler(streamhttp.Options{
 		Engine: func() *mcp.Server {
-			p.file.Look()
+			p.file.look()
 			return p.current.Load().engine
 		},
 		Origins:     p.origins,
@@ -216,7 +216,9 @@ func (p *Plane) serve(ctx context.Context, gate *admission.Gate) {
 		SignIn:      p.signIn,
 		Memory:      serve.ThisMachine().Memory / 4,
 	})
-	p.file.Follow(p)
+	if p.file != nil {
+		p.file.follow = true
+	}
 	p.Telemetry.Register(p.metrics()...)
 	p.RegisterCapacity(p.used, p.allowed)
 	p.Handle(p.routes())
@@ -230,7 +232,7 @@ func (p *Plane) Close() {
 		others = append(others, p.Governor.CloseBy)
 	}
 	p.End(p.entitled.Close, others...)
-	p.file.Close()
+	p.file.close()
 }
 
 // Catalog is the one in force, nil where the start failed by its faults.
