@@ -56,11 +56,11 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// server starts the fixture and returns its URL.
-func server(t *testing.T) string {
+// server starts the fixture, with more settings, and returns its URL.
+func server(t *testing.T, settings ...string) string {
 	t.Helper()
 	cmd := exec.Command(fixture)
-	cmd.Env = append(os.Environ(), "LOG_OUTPUT=stderr", "PORT=0", "TAIEA_TOOLS=none", "DRAIN_TIMEOUT=200ms")
+	cmd.Env = append(append(os.Environ(), settings...), "LOG_OUTPUT=stderr", "PORT=0", "TAIEA_TOOLS=none", "DRAIN_TIMEOUT=200ms")
 	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

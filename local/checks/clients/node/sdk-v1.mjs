@@ -1,14 +1,15 @@
-// @modelcontextprotocol/sdk: node sdk-v1.mjs walk|failures URL
+// @modelcontextprotocol/sdk: node sdk-v1.mjs walk|failures|searched|listed URL
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { acts, counting } from './walk.mjs';
 
 const [act, url] = process.argv.slice(2);
+const asks = act === 'walk' || act === 'searched';
 const { sent, fetch } = counting();
-const client = new Client({ name: 'check', version: '1.0.0' }, { capabilities: act === 'walk' ? { elicitation: {} } : {} });
+const client = new Client({ name: 'check', version: '1.0.0' }, { capabilities: asks ? { elicitation: {} } : {} });
 const peer = { client, modern: false, sent, asked: [], call: (params, options) => client.callTool(params, undefined, options) };
-if (act === 'walk') {
+if (asks) {
   client.setRequestHandler(ElicitRequestSchema, (request) => {
     peer.asked.push(request.params.message);
     return peer.answer;

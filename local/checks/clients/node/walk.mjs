@@ -96,6 +96,33 @@ export async function failures(peer) {
   return got;
 }
 
+// searched finds tools and calls them by the two that stand in place of the list.
+export async function searched(peer) {
+  const call = (name, args) => peer.call({ name: 'call_tool', arguments: { name, arguments: args } });
+  const text = (r) => ({ text: r.content?.map((c) => c.text).join(' '), isError: r.isError ?? false });
+  const got = { tools: (await peer.client.listTools()).tools.map((t) => t.name) };
+  const found = await peer.call({ name: 'find_tools', arguments: { query: 'add two numbers', limit: 2 } });
+  got.found = found.structuredContent.tools.map((t) => t.name);
+  const [best] = JSON.parse(found.content[0].text).tools;
+  got.schema = Object.keys(best.inputSchema.properties).join(' ');
+  got.sum = (await call(best.name, { a: 2, b: 3 })).structuredContent;
+  got.badArguments = text(await call('add', { a: 'x', b: 1 }));
+  got.unknown = text(await call('nope', {}));
+  got.shard = text(await call('shard', { shard: 'eu' }));
+  await call('rare', {});
+  got.refused = text(await call('rare', {}));
+  peer.answer = { action: 'accept', content: { confirm: true } };
+  got.removed = text(await call('remove', { name: 'x' }));
+  got.direct = (await peer.call({ name: 'add', arguments: { a: 1, b: 1 } })).structuredContent;
+  return got;
+}
+
+// listed tells what tools there are.
+export async function listed(peer) {
+  const tools = (await peer.client.listTools()).tools.map((t) => t.name);
+  return { tools, sum: (await peer.call({ name: 'add', arguments: { a: 2, b: 3 } })).structuredContent };
+}
+
 // counting is a fetch that counts requests by their method.
 export function counting() {
   const counts = {};
@@ -109,4 +136,4 @@ export function counting() {
   };
 }
 
-export const acts = { walk, failures };
+export const acts = { walk, failures, searched, listed };
