@@ -33,8 +33,12 @@ const registrations = `			function.NewAction("remember", "Remembers a note.", re
 			function.NewTool("reindex", "Indexes everything; takes a while.", reindex),
 `
 
+// namesakes is the line for a tool whose file has types that are called as some in the rooms of the product are.
+const namesakes = `			function.NewTool("answer", "Answers.", answer),
+`
+
 // own are all tools of the fork.
-var own = []string{"weather", "remember", "delete_file", "reindex"}
+var own = []string{"weather", "remember", "delete_file", "reindex", "answer"}
 
 // TestMain has what is compiled not depend on where it lies: forks come to lie in another folder each time.
 func TestMain(m *testing.M) {
@@ -55,6 +59,11 @@ func TestFork(t *testing.T) {
 	}
 	fork := clone(t)
 	write(t, filepath.Join(fork, "function", "tools", "mine.go"), mine)
+	names, err := os.ReadFile("testdata/names.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(fork, "function", "tools", "names.go"), names)
 	weather, named := fromReadme(t, fork)
 	write(t, filepath.Join(fork, "function", "tools", "weather.go"), []byte(weather))
 	edit(t, filepath.Join(fork, "function", "tools", "tools.go"), named)
@@ -93,6 +102,9 @@ func TestFork(t *testing.T) {
 			}
 			if got := s.call("tools/call", "weather", `,"arguments":{"city":"Lima"}`); !strings.Contains(got, "Sun in Lima") {
 				t.Errorf("weather: %s", got)
+			}
+			if got := s.call("tools/call", "answer", `,"arguments":{"question":"where"}`); !strings.Contains(got, `"text":"here"`) {
+				t.Errorf("answer: %s", got)
 			}
 			if got := s.call("tools/call", "reindex", ""); !strings.Contains(got, "indexed") {
 				t.Errorf("reindex: %s", got)
@@ -178,7 +190,7 @@ func edit(t *testing.T, file, named string) {
 		t.Fatal(err)
 	}
 	text, _, _ := strings.Cut(string(b), "\ntype ")
-	edited := unused.ReplaceAllString(shipped.ReplaceAllLiteralString(text, strings.Replace(named, "{\n", "{\n"+registrations, 1)), "")
+	edited := unused.ReplaceAllString(shipped.ReplaceAllLiteralString(text, strings.Replace(named, "{\n", "{\n"+registrations+namesakes, 1)), "")
 	edited = strings.Replace(edited, `Name: "erlmcp", Title: "erlmcp",`, `Name: "mine", Title: "Mine", Version: "3.1.4",`, 1)
 	for _, want := range []string{registrations, `"weather"`, `"3.1.4"`} {
 		if !strings.Contains(edited, want) {
