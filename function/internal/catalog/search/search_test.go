@@ -151,7 +151,7 @@ func TestAdmitted(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	for range 200 {
+	for range 50 {
 		var documents []Document
 		for i := range random.IntN(200) {
 			documents = append(documents, Document{Name: fmt.Sprint(strings.ReplaceAll(text(3), " ", "_"), i), Description: text(10), Arguments: strings.Fields(text(3))})
