@@ -50,8 +50,11 @@ func text(r *rand.Rand, most int) string {
 // answer is not, and what is shown of a list with what is left is the list.
 func TestCutJSON(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	resumed := 0
-	for range 500 {
+	resumed, rounds := 0, 500
+	if testing.Short() {
+		rounds = 100
+	}
+	for range rounds {
 		var v any = random(r, 5)
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -98,7 +101,7 @@ func TestCutJSON(t *testing.T) {
 			t.Fatalf("%d of %d items of %s, and then %s: %s", c.From, c.Total, c.Path, c.Rest, b)
 		}
 	}
-	if resumed < 25 {
+	if resumed < rounds/20 {
 		t.Errorf("only %d can be read on", resumed)
 	}
 }
@@ -106,7 +109,11 @@ func TestCutJSON(t *testing.T) {
 // TestDeep has JSON that is nested as deeply as encoding/json takes it cut, kept in part and read in a moment: what is read again at each level is bounded.
 func TestDeep(t *testing.T) {
 	const depth = 9000
-	inner := `["` + strings.Repeat("x", 1<<20) + `",1]`
+	size := 1 << 20
+	if testing.Short() {
+		size = 100 << 10
+	}
+	inner := `["` + strings.Repeat("x", size) + `",1]`
 	mask, err := ParseMask([]string{"a"})
 	if err != nil {
 		t.Fatal(err)
