@@ -135,6 +135,9 @@ func (g *generator) number(m map[string]any, kind string) any {
 }
 
 func (g *generator) text(m map[string]any) any {
+	if format, ok := m["format"].(string); ok && formatted[format] != "" {
+		return formatted[format]
+	}
 	least, most := count(m, "minLength", 0), count(m, "maxLength", 1<<20)
 	if pattern, ok := m["pattern"].(string); ok {
 		if re, err := syntax.Parse(pattern, syntax.Perl); err == nil {
@@ -157,6 +160,10 @@ func (g *generator) text(m map[string]any) any {
 	}
 	return string(out)
 }
+
+// formatted are texts of the formats that readers hold values against.
+var formatted = map[string]string{"date-time": "2026-11-30T12:00:00Z", "date": "2026-11-30", "uuid": "123e4567-e89b-12d3-a456-426614174000", "email": "a@example.com", "byte": "YWJj", "binary": "YWJj",
+	"uri": "https://example.com/a", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}
 
 // matching writes a text that matches, but for what looks around.
 func (g *generator) matching(re *syntax.Regexp, b *strings.Builder) {

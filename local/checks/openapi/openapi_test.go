@@ -40,6 +40,8 @@ type operation struct {
 	Line                         int
 	Input, Shown, Output         json.RawMessage
 	Parameters, Withheld         []string
+	Arguments                    map[string]string
+	values                       []map[string]any // that fit Input
 	MediaType                    string
 	Members                      []string
 	Whole                        bool
@@ -108,13 +110,13 @@ func TestDocuments(t *testing.T) {
 				}
 			}
 			file := unpacked(t, from, d.name)
-			oracles += d.againstLibopenapi(t, file) + d.againstKin(t, file)
 			for i := range d.Operations {
 				if d.Operations[i].Line <= 0 {
 					t.Errorf("%s has no line", d.Operations[i].Name)
 				}
 				instances += d.Operations[i].hold(t)
 			}
+			oracles += d.againstLibopenapi(t, file) + d.againstKin(t, file)
 			tools += len(d.Operations)
 		})
 	}
@@ -165,6 +167,7 @@ func (o *operation) hold(t *testing.T) int {
 			t.Errorf("%s: %.300s fits the input schema, and not what is shown: %.600v", o.Name, text, err)
 			return fit
 		}
+		o.values = append(o.values, v.(map[string]any))
 		if fit++; fit == wanted {
 			return fit
 		}

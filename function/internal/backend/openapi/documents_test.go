@@ -163,8 +163,9 @@ func unpacked(t *testing.T, at, name string) string {
 type dumped struct {
 	ID, Method, Path, Name, Description, File string
 	Line                                      int
-	Input, Shown, Output                      json.RawMessage `json:",omitempty"`
-	Parameters, Withheld                      []string        // place and name on the wire
+	Input, Shown, Output                      json.RawMessage   `json:",omitempty"`
+	Parameters, Withheld                      []string          // place and name on the wire
+	Arguments                                 map[string]string // place and name on the wire of each
 	MediaType                                 string
 	Members                                   []string // of the body, on the wire
 	Whole                                     bool     // the body is one argument
@@ -184,17 +185,22 @@ func dump(t *testing.T, name string, d *Document) {
 	at := map[rest.Place]string{rest.Path: "path", rest.Query: "query", rest.Header: "header", rest.Cookie: "cookie"}
 	for i := range d.Operations {
 		o := &d.Operations[i]
-		to := dumped{ID: o.ID, Method: o.Method, Path: o.Path, Name: o.Name, Description: o.Description, File: o.Place.File, Line: o.Place.Line, Input: o.Input, Shown: o.Shown, Output: o.Output, Notes: o.Notes}
+		to := dumped{ID: o.ID, Method: o.Method, Path: o.Path, Name: o.Name, Description: o.Description, File: o.Place.File, Line: o.Place.Line, Input: o.Input, Shown: o.Shown, Output: o.Output, Notes: o.Notes, Arguments: map[string]string{}}
 		for _, p := range o.Request.Parameters {
 			to.Parameters = append(to.Parameters, at[p.In]+" "+p.Name)
+			to.Arguments[p.Argument] = at[p.In] + " " + p.Name
 		}
 		for _, p := range o.Withheld {
 			to.Withheld = append(to.Withheld, at[p.In]+" "+p.Name)
 		}
 		if b := o.Request.Body; b != nil {
 			to.MediaType, to.Whole = b.MediaType, b.Argument != ""
+			if to.Whole {
+				to.Arguments[b.Argument] = "body "
+			}
 			for _, m := range b.Members {
 				to.Members = append(to.Members, m.Name)
+				to.Arguments[m.Argument] = "body " + m.Name
 			}
 		}
 		out.Operations = append(out.Operations, to)
