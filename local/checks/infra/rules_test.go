@@ -325,7 +325,7 @@ func ofJob(query, name string) string {
 func ofEnvironment(query, name string) string {
 	prefix := strings.TrimSuffix(name, "-gke")
 	for _, m := range regexp.MustCompile(`[=~]"(?:\.\*/instances/)?(erlmcp[^"]*)"`).FindAllStringSubmatch(query, -1) {
-		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "(-taiea|-webhook)?", "-entitlements-dead", "-entitlements(-dead)?", "-(gke-)?health-.*"}, rest) {
+		if rest := strings.TrimPrefix(m[1], prefix); rest != "" && !slices.Contains([]string{"-ops", "-taiea", "-(taiea|webhook)", "(-taiea|-webhook)?", "-entitlements-dead", "-entitlements(-dead)?", "-(gke-)?health-.*"}, rest) {
 			return fmt.Sprintf("%s is not of %s", m[1], prefix)
 		}
 	}
