@@ -40,6 +40,16 @@ output "kustomization" {
   value       = local.kustomization
 }
 
+output "namespace" {
+  description = "The namespace on the cluster, and in it the Role of the account as which Cloud Deploy brings releases; infra/deploy applies it."
+  value = join("---\n", concat([for f in ["namespace", "role"] : file("${path.module}/namespace/${f}.yaml")], [yamlencode({
+    apiVersion = "rbac.authorization.k8s.io/v1", kind = "RoleBinding"
+    metadata   = { name = "releases", namespace = "erlmcp" }
+    roleRef    = { apiGroup = "rbac.authorization.k8s.io", kind = "Role", name = "releases" }
+    subjects   = [{ apiGroup = "rbac.authorization.k8s.io", kind = "User", name = trimprefix(module.delivery.member, "serviceAccount:") }]
+  })]))
+}
+
 output "release" {
   description = "What a release needs: the bucket with what it brings, the pipelines, and a digest of what it brings."
   value       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, digest = sha256(jsonencode(module.delivery.files)) }

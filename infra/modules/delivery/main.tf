@@ -62,9 +62,18 @@ resource "google_project_iam_member" "pool" {
   member  = google_service_account.this.member
 }
 
+# To reach the cluster, and nothing in it: what it may do there its Role in the namespace says (infra/gke/namespace).
+resource "google_project_iam_custom_role" "reaches" {
+  count       = var.cluster == null ? 0 : 1
+  project     = var.project
+  role_id     = "${replace(var.name, "-", "_")}_reaches"
+  title       = "Clusters, to reach them"
+  permissions = ["container.clusters.connect", "container.clusters.get"] # the first for the cluster's DNS name
+}
+
 # Of the project's roles those that can't be had for less: to run the jobs of Cloud Deploy, to write their logs, and to ask for metrics.
 resource "google_project_iam_member" "this" {
-  for_each = toset(concat(["roles/clouddeploy.jobRunner", "roles/logging.logWriter", "roles/monitoring.viewer"], var.cluster == null ? [] : ["roles/container.developer"]))
+  for_each = toset(concat(["roles/clouddeploy.jobRunner", "roles/logging.logWriter", "roles/monitoring.viewer"], [for r in google_project_iam_custom_role.reaches : "projects/${var.project}/roles/${r.role_id}"]))
   project  = var.project
   role     = each.value
   member   = google_service_account.this.member

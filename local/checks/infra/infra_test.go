@@ -349,6 +349,10 @@ func (w *workspace) landingRulesCanFail(t *testing.T) {
 		{"GKE in a landing zone", `"key_name":"` + ourKey + `"`, `"key_name":""`, encrypted},
 		{"GKE in a landing zone", `"subnetwork":"` + part, `"subnetwork":"` + hosted, guest},
 		{"GKE in a landing zone", `functions-egress`, `functions`, reaching},
+		{"GKE, Standard", `"projects/my-project/roles/erlmcp_reaches"`, `"roles/container.developer"`, namespaced},
+		{"GKE, Standard", `"projects/my-project/roles/erlmcp_reaches"`, `"roles/container.developer"`, noPrimitiveRoles},
+		{"GKE, Standard", `"container.clusters.connect"`, `"container.pods.exec"`, namespaced},
+		{"GKE, Standard", `"serviceAccount:erlmcp-deploy@`, `"serviceAccount:erlmcp-release@`, namespaced},
 		{"Cloud Run with a webhook, and a part of a landing zone", `"MANUAL_ONLY"`, `"AUTO_ONLY"`, fromOneAddress},
 		{"Cloud Run with a webhook, and a part of a landing zone", `"all-traffic"`, `"private-ranges-only"`, fromOneAddress},
 	} {
@@ -389,6 +393,7 @@ func (w *workspace) generated(t *testing.T) {
 		}
 		asPlanned(t, name+"/kustomization.yaml", text)
 		if name == "staging" {
+			asPlanned(t, name+"/namespace.yaml", fmt.Sprint(p.PlannedValues.Outputs["namespace"].Value))
 			asPlanned(t, name+"/delivery.json", goesBy(t, p.Resources()))
 		}
 		for output, secrets := range map[string]string{"secrets": "keys redis-url redis-ca receipt-key api-keys policy", "taiea_secrets": "keys redis-url redis-ca receipt-key"} {

@@ -10,11 +10,11 @@ import (
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, separated, probed, scopedAccounts, tlsAlone, budgeted, told, ownSecrets, failuresTold}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, separated, probed, scopedAccounts, tlsAlone, budgeted, told, ownSecrets, failuresTold, namespaced}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
-	project := []string{"roles/clouddeploy.jobRunner", "roles/clouddeploy.viewer", "roles/monitoring.viewer", "roles/datastore.user", "roles/datastore.viewer", "roles/logging.logWriter", "roles/container.developer", "roles/container.defaultNodeServiceAccount",
+	project := []string{"roles/clouddeploy.jobRunner", "roles/clouddeploy.viewer", "roles/monitoring.viewer", "roles/datastore.user", "roles/datastore.viewer", "roles/logging.logWriter", "roles/container.defaultNodeServiceAccount",
 		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter", "roles/cloudbuild.workerPoolUser"}
 	var faults []string
 	for _, r := range rs {
@@ -24,13 +24,44 @@ func noPrimitiveRoles(rs []resource) string {
 			faults = append(faults, r.Address+": primitive role "+role)
 		case strings.HasSuffix(r.Type, "_iam_binding") || strings.HasSuffix(r.Type, "_iam_policy"):
 			faults = append(faults, r.Address+": takes a role from all others")
-		case r.Type == "google_project_iam_member" && !slices.Contains(project, role) && !isAdds(role):
+		case r.Type == "google_project_iam_member" && !slices.Contains(project, role) && !isAdds(role) && !isReaches(role):
 			faults = append(faults, r.Address+": "+role+" over the whole project")
 		case (strings.HasPrefix(role, "roles/datastore.") || isAdds(role)) && r.At("condition.0.expression") == nil:
 			faults = append(faults, r.Address+": on every database")
 		}
 	}
 	return strings.Join(faults, "\n")
+}
+
+// isReaches tells whether a role is the one that reaches clusters and may do nothing in them.
+func isReaches(role string) bool {
+	return strings.HasPrefix(role, "projects/") && strings.HasSuffix(role, "_reaches")
+}
+
+// namespaced wants who deploys to a cluster to reach it and no more by IAM, which knows no namespaces. What it may do there its Role says,
+// which local/checks/kubernetes tries.
+func namespaced(rs []resource) (faults string) {
+	for _, r := range rs {
+		id, _ := r.Values["role_id"].(string)
+		if role, _ := r.Values["role"].(string); strings.HasPrefix(role, "roles/container.") && role != "roles/container.defaultNodeServiceAccount" {
+			faults += r.Address + ": " + role + " in all namespaces"
+		}
+		if r.Type == "google_project_iam_custom_role" && strings.HasSuffix(id, "_reaches") {
+			faults += must(r, "permissions", []any{"container.clusters.connect", "container.clusters.get"})
+		}
+	}
+	reach := 0
+	for _, r := range rs {
+		if role, _ := r.Values["role"].(string); isReaches(role) {
+			reach++
+			name := strings.ReplaceAll(strings.TrimSuffix(role[strings.LastIndex(role, "/")+1:], "_reaches"), "_", "-")
+			faults += must(r, "member", "serviceAccount:"+name+"-deploy@my-project.iam.gserviceaccount.com")
+		}
+	}
+	if want := map[bool]int{true: 1}[has(rs, "google_container_cluster")]; reach != want {
+		faults += fmt.Sprintf("%d accounts deploy to a cluster, want %d", reach, want)
+	}
+	return faults
 }
 
 func noKeyFiles(rs []resource) string {

@@ -26,6 +26,7 @@ type delivery struct {
 	overlay     string   // what is rendered
 	judge       []string // its command line
 	environment string   // the folder of the files that a release brings
+	account     string   // as which it all runs
 
 	good   *release // that was rolled out last
 	judged map[string]int
@@ -124,7 +125,7 @@ func planned(t *testing.T) *delivery {
 	}
 	mesh := p.Canary.Runtime[0].Kubernetes[0].Mesh[0]
 	d := &delivery{T: t, phases: p.Canary.Custom[0].Phases, deployment: mesh.Deployment, service: mesh.Service, route: mesh.Route,
-		overlay: p.Skaffold.Manifests.Kustomize.Paths[0], judge: p.Skaffold.Verify[0].Container.Args, judged: map[string]int{}}
+		overlay: p.Skaffold.Manifests.Kustomize.Paths[0], account: deployer(t), judge: p.Skaffold.Verify[0].Container.Args, judged: map[string]int{}}
 	for _, r := range p.Rules {
 		for _, a := range r.Advance {
 			d.advances = append(d.advances, a.Phases...)
@@ -282,11 +283,13 @@ func (d *delivery) apply(objects []object) {
 		}
 		fmt.Fprintf(&text, "---\n%s", one)
 	}
-	file := filepath.Join(d.TempDir(), "objects.yaml")
-	if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
-		d.Fatal(err)
-	}
-	must(d.T, "apply", "--validate=strict", "-f", file)
+	d.kubectl("apply", "--validate=strict", "-f", fileOf(d.T, text.String()))
+}
+
+// kubectl runs with the rights of the account of releases, which the API server holds it to.
+func (d *delivery) kubectl(args ...string) string {
+	d.Helper()
+	return must(d.T, append([]string{"--as", d.account}, args...)...)
 }
 
 // roll rolls a release out, or back, and tells whether it serves in the end. After each phase it looks at the cluster, whether all is as it
@@ -302,14 +305,16 @@ func (d *delivery) roll(r *release, back bool) bool {
 		if last {
 			objects, route := d.stable(r)
 			d.apply(objects)
-			must(d.T, "rollout", "status", "deployment/"+d.deployment, "--timeout", "90s")
+			d.kubectl("rollout", "status", "deployment/"+d.deployment, "--timeout", "90s")
 			d.apply(route)
-			kubectl(d.T, "scale", "deployment/"+d.deployment+suffix, "--replicas", "0") // there is none at first
+			if d.kubectl("get", "deployment", d.deployment+suffix, "--ignore-not-found", "-o", "name") != "" {
+				d.kubectl("scale", "deployment/"+d.deployment+suffix, "--replicas", "0")
+			}
 			d.good = r
 		} else {
 			objects, route := d.canary(r, p.Percentage)
 			d.apply(objects)
-			must(d.T, "rollout", "status", "deployment/"+d.deployment+suffix, "--timeout", "90s")
+			d.kubectl("rollout", "status", "deployment/"+d.deployment+suffix, "--timeout", "90s")
 			d.apply(route)
 		}
 		d.look(r, p.Percentage)

@@ -49,8 +49,13 @@ func replace(t *testing.T, manifests, old, new string) string {
 	if changed == manifests {
 		t.Fatalf("the manifests hold no %q", old)
 	}
-	file := filepath.Join(t.TempDir(), "changed.yaml")
-	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
+	return fileOf(t, changed)
+}
+
+func fileOf(t *testing.T, manifests string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "manifests.yaml")
+	if err := os.WriteFile(file, []byte(manifests), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -91,7 +96,7 @@ func environment(t *testing.T, at string) (base string) {
 	if err := os.CopyFS(filepath.Join(base, at), os.DirFS("testdata/staging")); err != nil {
 		t.Fatal(err)
 	}
-	must(t, "apply", "-f", filepath.Join(base, "gke/workload/namespace.yaml"))
+	must(t, "apply", "--validate=strict", "-f", "testdata/staging/namespace.yaml")
 	for _, secret := range []string{"erlmcp-secret", "taiea-secret"} {
 		if out, err := kubectl(t, "create", "secret", "generic", secret, "--from-literal=keys=x", "--from-literal=redis-url=rediss://x"); err != nil && !strings.Contains(out, "already exists") {
 			t.Fatal(out)

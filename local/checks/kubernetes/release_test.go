@@ -66,13 +66,14 @@ func TestReleases(t *testing.T) {
 			args []string
 			to   *release
 		}{{nil, second}, {[]string{"--to-revision=1"}, first}} {
-			must(t, append([]string{"rollout", "undo", "deployment/" + d.deployment}, c.args...)...)
-			must(t, "rollout", "status", "deployment/"+d.deployment, "--timeout", "90s")
+			undone.kubectl(append([]string{"rollout", "undo", "deployment/" + d.deployment}, c.args...)...)
+			undone.kubectl("rollout", "status", "deployment/"+d.deployment, "--timeout", "90s")
 			undone.good = c.to
 			undone.look(c.to, 100)
 		}
 		undone.roll(fourth, true) // what Cloud Deploy brings next holds again
 	})
+	t.Run("rights", func(t *testing.T) { d.rights(t, first) })
 	t.Run("what must hold can break", func(t *testing.T) {
 		alone, whole, half := d.looks[0], d.looks[2], d.looks[3] // of the second a tenth, and a half
 		if f := d.faults(whole, second, first, 10); len(f) > 0 {
