@@ -110,6 +110,9 @@ locals {
     local.shares_counters ? {} : { GOVERNOR_SCOPE = "instance" },
   )
 
+  # Images that no release of ours builds: what services run until the first one, and the collector.
+  unsigned = !var.binary_authorization ? null : concat([for i in ["hello", "job"] : "us-docker.pkg.dev/cloudrun/container/${i}"], local.size.telemetry ? [var.collector_image] : [])
+
   # What takes webhooks, where there is any.
   webhook     = "${local.name}-webhook"
   webhook_url = "https://${local.webhook}-${var.project_number}.${var.region}.run.app"
@@ -129,10 +132,10 @@ locals {
 }
 
 resource "google_project_service" "this" {
-  for_each = toset([
+  for_each = toset(concat([
     "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "clouddeploy", "cloudkms", "cloudscheduler", "cloudtrace", "compute", "firestore", "iam",
     "iamcredentials", "monitoring", "pubsub", "redis", "run", "secretmanager", "servicenetworking", "storage", "telemetry",
-  ])
+  ], var.binary_authorization ? ["binaryauthorization", "containeranalysis"] : []))
   project            = var.project
   service            = "${each.key}.googleapis.com"
   disable_on_destroy = false
@@ -161,6 +164,7 @@ module "platform" {
   webhook          = var.webhook ? "apart" : "none"
   kms_key          = one(module.encryption[*].key)
   secret_locations = var.secret_locations
+  unsigned_images  = local.unsigned
   depends_on       = [google_project_service.this]
 }
 
@@ -193,6 +197,7 @@ module "job" {
   account     = module.platform.backup.email
   commands    = module.platform.backup.commands
   kms_key     = one(module.encryption[*].key)
+  signed      = var.binary_authorization
   receipt_key = lookup(module.platform.secrets.erlmcp, "receipt-key", null)
   settings    = { for k, v in merge(local.platform, var.settings) : k => v if contains(["BACKUP_PLACE", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY", "RECEIPT_RETENTION_DAYS", "RECEIPT_STORE_DAYS"], k) }
 }
@@ -208,6 +213,7 @@ module "service" {
   collector   = local.collectors[local.name]
   network     = one(module.platform.network[*].names)
   all_traffic = var.static_egress
+  signed      = var.binary_authorization
   kms_key     = one(module.encryption[*].key)
   secrets     = module.platform.secrets.erlmcp
   settings    = local.settings
@@ -238,6 +244,7 @@ module "taiea" {
   network     = one(module.platform.network[*].names)
   secrets     = { for n, id in module.platform.secrets.taiea : n == "taiea-api-keys" ? "api-keys" : n => id }
   all_traffic = var.static_egress
+  signed      = var.binary_authorization
   kms_key     = one(module.encryption[*].key)
   settings    = local.taiea_settings
   startup     = "/ready"
@@ -268,6 +275,7 @@ module "webhook" {
   collector   = local.collectors[local.webhook]
   network     = one(module.platform.network[*].names)
   all_traffic = var.static_egress
+  signed      = var.binary_authorization
   kms_key     = one(module.encryption[*].key)
   secrets     = module.platform.secrets.webhook
   settings    = merge(local.platform, { AUTHENTICATION = "cloudrun", PUBLIC_URL = local.webhook_url, TAIEA_ROUTES = "webhook" })
@@ -324,6 +332,7 @@ module "release" {
   repository     = var.repository
   registry       = module.platform.registry.repository
   approval       = local.protected
+  attestor       = module.platform.attestor
   delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
 }
@@ -374,6 +383,7 @@ module "cost" {
     kms   = var.receipt_key == "kms"
   }
   settings  = merge(local.platform, var.settings)
+  signed    = var.binary_authorization
   backups   = var.backups
   telemetry = local.size.telemetry
   uptime    = local.looked_at

@@ -19,15 +19,18 @@ locals {
     { for n, setting in { api-keys = "API_KEYS_FILE", policy = "POLICY_FILE", receipt-key = "RECEIPT_KEY_FILE", taiea-keys = "TAIEA_SEALING_KEYS_FILE" } : setting => "/secrets/${n}" if contains(keys(names), n) }
   }
 
+  # Images that no release of ours builds: the collector.
+  unsigned = !var.binary_authorization ? null : var.telemetry ? [var.collector_image] : []
+
   certificate_map = local.name
   delivery        = var.shares_cloudrun ? "${local.name}-gke" : local.name
 }
 
 resource "google_project_service" "this" {
-  for_each = toset([
+  for_each = toset(concat([
     "artifactregistry", "certificatemanager", "cloudbilling", "billingbudgets", "cloudbuild", "clouddeploy", "cloudkms", "cloudtrace", "compute", "container", "firestore",
     "iam", "iamcredentials", "monitoring", "pubsub", "redis", "secretmanager", "servicenetworking", "storage", "telemetry",
-  ])
+  ], var.binary_authorization ? ["binaryauthorization", "containeranalysis"] : []))
   project            = var.project
   service            = "${each.key}.googleapis.com"
   disable_on_destroy = false
@@ -56,6 +59,7 @@ module "platform" {
   webhook          = var.webhook ? "taiea" : "none"
   kms_key          = one(module.encryption[*].key)
   secret_locations = var.secret_locations
+  unsigned_images  = local.unsigned
   depends_on       = [google_project_service.this]
 }
 
@@ -120,6 +124,7 @@ module "cluster" {
   autopilot        = var.autopilot
   nodes            = var.nodes
   secondary_ranges = var.secondary_ranges
+  signed           = var.binary_authorization
   kms_key          = one(module.encryption[*].key)
   operators        = var.operators
   registry         = module.platform.registry.repository
@@ -163,6 +168,7 @@ module "release" {
   repository     = var.repository
   registry       = module.platform.registry.repository
   approval       = local.protected
+  attestor       = module.platform.attestor
   delivery       = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   depends_on     = [google_project_service.this]
 }
@@ -196,6 +202,7 @@ module "cost" {
   firestore                 = var.databases_apart && var.backups != null ? { backups = 0, history = false } : { backups = var.backup_days + (local.protected ? 14 : 0), history = true } # daily ones, and weekly ones for 14 weeks
   secrets                   = { count = length(merge(values(module.platform.secrets)...)), files = 0, kms = var.receipt_key == "kms" }                                                   # files are in the cluster
   settings                  = var.settings
+  signed                    = var.binary_authorization
   backups                   = module.platform.backup == null ? null : var.backups
   telemetry                 = var.telemetry
   uptime                    = true

@@ -63,6 +63,12 @@ variable "billing_account" {
   }
 }
 
+variable "binary_authorization" {
+  description = "Whether images alone run that a release has built and signed, by Binary Authorization. This makes the project's policy, which all in it go by that ask for one, so one environment of a project can have it. Set it once a tag was released: what was built before is not signed."
+  type        = bool
+  default     = false
+}
+
 variable "build_pool" {
   description = "Private pool of Cloud Build in which Cloud Deploy works, such as projects/my-project/locations/us-central1/workerPools/private, so that it reaches what only a network reaches; null for Google's own."
   type        = string

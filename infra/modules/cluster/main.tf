@@ -51,6 +51,13 @@ resource "google_container_cluster" "this" {
     }
   }
 
+  dynamic "binary_authorization" {
+    for_each = var.signed ? [1] : []
+    content {
+      evaluation_mode = "PROJECT_SINGLETON_POLICY_ENFORCE"
+    }
+  }
+
   # Kubernetes' secrets; nodes' disks have the key, too.
   dynamic "database_encryption" {
     for_each = var.kms_key[*]

@@ -60,6 +60,12 @@ variable "secondary_ranges" {
   default     = { pods = "pods", services = "services" }
 }
 
+variable "signed" {
+  description = "Whether images run that Binary Authorization lets, and no others."
+  type        = bool
+  default     = false
+}
+
 variable "subnetwork" {
   description = "Id of the subnetwork with the ranges pods and services."
   type        = string

@@ -72,7 +72,7 @@ locals {
     "Cloud NAT"             = !var.nat ? 0 : local.hours * (local.price.nat_address_hour + min(32, local.running) * local.price.nat_instance_hour)
     "Secret Manager"        = var.secrets.count * local.price.secret
     "Secret Manager, files" = local.request ? 0 : var.secrets.files * local.kept * local.seconds / 30 / 1e4 * local.price.secret_accesses
-    "Cloud KMS"             = var.secrets.kms ? local.price.key : 0
+    "Cloud KMS"             = ((var.secrets.kms ? 1 : 0) + (var.signed ? 1 : 0)) * local.price.key
     "Artifact Registry"     = local.price.image_gib # the last 30 images
     "Cloud Scheduler"       = var.schedules * local.price.schedule
   }

@@ -71,6 +71,12 @@ variable "settings" {
   type        = map(string)
 }
 
+variable "signed" {
+  description = "Whether images are signed, by a key of their own."
+  type        = bool
+  default     = false
+}
+
 variable "telemetry" {
   description = "Whether metrics and spans go to Google."
   type        = bool

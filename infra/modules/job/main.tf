@@ -26,7 +26,7 @@ locals {
   manifest = {
     apiVersion = "run.googleapis.com/v1"
     kind       = "Job"
-    metadata   = { name = var.name, labels = var.labels }
+    metadata   = merge({ name = var.name, labels = var.labels }, !var.signed ? {} : { annotations = { "run.googleapis.com/binary-authorization" = "default" } })
     spec = { template = {
       metadata = { labels = var.labels, annotations = merge({ "run.googleapis.com/execution-environment" = "gen2" },
       var.kms_key == null ? {} : { "run.googleapis.com/encryption-key" = var.kms_key }) }

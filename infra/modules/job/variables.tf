@@ -44,3 +44,9 @@ variable "settings" {
   description = "Settings: which database, and which key in Cloud KMS signs."
   type        = map(string)
 }
+
+variable "signed" {
+  description = "Whether images run that Binary Authorization lets, and no others."
+  type        = bool
+  default     = false
+}

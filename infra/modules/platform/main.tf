@@ -163,6 +163,15 @@ module "signing" {
   signers     = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, { for a in module.webhook_identity : "webhook" => a.member }, { for b in module.backup : "ops" => b.member })
 }
 
+module "attestation" {
+  count   = var.made && var.unsigned_images != null ? 1 : 0
+  source  = "../attestation"
+  project = local.project
+  region  = local.region
+  name    = var.name
+  others  = var.unsigned_images
+}
+
 module "backup" {
   count             = local.backed_up ? 1 : 0
   source            = "../backup"

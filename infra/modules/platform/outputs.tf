@@ -7,6 +7,15 @@ output "accounts" {
   } if function != "webhook" || local.hooked }
 }
 
+output "attestor" {
+  description = "Who signs images: resource names of the attestor, of its note, and of the version of the key; null where all images may run."
+  value = var.unsigned_images == null ? null : try(module.attestation[0].attestor, {
+    name = "projects/${local.project}/attestors/${var.name}-images"
+    note = "projects/${local.project}/notes/${var.name}-images"
+    key  = "projects/${local.project}/locations/${local.region}/keyRings/${var.name}-images/cryptoKeys/images/cryptoKeyVersions/1"
+  })
+}
+
 output "backup" {
   description = "The account that backs up (resource name and e-mail address), the bucket, and the commands with their schedules; null where none is made here."
   value       = one([for b in module.backup : { account = b.account, email = b.email, bucket = b.bucket, commands = b.commands }])

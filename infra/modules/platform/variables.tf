@@ -88,6 +88,12 @@ variable "telemetry" {
   type        = bool
 }
 
+variable "unsigned_images" {
+  description = "Images that run without a release having signed them; null where all images may run."
+  type        = set(string)
+  default     = null
+}
+
 variable "webhook" {
   description = "Who takes webhooks: nobody (none), the control plane (taiea), or a service of its own (apart)."
   type        = string

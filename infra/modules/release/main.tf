@@ -47,6 +47,38 @@ resource "google_service_account_iam_member" "deploys" {
   member             = google_service_account.this.member
 }
 
+# It signs the image that it has built.
+resource "google_kms_crypto_key_iam_member" "signs" {
+  count         = length(var.attestor[*])
+  crypto_key_id = split("/cryptoKeyVersions/", var.attestor.key)[0]
+  role          = "roles/cloudkms.signerVerifier"
+  member        = google_service_account.this.member
+}
+
+resource "google_binary_authorization_attestor_iam_member" "signs" {
+  count    = length(var.attestor[*])
+  project  = var.project
+  attestor = split("/", var.attestor.name)[3]
+  role     = "roles/binaryauthorization.attestorsViewer"
+  member   = google_service_account.this.member
+}
+
+resource "google_container_analysis_note_iam_member" "signs" {
+  count   = length(var.attestor[*])
+  project = var.project
+  note    = split("/", var.attestor.note)[3]
+  role    = "roles/containeranalysis.notes.attacher"
+  member  = google_service_account.this.member
+}
+
+# What was signed is kept in the project, as an occurrence of the note.
+resource "google_project_iam_member" "signs" {
+  count   = length(var.attestor[*])
+  project = var.project
+  role    = "roles/containeranalysis.occurrences.editor"
+  member  = google_service_account.this.member
+}
+
 resource "google_cloudbuildv2_connection" "this" {
   count    = var.repository.connection == "" ? 1 : 0
   project  = var.project
@@ -100,10 +132,10 @@ resource "google_cloudbuild_trigger" "tag" {
     }
   }
 
-  substitutions = {
+  substitutions = merge({
     _BUCKET    = var.delivery.bucket
     _IMAGE     = "${var.region}-docker.pkg.dev/${var.project}/${var.registry}/erlmcp"
     _PIPELINES = join(" ", var.delivery.pipelines)
     _REGION    = var.region
-  }
+  }, var.attestor == null ? {} : { _ATTESTOR = var.attestor.name, _ATTESTOR_KEY = var.attestor.key })
 }

@@ -3,6 +3,12 @@ variable "approval" {
   type        = bool
 }
 
+variable "attestor" {
+  description = "As whom images are signed: resource names of the attestor, of its note, and of the version of the key; null where none are."
+  type        = object({ name = string, note = string, key = string })
+  default     = null
+}
+
 variable "delivery" {
   description = "Where releases go: the bucket, the pipelines, and the account as which Cloud Deploy runs their jobs."
   type        = object({ bucket = string, pipelines = list(string), account = string })

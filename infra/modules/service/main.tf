@@ -50,7 +50,8 @@ locals {
       annotations = merge({
         "run.googleapis.com/ingress"  = lower(replace(replace(trimprefix(var.ingress, "INGRESS_TRAFFIC_"), "INTERNAL_ONLY", "INTERNAL"), "INTERNAL_LOAD_BALANCER", "internal-and-cloud-load-balancing"))
         "run.googleapis.com/minScale" = tostring(var.instances.min) # of the service: in a template it would hold for each revision
-      }, length(var.audiences) == 0 ? {} : { "run.googleapis.com/custom-audiences" = jsonencode(var.audiences) })
+        }, length(var.audiences) == 0 ? {} : { "run.googleapis.com/custom-audiences" = jsonencode(var.audiences) },
+      !var.signed ? {} : { "run.googleapis.com/binary-authorization" = "default" }) # the project's policy
     }
     spec = { template = {
       metadata = {

@@ -110,6 +110,12 @@ variable "settings" {
   type        = map(string)
 }
 
+variable "signed" {
+  description = "Whether images run that Binary Authorization lets, and no others."
+  type        = bool
+  default     = false
+}
+
 variable "startup" {
   description = "Path that answers 200 once it can serve."
   type        = string

@@ -58,6 +58,10 @@ func TestDeployAndDestroy(t *testing.T) {
 		{"with a key of one's own", "deploy", "cloudrun", "yes\n", []string{"KEYED=1"}, "", []string{
 			"gcloud storage service-agent --project my-project", "gcloud beta services identity create --service firestore.googleapis.com --project my-project", "terraform -chdir=cloudrun apply -input=false",
 		}, nil},
+		{"signed", "deploy", "cloudrun", "yes\n", []string{"ATTESTOR=projects/my-project/attestors/a", "ATTESTOR_KEY=projects/my-project/k"}, "", []string{
+			"gcloud beta container binauthz attestations sign-and-create --project my-project --artifact-url us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old --attestor projects/my-project/attestors/a --keyversion projects/my-project/k",
+			"releases create",
+		}, nil},
 		{"with nothing new", "deploy", "cloudrun", "yes\n", []string{"THERE=1"}, "", []string{"terraform -chdir=cloudrun apply -input=false", "rollouts list"}, []string{"releases create"}},
 		{"with what was rolled back", "deploy", "cloudrun", "yes\n", []string{"THERE=1", "STATE=FAILED"}, "erlmcp-staging has rolled settings-", []string{"rollouts list"}, []string{"releases create"}},
 		{"not confirmed", "deploy", "cloudrun", "no\n", nil, "nothing was changed", []string{"plan -input=false -out="}, []string{" apply ", "releases create"}},

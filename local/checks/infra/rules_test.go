@@ -10,12 +10,12 @@ import (
 )
 
 // always are the rules for every plan.
-var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, separated, probed, scopedAccounts, tlsAlone, budgeted, told, ownSecrets, failuresTold, namespaced}
+var always = []rule{noPrimitiveRoles, noKeyFiles, redisIsSafe, firestoreIsKept, separated, probed, scopedAccounts, tlsAlone, budgeted, told, ownSecrets, failuresTold, namespaced, unattested}
 
 // noPrimitiveRoles also refuses roles over the whole project that reach further than one job.
 func noPrimitiveRoles(rs []resource) string {
 	project := []string{"roles/clouddeploy.jobRunner", "roles/clouddeploy.viewer", "roles/monitoring.viewer", "roles/datastore.user", "roles/datastore.viewer", "roles/logging.logWriter", "roles/container.defaultNodeServiceAccount",
-		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter", "roles/cloudbuild.workerPoolUser"}
+		"roles/monitoring.metricWriter", "roles/telemetry.tracesWriter", "roles/cloudbuild.workerPoolUser", "roles/containeranalysis.occurrences.editor"}
 	var faults []string
 	for _, r := range rs {
 		role, _ := r.Values["role"].(string)
