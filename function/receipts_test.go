@@ -299,7 +299,7 @@ func TestReceiptsSignedByKMS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err := verify.Store(t.Context(), store, verify.Options{Keys: keys})
+		report, err := verify.Store(t.Context(), store, verify.Options{Keys: keys.Keys})
 		if err != nil || !report.OK() || report.Receipts != 2 || report.Roots != 1 || kms.Signed() != 2 { // with the end of the chain, and the root that holds it
 			t.Errorf("%v, %v, %d signatures", err, report, kms.Signed())
 		}

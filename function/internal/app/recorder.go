@@ -2,16 +2,12 @@ package app
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
-	"sync"
 	"time"
 
-	"example.com/erlmcp/function/internal/cloudkms"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/fleet"
 	"example.com/erlmcp/function/internal/receipt"
@@ -27,41 +23,6 @@ type Recorder struct {
 	hasher   *receipt.Hasher
 	logger   *slog.Logger
 	keeper   *keeper // nil where roots are kept in the store alone
-}
-
-// An operator is who vouches for chains: the key that signs now, nil for none, and those by which signatures are judged.
-type operator struct {
-	signer receipt.Signer
-	keys   []ed25519.PublicKey
-	before func(context.Context) ([]ed25519.PublicKey, error) // further ones, which a service has; nil: none
-}
-
-// judges returns the keys by which signatures are judged, the one in use first.
-func (o operator) judges(ctx context.Context) ([]ed25519.PublicKey, error) {
-	if o.before == nil {
-		return o.keys, nil
-	}
-	before, err := o.before(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
-	}
-	return append(slices.Clip(o.keys), before...), nil
-}
-
-// keptKeys asks for keys when they are first needed, so that no start waits for them, and no more once it has them.
-func keptKeys(ask func(context.Context) ([]ed25519.PublicKey, error)) func(context.Context) ([]ed25519.PublicKey, error) {
-	var mu sync.Mutex
-	var keys []ed25519.PublicKey
-	var known bool
-	return func(ctx context.Context) (_ []ed25519.PublicKey, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if !known {
-			keys, err = ask(ctx)
-			known = err == nil
-		}
-		return keys, err
-	}
 }
 
 // A recording is what a recorder works with.
@@ -98,7 +59,7 @@ func openRecorder(ctx context.Context, p *recording) (*Recorder, error) {
 	if p.stores.Redis != nil {
 		board = p.stores.Redis
 	}
-	o := journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: func() receipt.Signer { return operator().signer }, Hasher: r.hasher, Logger: p.logger}
+	o := journal.Options{Instance: p.instance, Store: p.stores.Receipts, Signer: func() receipt.Signer { return operator().signer }, Roots: rootSigner(operator), Hasher: r.hasher, Logger: p.logger}
 	if p.config.BackupPlace != "" {
 		r.keeper = newKeeper(p.config.BackupPlace, p.stores.Receipts)
 		o.Keep = r.keeper.keep
@@ -119,38 +80,6 @@ func OpenOperatorsRecorder(ctx context.Context, cfg *config.Config, s *Stores, i
 		return nil, err
 	}
 	return openRecorder(ctx, &recording{config: cfg, options: o, stores: s, ring: ring(), instance: instance, logger: slog.New(slog.DiscardHandler)})
-}
-
-// keyTimeout is for a service that keeps the operator's key to say which one it is. A start does not go on without.
-const keyTimeout = 5 * time.Second
-
-// openOperator returns who vouches for chains, as it is now: nobody where the settings name no key.
-func openOperator(ctx context.Context, cfg *config.Config, o *Options) (func() operator, error) {
-	var known operator
-	switch {
-	case cfg.ReceiptKeyFile != "":
-		current, err := readFile(o.files, cfg.ReceiptKeyFile, func(text []byte) (op operator, err error) {
-			op.signer, op.keys, err = receipt.ParseSigner(text)
-			return op, err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("RECEIPT_KEY_FILE: %w", err)
-		}
-		return current, nil
-	case cfg.ReceiptKMSKey != "":
-		ctx, done := context.WithTimeout(ctx, keyTimeout)
-		defer done()
-		key := cloudkms.Options{Key: cfg.ReceiptKMSKey}
-		if o.Stand.KMS != nil {
-			o.Stand.KMS(&key)
-		}
-		signer, err := cloudkms.NewSigner(ctx, key)
-		if err != nil {
-			return nil, fmt.Errorf("RECEIPT_KMS_KEY: %w", err)
-		}
-		known = operator{signer: signer, keys: []ed25519.PublicKey{signer.Public()}, before: keptKeys(signer.Before)}
-	}
-	return func() operator { return known }, nil
 }
 
 // NewID makes the id of a request.

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -66,26 +65,25 @@ func (a *App) Records() *Records {
 }
 
 // Keys are the operator's public keys, the one in use first.
-func (r *Records) Keys(ctx context.Context) ([]ed25519.PublicKey, error) {
+func (r *Records) Keys(ctx context.Context) (receipt.PublicKeys, error) {
 	return r.operator().judges(ctx)
 }
 
 // PublicKeys reads a file of the operator's public keys in PEM.
-func PublicKeys(file string) ([]ed25519.PublicKey, error) {
+func PublicKeys(file string) (keys receipt.PublicKeys, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return keys, err
 	}
-	keys, err := receipt.ParseKeys(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	if keys, err = receipt.ParseKeys(text); err != nil {
+		return keys, fmt.Errorf("%s: %w", file, err)
 	}
 	return keys, nil
 }
 
 // VerifyExport proves an export by the operator's public keys alone, and by roots that were noted elsewhere.
-func VerifyExport(ctx context.Context, in io.Reader, keys []ed25519.PublicKey, noted ...verify.Witness) (*verify.Report, error) {
-	return verify.Export(ctx, in, verify.Options{Keys: keys, Witnesses: noted})
+func VerifyExport(ctx context.Context, in io.Reader, keys receipt.PublicKeys, noted ...verify.Witness) (*verify.Report, error) {
+	return verify.Export(ctx, in, verify.Options{Keys: keys.Keys, Roots: keys.Roots, Witnesses: noted})
 }
 
 // Close ends the connections.
@@ -104,7 +102,10 @@ func judgedBy(ctx context.Context, cfg *config.Config, o *Options, keyFile strin
 	if err != nil {
 		return nil, err
 	}
-	return func() operator { return operator{signer: current().signer, keys: keys} }, nil
+	return func() operator {
+		o := current()
+		return operator{vouching{signer: o.signer, keys: keys.Keys}, vouching{signer: o.roots.signer, keys: keys.Roots.Keys}, keys.Roots.Since}
+	}, nil
 }
 
 // announced are the last heads of the instances, and why they can't be read: a lost tail is found without them only as far as
@@ -147,7 +148,7 @@ func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) 
 		return nil, unheard, err
 	}
 	if tenant == "" {
-		report, err = r.archived.prove(ctx, r.stores.Receipts, verify.Options{Keys: keys, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
+		report, err = r.archived.prove(ctx, r.stores.Receipts, verify.Options{Keys: keys.Keys, Roots: keys.Roots, Announced: heads, Witnesses: r.noted, Kept: r.kept, From: from, To: to})
 		return report, unheard, err
 	}
 	store, err := r.archived.join(ctx, r.stores.Receipts)
@@ -161,7 +162,7 @@ func (r *Records) Prove(ctx context.Context, tenant string, from, to time.Time) 
 		_, err := verify.WriteExport(ctx, store, out, verify.ExportOptions{Tenant: tenant, From: from, To: to, Signer: operator.signer, Announced: heads})
 		out.CloseWithError(err)
 	}()
-	report, err = verify.Export(ctx, in, verify.Options{Keys: keys, Witnesses: r.noted})
+	report, err = verify.Export(ctx, in, verify.Options{Keys: keys.Keys, Roots: keys.Roots, Witnesses: r.noted})
 	return report, unheard, err
 }
 
@@ -187,7 +188,7 @@ func (r *Records) Find(ctx context.Context, id string) ([]receipt.Receipt, *veri
 	if err != nil {
 		return nil, nil, err
 	}
-	return verify.Find(ctx, store, id, keys)
+	return verify.Find(ctx, store, id, keys.Keys)
 }
 
 // Newest yields the receipts of a range of time, the latest first; of a tenant, unless that is "".

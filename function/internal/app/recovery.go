@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,7 +29,7 @@ type Recovery struct {
 	config   *config.Config
 	stores   *Stores
 	signer   receipt.Signer // nil where the operator has no key
-	keys     []ed25519.PublicKey
+	keys     receipt.PublicKeys
 	recorder *Recorder // nil until something is to be recorded, or where nothing is
 }
 
@@ -127,7 +126,7 @@ func (r *Recovery) Adopt(ctx context.Context, place string) (*recovery.Restored,
 
 func (r *Recovery) restore(from backup.Objects, progress Progress) *recovery.Restore {
 	s := r.stores
-	return &recovery.Restore{From: from, Keys: r.keys, Store: s.Records, Directives: r.writer(), Receipts: s.Receipts, Progress: progress, Now: time.Now}
+	return &recovery.Restore{From: from, Keys: r.keys.Keys, Store: s.Records, Directives: r.writer(), Receipts: s.Receipts, Progress: progress, Now: time.Now}
 }
 
 // Confirm says what was ordered since the backup that the store was restored from, and has what is needed to replay it where it is to be.
@@ -157,7 +156,7 @@ func (r *Recovery) confirm(ctx context.Context, from backup.Objects, record bool
 	}
 	s := r.stores
 	return &recovery.Confirm{
-		From: from, Keys: r.keys, Directives: r.writer(), Tenants: s.Tenants, APIKeys: s.Keys, Changes: changes, NewID: r.recorder.NewID, Announce: s.Announce, Now: time.Now,
+		From: from, Keys: r.keys.Keys, Directives: r.writer(), Tenants: s.Tenants, APIKeys: s.Keys, Changes: changes, NewID: r.recorder.NewID, Announce: s.Announce, Now: time.Now,
 	}, nil
 }
 
@@ -212,7 +211,7 @@ func (r *Recovery) Drill(ctx context.Context, place string, what recovery.DrillO
 	}
 	d := &recovery.Drill{
 		Place: to, Store: r.stores.Records, Directives: r.stores.Directives, Receipts: r.stores.Receipts, Ending: what.Ending, Restore: other.restore(to, progress), Confirm: confirm,
-		Into: into, Version: Version, Keys: r.keys, Signer: r.signer, Progress: progress, Now: time.Now,
+		Into: into, Version: Version, Keys: r.keys.Keys, Roots: r.keys.Roots, Signer: r.signer, Progress: progress, Now: time.Now,
 	}
 	return d.Run(ctx)
 }

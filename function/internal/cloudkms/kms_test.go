@@ -23,6 +23,7 @@ import (
 	"example.com/erlmcp/function/internal/memnet"
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/receipttest"
 	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/store/memory"
 )
@@ -48,7 +49,7 @@ func TestSign(t *testing.T) {
 		kms := cloudkmstest.NewKMS(t)
 		s := open(t, kms)
 		keys, err := receipt.ParseKeys(kms.PEM)
-		if err != nil || !keys[0].Equal(s.Public()) {
+		if err != nil || !keys.Keys[0].Equal(s.Public()) {
 			t.Fatalf("%v, want %v: %v", s.Public(), keys, err)
 		}
 		var all sync.WaitGroup
@@ -83,7 +84,7 @@ func TestBefore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s.Before(t.Context()); err != nil || len(got) != 2 || !got[0].Equal(third) || !got[1].Equal(first[0]) {
+		if got, err := s.Before(t.Context()); err != nil || len(got) != 2 || !got[0].Equal(third) || !got[1].Equal(first.Keys[0]) {
 			t.Errorf("%v, %v, want %v and %v", got, err, third, first)
 		}
 		kms.Meddle(func(_ string, w http.ResponseWriter, _ *http.Request, _ map[string]any) bool {
@@ -119,7 +120,7 @@ func TestJournal(t *testing.T) {
 			t.Fatal(err)
 		}
 		heads := []receipt.Head{*last.Load()}
-		if _, err := journal.Anchor(ctx, store, s, heads, time.Now()); err != nil {
+		if _, err := journal.Anchor(ctx, store, receipttest.By(s), heads, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
@@ -134,10 +135,10 @@ func TestJournal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r, err := verify.Store(ctx, store, verify.Options{Keys: keys, Announced: heads}); err != nil || !r.OK() || len(r.Notes) > 0 {
+		if r, err := verify.Store(ctx, store, verify.Options{Keys: keys.Keys, Announced: heads}); err != nil || !r.OK() || len(r.Notes) > 0 {
 			t.Errorf("the store: %v, %v", r, err)
 		}
-		if r, err := verify.Export(ctx, bytes.NewReader(out.Bytes()), verify.Options{Keys: keys}); err != nil || !r.OK() || len(r.Notes) > 0 {
+		if r, err := verify.Export(ctx, bytes.NewReader(out.Bytes()), verify.Options{Keys: keys.Keys}); err != nil || !r.OK() || len(r.Notes) > 0 {
 			t.Errorf("the export: %v, %v", r, err)
 		}
 		other, _, _ := ed25519.GenerateKey(nil)

@@ -4,7 +4,6 @@ package command
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"flag"
 	"fmt"
@@ -38,8 +37,8 @@ type Program struct {
 	OpenRecovery func(ctx context.Context, keyFile string) (Recovery, error)
 	ListBackups  func(ctx context.Context, place string, most int) (all []*backup.Manifest, unfinished []string, err error)
 	Lint         func() ([]string, error) // says what models' interfaces and clients refuse or drop of the tools
-	PublicKeys   func(file string) ([]ed25519.PublicKey, error)
-	VerifyExport func(context.Context, io.Reader, []ed25519.PublicKey, ...verify.Witness) (*verify.Report, error)
+	PublicKeys   func(file string) (receipt.PublicKeys, error)
+	VerifyExport func(context.Context, io.Reader, receipt.PublicKeys, ...verify.Witness) (*verify.Report, error)
 	Fetch        func(ctx context.Context, url, sha256 string) ([]byte, error) // a document of the outside
 	HealthURL    func() (string, error)                                        // of the server with the settings at hand
 

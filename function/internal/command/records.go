@@ -149,7 +149,7 @@ func (p *Program) verifyFile(ctx context.Context, name, keyFile string, noted []
 		in = file
 	}
 	if keyFile == "" {
-		return p.VerifyExport(ctx, in, nil, noted...)
+		return p.VerifyExport(ctx, in, receipt.PublicKeys{}, noted...)
 	}
 	keys, err := p.PublicKeys(keyFile)
 	if err != nil {

@@ -342,7 +342,7 @@ func (p *Program) verifyReport(name, keyFile string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	found, err := recovery.ReadReport(text, keys)
+	found, err := recovery.ReadReport(text, keys.Keys)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

@@ -67,6 +67,9 @@ func TestFaults(t *testing.T) {
 		{"PUBLIC_URL", "http://example.com", "is not an address"},
 		{"PUBLIC_URL", "example.com", "is not an address"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
+		{"RECEIPT_ROOT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
+		{"RECEIPT_ROOTS_SINCE", "2026-12-01", `"2026-12-01" is not a time such as`},
+		{"RECEIPT_ROOTS_SINCE", "24h", "is not a time such as"},
 		{"FIRESTORE_DATABASE", "a,b", "names 2 databases"},
 		{"FIRESTORE_DATABASE", "a,b,c,d", "names 4 databases"},
 		{"FIRESTORE_DATABASE", ",", "names 0 databases"},
@@ -143,6 +146,12 @@ func TestFaults(t *testing.T) {
 	}
 	if _, err := Load(env("RECEIPT_KMS_KEY", key, "RECEIPT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_KEY_FILE") {
 		t.Errorf("two keys for receipts: %v", err)
+	}
+	if _, err := Load(env("RECEIPT_ROOT_KMS_KEY", key, "RECEIPT_ROOT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_ROOT_KEY_FILE") {
+		t.Errorf("two keys for roots: %v", err)
+	}
+	if c, err := Load(env("RECEIPT_ROOTS_SINCE", "2026-12-01T01:00:00+01:00"), Machine{}); err != nil || !c.RootsSince.Equal(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("RECEIPT_ROOTS_SINCE: %v, %v", c, err)
 	}
 	for name, value := range map[string]string{"SEALING_KEYS": "k", "REDIS_URL": "redis://r"} {
 		want := name + "_FILE: is set, and so is " + name + ": leave one of them out"

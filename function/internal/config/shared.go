@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // secret reads a value that is in a variable, or in the file that another names.
@@ -79,6 +80,20 @@ func (r *reader) receipts(c *Config) {
 		r.fault("RECEIPT_KMS_KEY", "%q is not the name of a version of a key, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1", c.ReceiptKMSKey)
 	case c.ReceiptKeyFile != "":
 		r.fault("RECEIPT_KMS_KEY", "is set, and so is RECEIPT_KEY_FILE: leave one of them out")
+	}
+	c.RootKeyFile, c.RootKMSKey = r.text("RECEIPT_ROOT_KEY_FILE", ""), r.text("RECEIPT_ROOT_KMS_KEY", "")
+	switch {
+	case c.RootKMSKey == "":
+	case !keyVersion.MatchString(c.RootKMSKey):
+		r.fault("RECEIPT_ROOT_KMS_KEY", "%q is not the name of a version of a key, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1", c.RootKMSKey)
+	case c.RootKeyFile != "":
+		r.fault("RECEIPT_ROOT_KMS_KEY", "is set, and so is RECEIPT_ROOT_KEY_FILE: leave one of them out")
+	}
+	if since := r.text("RECEIPT_ROOTS_SINCE", ""); since != "" {
+		var err error
+		if c.RootsSince, err = time.Parse(time.RFC3339, since); err != nil {
+			r.fault("RECEIPT_ROOTS_SINCE", "%q is not a time such as 2026-12-01T00:00:00Z", since)
+		}
 	}
 	c.ReceiptRetentionDays = r.integer("RECEIPT_RETENTION_DAYS", 400, 1, 36500)
 	if c.BackupPlace = r.text("BACKUP_PLACE", ""); strings.Contains(c.BackupPlace, "://") && !bucket.MatchString(c.BackupPlace) {

@@ -200,13 +200,13 @@ func TestNewWantsAllThatItNeeds(t *testing.T) {
 func TestWhatIsOff(t *testing.T) {
 	f := newFixture(t, func(o *controlapi.Options) { o.Push, o.Secrets, o.Records, o.Fleet = nil, nil, nil, nil })
 	for path, setting := range map[string]string{
-		"POST /v1/events/pubsub": "PUBSUB_SERVICE_ACCOUNT", "POST /v1/events/webhook": "WEBHOOK_SECRETS",
+		"POST /v1/events/pubsub": "PUBSUB_SERVICE_ACCOUNT", "POST /v1/events/webhook": "WEBHOOK_SECRETS", "POST /v1/receipts/anchor": "PUBSUB_SERVICE_ACCOUNT",
 		"GET /v1/receipts": "RECEIPTS", "GET /v1/receipts/export": "RECEIPTS", "GET /v1/receipts/keys": "RECEIPTS", "GET /v1/receipts/verify": "RECEIPTS",
 		"GET /v1/receipts/019b4f3a-7c55-7d1e-9a3b-04c26b1f90ee": "RECEIPTS", "GET /v1/fleet": "REDIS_URL",
 	} {
 		method, at, _ := strings.Cut(path, " ")
 		body := ""
-		if method == "POST" {
+		if strings.HasPrefix(path, "POST /v1/events/") {
 			body = "{}"
 		}
 		if got := f.do(ask{method: method, path: at, body: body}); got.status != 404 || !strings.Contains(got.body, setting) {

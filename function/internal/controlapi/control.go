@@ -5,7 +5,6 @@ package controlapi
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +43,8 @@ type Options struct {
 	Push       *identity.Authenticator                          // of Pub/Sub's push deliveries; nil: they are not taken
 	PushCaller func(*identity.Principal) *entitlement.Publisher // which of the publishers it is; nil: none
 	Publishers []entitlement.Publisher
+	// Anchor makes a root of receipts if one is due. A platform that gives no time between requests has it asked for, as messages are pushed.
+	Anchor     func(context.Context) error
 	Secrets    []entitlement.WebhookSecret // none: webhooks are not taken
 	SignedOnly bool                        // serves what sources of events sign, and nothing for anyone else
 
@@ -104,7 +105,7 @@ type Records interface {
 	Select(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
 	Newest(ctx context.Context, tenant string, from, to time.Time) iter.Seq2[receipt.Receipt, error]
 	Verify(ctx context.Context, tenant string, from, to time.Time) (*verify.Report, error)
-	Keys(context.Context) ([]ed25519.PublicKey, error) // the operator's, the one in use first
+	Keys(context.Context) (receipt.PublicKeys, error) // the operator's, the one in use first
 	Export(ctx context.Context, w io.Writer, tenant string, from, to time.Time) (receipts int64, err error)
 }
 
@@ -138,6 +139,7 @@ func New(o Options) (*Plane, error) {
 	need(o.Role != nil, "Role")
 	need(o.RequestID != nil, "RequestID")
 	need(o.Push == nil || o.PushCaller != nil, "PushCaller")
+	need(o.Push == nil || o.Anchor != nil, "Anchor")
 	need(o.Tenants != nil, "Tenants")
 	need(o.Keys != nil, "Keys")
 	need(o.Directives != nil, "Directives")

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,14 +40,15 @@ import (
 
 // A fixture is a control plane over stores in memory, each of which a test can take away.
 type fixture struct {
-	t       *testing.T
-	plane   *controlapi.Plane
-	store   *memory.Store
-	effects *memory.Effects
-	journal *record
-	fleet   []fleet.Instance
-	texts   map[string]string // of the operators' keys
-	keyID   string            // of an API key
+	anchored atomic.Int64
+	t        *testing.T
+	plane    *controlapi.Plane
+	store    *memory.Store
+	effects  *memory.Effects
+	journal  *record
+	fleet    []fleet.Instance
+	texts    map[string]string // of the operators' keys
+	keyID    string            // of an API key
 
 	mu       sync.Mutex
 	now      time.Time
@@ -98,6 +100,10 @@ func newFixture(t *testing.T, change ...func(*controlapi.Options)) *fixture {
 				}
 			}
 			return nil
+		},
+		Anchor: func(context.Context) error {
+			f.anchored.Add(1)
+			return f.fault("anchor")
 		},
 		Publishers: []entitlement.Publisher{{Account: pushAccount, Sources: []string{"market", "partner"}}},
 		Secrets:    []entitlement.WebhookSecret{{Source: "market", Key: marketKey}, {Source: "market", Key: newKey}, {Source: "partner", Key: otherKey}},
@@ -507,9 +513,13 @@ func (j *record) Verify(_ context.Context, tenant string, from, to time.Time) (*
 // operatorKey is the one whose public half [record.Keys] has: the first test vector of RFC 8032, section 7.1.
 const operatorKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 
-func (j *record) Keys(context.Context) ([]ed25519.PublicKey, error) {
+// rootKey vouches for roots: the second one there.
+const rootKey = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+
+func (j *record) Keys(context.Context) (receipt.PublicKeys, error) {
 	key, err := hex.DecodeString(operatorKey)
-	return []ed25519.PublicKey{key}, err
+	other, fault := hex.DecodeString(rootKey)
+	return receipt.PublicKeys{Keys: []ed25519.PublicKey{key}, Roots: receipt.RootKeys{Keys: []ed25519.PublicKey{other}, Since: j.f.clock().UTC()}}, errors.Join(err, fault)
 }
 
 func (j *record) Export(_ context.Context, w io.Writer, tenant string, from, to time.Time) (int64, error) {

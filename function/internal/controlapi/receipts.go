@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -312,14 +314,41 @@ func (p *Plane) publicKeys(c *call) (*answer, error) {
 		PEM string `json:"pem"`
 	}
 	all := []view{}
-	for _, key := range keys {
-		text, err := receipt.FormatKey(key)
-		if err != nil {
-			return nil, err
-		}
+	show := func(key ed25519.PublicKey, text []byte, err error) error {
 		all = append(all, view{receipt.KeyID(key), string(text)})
+		return err
+	}
+	for _, key := range keys.Keys {
+		text, fault := receipt.FormatKey(key)
+		err = errors.Join(err, show(key, text, fault))
+	}
+	for _, key := range keys.Roots.Keys {
+		text, fault := receipt.FormatRootKey(key, keys.Roots.Since)
+		err = errors.Join(err, show(key, text, fault))
+	}
+	if err != nil {
+		return nil, err
 	}
 	return &answer{body: map[string]any{"keys": all}}, nil
+}
+
+// anchor makes a root of receipts if one is due, for the account that pushes messages: it is no change, and nobody reads anything by it.
+func (p *Plane) anchor(c *call) (*answer, error) {
+	if p.opts.Push == nil {
+		return nil, off("nobody may ask for roots of receipts", "PUBSUB_SERVICE_ACCOUNT")
+	}
+	who, err := p.authenticate(c, p.opts.Push)
+	if err != nil {
+		return nil, err
+	}
+	if p.opts.PushCaller(who) == nil {
+		return nil, problem(http.StatusForbidden, "account", "this is not an account that may ask for roots of receipts here")
+	}
+	p.known(c, who.String())
+	if err := p.opts.Anchor(c.r.Context()); err != nil {
+		return nil, unavailable(err, "the receipts can't be anchored, or their roots not be kept, at the moment")
+	}
+	return &answer{status: http.StatusNoContent}, nil
 }
 
 func (p *Plane) exportReceipts(c *call) (*answer, error) {

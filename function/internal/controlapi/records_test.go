@@ -2,7 +2,6 @@ package controlapi_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,7 +22,7 @@ import (
 // stored are records of a store, as the product reads them.
 type stored struct{ store receipt.Store }
 
-func (s stored) Keys(context.Context) ([]ed25519.PublicKey, error) { return nil, nil }
+func (s stored) Keys(context.Context) (receipt.PublicKeys, error) { return receipt.PublicKeys{}, nil }
 
 func (s stored) Find(ctx context.Context, id string) ([]receipt.Receipt, *verify.Report, error) {
 	return verify.Find(ctx, s.store, id, nil)

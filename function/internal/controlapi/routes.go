@@ -29,7 +29,7 @@ type Guard string
 const (
 	Public   Guard = "public"
 	ByRole   Guard = "role"
-	ByPush   Guard = "push"   // Pub/Sub's account
+	ByPush   Guard = "push"   // the account that pushes messages, of Pub/Sub and by the clock
 	BySecret Guard = "secret" // signed by a source of events
 )
 
@@ -78,6 +78,7 @@ var routes = []Route{
 
 	{Method: "GET", Path: "/v1/receipts", Guard: ByRole, Role: Viewer, query: append([]string{"tenant", "from", "to", "kind", "tool", "reason", "order"}, page...), serve: (*Plane).listReceipts},
 	{Method: "GET", Path: "/v1/receipts/export", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).exportReceipts},
+	{Method: "POST", Path: "/v1/receipts/anchor", Guard: ByPush, serve: (*Plane).anchor},
 	{Method: "GET", Path: "/v1/receipts/keys", Guard: ByRole, Role: Viewer, serve: (*Plane).publicKeys},
 	{Method: "GET", Path: "/v1/receipts/verify", Guard: ByRole, Role: Viewer, query: []string{"tenant", "from", "to"}, serve: (*Plane).verifyReceipts},
 	{Method: "GET", Path: "/v1/receipts/{id}", Guard: ByRole, Role: Viewer, serve: (*Plane).getReceipt},

@@ -12,6 +12,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
+	"time"
 )
 
 // A Signer holds the operator's Ed25519 key, or knows who does. It signs once for each start of a process, root and export.
@@ -50,13 +53,36 @@ func ParseSigner(text []byte) (s Signer, keys []ed25519.PublicKey, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", err, errPrivateWanted)
 	}
+	return signerOf(blocks)
+}
+
+// ParseRootSigner reads the key that vouches for roots, as [ParseSigner] does, or public keys alone, where roots are judged and not made.
+func ParseRootSigner(text []byte) (s Signer, keys []ed25519.PublicKey, err error) {
+	blocks, err := blocksOf(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", err, errPrivateWanted)
+	}
+	if slices.ContainsFunc(blocks, func(b block) bool { return b.Type != publicBlock }) {
+		return signerOf(blocks)
+	}
+	for i, b := range blocks {
+		key, err := parsePublic(b.Block, i+1)
+		if err != nil {
+			return nil, nil, err
+		}
+		keys = append(keys, key)
+	}
+	return nil, keys, nil
+}
+
+func signerOf(blocks []block) (s Signer, keys []ed25519.PublicKey, err error) {
 	for _, b := range blocks {
 		switch b.Type {
 		case privateBlock:
 			if s != nil {
 				return nil, nil, fmt.Errorf("it holds two private keys, and one can sign: %w", errPrivateWanted)
 			}
-			key, err := parsePrivate(b)
+			key, err := parsePrivate(b.Block)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -71,7 +97,7 @@ func ParseSigner(text []byte) (s Signer, keys []ed25519.PublicKey, err error) {
 	keys = []ed25519.PublicKey{s.Public()}
 	for _, b := range blocks {
 		if b.Type == publicBlock {
-			key, err := parsePublic(b, len(keys))
+			key, err := parsePublic(b.Block, len(keys))
 			if err != nil {
 				return nil, nil, err
 			}
@@ -103,24 +129,64 @@ func parsePublic(b *pem.Block, number int) (ed25519.PublicKey, error) {
 	return nil, fmt.Errorf("public key %d is one for %s: %w", number, algorithm(key), errPublicWanted)
 }
 
-// ParseKeys reads one or more public keys in PEM (RFC 8410), such as the one in use and those before it.
-func ParseKeys(text []byte) ([]ed25519.PublicKey, error) {
+// PublicKeys are the operator's, by which signatures are judged.
+type PublicKeys struct {
+	Keys  []ed25519.PublicKey // of chains, exports, backups and reports; and of roots, but for those of which Roots says another
+	Roots RootKeys
+}
+
+// RootKeys vouch for roots alone. A process that writes receipts can't make a root then, whatever it has of other keys. Without any the
+// operator's other keys vouch for roots too; where there is a time nevertheless, it is not known here who vouches for roots from then on.
+type RootKeys struct {
+	Keys  []ed25519.PublicKey
+	Since time.Time // of the first root that must be theirs; zero is all
+}
+
+// Apart tells whether a root of a time must be one of these keys'.
+func (r RootKeys) Apart(at time.Time) bool {
+	return (len(r.Keys) > 0 || !r.Since.IsZero()) && !at.Before(r.Since)
+}
+
+// ParseKeys reads one or more public keys in PEM (RFC 8410), such as the one in use and those before it. A line before a key (RFC 7468 has
+// room for words there, which other programs pass over) says that it vouches for roots, and for no others, from a time on:
+//
+//	Roots-Since: 2026-12-01T00:00:00Z
+func ParseKeys(text []byte) (all PublicKeys, err error) {
 	blocks, err := blocksOf(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, errPublicWanted)
+		return PublicKeys{}, fmt.Errorf("%w: %w", err, errPublicWanted)
 	}
-	var keys []ed25519.PublicKey
-	for _, b := range blocks {
+	for i, b := range blocks {
 		if b.Type != publicBlock {
-			return nil, fmt.Errorf("it holds a block %q: %w", b.Type, errPublicWanted)
+			return PublicKeys{}, fmt.Errorf("it holds a block %q: %w", b.Type, errPublicWanted)
 		}
-		key, err := parsePublic(b, len(keys)+1)
+		key, err := parsePublic(b.Block, i+1)
 		if err != nil {
-			return nil, err
+			return PublicKeys{}, err
 		}
-		keys = append(keys, key)
+		word := rootsSince.FindSubmatch(b.words)
+		if word == nil {
+			all.Keys = append(all.Keys, key)
+			continue
+		}
+		since, err := time.Parse(time.RFC3339, string(word[1]))
+		if err != nil {
+			return PublicKeys{}, fmt.Errorf("public key %d: Roots-Since is %.40q, and no time such as 2026-12-01T00:00:00Z", i+1, word[1])
+		}
+		if len(all.Roots.Keys) == 0 || since.Before(all.Roots.Since) { // of a key and those before it
+			all.Roots.Since = since
+		}
+		all.Roots.Keys = append(all.Roots.Keys, key)
 	}
-	return keys, nil
+	return all, nil
+}
+
+var rootsSince = regexp.MustCompile(`(?m)^Roots-Since: *(.*?)\r?$`)
+
+// FormatRootKey returns a public key in PEM that vouches for roots alone, as [ParseKeys] reads it.
+func FormatRootKey(key ed25519.PublicKey, since time.Time) ([]byte, error) {
+	text, err := FormatKey(key)
+	return append(since.UTC().AppendFormat([]byte("Roots-Since: "), time.RFC3339Nano+"\n"), text...), err
 }
 
 // FormatKey returns a public key in PEM, as [ParseKeys] reads it.
@@ -132,10 +198,19 @@ func FormatKey(key ed25519.PublicKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: publicBlock, Bytes: der}), nil
 }
 
+// A block of PEM, and the words before it.
+type block struct {
+	*pem.Block
+	words []byte
+}
+
 // blocksOf returns the blocks of PEM, at least one. A damaged one, which would be passed over else, is an error.
-func blocksOf(text []byte) (blocks []*pem.Block, err error) {
+func blocksOf(text []byte) (blocks []block, err error) {
+	before := text
 	for b, rest := pem.Decode(text); b != nil; b, rest = pem.Decode(rest) {
-		blocks = append(blocks, b)
+		read := before[:len(before)-len(rest)]
+		words, _, _ := bytes.Cut(read, []byte("-----BEGIN "))
+		blocks, before = append(blocks, block{b, words}), rest
 	}
 	switch starts := bytes.Count(text, []byte("-----BEGIN ")); {
 	case starts == 0:

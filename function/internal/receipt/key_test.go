@@ -9,9 +9,11 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/erlmcp/function/internal/receipt"
 )
@@ -105,8 +107,8 @@ func TestKeys(t *testing.T) {
 		}
 		keys, err := receipt.ParseKeys(c.text)
 		says("keys", err, c.keys, makePublic)
-		if err == nil && (len(keys) != bytes.Count(c.text, []byte("BEGIN")) || !keys[0].Equal(rightful.Public())) {
-			t.Errorf("%s: %d keys", c.name, len(keys))
+		if err == nil && (len(keys.Keys) != bytes.Count(c.text, []byte("BEGIN")) || !keys.Keys[0].Equal(rightful.Public())) {
+			t.Errorf("%s: %d keys", c.name, len(keys.Keys))
 		}
 	}
 }
@@ -116,5 +118,82 @@ func TestKeyNames(t *testing.T) {
 	a, b := receipt.KeyID(rightful.Public().(ed25519.PublicKey)), receipt.KeyID(thief.Public().(ed25519.PublicKey))
 	if len(a) != 16 || a == b || a != "96fd3e08c94db224" {
 		t.Errorf("%s and %s", a, b)
+	}
+}
+
+// TestPurposes reads a file of public keys of which one vouches for roots alone, as [receipt.FormatRootKey] writes it and as one might by hand.
+// OpenSSL, which knows nothing of that, reads the same keys.
+func TestPurposes(t *testing.T) {
+	chains, roots := rightful.Public().(ed25519.PublicKey), thief.Public().(ed25519.PublicKey)
+	since := time.Date(2026, 12, 1, 0, 0, 0, 5000, time.UTC)
+	one, err := receipt.FormatKey(chains)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := receipt.FormatRootKey(roots, since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, _ := receipt.FormatKey(roots)
+	for name, c := range map[string]struct {
+		text  []byte
+		since time.Time
+		err   string
+	}{
+		"as they are written":      {slices.Concat(one, other), since, ""},
+		"the other way round":      {slices.Concat(other, one), since, ""},
+		"with words of one's own":  {slices.Concat([]byte("Of chains, made in May\n"), one, []byte("\nRoots-Since: 2026-12-01T01:00:00+01:00\r\nRoots.\r\n"), plain), since.Truncate(time.Second), ""},
+		"one after another":        {slices.Concat(one, other, []byte("Roots-Since: 2027-01-01T00:00:00Z\n"), plain), since, ""},
+		"a time that is none":      {slices.Concat(one, []byte("Roots-Since: May\n"), plain), since, `public key 2: Roots-Since is "May"`},
+		"the words after the key":  {slices.Concat(one, plain, []byte("Roots-Since: 2027-01-01T00:00:00Z\n")), time.Time{}, ""},
+		"within other words on it": {slices.Concat(one, []byte("has no Roots-Since: x\n"), plain), time.Time{}, ""},
+	} {
+		keys, err := receipt.ParseKeys(c.text)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want %q", name, err, c.err)
+			}
+			continue
+		}
+		wantKeys := 1
+		if c.since.IsZero() {
+			wantKeys = 2
+		}
+		if err != nil || len(keys.Keys) != wantKeys || !keys.Keys[0].Equal(chains) || !keys.Roots.Since.Equal(c.since) || wantKeys == 1 && !keys.Roots.Keys[0].Equal(roots) {
+			t.Errorf("%s: %+v, %v", name, keys, err)
+		}
+	}
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("NOT TESTED: openssl is not installed")
+	}
+	cmd := exec.Command(openssl, "pkey", "-pubin")
+	cmd.Stdin = bytes.NewReader(other)
+	if out, err := cmd.Output(); err != nil || !bytes.Equal(out, plain) {
+		t.Errorf("openssl reads %s, %v", out, err)
+	}
+}
+
+// TestRootSigner reads the key of roots, and public keys alone where roots are judged and none is made.
+func TestRootSigner(t *testing.T) {
+	private, public := block(t, "PRIVATE KEY", rightful), block(t, "PUBLIC KEY", rightful.Public())
+	other := block(t, "PUBLIC KEY", thief.Public())
+	for name, c := range map[string]struct {
+		text  []byte
+		signs bool
+		keys  int
+	}{
+		"a private key": {private, true, 1}, "and the one before": {slices.Concat(private, other), true, 2},
+		"a public key": {public, false, 1}, "and another": {slices.Concat(public, other), false, 2},
+	} {
+		s, keys, err := receipt.ParseRootSigner(c.text)
+		if err != nil || (s != nil) != c.signs || len(keys) != c.keys || !keys[0].Equal(rightful.Public()) {
+			t.Errorf("%s: %v, %d keys, %v", name, s, len(keys), err)
+		}
+	}
+	for _, text := range [][]byte{nil, []byte("x"), block(t, "CERTIFICATE", []byte("x")), block(t, "PUBLIC KEY", []byte("x")), slices.Concat(private, private)} {
+		if s, _, err := receipt.ParseRootSigner(text); err == nil {
+			t.Errorf("%q: %v", text, s)
+		}
 	}
 }

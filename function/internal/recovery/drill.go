@@ -28,6 +28,7 @@ type Drill struct {
 	Into       string   // its name, for the report
 	Version    string
 	Keys       []ed25519.PublicKey
+	Roots      receipt.RootKeys
 	Signer     receipt.Signer // nil: nobody vouches for the report
 	Progress   func(kind backup.Kind, records int64)
 	Now        func() time.Time
@@ -265,7 +266,7 @@ func (d *Drill) verify(ctx context.Context, of receipt.Store, at time.Time) (str
 		}
 	}
 	report, err := verify.Store(ctx, settled{of, until}, verify.Options{
-		Keys: d.Keys, Kept: verify.Kept{Place: d.Place.String(), Roots: kept}, From: from, Now: until,
+		Keys: d.Keys, Roots: d.Roots, Kept: verify.Kept{Place: d.Place.String(), Roots: kept}, From: from, Now: until,
 	})
 	switch {
 	case err != nil:

@@ -78,7 +78,7 @@ func (s *shop) close() {
 
 func (s *shop) anchor() {
 	s.t.Helper()
-	if _, err := journal.Anchor(s.t.Context(), s.receipts, receipttest.Operator, nil, time.Now()); err != nil {
+	if _, err := journal.Anchor(s.t.Context(), s.receipts, receipttest.By(receipttest.Operator), nil, time.Now()); err != nil {
 		s.t.Fatal(err)
 	}
 }

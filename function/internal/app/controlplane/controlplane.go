@@ -78,7 +78,7 @@ func (p *Plane) route(secrets []entitlement.WebhookSecret, publishers []entitlem
 	cfg, s := p.Config, p.Stores
 	p.fleet = NewFleet(cfg, p.entries, s)
 	o := controlapi.Options{
-		Operators: p.Callers.Authenticator, Role: roleOf(cfg.Operating.Operators), RequestID: requestID, Secrets: secrets, SignedOnly: cfg.Operating.SignedOnly, Publishers: publishers,
+		Operators: p.Callers.Authenticator, Role: roleOf(cfg.Operating.Operators), RequestID: requestID, Secrets: secrets, SignedOnly: cfg.Operating.SignedOnly, Publishers: publishers, Anchor: p.Recorder.AnchorOnce,
 		Tenants: s.Tenants, Keys: s.Keys, Directives: p.fleet, Records: p.Records(), Journal: p.Recorder.Logged(), Effects: s.Effects,
 		Seal: func(plaintext []byte) []byte {
 			return []byte(p.answers.Seal(sealedAnswers, nil, plaintext, time.Now().Add(keepSealed)))

@@ -113,7 +113,7 @@ func (h *history) hour(number int) {
 		h.heads[i.Head().Chain] = i.Head()
 	}
 	if h.chance(70) {
-		if _, err := journal.Anchor(h.t.Context(), h.all, receipttest.Operator, slices.Collect(maps.Values(h.heads)), time.Now()); err != nil {
+		if _, err := journal.Anchor(h.t.Context(), h.all, receipttest.By(receipttest.Operator), slices.Collect(maps.Values(h.heads)), time.Now()); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -177,7 +177,7 @@ func (h *history) weeks(days int) {
 		h.heads[i.Head().Chain] = i.Head()
 	}
 	h.live = nil
-	if _, err := journal.Anchor(h.t.Context(), h.all, receipttest.Operator, slices.Collect(maps.Values(h.heads)), time.Now()); err != nil {
+	if _, err := journal.Anchor(h.t.Context(), h.all, receipttest.By(receipttest.Operator), slices.Collect(maps.Values(h.heads)), time.Now()); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -23,9 +23,9 @@ const (
 )
 
 // Anchor makes the next root: of the heads that instances announce, of the chains that were open at the last root, and of those
-// that were opened since. Where nothing has changed it returns the last root, or nil if there is none. Without a signer the root
-// is not signed. It may be called by any number of instances, once a minute or so.
-func Anchor(ctx context.Context, store receipt.Store, signer receipt.Signer, announced []receipt.Head, now time.Time) (*receipt.Heads, error) {
+// that were opened since. Where nothing has changed, or this process makes no root of that time, it returns the last root, or nil if there is
+// none. It may be called by any number of instances, once a minute or so.
+func Anchor(ctx context.Context, store receipt.Store, by RootSigner, announced []receipt.Head, now time.Time) (*receipt.Heads, error) {
 	for range maxAnchors {
 		last, err := lastHeads(ctx, store)
 		if err != nil {
@@ -42,6 +42,10 @@ func Anchor(ctx context.Context, store receipt.Store, signer receipt.Signer, ann
 				next.Time = last.Time
 			}
 		}
+		signer, makes := by(next.Time)
+		if !makes {
+			return last, nil
+		}
 		if signer != nil {
 			if err := next.Sign(ctx, signer); err != nil {
 				return nil, err
@@ -57,6 +61,10 @@ func Anchor(ctx context.Context, store receipt.Store, signer receipt.Signer, ann
 	}
 	return nil, errors.New("roots of others came first, ten times: call less often")
 }
+
+// A RootSigner returns who vouches for a root of a time, nil for nobody, and whether this process makes one at all: where roots have a key of their
+// own it does with that key alone.
+type RootSigner func(at time.Time) (signer receipt.Signer, makes bool)
 
 func lastHeads(ctx context.Context, store receipt.Store) (*receipt.Heads, error) {
 	r, err := store.LastRoot(ctx)

@@ -15,6 +15,7 @@ import (
 
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/receipttest"
 	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/store/memory"
 )
@@ -117,7 +118,7 @@ func TestAnchor(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			store := memory.NewReceipts(0)
 			for _, s := range c.steps {
-				h, err := journal.Anchor(t.Context(), store, operator, s.heads, at(s.after))
+				h, err := journal.Anchor(t.Context(), store, receipttest.By(operator), s.heads, at(s.after))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -185,7 +186,7 @@ func TestAnchorUnannounced(t *testing.T) {
 		}
 		anchored := func(want string) *receipt.Heads {
 			t.Helper()
-			h, err := journal.Anchor(t.Context(), store, operator, nil, time.Now())
+			h, err := journal.Anchor(t.Context(), store, receipttest.By(operator), nil, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -223,7 +224,7 @@ func TestAnchorTogether(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for n := range int64(3) {
-				if _, err := journal.Anchor(t.Context(), store, operator, []receipt.Head{headOf(fmt.Sprint("chain-", i), n+1, 0)}, at(time.Duration(n)*time.Minute)); err != nil {
+				if _, err := journal.Anchor(t.Context(), store, receipttest.By(operator), []receipt.Head{headOf(fmt.Sprint("chain-", i), n+1, 0)}, at(time.Duration(n)*time.Minute)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -244,11 +245,11 @@ func TestAnchorMany(t *testing.T) {
 	for i := range 2100 {
 		heads = append(heads, headOf(fmt.Sprintf("chain-%04d", i), 1, time.Duration(i)*time.Millisecond))
 	}
-	if _, err := journal.Anchor(t.Context(), store, operator, heads[:1500], at(time.Minute)); err != nil {
+	if _, err := journal.Anchor(t.Context(), store, receipttest.By(operator), heads[:1500], at(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	heads[0].Seq, heads[0].Appended, heads[0].Stored = 2, 2, 2
-	h, err := journal.Anchor(t.Context(), store, operator, heads, at(2*time.Minute))
+	h, err := journal.Anchor(t.Context(), store, receipttest.By(operator), heads, at(2*time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +310,7 @@ func TestAnchorFails(t *testing.T) {
 				store = c.store(store)
 			}
 			before := len(roots(t, memory))
-			h, err := journal.Anchor(t.Context(), store, c.signer, heads, dawn)
+			h, err := journal.Anchor(t.Context(), store, receipttest.By(c.signer), heads, dawn)
 			if err == nil || !strings.Contains(err.Error(), c.want) || h != nil {
 				t.Errorf("%v, %s, want %q", err, brief(h), c.want)
 			}
@@ -319,7 +320,7 @@ func TestAnchorFails(t *testing.T) {
 		})
 	}
 	store := memory.NewReceipts(0)
-	h, err := journal.Anchor(t.Context(), store, nil, heads, dawn)
+	h, err := journal.Anchor(t.Context(), store, receipttest.By(nil), heads, dawn)
 	if err != nil || h.Operator != "" || h.Signature != nil || len(roots(t, store)) != 1 {
 		t.Errorf("without a key: %+v, %v", h, err)
 	}
@@ -365,4 +366,41 @@ func (f failing) PutRoot(ctx context.Context, r *receipt.Root) error {
 		return f.err
 	}
 	return f.Store.PutRoot(ctx, r)
+}
+
+// TestAnchorApart has two instances make roots, of which one has the key of roots: from a time on it alone makes them. Whose a root must be is
+// decided by the time that the root will have, whatever the clock of its maker says.
+func TestAnchorApart(t *testing.T) {
+	since := dawn.Add(10 * time.Minute)
+	other := receipt.NewSigner(ed25519.NewKeyFromSeed([]byte("the key of roots, 32 bytes long.")))
+	data := func(at time.Time) (receipt.Signer, bool) { return operator, at.Before(since) }
+	control := func(at time.Time) (receipt.Signer, bool) {
+		if at.Before(since) {
+			return operator, true
+		}
+		return other, true
+	}
+	store := memory.NewReceipts(0)
+	for _, c := range []struct {
+		by    journal.RootSigner
+		after time.Duration
+		key   receipt.Signer // nil: no root is made
+	}{
+		{data, time.Minute, operator}, {control, 2 * time.Minute, operator}, {data, 9 * time.Minute, operator},
+		{data, 10 * time.Minute, nil}, {control, 10 * time.Minute, other}, {data, 11 * time.Minute, nil},
+		{data, 9 * time.Minute, nil},      // its clock is late: the root would follow one of 10 minutes
+		{control, 9 * time.Minute, other}, // and so is this one's
+		{control, 12 * time.Minute, other},
+	} {
+		before := len(roots(t, store))
+		heads := []receipt.Head{headOf("c", int64(before+1), 0)}
+		h, err := journal.Anchor(t.Context(), store, c.by, heads, dawn.Add(c.after))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := len(roots(t, store)) > before
+		if made != (c.key != nil) || made && h.Operator != receipt.KeyID(c.key.Public()) {
+			t.Errorf("after %v: %s, made %t", c.after, brief(h), made)
+		}
+	}
 }

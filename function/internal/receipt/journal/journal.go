@@ -21,6 +21,7 @@ type Options struct {
 	// Signer returns the operator's key, as it is now; nil leaves the chain unsigned. Where it is another one, the chain ends, and the next
 	// is vouched for by that.
 	Signer     func() receipt.Signer
+	Roots      RootSigner                  // who vouches for roots; nil: who vouches for the chain
 	Hasher     *receipt.Hasher             // of arguments and results; nil hashes without a key
 	MaxWaiting int                         // receipts that may wait for the store; default 20 000
 	MaxBytes   int64                       // memory that they may take; default 32 MiB
@@ -123,6 +124,9 @@ func Open(o Options) (*Journal, error) {
 	}
 	if o.Signer == nil {
 		o.Signer = func() receipt.Signer { return nil }
+	}
+	if o.Roots == nil {
+		o.Roots = func(time.Time) (receipt.Signer, bool) { return o.Signer(), true }
 	}
 	if o.Announce == nil {
 		o.Announce = func(receipt.Head) {}

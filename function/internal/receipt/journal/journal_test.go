@@ -468,7 +468,7 @@ func TestClose(t *testing.T) {
 					t.Errorf("took %v", took)
 				}
 				announced := heads[len(heads)-1]
-				if _, err := journal.Anchor(t.Context(), store, operator, []receipt.Head{announced}, time.Now()); err != nil {
+				if _, err := journal.Anchor(t.Context(), store, receipttest.By(operator), []receipt.Head{announced}, time.Now()); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Minute) // the announcements age

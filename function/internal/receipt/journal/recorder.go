@@ -82,8 +82,11 @@ func (r *Recorder) anchor(ctx context.Context) {
 }
 
 // AnchorOnce makes a root, unless there is one that is new or nothing has happened since, and has it kept elsewhere. What this instance
-// could not have kept it tries again the next time, whoever made the last root.
+// could not have kept it tries again the next time, whoever made the last root. Where others make the roots, it leaves all of that to them.
 func (r *Recorder) AnchorOnce(ctx context.Context) error {
+	if _, makes := r.opts.Roots(time.Now()); !makes {
+		return nil
+	}
 	ctx, done := context.WithTimeout(ctx, anchorEvery/2)
 	defer done()
 	last, err := r.opts.Store.LastRoot(ctx)
@@ -94,7 +97,7 @@ func (r *Recorder) AnchorOnce(ctx context.Context) error {
 	if last == nil || time.Since(last.Time) >= anchorEvery-time.Second {
 		var heads []receipt.Head
 		heads, unheard = r.Heads(ctx) // without some the store's own are anchored
-		root, err := Anchor(ctx, r.opts.Store, r.opts.Signer(), heads, time.Now())
+		root, err := Anchor(ctx, r.opts.Store, r.opts.Roots, heads, time.Now())
 		if err != nil {
 			return errors.Join(err, unheard)
 		}

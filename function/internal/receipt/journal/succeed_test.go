@@ -13,6 +13,7 @@ import (
 
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/receipttest"
 	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/store/memory"
 )
@@ -96,7 +97,7 @@ func TestOperatorsKeyChanges(t *testing.T) {
 				if n := vouched[receipt.KeyID(second.Public())]; n != c.waiting+c.after {
 					t.Errorf("the second key vouches for %d calls, want %d", n, c.waiting+c.after)
 				}
-				if _, err := journal.Anchor(t.Context(), kept, second, announced, time.Now()); err != nil {
+				if _, err := journal.Anchor(t.Context(), kept, receipttest.By(second), announced, time.Now()); err != nil {
 					t.Fatal(err)
 				}
 				r, err := verify.Store(t.Context(), kept, verify.Options{Keys: both, Announced: announced, Now: time.Now()})

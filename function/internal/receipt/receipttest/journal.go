@@ -20,6 +20,11 @@ var (
 // Always has a key sign that does not change.
 func Always(s receipt.Signer) func() receipt.Signer { return func() receipt.Signer { return s } }
 
+// By has a key vouch for roots that does not change, nil for none.
+func By(s receipt.Signer) journal.RootSigner {
+	return func(time.Time) (receipt.Signer, bool) { return s, true }
+}
+
 // Open returns a journal on a store.
 func Open(t testing.TB, store receipt.Store, change func(*journal.Options)) *journal.Journal {
 	t.Helper()

@@ -9,7 +9,11 @@ import (
 
 // unbelieved returns why a statement of the operator's is not to be believed, and which fault that is.
 func (v *verifier) unbelieved(s interface{ Verify(receipt.Keyring) error }) (kind FaultKind, why error) {
-	switch why = s.Verify(v.keys); why {
+	return unbelieved(s, v.keys)
+}
+
+func unbelieved(s interface{ Verify(receipt.Keyring) error }, keys receipt.Keyring) (kind FaultKind, why error) {
+	switch why = s.Verify(keys); why {
 	case nil:
 		return "", nil
 	case receipt.ErrUnsigned:

@@ -35,7 +35,7 @@ func (v *verifier) root(text []byte, line int64) {
 		v.rootLost = true
 		return
 	}
-	if kind, err := v.unbelieved(h); err != nil && len(v.keys) > 0 {
+	if kind, err := v.unvouched(h); err != nil {
 		fault(kind, "root %d %v", h.Number, err)
 	}
 	switch last := v.lastRoot; {
@@ -57,6 +57,31 @@ func (v *verifier) root(text []byte, line int64) {
 	v.witness(h, fault)
 	v.anchored.root(h)
 	v.expect(h.Heads, fmt.Sprintf("root %d", h.Number))
+}
+
+// unvouched returns why a root is not to be believed, and which fault that is. Whose it must be is decided by its time: and no root is older
+// than the one before, so that none can be dated back to when other keys made roots.
+func (v *verifier) unvouched(h *receipt.Heads) (kind FaultKind, why error) {
+	at, keys := h.Time, v.keys
+	if v.lastRoot != nil {
+		at = later(at, v.lastRoot.Time)
+	}
+	apart := v.opts.Roots.Apart(at)
+	if apart {
+		keys = v.rootKeys
+	}
+	switch {
+	case len(keys) == 0 && apart:
+		v.unknown++
+		return "", nil
+	case len(keys) == 0:
+		return "", nil
+	case apart && v.keys[h.Operator] != nil:
+		return Forged, fmt.Errorf("is signed with the key %s, which vouches for chains, and for no root since %s", h.Operator, receipt.FormatTime(v.opts.Roots.Since))
+	case !apart && v.rootKeys[h.Operator] != nil:
+		return Forged, fmt.Errorf("is signed with the key %s, which vouches for roots since %s alone", h.Operator, receipt.FormatTime(v.opts.Roots.Since))
+	}
+	return unbelieved(h, keys)
 }
 
 func (v *verifier) rootName() string {
@@ -168,13 +193,16 @@ func (v *verifier) latestRoot(ctx context.Context, store receipt.Store) error {
 // rootless reports the time for which roots are missing that instances must have made.
 func (v *verifier) rootless() {
 	a := &v.anchored
+	if v.unknown > 0 {
+		v.report.note("who made %d roots since %s is not verified: the key is not known here that vouches for them", v.unknown, receipt.FormatTime(v.opts.Roots.Since))
+	}
 	if v.lastRoot != nil {
 		v.report.LastRoot = Witness{v.lastRoot.Number, v.lastHash}
 	}
 	if len(a.times) == 0 {
 		end := earlier(v.opts.Now, v.to)
 		switch {
-		case len(v.keys) == 0 || a.first.IsZero() || v.report.Roots > 0: // roots that can't be read are faults already
+		case len(v.keys)+len(v.rootKeys) == 0 || a.first.IsZero() || v.report.Roots > 0: // roots that can't be read are faults already
 			return
 		case a.latest == 0 && v.opts.From.IsZero() && end.Sub(a.first) >= firstRoot:
 			v.report.fault(Fault{Kind: Missing, Words: fmt.Sprintf("there is no root, and there are segments since %s: roots were removed, or never made. Whether chains are missing, and what came last, can't be told without them", receipt.FormatTime(a.first))})

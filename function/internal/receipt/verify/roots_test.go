@@ -10,6 +10,7 @@ import (
 
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/receipttest"
 	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/store/memory"
 )
@@ -24,7 +25,9 @@ type hours struct {
 	end       time.Time
 }
 
-func makeHours(t *testing.T) *hours {
+func makeHours(t *testing.T) *hours { return makeHoursBy(t, receipttest.By(operator)) }
+
+func makeHoursBy(t *testing.T, by journal.RootSigner) *hours {
 	t.Helper()
 	w := &hours{}
 	store := memory.NewReceipts(0)
@@ -53,7 +56,7 @@ func makeHours(t *testing.T) *hours {
 					w.announced = append(w.announced, j.Head())
 				}
 			}
-			if _, err := journal.Anchor(t.Context(), store, operator, w.announced, time.Now()); err != nil {
+			if _, err := journal.Anchor(t.Context(), store, by, w.announced, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -195,7 +198,7 @@ func TestRemovedRoots(t *testing.T) {
 	}
 	// All are removed, and the fleet goes on and makes the first one anew.
 	store := w.left(t, only(one, two), none)
-	if _, err := journal.Anchor(t.Context(), store, operator, nil, w.end); err != nil {
+	if _, err := journal.Anchor(t.Context(), store, receipttest.By(operator), nil, w.end); err != nil {
 		t.Fatal(err)
 	}
 	r, err := verify.Store(t.Context(), store, verify.Options{Keys: keys, Now: w.end})
@@ -258,7 +261,7 @@ func TestRootsLate(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := memory.NewReceipts(0)
 				c.run(t, store, func() {
-					if _, err := journal.Anchor(t.Context(), store, operator, nil, time.Now()); err != nil {
+					if _, err := journal.Anchor(t.Context(), store, receipttest.By(operator), nil, time.Now()); err != nil {
 						t.Fatal(err)
 					}
 				})

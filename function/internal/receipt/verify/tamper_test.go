@@ -16,6 +16,7 @@ import (
 
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/receipttest"
 	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/store/memory"
 )
@@ -87,7 +88,7 @@ func TestEveryByte(t *testing.T) {
 		j := open(t, store, nil)
 		j.Append(call(j, receipt.Admitted))
 		shut(t, j) // which adds the receipt of the end
-		if _, err := journal.Anchor(t.Context(), store, operator, []receipt.Head{j.Head()}, time.Now()); err != nil {
+		if _, err := journal.Anchor(t.Context(), store, receipttest.By(operator), []receipt.Head{j.Head()}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := verify.WriteExport(t.Context(), store, &out, verify.ExportOptions{Signer: operator, Announced: []receipt.Head{j.Head()}}); err != nil {

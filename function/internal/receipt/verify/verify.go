@@ -18,6 +18,7 @@ import (
 // Options say what to verify against.
 type Options struct {
 	Keys      []ed25519.PublicKey // the operator's, those of before too; without any, who signed is not verified
+	Roots     receipt.RootKeys    // those that vouch for roots alone
 	Announced []receipt.Head      // the last heads that instances announced
 	Witnesses []Witness           // roots that were noted where whoever writes to the store can't reach
 	Kept      Kept                // all roots that were put elsewhere
@@ -103,7 +104,8 @@ type verifier struct {
 	opts     Options
 	from, to time.Time
 	keys     receipt.Keyring
-	tenant   string // of an export for one
+	rootKeys receipt.Keyring // of those alone
+	tenant   string          // of an export for one
 	report   Report
 
 	authorities map[string]*authority // by certificate
@@ -113,6 +115,7 @@ type verifier struct {
 	lastRoot    *receipt.Heads
 	lastHash    receipt.Hash // of it
 	rootLost    bool         // the last one could not be read
+	unknown     int64        // roots whose key is not known here
 	anchored    anchored
 
 	// of the segment at hand
@@ -164,7 +167,7 @@ func newVerifier(o Options) *verifier {
 		o.Now = time.Now()
 	}
 	v := &verifier{
-		opts: o, from: o.From, to: o.To, keys: receipt.NewKeyring(o.Keys), authorities: map[string]*authority{}, trails: map[string]*trail{},
+		opts: o, from: o.From, to: o.To, keys: receipt.NewKeyring(o.Keys), rootKeys: receipt.NewKeyring(o.Roots.Keys), authorities: map[string]*authority{}, trails: map[string]*trail{},
 		expected: map[string][]expectation{}, alive: map[string]receipt.Head{}, tallied: map[string]int{}, digest: sha256.New(),
 	}
 	if v.to.IsZero() {

@@ -62,7 +62,7 @@ func makeWorld(t *testing.T) *world {
 			for _, j := range journals {
 				heads = append(heads, j.Head())
 			}
-			if _, err := journal.Anchor(t.Context(), w.store, operator, heads, time.Now()); err != nil {
+			if _, err := journal.Anchor(t.Context(), w.store, receipttest.By(operator), heads, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"example.com/erlmcp/function/internal/receipt"
 	"example.com/erlmcp/function/internal/receipt/journal"
+	"example.com/erlmcp/function/internal/receipt/receipttest"
 	"example.com/erlmcp/function/internal/receipt/verify"
 	"example.com/erlmcp/function/internal/store/memory"
 )
@@ -68,7 +69,7 @@ func writeExport(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond) // in a bubble
 	anchor := func() []receipt.Head {
 		heads := []receipt.Head{one.Head(), two.Head()}
-		if _, err := journal.Anchor(t.Context(), store, operator, heads, time.Now()); err != nil {
+		if _, err := journal.Anchor(t.Context(), store, receipttest.By(operator), heads, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		return heads
