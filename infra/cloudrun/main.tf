@@ -122,7 +122,7 @@ locals {
   taiea_url      = "https://${local.taiea}-${var.project_number}.${var.region}.run.app"
   taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
   taiea_chain    = coalesce(var.taiea_authentication, "cloudrun")
-  taiea_settings = merge(local.platform, {
+  taiea_settings = merge(local.platform, module.platform.root_settings, {
     AUTHENTICATION         = local.taiea_chain
     OPERATORS              = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
     PUBLIC_URL             = local.taiea_url
@@ -156,7 +156,7 @@ module "platform" {
   redis     = !local.shares_counters ? null : { memory_gb = local.size.redis_memory_gb, highly_available = local.size.redis_highly_available }
   firestore = { location = coalesce(var.firestore_location, var.region), backup_days = local.size.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = true })
-  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version, days = local.receipt_days }
+  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version, days = local.receipt_days, roots_since = var.receipt_roots_since }
   erlmcp    = { authentication = var.authentication, policy = var.policy }
   taiea = { authentication = local.taiea_chain,
     events = { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
@@ -199,7 +199,7 @@ module "job" {
   kms_key     = one(module.encryption[*].key)
   signed      = var.binary_authorization
   receipt_key = lookup(module.platform.secrets.erlmcp, "receipt-key", null)
-  settings    = { for k, v in merge(local.platform, var.settings) : k => v if contains(["BACKUP_PLACE", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY", "RECEIPT_RETENTION_DAYS", "RECEIPT_STORE_DAYS"], k) }
+  settings    = { for k, v in merge(local.platform, var.settings) : k => v if contains(["BACKUP_PLACE", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "RECEIPT_KMS_KEY", "RECEIPT_ROOTS_SINCE", "RECEIPT_RETENTION_DAYS", "RECEIPT_STORE_DAYS"], k) }
 }
 
 module "service" {
@@ -257,8 +257,32 @@ module "taiea" {
   cpu         = "1"
   memory      = "1Gi"
   timeout     = 900
-  billing     = local.size.billing
+  billing     = var.receipt_roots_since == null ? local.size.billing : "request" # else a request a minute would keep an instance
   protected   = local.protected
+}
+
+# Roots of receipts, where it alone makes them: without requests it has no time, and may not run. As the account that pushes events it is let in.
+resource "google_cloud_scheduler_job" "roots" {
+  count            = var.receipt_roots_since == null ? 0 : 1
+  project          = var.project
+  region           = var.region
+  name             = "${local.name}-roots"
+  description      = "Asks ${local.taiea} for a root of receipts"
+  schedule         = "* * * * *"
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "60s"
+
+  http_target {
+    http_method = "POST"
+    uri         = "${local.taiea_url}/v1/receipts/anchor"
+
+    oidc_token {
+      service_account_email = module.platform.events.account
+      audience              = local.taiea_endpoint
+    }
+  }
+
+  depends_on = [google_project_service.this]
 }
 
 # Senders of webhooks have no account of Google's. So Cloud Run lets everyone in here, where nothing but an event that one of them has signed
@@ -388,7 +412,8 @@ module "cost" {
   telemetry = local.size.telemetry
   uptime    = local.looked_at
   alerts    = length(module.observability.alerts)
-  schedules = var.backups == null ? 0 : length(module.platform.backup.commands)
+  schedules = (var.backups == null ? 0 : length(module.platform.backup.commands)) + length(google_cloud_scheduler_job.roots)
+  anchored  = var.receipt_roots_since != null
   release   = { build_minutes = 30, deploy_minutes = 10 + (local.judged ? 2 * var.bake / 60 : 0) }
   cloudrun = {
     cpu        = tonumber(var.cpu) + (local.size.telemetry ? 0.5 : 0)

@@ -25,7 +25,7 @@ locals {
           AUTHENTICATION = var.taiea_authentication
           OPERATORS      = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
           PUBLIC_URL     = local.taiea_url
-          }, module.platform.settings, module.platform.events == null ? {} : { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.platform.events.publisher },
+          }, module.platform.settings, module.platform.root_settings, module.platform.events == null ? {} : { PUBSUB_AUDIENCE = local.taiea_endpoint, PUBSUB_SERVICE_ACCOUNT = module.platform.events.publisher },
         local.files.taiea, var.taiea_settings) : "${k}=${v}"]
         }, {
         name     = "taiea-place"

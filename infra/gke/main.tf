@@ -16,7 +16,7 @@ locals {
   # Keys of the Kubernetes secrets with the ids that they are copied from, and the settings that name them as files.
   secrets = { erlmcp = module.platform.secrets.erlmcp, taiea = { for n, id in module.platform.secrets.taiea : n == "taiea-api-keys" ? "api-keys" : n => id } }
   files = { for function, names in local.secrets : function =>
-    { for n, setting in { api-keys = "API_KEYS_FILE", policy = "POLICY_FILE", receipt-key = "RECEIPT_KEY_FILE", taiea-keys = "TAIEA_SEALING_KEYS_FILE" } : setting => "/secrets/${n}" if contains(keys(names), n) }
+    { for n, setting in { api-keys = "API_KEYS_FILE", policy = "POLICY_FILE", receipt-key = "RECEIPT_KEY_FILE", receipt-root-key = "RECEIPT_ROOT_KEY_FILE", taiea-keys = "TAIEA_SEALING_KEYS_FILE" } : setting => "/secrets/${n}" if contains(keys(names), n) }
   }
 
   # Images that no release of ours builds: the collector.
@@ -51,7 +51,7 @@ module "platform" {
   redis     = { memory_gb = var.redis_memory_gb, highly_available = var.redis_highly_available }
   firestore = { location = coalesce(var.firestore_location, var.region), backup_days = var.backup_days, apart = var.databases_apart, databases = var.databases, serves = var.database }
   backups   = var.backups == null ? null : merge(var.backups, { locked = coalesce(var.backups.locked, var.environment == "production"), reads_key = false }) # pods have it as a file
-  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version, days = tonumber(lookup(var.settings, "RECEIPT_RETENTION_DAYS", "400")) }
+  receipts  = { key = var.receipt_key, key_version = var.receipt_key_version, days = tonumber(lookup(var.settings, "RECEIPT_RETENTION_DAYS", "400")), roots_since = var.receipt_roots_since }
   erlmcp    = { authentication = var.authentication, policy = var.policy }
   taiea = { authentication = var.taiea_authentication,
     events = var.taiea_url == "" ? null : { endpoint = local.taiea_endpoint, publishers = var.publishers, sources = var.event_sources }
@@ -203,6 +203,7 @@ module "cost" {
   secrets                   = { count = length(merge(values(module.platform.secrets)...)), files = 0, kms = var.receipt_key == "kms" }                                                   # files are in the cluster
   settings                  = var.settings
   signed                    = var.binary_authorization
+  anchored                  = local.taiea && var.receipt_roots_since != null
   backups                   = module.platform.backup == null ? null : var.backups
   telemetry                 = var.telemetry
   uptime                    = true

@@ -386,6 +386,17 @@ variable "receipt_key_version" {
   }
 }
 
+variable "receipt_roots_since" {
+  description = "Time such as 2026-12-01T00:00:00Z from which on roots of receipts are made by the control plane alone, each minute, with a key that only it has; null for roots by every instance, with the key of receipts. A new environment takes a time that has passed. In one that runs set a time by which every instance was told, and after which none of a version is run that does not know it: its roots are reported."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.receipt_roots_since == null ? true : can(timeadd(var.receipt_roots_since, "0s")) && var.receipt_key != "none"
+    error_message = "receipt_roots_since is a time such as 2026-12-01T00:00:00Z, where receipt_key is secret or kms."
+  }
+}
+
 variable "redis_highly_available" {
   description = "Whether Redis has a replica that takes over within seconds."
   type        = bool

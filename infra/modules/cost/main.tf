@@ -31,6 +31,8 @@ locals {
   compute = !local.on_run ? { idle = {}, million = {} } : {
     idle = merge(
       { "Cloud Run, instances that are kept" = local.kept * local.seconds * local.kept_second },
+      var.anchored ? { "Cloud Run, roots each minute" = local.minutes * (0.1 * (var.cloudrun.cpu * local.price.request_cpu_second + var.cloudrun.memory_gib * local.price.request_gib_second)
+      + local.price.request_million / 1e6 + 3 / 1e5 * local.price.firestore_reads) } : {},
       local.request && var.uptime ? { "Cloud Run, answers to uptime checks" = local.checks * (0.1 * local.busy_second + local.price.request_million / 1e6) } : {},
     )
     million = merge(
@@ -72,7 +74,7 @@ locals {
     "Cloud NAT"             = !var.nat ? 0 : local.hours * (local.price.nat_address_hour + min(32, local.running) * local.price.nat_instance_hour)
     "Secret Manager"        = var.secrets.count * local.price.secret
     "Secret Manager, files" = local.request ? 0 : var.secrets.files * local.kept * local.seconds / 30 / 1e4 * local.price.secret_accesses
-    "Cloud KMS"             = ((var.secrets.kms ? 1 : 0) + (var.signed ? 1 : 0)) * local.price.key
+    "Cloud KMS"             = ((var.secrets.kms ? 1 : 0) + (var.secrets.kms && var.anchored ? 1 : 0) + (var.signed ? 1 : 0)) * local.price.key
     "Artifact Registry"     = local.price.image_gib # the last 30 images
     "Cloud Scheduler"       = var.schedules * local.price.schedule
   }

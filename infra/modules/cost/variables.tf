@@ -3,6 +3,12 @@ variable "alerts" {
   type        = number
 }
 
+variable "anchored" {
+  description = "Whether the control plane alone makes roots of receipts: on Cloud Run it is asked for one each minute."
+  type        = bool
+  default     = false
+}
+
 variable "balanced" {
   description = "Whether there is a load balancer."
   type        = bool

@@ -14,7 +14,7 @@ locals {
   taiea_methods   = [for m in split(",", var.taiea.authentication) : trimspace(m)]
   both            = toset(concat(["keys"], var.redis == null ? [] : ["redis-ca", "redis-url"], var.receipts.key == "secret" ? ["receipt-key"] : []))
   secrets         = setunion(local.both, contains(local.methods, "keys") ? ["api-keys"] : [], var.erlmcp.policy == "" ? [] : ["policy"])
-  taiea_secrets   = !var.made ? toset([]) : setunion(local.both, ["taiea-keys"], contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.webhook == "taiea" ? ["webhook-secrets"] : [])
+  taiea_secrets   = !var.made ? toset([]) : setunion(local.both, ["taiea-keys"], local.roots && !local.signs ? ["receipt-root-key"] : [], contains(local.taiea_methods, "keys") ? ["taiea-api-keys"] : [], var.webhook == "taiea" ? ["webhook-secrets"] : [])
   webhook_secrets = local.hooked ? setunion(local.both, ["webhook-secrets"]) : toset([])
 
   # By its name, which is known before it is there.
@@ -23,6 +23,7 @@ locals {
   hooked    = var.made && var.webhook == "apart"
   backed_up = var.made && var.backups != null
   signs     = var.receipts.key == "kms"
+  roots     = var.receipts.roots_since != null # are the control plane's alone
 
   networked = var.made && var.network.existing == null && (var.redis != null || var.network.static)
   # Of a network that exists: by its id where it is another project's (Shared VPC), else by its name.
@@ -160,6 +161,7 @@ module "signing" {
   region      = local.region
   name        = var.name
   key_version = var.receipts.key_version
+  roots       = local.roots ? module.taiea_identity[0].member : null
   signers     = merge({ erlmcp = module.identity[0].member, taiea = module.taiea_identity[0].member }, { for a in module.webhook_identity : "webhook" => a.member }, { for b in module.backup : "ops" => b.member })
 }
 

@@ -50,6 +50,13 @@ output "registry" {
   }
 }
 
+output "root_settings" {
+  description = "What the control plane is told of the key of roots, where that is in Cloud KMS."
+  value = !local.roots || !local.signs ? {} : {
+    RECEIPT_ROOT_KMS_KEY = try(module.signing[0].root_version, "projects/${local.project}/locations/${local.region}/keyRings/${var.name}/cryptoKeys/roots/cryptoKeyVersions/1")
+  }
+}
+
 output "secrets" {
   description = "Of each function, erlmcp and taiea, and of webhook, the id of each of its secrets by its name."
   value = { for function, names in { erlmcp = local.secrets, taiea = local.taiea_secrets, webhook = local.webhook_secrets } : function =>
@@ -61,6 +68,7 @@ output "settings" {
   description = "What both functions are told, wherever they run."
   value = merge({ FIRESTORE_DATABASE = join(",", local.serves), GOOGLE_CLOUD_PROJECT = local.project },
     var.backups == null ? {} : { BACKUP_PLACE = try(module.backup[0].place, "gs://${coalesce(var.backups.project, local.project)}-${var.name}-backups/${var.name}") },
+    !local.roots ? {} : { RECEIPT_ROOTS_SINCE = var.receipts.roots_since },
     !local.signs ? {} : {
       RECEIPT_KMS_KEY = try(module.signing[0].version, "projects/${local.project}/locations/${local.region}/keyRings/${var.name}/cryptoKeys/receipts/cryptoKeyVersions/${var.receipts.key_version}")
   })

@@ -60,8 +60,8 @@ variable "protected" {
 }
 
 variable "receipts" {
-  description = "Where the key is that vouches for receipts (secret, kms or none), which version of one in Cloud KMS signs, and days for which receipts are kept."
-  type        = object({ key = string, key_version = number, days = optional(number, 400) })
+  description = "Where the key is that vouches for receipts (secret, kms or none), which version of one in Cloud KMS signs, days for which receipts are kept, and the time from which on the control plane makes roots with a key of its own; null for never."
+  type        = object({ key = string, key_version = number, days = optional(number, 400), roots_since = optional(string) })
 }
 
 variable "redis" {

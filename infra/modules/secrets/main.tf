@@ -20,6 +20,11 @@ ephemeral "random_password" "receipts" {
   special = true
 }
 
+ephemeral "random_password" "roots" {
+  length  = 32
+  special = true
+}
+
 ephemeral "random_password" "webhook" {
   length  = 32
   special = true
@@ -87,6 +92,15 @@ resource "google_secret_manager_secret_version" "receipt_key" {
   count                  = contains(local.names, "receipt-key") ? 1 : 0
   secret                 = google_secret_manager_secret.this["receipt-key"].id
   secret_data_wo         = templatefile("${path.module}/receipt-key.tftpl", { seed = ephemeral.random_password.receipts.result })
+  secret_data_wo_version = "1"
+  deletion_policy        = "ABANDON"
+}
+
+# The one that vouches for roots, where the control plane alone makes them.
+resource "google_secret_manager_secret_version" "receipt_root_key" {
+  count                  = contains(local.names, "receipt-root-key") ? 1 : 0
+  secret                 = google_secret_manager_secret.this["receipt-root-key"].id
+  secret_data_wo         = templatefile("${path.module}/receipt-key.tftpl", { seed = ephemeral.random_password.roots.result })
   secret_data_wo_version = "1"
   deletion_policy        = "ABANDON"
 }

@@ -3,12 +3,13 @@
 locals {
   # A change of a secret that is mounted as a file is followed; one in a variable needs a new revision.
   files = { for k, f in {
-    "api-keys"    = "API_KEYS_FILE"
-    "keys"        = "SEALING_KEYS_FILE"
-    "policy"      = "POLICY_FILE"
-    "receipt-key" = "RECEIPT_KEY_FILE"
-    "redis-url"   = "REDIS_URL_FILE"
-    "taiea-keys"  = "TAIEA_SEALING_KEYS_FILE"
+    "api-keys"         = "API_KEYS_FILE"
+    "keys"             = "SEALING_KEYS_FILE"
+    "policy"           = "POLICY_FILE"
+    "receipt-key"      = "RECEIPT_KEY_FILE"
+    "receipt-root-key" = "RECEIPT_ROOT_KEY_FILE"
+    "redis-url"        = "REDIS_URL_FILE"
+    "taiea-keys"       = "TAIEA_SEALING_KEYS_FILE"
     } : k => { variable = f, secret = var.secrets[k] } if contains(keys(var.secrets), k)
   }
   variables = { for k, v in { "redis-ca" = "REDIS_CA", "webhook-secrets" = "WEBHOOK_SECRETS" } :

@@ -18,6 +18,12 @@ variable "region" {
   type        = string
 }
 
+variable "roots" {
+  description = "Who signs roots with a key of their own, as a member of IAM; null where the key of receipts is for both."
+  type        = string
+  default     = null
+}
+
 variable "signers" {
   description = "Who may sign with it, as members of IAM, by what they are here."
   type        = map(string)

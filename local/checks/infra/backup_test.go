@@ -73,6 +73,9 @@ func job(rs []resource) string {
 func scheduled(rs []resource) string {
 	var commands []string
 	fault := each(rs, "google_cloud_scheduler_job", func(r resource) string {
+		if r.Address == "google_cloud_scheduler_job.roots[0]" { // runs no job
+			return must(r, "time_zone", "Etc/UTC")
+		}
 		text, err := base64.StdEncoding.DecodeString(fmt.Sprint(r.At("http_target.0.body")))
 		var body struct {
 			Overrides struct {
