@@ -403,7 +403,7 @@ func breaks(t *testing.T, resources []resource, old, other string, holds rule) {
 
 // generated keeps the kustomizations of plans for the check of the manifests, which joins them to these.
 func (w *workspace) generated(t *testing.T) {
-	variables := with(gke("staging"), "authentication", "keys", "policy", "rules: []", "taiea_operators", `{"alice@example.com"="admin","ci@my-project.iam.gserviceaccount.com"="operator"}`)
+	variables := with(gke("staging"), "authentication", "keys", "policy", "rules: []", "taiea_operators", `{"alice@example.com"="admin","ci@my-project.iam.gserviceaccount.com"="operator"}`, "receipt_roots_since", rootsSince)
 	for name, variables := range map[string]map[string]string{"staging": variables, "without": with(variables, "telemetry", "false", "private_upstreams", `["10.1.0.0/16"]`, "taiea_url", "https://taiea.example.com", "taiea_authentication", "google,keys")} {
 		p := w.plan(t, "gke", variables)
 		text, ok := p.PlannedValues.Outputs["kustomization"].Value.(string)

@@ -110,6 +110,7 @@ func TestManifests(t *testing.T) {
 	environment := filepath.Join(base, "gke/environments/staging")
 	manifests := must(t, "kustomize", environment)
 
+	t.Run("files", func(t *testing.T) { filesAreMounted(t, manifests) })
 	must(t, "apply", "--validate=strict", "-k", environment)
 	must(t, "rollout", "status", "deployment/erlmcp", "--timeout", "90s")
 	if n := available(t); n != 3 {
