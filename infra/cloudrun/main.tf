@@ -231,33 +231,53 @@ module "service" {
   protected   = local.protected
 }
 
-# Who calls the data plane has no right here.
-module "taiea" {
+# The control plane, where who calls the data plane has no right. Senders of webhooks have no account of Google's. So Cloud Run lets everyone into
+# a second service of it, where nothing but an event that one of them has signed is served.
+module "control" {
+  for_each = merge({ taiea = {
+    name      = local.taiea
+    secrets   = { for n, id in module.platform.secrets.taiea : n == "taiea-api-keys" ? "api-keys" : n => id }
+    settings  = local.taiea_settings
+    audiences = [local.taiea_endpoint]
+    public    = false
+    invokers  = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}" if who != "*"], ["serviceAccount:${module.platform.events.account}"])
+    timeout   = 900
+    billing   = var.receipt_roots_since == null ? local.size.billing : "request" # else a request a minute would keep an instance
+    } }, !var.webhook ? {} : { webhook = {
+    name      = local.webhook
+    secrets   = module.platform.secrets.webhook
+    settings  = merge(local.platform, { AUTHENTICATION = "cloudrun", PUBLIC_URL = local.webhook_url, TAIEA_ROUTES = "webhook" })
+    audiences = []
+    public    = true
+    invokers  = []
+    timeout   = 60
+    billing   = local.size.billing
+  } })
   source      = "../modules/service"
   project     = var.project
   region      = var.region
-  name        = local.taiea
+  name        = each.value.name
   function    = "taiea"
   labels      = local.labels
-  account     = module.platform.accounts.taiea.email
-  collector   = local.collectors[local.taiea]
+  account     = module.platform.accounts[each.key].email
+  collector   = local.collectors[each.value.name]
   network     = one(module.platform.network[*].names)
-  secrets     = { for n, id in module.platform.secrets.taiea : n == "taiea-api-keys" ? "api-keys" : n => id }
   all_traffic = var.static_egress
   signed      = var.binary_authorization
   kms_key     = one(module.encryption[*].key)
-  settings    = local.taiea_settings
+  secrets     = each.value.secrets
+  settings    = each.value.settings
   startup     = "/ready"
-  audiences   = [local.taiea_endpoint]
+  audiences   = each.value.audiences
   ingress     = var.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" ? var.ingress : "INGRESS_TRAFFIC_ALL" # no balancer is before it
-  public      = false
-  invokers    = concat([for who in keys(var.taiea_operators) : endswith(who, ".gserviceaccount.com") ? "serviceAccount:${who}" : "user:${who}" if who != "*"], ["serviceAccount:${module.platform.events.account}"])
+  public      = each.value.public
+  invokers    = each.value.invokers
   instances   = { min = 0, max = 2 }
   concurrency = 80
   cpu         = "1"
   memory      = "1Gi"
-  timeout     = 900
-  billing     = var.receipt_roots_since == null ? local.size.billing : "request" # else a request a minute would keep an instance
+  timeout     = each.value.timeout
+  billing     = each.value.billing
   protected   = local.protected
 }
 
@@ -285,38 +305,6 @@ resource "google_cloud_scheduler_job" "roots" {
   depends_on = [google_project_service.this]
 }
 
-# Senders of webhooks have no account of Google's. So Cloud Run lets everyone in here, where nothing but an event that one of them has signed
-# is served.
-module "webhook" {
-  count       = var.webhook ? 1 : 0
-  source      = "../modules/service"
-  project     = var.project
-  region      = var.region
-  name        = local.webhook
-  function    = "taiea"
-  labels      = local.labels
-  account     = module.platform.accounts.webhook.email
-  collector   = local.collectors[local.webhook]
-  network     = one(module.platform.network[*].names)
-  all_traffic = var.static_egress
-  signed      = var.binary_authorization
-  kms_key     = one(module.encryption[*].key)
-  secrets     = module.platform.secrets.webhook
-  settings    = merge(local.platform, { AUTHENTICATION = "cloudrun", PUBLIC_URL = local.webhook_url, TAIEA_ROUTES = "webhook" })
-  startup     = "/ready"
-  audiences   = []
-  ingress     = "INGRESS_TRAFFIC_ALL" # no balancer is before it
-  public      = true
-  invokers    = []
-  instances   = { min = 0, max = 2 }
-  concurrency = 80
-  cpu         = "1"
-  memory      = "1Gi"
-  timeout     = 60
-  billing     = local.size.billing
-  protected   = local.protected
-}
-
 module "balancer" {
   count           = var.domain == "" ? 0 : 1
   source          = "../modules/balancer"
@@ -340,8 +328,7 @@ module "delivery" {
   kms_key    = one(module.encryption[*].key)
   pipelines = merge(var.backups == null ? {} : { ops = { files = { "job.yaml" = module.job[0].manifest }, gradual = false } }, {
     erlmcp = { files = { "service.yaml" = module.service.manifest }, gradual = local.judged, judge = local.judge }
-    taiea  = { files = { "service.yaml" = module.taiea.manifest }, gradual = false, judge = ["probe", "-health", "-as=${local.deployer}", local.taiea_url] }
-  }, { for s in module.webhook : "webhook" => { files = { "service.yaml" = s.manifest }, gradual = false, judge = ["probe", "-health", local.webhook_url] } })
+  }, { for name, s in module.control : name => { files = { "service.yaml" = s.manifest }, gradual = false, judge = concat(["probe", "-health"], name == "webhook" ? [local.webhook_url] : ["-as=${local.deployer}", local.taiea_url]) } })
   protected  = local.protected
   depends_on = [google_project_service.this]
 }
@@ -367,7 +354,7 @@ module "people" {
   region   = var.region
   name     = local.name
   people   = var.people
-  taiea    = module.taiea.name
+  taiea    = module.control["taiea"].name
   events   = { topic = module.platform.events.topic, dead_letters = module.platform.events.dead_letters }
   delivery = { bucket = module.delivery.bucket, pipelines = module.delivery.pipelines, account = module.delivery.account }
   job      = var.backups == null ? null : { name = module.job[0].name, bucket = module.platform.backup.bucket }

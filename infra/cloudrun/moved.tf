@@ -71,3 +71,13 @@ moved {
   from = module.certificate[0]
   to   = module.platform.module.certificate[0]
 }
+
+moved {
+  from = module.taiea
+  to   = module.control["taiea"]
+}
+
+moved {
+  from = module.webhook[0]
+  to   = module.control["webhook"]
+}

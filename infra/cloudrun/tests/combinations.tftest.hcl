@@ -60,8 +60,8 @@ run "private_by_default" {
     error_message = "Alerts are ${join(", ", module.observability.alerts)}."
   }
   assert {
-    condition     = module.taiea.name == "erlmcp-taiea" && output.taiea == "https://erlmcp-taiea-123456789012.us-central1.run.app"
-    error_message = "The control plane is ${module.taiea.name} at ${output.taiea}."
+    condition     = module.control["taiea"].name == "erlmcp-taiea" && output.taiea == "https://erlmcp-taiea-123456789012.us-central1.run.app"
+    error_message = "The control plane is ${module.control["taiea"].name} at ${output.taiea}."
   }
   assert {
     condition     = output.events.topic == "erlmcp-entitlements" && output.events.dead_letters == "erlmcp-entitlements-dead"
@@ -234,7 +234,7 @@ run "try" {
     error_message = "The service that counts by itself has ${module.service.manifest}."
   }
   assert {
-    condition     = !contains(module.observability.alerts, "RedisFull") && strcontains(module.taiea.manifest, "GOVERNOR_SCOPE") && !strcontains(join(" ", output.stays), "peering")
+    condition     = !contains(module.observability.alerts, "RedisFull") && strcontains(module.control["taiea"].manifest, "GOVERNOR_SCOPE") && !strcontains(join(" ", output.stays), "peering")
     error_message = "The control plane has no Redis either, none is watched, and there is no peering that stays."
   }
 }

@@ -13,12 +13,16 @@ locals {
   backed_up = { control = true, usage = false, receipts = !var.receipts_elsewhere }
   kept      = { for part, up in local.backed_up : part => up && var.history }
 
-  # By address, with the database: of the first one by the address that it had when it was the only one.
-  expiries  = merge([for part in keys(local.names) : { for t in local.declared.ttls : "${part == "control" ? "" : "${part}/"}${t.collection}.${t.field}" => merge(t, { part = part }) if part == "control" || contains(lookup(local.apart, part, []), t.collection) }]...)
-  unindexed = merge([for part in keys(local.names) : { for u in local.declared.unindexed : "${part == "control" ? "" : "${part}/"}${u.collection}.${u.field}" => merge(u, { part = part }) if part == "control" || contains(lookup(local.apart, part, []), u.collection) }]...)
-  indexes = merge([for part in keys(local.names) : {
-    for i in local.declared.indexes : "${part == "control" ? "" : "${part}/"}${i.collection}/${join(",", [for f in i.fields : "${f.path} ${f.order}"])}${i.scope == "COLLECTION" ? "" : " ${i.scope}"}" => merge(i, { part = part })
-    if part == "control" || contains(lookup(local.apart, part, []), i.collection)
+  # Which collections each database holds, and how addresses in it begin: those in the first one as when it was the only one.
+  all   = distinct([for d in concat(local.declared.ttls, local.declared.unindexed, local.declared.indexes) : d.collection])
+  holds = { for part in keys(local.names) : part => { at = part == "control" ? "" : "${part}/", collections = lookup(local.apart, part, local.all) } }
+
+  # By address, with the database.
+  expiries  = merge([for part, db in local.holds : { for t in local.declared.ttls : "${db.at}${t.collection}.${t.field}" => merge(t, { part = part }) if contains(db.collections, t.collection) }]...)
+  unindexed = merge([for part, db in local.holds : { for u in local.declared.unindexed : "${db.at}${u.collection}.${u.field}" => merge(u, { part = part }) if contains(db.collections, u.collection) }]...)
+  indexes = merge([for part, db in local.holds : {
+    for i in local.declared.indexes : "${db.at}${i.collection}/${join(",", [for f in i.fields : "${f.path} ${f.order}"])}${i.scope == "COLLECTION" ? "" : " ${i.scope}"}" => merge(i, { part = part })
+    if contains(db.collections, i.collection)
   }]...)
 }
 
