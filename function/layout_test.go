@@ -83,7 +83,7 @@ var rooms = []struct {
 	{"judge", "decides by metrics whether a new version may have more traffic", "client"},
 	{"rotation", "brings a new sealing key into a fleet", "seal"},
 	{"command", "is the program's command line", "account backend/openapi backup catalog catalogfile client config directives identity judge mcp receipt receipt/archive receipt/verify recovery rotation"},
-	{"app", "has what both functions are made of", "backup catalog cloudkms config directives effect egress entitlement fleet governor identity mcp policy receipt receipt/archive receipt/journal " +
+	{"app", "has what both functions are made of", "account backup catalog cloudkms config directives effect egress entitlement fleet governor identity mcp policy receipt receipt/archive receipt/journal " +
 		"receipt/verify recovery refresh seal serve store/firestore store/memory store/objects store/redis streamhttp telemetry"},
 	{"app/dataplane", "is the function erlmcp", "account admission agenttools app backend/firestore/documents backend/rest catalog catalogfile config directives egress entitlement fleet " +
 		"governor identity loadshed mcp refresh serve store/firestore store/memory store/redis streamhttp telemetry"},

@@ -52,7 +52,9 @@ type StandIns struct {
 	Stores   func(*Stores)
 	KMS      func(*cloudkms.Options)
 	Dial     Dialer
-	Resolver egress.Resolver // of what is reached outside
+	// RedisToken makes access tokens for Redis, where REDIS_LOGIN is google.
+	RedisToken func(context.Context) (string, error)
+	Resolver   egress.Resolver // of what is reached outside
 }
 
 // A Dialer connects as [net.Dialer.DialContext] does; nil is that.

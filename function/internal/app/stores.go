@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/erlmcp/function/internal/account"
 	"example.com/erlmcp/function/internal/backup"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/directives"
@@ -120,7 +121,7 @@ func namedRing(o *Options, setting string, value config.Secret, file string, oth
 // where its Redis is embedded.
 func OpenStores(ctx context.Context, cfg *config.Config, o *Options) (*Stores, error) {
 	s := &Stores{Fatal: make(chan error, 1), close: func() {}}
-	if err := s.openCounters(cfg, o); err != nil {
+	if err := s.openCounters(ctx, cfg, o); err != nil {
 		return s, err
 	}
 	var err error
@@ -149,7 +150,7 @@ func OpenStores(ctx context.Context, cfg *config.Config, o *Options) (*Stores, e
 }
 
 // openCounters opens what the governor counts in.
-func (s *Stores) openCounters(cfg *config.Config, o *Options) error {
+func (s *Stores) openCounters(ctx context.Context, cfg *config.Config, o *Options) error {
 	if cfg.Standalone {
 		counters := governor.NewStandalone(time.Now)
 		s.Counters, s.Epochs = counters, counters
@@ -172,6 +173,17 @@ func (s *Stores) openCounters(cfg *config.Config, o *Options) error {
 			return fmt.Errorf("%s: does not begin with rediss://, and REDIS_CA is set, so that nothing would be checked", name)
 		}
 	}
+	if cfg.RedisAccount {
+		if !strings.HasPrefix(options.URL, "rediss://") { // of a file
+			return fmt.Errorf("%s: does not begin with rediss://, and REDIS_LOGIN is google: access tokens are sent over TLS alone", name)
+		}
+		if options.Token = o.Stand.RedisToken; options.Token == nil {
+			options.Token = account.Tokens("https://www.googleapis.com/auth/cloud-platform")
+		}
+		if err := haveToken(ctx, options.Token); err != nil {
+			return fmt.Errorf("REDIS_LOGIN: %w", err)
+		}
+	}
 	if o.Stand.Dial != nil {
 		options.Connections = 64 // who waits for one does so by a timer that the library shares among the bubbles of tests
 	}
@@ -186,6 +198,14 @@ func (s *Stores) openCounters(cfg *config.Config, o *Options) error {
 	s.Redis = counters
 	s.Counters, s.Epochs = counters, redis.Storeless{Now: time.Now}
 	return nil
+}
+
+// haveToken gets the first access token, for which a message to Redis has no time. Its library has later ones ready before one ends.
+func haveToken(ctx context.Context, token func(context.Context) (string, error)) error {
+	ctx, done := context.WithTimeout(ctx, keyTimeout)
+	defer done()
+	_, err := token(ctx)
+	return err
 }
 
 func (s *Stores) openFirestore(ctx context.Context, cfg *config.Config) error {

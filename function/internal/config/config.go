@@ -35,6 +35,7 @@ type Config struct {
 	Redis                Secret        // REDIS_URL; it may hold a password
 	RedisFile            string        // REDIS_URL_FILE; at most one of the two is set
 	RedisCA              string        // REDIS_CA: PEM
+	RedisAccount         bool          // REDIS_LOGIN=google
 	Project              string        // GOOGLE_CLOUD_PROJECT: where the store is, "" for none
 	Databases            []string      // FIRESTORE_DATABASE: one or three
 	Emulator             string        // FIRESTORE_EMULATOR_HOST: in place of Firestore, "" for none
@@ -131,6 +132,7 @@ var Settings = []Setting{
 	{"GOVERNOR_SCOPE", "fleet where REDIS_URL is set", "where limits are counted: fleet, by all instances together, or instance, by this process alone, for a service of one instance", false},
 	{"REDIS_URL", "none; demanded on Cloud Run and Kubernetes unless GOVERNOR_SCOPE is instance", "where the instances share their counters, such as rediss://:password@host:6379; its maxmemory-policy must be noeviction", true},
 	{"REDIS_URL_FILE", "none", "file that has it in place of REDIS_URL; it is read again when it changes, and new connections log in with the user and password that it names then; another server needs a restart", false},
+	{"REDIS_LOGIN", "url", "with what connections to Redis begin: url, the user and password of REDIS_URL; or google, the account that the process runs as and an access token of it, made anew for each connection, as Memorystore for Valkey has it with IAM authentication. The account needs roles/memorystore.dbConnectionUser", false},
 	{"REDIS_CA", "none: the system's", "certificates in PEM that alone may sign that of a rediss:// server, as Memorystore has its own", false},
 	{"GOOGLE_CLOUD_PROJECT", "none", "project whose Firestore keeps daily quotas, kill switches and what tells lost counters from new ones; without it there are no quotas, kill switches are lost with Redis, and the first calls on a new Redis wait for 2 s", false},
 	{"FIRESTORE_DATABASE", "(default)", "database of that project; or three, separated by commas: of what operators order (tenants, plans, keys, kill switches), of what instances count, and of receipts, so that each function's account has other rights on each", false},

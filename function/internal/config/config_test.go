@@ -68,6 +68,8 @@ func TestFaults(t *testing.T) {
 		{"PUBLIC_URL", "example.com", "is not an address"},
 		{"RECEIPT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
 		{"RECEIPT_ROOT_KMS_KEY", "projects/p/locations/l/keyRings/r/cryptoKeys/k", "is not the name of a version"},
+		{"REDIS_LOGIN", "iam", "is not one of url, google"},
+		{"REDIS_LOGIN", "google", "access tokens are sent over TLS alone"},
 		{"RECEIPT_ROOTS_SINCE", "2026-12-01", `"2026-12-01" is not a time such as`},
 		{"RECEIPT_ROOTS_SINCE", "24h", "is not a time such as"},
 		{"FIRESTORE_DATABASE", "a,b", "names 2 databases"},

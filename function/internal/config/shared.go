@@ -29,6 +29,9 @@ func (r *reader) scope(c *Config) {
 	case !x509.NewCertPool().AppendCertsFromPEM([]byte(c.RedisCA)):
 		r.fault("REDIS_CA", "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----")
 	}
+	if c.RedisAccount = r.choice("REDIS_LOGIN", "url", "url", "google") == "google"; c.RedisAccount && c.RedisFile == "" && !strings.HasPrefix(string(c.Redis), "rediss://") {
+		r.fault("REDIS_LOGIN", "is google, and REDIS_URL does not begin with rediss://: access tokens are sent over TLS alone")
+	}
 	c.Project = r.getenv("GOOGLE_CLOUD_PROJECT")
 	r.databases(c)
 	if c.StoreFile = r.getenv("STORE_FILE"); c.StoreFile != "" && c.Project != "" {

@@ -29,6 +29,8 @@ type Options struct {
 	URL string // as in REDIS_URL
 	// Login is with what a connection begins that is made now, in place of what the URL says; nil: that.
 	Login func() Login
+	// Token makes the password of a connection, an access token, where the server knows accounts of the platform; nil: it does not.
+	Token func(context.Context) (string, error)
 	CA    string                                                               // who must have signed its certificate, PEM; "" for those that the system trusts
 	Dial  func(ctx context.Context, network, address string) (net.Conn, error) // default: a [net.Dialer]
 	// Timeout is how long each connecting, reading and writing may take; default 500 ms.
@@ -76,6 +78,14 @@ func newClient(options Options) (*redis.Client, *moves, error) {
 			return login.User, login.password, nil
 		}
 	}
+	if options.Token != nil {
+		user := cmp.Or(o.Username, "default")
+		o.CredentialsProviderContext = func(ctx context.Context) (string, string, error) {
+			token, err := options.Token(ctx)
+			return user, token, err
+		}
+		o.ConnMaxLifetime = tokenLifetime
+	}
 	o.ContextTimeoutEnabled = true
 	o.MaxRetries = -1
 	timeout := cmp.Or(options.Timeout, 500*time.Millisecond)
@@ -89,6 +99,9 @@ func newClient(options Options) (*redis.Client, *moves, error) {
 	client.AddHook(m)
 	return client, m, nil
 }
+
+// tokenLifetime is for how long a connection lasts that began with an access token. Those of Google are good for an hour.
+const tokenLifetime = 30 * time.Minute
 
 // at returns the options for a node at an address.
 func at(o *redis.Options, address string, dial dialer) *redis.Options {
