@@ -169,7 +169,7 @@ func TestRootKeys(t *testing.T) {
 	service := httptest.NewServer(kms)
 	defer service.Close()
 	open := func(pairs ...string) (func() operator, error) {
-		o := &Options{Memory: NewMemory(), Getenv: settings(pairs...)}
+		o := &Options{Memory: NewMemory(), Getenv: settings(append(pairs, "RECEIPT_ROOTS_SINCE", "2026-11-30T00:00:00Z")...)}
 		o.Stand.KMS = func(k *cloudkms.Options) {
 			k.Endpoint, k.Token = service.URL, func(context.Context) (string, error) { return cloudkmstest.Token, nil }
 		}

@@ -58,7 +58,7 @@ type Config struct {
 	ReceiptKMSKey        string    // RECEIPT_KMS_KEY: the resource name of a version
 	RootKeyFile          string    // RECEIPT_ROOT_KEY_FILE; at most one of it and the next is set
 	RootKMSKey           string    // RECEIPT_ROOT_KMS_KEY
-	RootsSince           time.Time // RECEIPT_ROOTS_SINCE; zero is always, where there is a key of roots
+	RootsSince           time.Time // RECEIPT_ROOTS_SINCE; zero where there is no key of roots
 	ReceiptRetentionDays int       // RECEIPT_RETENTION_DAYS
 	ReceiptStoreDays     int       // RECEIPT_STORE_DAYS; fewer where what is older is archived
 	BackupPlace          string    // BACKUP_PLACE
@@ -172,7 +172,7 @@ var Settings = []Setting{
 	{"RECEIPT_KMS_KEY", "none", "version of an Ed25519 key in Cloud KMS that vouches for the chains in place of a file, such as projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/1; its algorithm is EC_SIGN_ED25519, and the service account needs roles/cloudkms.signerVerifier on it", false},
 	{"RECEIPT_ROOT_KEY_FILE", "none: the key of chains vouches for roots too", "file of another Ed25519 key in PEM, which alone vouches for roots, and behind it the public halves of those before. Only a process that has it makes roots: taiea, so that what has been taken over of the data plane can make none. With public keys alone roots are judged, and none is made", false},
 	{"RECEIPT_ROOT_KMS_KEY", "none", "version of another Ed25519 key in Cloud KMS that vouches for roots in place of a file", false},
-	{"RECEIPT_ROOTS_SINCE", "always, with a key of roots", "time from which on that key alone vouches for roots, such as 2026-12-01T00:00:00Z. All processes have it, those without the key too: they make roots before it, and none from then on. Set it where there are roots already, or versions run that don't know it", false},
+	{"RECEIPT_ROOTS_SINCE", "none; demanded with a key of roots", "time from which on that key alone vouches for roots, such as 2026-12-01T00:00:00Z. All processes have it, those without the key too: they make roots before it, and none from then on", false},
 	{"RECEIPT_RETENTION_DAYS", "400", "days for which receipts are kept", false},
 	{"RECEIPT_STORE_DAYS", "RECEIPT_RETENTION_DAYS", "days for which Firestore keeps receipts, from 7 on. Where it is less than all days, erlmcp backup, run each day, copies those of the day before to BACKUP_PLACE, from where they are read afterwards. Each process that writes receipts, and the backup, must have the same", false},
 	{"BACKUP_PLACE", "none", "where each minute the roots of receipts and the receipts of changes are copied to, so that a store that was rolled back is found out, and revocations are had back: gs://BUCKET/PREFIX, or a folder; the place of erlmcp backup. The service account needs to create, read and list objects there, and nothing more", false},

@@ -152,6 +152,9 @@ func TestFaults(t *testing.T) {
 	if _, err := Load(env("RECEIPT_ROOT_KMS_KEY", key, "RECEIPT_ROOT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "so is RECEIPT_ROOT_KEY_FILE") {
 		t.Errorf("two keys for roots: %v", err)
 	}
+	if _, err := Load(env("RECEIPT_ROOT_KEY_FILE", "key.pem"), Machine{}); err == nil || !strings.Contains(err.Error(), "RECEIPT_ROOTS_SINCE: is not set") {
+		t.Errorf("a key of roots without a time: %v", err)
+	}
 	if c, err := Load(env("RECEIPT_ROOTS_SINCE", "2026-12-01T01:00:00+01:00"), Machine{}); err != nil || !c.RootsSince.Equal(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("RECEIPT_ROOTS_SINCE: %v, %v", c, err)
 	}

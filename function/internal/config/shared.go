@@ -97,6 +97,8 @@ func (r *reader) receipts(c *Config) {
 		if c.RootsSince, err = time.Parse(time.RFC3339, since); err != nil {
 			r.fault("RECEIPT_ROOTS_SINCE", "%q is not a time such as 2026-12-01T00:00:00Z", since)
 		}
+	} else if c.RootKeyFile+c.RootKMSKey != "" {
+		r.fault("RECEIPT_ROOTS_SINCE", "is not set, and there is a key of roots: say from when on it alone makes them, here and to every process that writes receipts")
 	}
 	c.ReceiptRetentionDays = r.integer("RECEIPT_RETENTION_DAYS", 400, 1, 36500)
 	if c.BackupPlace = r.text("BACKUP_PLACE", ""); strings.Contains(c.BackupPlace, "://") && !bucket.MatchString(c.BackupPlace) {
