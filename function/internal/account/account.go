@@ -39,23 +39,48 @@ func Default(ctx context.Context, client *http.Client, scope string) (*Account, 
 
 // Tokens returns what makes access tokens for a scope. The credentials are looked for at the first use, and again where they were not found.
 func Tokens(scope string) func(context.Context) (string, error) {
-	var mu sync.Mutex
-	var known *Account
+	find := later(nil, scope)
 	return func(ctx context.Context) (string, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if known == nil {
-			found, err := Default(ctx, nil, scope)
-			if err != nil {
-				return "", err
-			}
-			known = found
+		known, err := find(ctx)
+		if err != nil {
+			return "", err
 		}
 		token, err := known.credentials.Token(ctx)
 		if err != nil {
 			return "", err
 		}
 		return token.Value, nil
+	}
+}
+
+// Authorizer returns what does the same as [Account.Authorize], with credentials that are looked for at the first request, and again where
+// they were not found: a start does not wait for them.
+func Authorizer(client *http.Client, scope string) func(*http.Request) error {
+	find := later(client, scope)
+	return func(r *http.Request) error {
+		known, err := find(r.Context())
+		if err != nil {
+			return err
+		}
+		return known.Authorize(r)
+	}
+}
+
+// later returns what finds the account once.
+func later(client *http.Client, scope string) func(context.Context) (*Account, error) {
+	var mu sync.Mutex
+	var known *Account
+	return func(ctx context.Context) (*Account, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known == nil {
+			found, err := Default(ctx, client, scope)
+			if err != nil {
+				return nil, err
+			}
+			known = found
+		}
+		return known, nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/erlmcp/function/internal/account"
 	"example.com/erlmcp/function/internal/config"
 	"example.com/erlmcp/function/internal/mcp"
 	"example.com/erlmcp/function/internal/streamhttp"
@@ -29,11 +30,15 @@ func openTelemetry(ctx context.Context, o *Options, cfg *config.Config, instance
 	if o.Output != nil {
 		output = o.Output
 	}
+	var authorize func(*http.Request) error
+	if seen.Google {
+		authorize = account.Authorizer(nil, "https://www.googleapis.com/auth/cloud-platform")
+	}
 	return telemetry.New(ctx, telemetry.Options{
 		Service: Target, Version: o.Info.Version, Instance: instance, Project: cfg.Project,
 		Level: seen.LogLevel, LevelFile: seen.LevelFile, Output: output, LogAPI: seen.LogOutput == "api", File: seen.LogFile, Sample: seen.LogSample,
 		Endpoint: seen.Endpoint, Headers: headers(string(seen.Headers)), Sampler: seen.Sampler, SampleRatio: seen.SamplerRatio, Interval: seen.Interval, Logger: o.Logger,
-		Dial: o.Stand.Dial,
+		Authorize: authorize, Dial: o.Stand.Dial,
 	})
 }
 

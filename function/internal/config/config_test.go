@@ -271,6 +271,33 @@ func TestTelemetryOff(t *testing.T) {
 	}
 }
 
+// TestGoogleEndpoint is what Google's endpoint for OTLP demands of every export, all of which is said at the start.
+func TestGoogleEndpoint(t *testing.T) {
+	const world, region, place = "https://telemetry.googleapis.com", "https://telemetry.us-central1.rep.googleapis.com/", "location=us-central1"
+	for _, c := range []struct {
+		endpoint, project, attributes, interval string
+		google                                  bool
+		faults                                  []string
+	}{
+		{world, "p", place, "", true, nil},
+		{region, "p", "a=b, cloud.region = us-central1", "5000", true, nil},
+		{"http://localhost:4318", "", "", "100", false, nil},
+		{"https://telemetry.googleapis.com.example.com", "", "", "100", false, nil},
+		{"http://telemetry.googleapis.com", "", "location=", "4999", true, []string{"must be https://telemetry.googleapis.com", "GOOGLE_CLOUD_PROJECT", "has no location=REGION", "5000 ms"}},
+	} {
+		got, err := Load(env("OTEL_EXPORTER_OTLP_ENDPOINT", c.endpoint, "GOOGLE_CLOUD_PROJECT", c.project, "OTEL_RESOURCE_ATTRIBUTES", c.attributes, "OTEL_METRIC_EXPORT_INTERVAL", c.interval), Machine{})
+		if got != nil && got.Seen.Google != c.google || (err == nil) != (c.faults == nil) {
+			t.Errorf("%s: %v", c.endpoint, err)
+			continue
+		}
+		for _, f := range c.faults {
+			if !strings.Contains(err.Error(), f) {
+				t.Errorf("%s: %v\nsays nothing of %q", c.endpoint, err, f)
+			}
+		}
+	}
+}
+
 // TestFormerNames has each name that a setting had stop the start, and say the one that it has, which there is.
 func TestFormerNames(t *testing.T) {
 	for _, s := range former {

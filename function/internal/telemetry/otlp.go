@@ -3,9 +3,9 @@ package telemetry
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,7 +20,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exporters send to an OpenTelemetry collector.
+// exporters send to an OpenTelemetry collector, or to Google's own endpoint.
 type exporters struct {
 	resource  *resource.Resource
 	life      lifetime
@@ -43,10 +43,9 @@ func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logg
 	forSpans := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(base + "/v1/traces"), otlptracehttp.WithTimeout(exportTimeout), otlptracehttp.WithHeaders(o.Headers)}
 	forPoints := []otlpmetrichttp.Option{otlpmetrichttp.WithEndpointURL(base + "/v1/metrics"), otlpmetrichttp.WithTimeout(exportTimeout), otlpmetrichttp.WithHeaders(o.Headers)}
 	closeIdle := func() {}
-	if o.Dial != nil {
-		transport := &http.Transport{DialContext: o.Dial}
-		closeIdle = transport.CloseIdleConnections
-		client := &http.Client{Transport: transport, Timeout: exportTimeout}
+	if o.Dial != nil || o.Authorize != nil {
+		client, end := newClient(o)
+		closeIdle = end
 		forSpans, forPoints = append(forSpans, otlptracehttp.WithHTTPClient(client)), append(forPoints, otlpmetrichttp.WithHTTPClient(client))
 	}
 	spans, err := otlptracehttp.New(ctx, forSpans...)
@@ -58,8 +57,11 @@ func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logg
 		return nil, fault("OTEL_EXPORTER_OTLP_ENDPOINT", "%w", err)
 	}
 	// What the environment says comes last, and wins: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES.
-	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", o.Service), attribute.String("service.version", o.Version),
-		attribute.String("service.instance.id", o.Instance)), resource.WithFromEnv())
+	own := []attribute.KeyValue{attribute.String("service.name", o.Service), attribute.String("service.version", o.Version), attribute.String("service.instance.id", o.Instance)}
+	if o.Authorize != nil {
+		own = append(own, attribute.String("gcp.project_id", o.Project))
+	}
+	about, err := resource.New(ctx, resource.WithAttributes(own...), resource.WithFromEnv())
 	if err != nil {
 		return nil, fault("OTEL_RESOURCE_ATTRIBUTES", "%w", err)
 	}
@@ -77,8 +79,9 @@ func newExporters(ctx context.Context, o *Options, m *metrics, logger *slog.Logg
 	if interval == 0 {
 		interval = time.Minute
 	}
-	e.reader = sdkmetric.NewPeriodicReader(&metricExporter{points, e.life, tell, func() { m.lostExports.Add(1) }},
-		sdkmetric.WithInterval(interval), sdkmetric.WithTimeout(3*exportTimeout), sdkmetric.WithProducer(conventional{prombridge.NewMetricProducer(prombridge.WithGatherer(m.registry))}))
+	e.reader = sdkmetric.NewPeriodicReader(&metricExporter{points, e.life, tell, func() { m.lostExports.Add(1) }, o.Authorize != nil},
+		sdkmetric.WithInterval(interval), sdkmetric.WithTimeout(3*exportTimeout),
+		sdkmetric.WithProducer(conventional{prombridge.NewMetricProducer(prombridge.WithGatherer(m.registry)), o.Authorize == nil}))
 	return e, nil
 }
 
@@ -120,14 +123,23 @@ func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 
 type metricExporter struct {
 	sdkmetric.Exporter
-	life lifetime
-	tell *telling
-	lost func()
+	life   lifetime
+	tell   *telling
+	lost   func()
+	google bool
 }
 
 // Export implements [sdkmetric.Exporter].
 func (e *metricExporter) Export(ctx context.Context, data *metricdata.ResourceMetrics) error {
-	err := e.life.export(func(ctx context.Context) error { return e.Exporter.Export(ctx, data) })
+	parts := []*metricdata.ResourceMetrics{data}
+	if e.google {
+		parts = split(data, maxPoints)
+	}
+	var errs []error
+	for _, part := range parts {
+		errs = append(errs, e.life.export(func(ctx context.Context) error { return e.Exporter.Export(ctx, part) }))
+	}
+	err := errors.Join(errs...)
 	if err != nil {
 		e.lost()
 	}
@@ -154,8 +166,12 @@ func (t *telling) went(what string, failed *atomic.Bool, err error) {
 	}
 }
 
-// conventional gives what Prometheus calls otherwise the names that OpenTelemetry's conventions have for it.
-type conventional struct{ sdkmetric.Producer }
+// conventional gives what Prometheus calls otherwise the names that OpenTelemetry's conventions have for it, where it is renamed. Google's
+// endpoint keeps dots, for which the dashboard and the judge would have to ask in another way than of a collector.
+type conventional struct {
+	sdkmetric.Producer
+	renames bool
+}
 
 // Produce implements [sdkmetric.Producer].
 func (c conventional) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error) {
@@ -163,7 +179,7 @@ func (c conventional) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, e
 	for _, s := range scopes {
 		for i := range s.Metrics {
 			m := &s.Metrics[i]
-			named := m.Name == operationDuration
+			named := c.renames && m.Name == operationDuration
 			if named {
 				m.Name, m.Unit = "mcp.server.operation.duration", "s"
 			}

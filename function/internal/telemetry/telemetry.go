@@ -28,11 +28,14 @@ type Options struct {
 	Sample                     float64           // part of the records of successes that is kept; 0 is all
 	Endpoint                   string            // of an OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318; "" for none
 	Headers                    map[string]string // for it
-	Sampler                    string            // of traces: OTEL_TRACES_SAMPLER; default parentbased_traceidratio
-	SampleRatio                float64           // OTEL_TRACES_SAMPLER_ARG
-	Interval                   time.Duration     // between two exports of metrics; default a minute
-	Logger                     *slog.Logger      // takes the place of the log
-	Now                        func() time.Time
+	// Authorize adds the account's token where Endpoint is Google's own, https://telemetry.googleapis.com: what is sent there names the
+	// Project and keeps to that endpoint's bounds. nil for a collector.
+	Authorize   func(*http.Request) error
+	Sampler     string        // of traces: OTEL_TRACES_SAMPLER; default parentbased_traceidratio
+	SampleRatio float64       // OTEL_TRACES_SAMPLER_ARG
+	Interval    time.Duration // between two exports of metrics; default a minute
+	Logger      *slog.Logger  // takes the place of the log
+	Now         func() time.Time
 	// Dial connects to the collector; default: a [net.Dialer].
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
