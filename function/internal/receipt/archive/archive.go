@@ -52,6 +52,8 @@ type Manifest struct {
 	Follows []string  `json:"follows,omitempty"` // earlier manifests, which must be there too
 	Parts   []Part    `json:"parts,omitempty"`   // of segments, by their begin
 	Roots   []Part    `json:"roots,omitempty"`
+	// Objects of earlier manifests, of parts that were damaged: what these had is in parts of this one.
+	Replaces []string `json:"replaces,omitempty"`
 }
 
 // A Part is a run of segments or roots.
@@ -237,6 +239,7 @@ type day struct {
 	name         string
 	begin        time.Time
 	parts, roots []Part
+	replaced     map[string]bool // objects of parts that were archived again
 }
 
 // merge adds the parts of a manifest that are not known yet.
@@ -250,6 +253,18 @@ func (d *day) merge(m *Manifest) {
 	}
 	add(&d.parts, m.Parts)
 	add(&d.roots, m.Roots)
+	for _, name := range m.Replaces {
+		if d.replaced == nil {
+			d.replaced = map[string]bool{}
+		}
+		d.replaced[name] = true
+	}
+}
+
+// mended leaves out what was archived again.
+func (d *day) mended() {
+	gone := func(p Part) bool { return d.replaced[p.Content.Name] || d.replaced[p.Index.Name] }
+	d.parts, d.roots = slices.DeleteFunc(d.parts, gone), slices.DeleteFunc(d.roots, gone)
 }
 
 // grouped yields the names of each day.
@@ -277,6 +292,7 @@ func (a *Archive) day(ctx context.Context, names []manifestName) (*day, error) {
 			d.merge(m)
 		}
 	}
+	d.mended()
 	return d, nil
 }
 

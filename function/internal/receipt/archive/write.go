@@ -167,6 +167,7 @@ type dayWriter struct {
 
 	manifest *Manifest
 	fresh    []Part // of segments, that are not in the manifest yet
+	broken   []Part // of earlier manifests, that can't be read back
 
 	text, index []byte // of the part at hand
 	current     Part
@@ -181,7 +182,7 @@ func (w *dayWriter) run(ctx context.Context, now time.Time, begun bool) (*manife
 	if len(w.known) > 0 {
 		var err error
 		if old, err = reader.day(ctx, w.known); err == nil {
-			err = old.whole(ctx, reader)
+			w.broken, err = old.whole(ctx, reader)
 		}
 		if err != nil {
 			return nil, err
@@ -200,6 +201,7 @@ func (w *dayWriter) run(ctx context.Context, now time.Time, begun bool) (*manife
 	if err := w.roots(ctx, reader, old, end); err != nil {
 		return nil, err
 	}
+	w.replace()
 	w.done.Days++
 	if !begun && len(w.manifest.Parts) == 0 && len(w.manifest.Roots) == 0 {
 		return nil, nil
@@ -213,12 +215,31 @@ func (w *dayWriter) run(ctx context.Context, now time.Time, begun bool) (*manife
 	return &n, nil
 }
 
-// whole leaves those parts in a day that can be read back.
-func (d *day) whole(ctx context.Context, reader *Archive) error {
-	var failed error
+// replace has the manifest say which objects of broken parts are not to be read any more: those that it does not name itself. What was missing
+// may be there again, under its name.
+func (w *dayWriter) replace() {
+	named := map[string]bool{"": true}
+	for _, p := range slices.Concat(w.manifest.Parts, w.manifest.Roots) {
+		named[p.Content.Name], named[p.Index.Name] = true, true
+	}
+	for _, p := range w.broken {
+		for _, name := range []string{p.Content.Name, p.Index.Name} {
+			if !named[name] {
+				w.manifest.Replaces = append(w.manifest.Replaces, name)
+			}
+		}
+	}
+}
+
+// whole leaves those parts in a day that can be read back, and returns the others.
+func (d *day) whole(ctx context.Context, reader *Archive) (broken []Part, failed error) {
 	lost := func(found int, of *Part, err error) bool {
 		failed = cmp.Or(failed, err)
-		return err == nil && int64(found) != of.Count
+		if err != nil || int64(found) == of.Count {
+			return false
+		}
+		broken = append(broken, *of)
+		return true
 	}
 	d.parts = slices.DeleteFunc(d.parts, func(p Part) bool {
 		segments, err := reader.segments(ctx, &p)
@@ -232,7 +253,7 @@ func (d *day) whole(ctx context.Context, reader *Archive) error {
 		roots, err := reader.rootsIn(ctx, &p)
 		return lost(len(roots), &p, err)
 	})
-	return failed
+	return broken, failed
 }
 
 // segments writes those of the day that are not archived.
@@ -359,9 +380,24 @@ func (w *dayWriter) roots(ctx context.Context, reader *Archive, old *day, end ti
 // object writes text as an object of the day.
 func (w *dayWriter) object(ctx context.Context, folder string, from time.Time, text []byte) (Object, error) {
 	content := zipped(text)
-	o := Object{Name: nameOf(folder, w.manifest.Day, from.Format("150405.000000"), content, contentKind), Bytes: int64(len(content)), SHA256: sha256.Sum256(content)}
-	return o, w.put(ctx, o.Name, content)
+	o := Object{Bytes: int64(len(content)), SHA256: sha256.Sum256(content)}
+	var err error
+	for again := range maxAgain {
+		kind := contentKind
+		if again > 0 {
+			kind = fmt.Sprintf("-%d%s", again+1, contentKind)
+		}
+		o.Name = nameOf(folder, w.manifest.Day, from.Format("150405.000000"), content, kind)
+		// What has its name and is another one was damaged, and is never changed: it is written beside that.
+		if err = w.put(ctx, o.Name, content); !errors.Is(err, backup.ErrExists) {
+			break
+		}
+	}
+	return o, err
 }
+
+// maxAgain is how many objects of the same content there may be, of which all but the last are damaged.
+const maxAgain = 10
 
 // put writes an object and reads it back.
 func (w *dayWriter) put(ctx context.Context, name string, content []byte) error {

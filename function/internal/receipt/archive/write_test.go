@@ -2,7 +2,9 @@ package archive
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +149,53 @@ func TestDamagedPart(t *testing.T) {
 	s.runs(day.Add(25*length), 0, 0)
 	if err := Open(s.to, 0, func() time.Time { return day.Add(25 * length) }).Check(t.Context(), time.Time{}, time.Time{}, 0, func(d *Damage) { t.Error(d) }); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDamagedContent damages objects in place: contents, indexes, roots, and what was written again in their place. The next look writes the
+// same beside them, and from then on all is there and nobody minds the damage.
+func TestDamagedContent(t *testing.T) {
+	day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for what, folder := range map[string]string{"contents": contents, "indexes": indexes} {
+		for _, late := range []bool{false, true} { // with one more segment it is another part
+			t.Run(fmt.Sprintf("%s, late %t", what, late), func(t *testing.T) {
+				s := newSchedule(t)
+				s.put(1, day)
+				s.put(2, day.Add(time.Hour))
+				if err := s.store.PutRoot(t.Context(), &receipt.Root{Number: 1, Time: day.Add(time.Minute), Text: []byte("root")}); err != nil {
+					t.Fatal(err)
+				}
+				s.runs(day.Add(2*length), 2, 0)
+				damaged := 0
+				for name, content := range s.to.All() {
+					if strings.HasPrefix(name, folder) {
+						s.to.Replace(name, append([]byte("x"), content...))
+						damaged++
+					}
+				}
+				want := []int64{1, 2}
+				if late {
+					s.put(3, day.Add(time.Minute))
+					want = []int64{1, 3, 2}
+				}
+				at := day.Add(24 * length)
+				_, err := s.run(at)
+				if damage := (*Damage)(nil); !errors.As(err, &damage) || damage.Missing || damaged == 0 {
+					t.Fatalf("the look at %d damaged objects: %v", damaged, err)
+				}
+				s.runs(day.Add(25*length), 0, 0)
+				if got := s.archived(); !slices.Equal(got, want) {
+					t.Errorf("%v are archived, want %v", got, want)
+				}
+				a := Open(s.to, 0, func() time.Time { return s.now })
+				if r, err := a.lastRoot(t.Context()); err != nil || r == nil || r.Number != 1 {
+					t.Errorf("the last root is %v (%v)", r, err)
+				}
+				if err := a.Check(t.Context(), time.Time{}, time.Time{}, 0, func(d *Damage) { t.Error(d) }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }
 
