@@ -26,21 +26,22 @@ import (
 
 func main() {
 	serve := flag.String("serve", "", "be the server of this name instead (used by the command itself)")
-	calls := flag.Int("calls", 20000, "calls a round")
-	rounds := flag.Int("rounds", 7, "rounds for each server and era")
-	conns := flag.Int("conns", 4, "connections at a time")
-	only := flag.String("only", "", "measure this server alone")
-	most := flag.Float64("most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler, or some allocations more than it did")
-	together := flag.Float64("together", 0, "the same for this server with limits in Redis, tokens and ten rules")
-	observed := flag.Float64("observed", 0, "exit with 1 when log, metrics and traces add more than so much to the CPU of a call, as 1.15, or 2 KB to its memory")
-	recorded := flag.Float64("recorded", 0, "exit with 1 when a call takes more than so many times the CPU of one that leaves no receipt")
-	governed := flag.Float64("governed", 0, "exit with 1 when a governed call takes more than so many times the CPU of an ungoverned one")
+	var p plan
+	flag.IntVar(&p.calls, "calls", 20000, "calls a round")
+	flag.IntVar(&p.rounds, "rounds", 7, "rounds for each server and era")
+	flag.IntVar(&p.conns, "conns", 4, "connections at a time")
+	flag.StringVar(&p.only, "only", "", "measure this server alone")
+	flag.Float64Var(&p.most, "most", 0, "exit with 1 when this server takes more than so many times the CPU of the bare handler, or some allocations more than it did")
+	flag.Float64Var(&p.together, "together", 0, "the same for this server with limits in Redis, tokens and ten rules")
+	flag.Float64Var(&p.observed, "observed", 0, "exit with 1 when log, metrics and traces add more than so much to the CPU of a call, as 1.15, or 2 KB to its memory")
+	flag.Float64Var(&p.recorded, "recorded", 0, "exit with 1 when a call takes more than so many times the CPU of one that leaves no receipt")
+	flag.Float64Var(&p.governed, "governed", 0, "exit with 1 when a governed call takes more than so many times the CPU of an ungoverned one")
 	flag.Parse()
 	if *serve != "" {
 		serveOne(*serve)
 		return
 	}
-	if err := measure(*calls, *rounds, *conns, *only, *most, *together, *governed, *observed, *recorded); err != nil {
+	if err := measure(p); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -65,7 +66,14 @@ type cost struct {
 	allocs float64
 }
 
-func measure(calls, rounds, conns int, only string, most, maxTogether, maxGoverned, maxObserved, maxRecorded float64) error {
+// A plan is what is measured, and the limits that it must keep, 0 for none.
+type plan struct {
+	calls, rounds, conns                         int
+	only                                         string
+	most, together, governed, observed, recorded float64
+}
+
+func measure(p plan) error {
 	redis, stop, err := startRedis()
 	if err != nil {
 		return err
@@ -83,25 +91,25 @@ func measure(calls, rounds, conns int, only string, most, maxTogether, maxGovern
 	}
 	defer stopCollector()
 	var servers []*server
-	for _, p := range peers {
-		if only != "" && p.name != only && p.name != "bare" {
+	for _, peer := range peers {
+		if p.only != "" && peer.name != p.only && peer.name != "bare" {
 			continue
 		}
-		s, err := start(p)
+		s, err := start(peer)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+			return fmt.Errorf("%s: %w", peer.name, err)
 		}
 		defer s.stop()
 		servers = append(servers, s)
 	}
-	fmt.Printf("One tools/call over loopback, %d calls a round, %d connections, medians of %d rounds in alternation, and of the rounds' own ratios\n\n", calls, conns, rounds)
+	fmt.Printf("One tools/call over loopback, %d calls a round, %d connections, medians of %d rounds in alternation, and of the rounds' own ratios\n\n", p.calls, p.conns, p.rounds)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "era\tserver\tCPU µs/call\tbest\tworst\ttimes bare\tKB/call\tallocs/call\t")
 	for _, era := range eras {
 		costs := map[string][]cost{}
-		for round := -1; round < rounds; round++ { // the first warms up
+		for round := -1; round < p.rounds; round++ { // the first warms up
 			for _, s := range servers {
-				c, err := s.round(era, token, max(round, 0)*calls, calls, conns)
+				c, err := s.round(era, token, max(round, 0)*p.calls, p.calls, p.conns)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, era.name, err)
 				}
@@ -118,27 +126,27 @@ func measure(calls, rounds, conns int, only string, most, maxTogether, maxGovern
 			bare := times(cs, costs["bare"])
 			fmt.Fprintf(t, "%s\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\t\n", era.name, s.what, byCPU[len(cs)/2].cpu, byCPU[0].cpu, byCPU[len(cs)-1].cpu, bare,
 				memory[s.name]/1000, median(cs, func(c cost) float64 { return c.allocs }))
-			if limit := map[string]float64{"erlmcp": most, "callers": maxTogether}[s.name]; limit > 0 && bare > limit {
+			if limit := map[string]float64{"erlmcp": p.most, "callers": p.together}[s.name]; limit > 0 && bare > limit {
 				err = fmt.Errorf("%s: %s takes %.2f times the bare handler's CPU, the limit is %.2f", era.name, s.what, bare, limit)
 			}
 			more := median(cs, func(c cost) float64 { return c.allocs }) - median(costs["bare"], func(c cost) float64 { return c.allocs })
-			if limit := allocations[s.name]; only == "" && most > 0 && limit > 0 && more > limit {
+			if limit := allocations[s.name]; p.only == "" && p.most > 0 && limit > 0 && more > limit {
 				err = fmt.Errorf("%s: a call of %s makes %.0f allocations more than of the bare handler, the limit is %.0f", era.name, s.what, more, limit)
 			}
 		}
 		for _, name := range []string{"erlmcp", "traced"} {
 			observed := times(costs[name], costs["unobserved"])
 			more := memory[name] - memory["unobserved"]
-			if only == "" && maxObserved > 0 && (observed > maxObserved || more > 2000) {
-				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an unobserved one and %.0f bytes more, the limits are %.2f and 2000", era.name, name, observed, more, maxObserved)
+			if p.only == "" && p.observed > 0 && (observed > p.observed || more > 2000) {
+				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an unobserved one and %.0f bytes more, the limits are %.2f and 2000", era.name, name, observed, more, p.observed)
 			}
 		}
-		if recorded := times(costs["erlmcp"], costs["unrecorded"]); only == "" && maxRecorded > 0 && recorded > maxRecorded {
-			err = fmt.Errorf("%s: a call takes %.2f times the CPU of one that leaves no receipt, the limit is %.2f", era.name, recorded, maxRecorded)
+		if recorded := times(costs["erlmcp"], costs["unrecorded"]); p.only == "" && p.recorded > 0 && recorded > p.recorded {
+			err = fmt.Errorf("%s: a call takes %.2f times the CPU of one that leaves no receipt, the limit is %.2f", era.name, recorded, p.recorded)
 		}
 		for _, name := range []string{"erlmcp", "fleet"} {
-			if governed := times(costs[name], costs["ungoverned"]); only == "" && maxGoverned > 0 && governed > maxGoverned {
-				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an ungoverned one, the limit is %.2f", era.name, name, governed, maxGoverned)
+			if governed := times(costs[name], costs["ungoverned"]); p.only == "" && p.governed > 0 && governed > p.governed {
+				err = fmt.Errorf("%s: a call of %s takes %.2f times the CPU of an ungoverned one, the limit is %.2f", era.name, name, governed, p.governed)
 			}
 		}
 	}
