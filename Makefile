@@ -39,7 +39,7 @@ module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
 .PHONY: help run demo test module check check-long workspace-check workspace-test workspace-release deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
-	control fork kubernetes rollout oncall hostile docs observability judge wire image fuzz coldstart bench simulate cover mutations flaky weigh format
+	control fork kubernetes rollout oncall hostile docs observability judge wire image fuzz coldstart bench simulate cover mutations flaky weigh shipper format
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
 STEPS ?=
@@ -59,7 +59,7 @@ export GCLOUD_LINT := $(wildcard $(BESIDE)/gcloud-lint)
 export CLOUDBUILD_CHECK := $(wildcard $(BESIDE)/cloudbuild-check)
 
 # Debian's programs, and those of the checks that are built once for all checkouts.
-DEBIAN     := redis-server haproxy prometheus
+DEBIAN     := redis-server haproxy prometheus rsyslog-elasticsearch
 CLUSTER    := $(if $(wildcard $(BESIDE)/kube),etcd)
 CONTAINERS := $(if $(PODMAN),buildah podman runc podman-compose debootstrap)
 BUILT      := $(addprefix $(TOOLS)/,staticcheck tflint otelcol ko crane)
@@ -162,6 +162,9 @@ RECOVERY ?=
 recovery: redis-server emulator ## a store that is rolled back and restored: nothing revoked comes back, all that is missing is named
 	$(GO) test -count=1 -timeout 20m ./function/internal/recovery ./function/internal/store/objects ./function/internal/receipt/verify ./function/internal/receipt/archive -whole
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./recovery $(RECOVERY) | grep -v '^=== '
+
+shipper: rsyslog-elasticsearch redis-server ## the log that a real server writes, shipped by a real rsyslog to what takes what Elasticsearch takes
+	cd $(CHECKS) && $(GO) test -count=1 ./shipper
 
 weigh: redis-server emulator ## what a call weighs in log, store, metrics and traces, against what the cost table takes it to weigh
 	cd $(CHECKS) && $(GO) test -count=1 -v ./weigh | grep -v '^=== '

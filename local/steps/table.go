@@ -9,6 +9,7 @@ var table = []step{
 	{name: "receipts", use: waits, after: []string{"packages"}},
 	{name: "recovery", use: waits, after: []string{"packages"}},
 	{name: "weigh", use: waits, after: []string{"packages"}},
+	{name: "shipper", use: waits, after: []string{"packages"}},
 	{name: "rollout", use: waits, after: []string{"packages"}},
 	{name: "oncall", use: waits, after: []string{"packages"}},
 	{name: "kubernetes", use: waits, after: []string{"packages"}},
