@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"strconv"
 
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
@@ -24,10 +25,23 @@ func newClient(o *Options) (client *http.Client, closeIdle func()) {
 	return client, transport.CloseIdleConnections
 }
 
-// authorized adds credentials to requests.
+// authorized adds credentials to requests, and turns refusals, which the exporters' own errors have as text alone, into errors with a cause.
 type authorized struct {
 	next http.RoundTripper
 	add  func(*http.Request) error
+}
+
+// A deniedError is why Google's endpoint took nothing: there was no token, or it answered with this status.
+type deniedError struct {
+	status int // 0: there was no token
+	err    error
+}
+
+func (e *deniedError) Error() string {
+	if e.status != 0 {
+		return "it answers " + strconv.Itoa(e.status)
+	}
+	return "there is no token: " + e.err.Error()
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -37,9 +51,14 @@ func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
 			r.Body.Close()
 		}
-		return nil, err
+		return nil, &deniedError{err: err}
 	}
-	return a.next.RoundTrip(own)
+	resp, err := a.next.RoundTrip(own)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests { // others are tried again
+		resp.Body.Close()
+		return nil, &deniedError{status: resp.StatusCode}
+	}
+	return resp, err
 }
 
 // split cuts an export into parts of at most so many points. All points stay, in their order, below what they were below.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -158,8 +159,9 @@ func TestAuthorized(t *testing.T) {
 			largest.Store(max(largest.Load(), n))
 		}))
 		token := "good"
+		var log written
 		seen := open(t, Options{
-			Output: io.Discard, Endpoint: url, Project: "p", Interval: time.Minute, Now: time.Now, Dial: network.Dial,
+			Output: &log, Endpoint: url, Project: "p", Interval: time.Minute, Now: time.Now, Dial: network.Dial,
 			Authorize: func(r *http.Request) error {
 				if token == "" {
 					return errors.New("the metadata server does not answer")
@@ -188,12 +190,13 @@ func TestAuthorized(t *testing.T) {
 		if !names[operationDuration] || names["mcp.server.operation.duration"] {
 			t.Errorf("names are not those that queries use: %v", names)
 		}
-		for _, bad := range []string{"old", ""} {
+		for bad, why := range map[string]string{"old": "it answers 401", "": "the metadata server does not answer"} {
 			before := seen.metrics.lostExports.Load()
 			export(bad)
-			if seen.Degraded() == nil || seen.metrics.lostExports.Load() != before+1 {
-				t.Errorf("with the token %q: %v, %d lost", bad, seen.Degraded(), seen.metrics.lostExports.Load()-before)
+			if seen.Degraded() == nil || seen.metrics.lostExports.Load() != before+1 || !strings.Contains(log.String(), why) {
+				t.Errorf("with the token %q: %v, %d lost; the log says nothing of %q:\n%s", bad, seen.Degraded(), seen.metrics.lostExports.Load()-before, why, log.String())
 			}
+			export("good") // and a minute later the next may be told
 		}
 		leads.Store(true)
 		export("good")

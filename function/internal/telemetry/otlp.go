@@ -162,7 +162,11 @@ func (t *telling) went(what string, failed *atomic.Bool, err error) {
 	}
 	now, last := t.now().UnixMilli(), t.last.Load()
 	if now-last >= time.Minute.Milliseconds() && t.last.CompareAndSwap(last, now) {
-		t.logger.Warn("the collector did not take what was sent to it", "signal", what, "cause", errorType(err), "error", fmt.Sprintf("%T", err))
+		cause, text := errorType(err), fmt.Sprintf("%T", err)
+		if denied, ok := errors.AsType[*deniedError](err); ok {
+			cause, text = "denied", denied.Error()
+		}
+		t.logger.Warn("OTEL_EXPORTER_OTLP_ENDPOINT did not take what was sent there", "signal", what, "cause", cause, "error", text)
 	}
 }
 

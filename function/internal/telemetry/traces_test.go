@@ -334,7 +334,7 @@ func TestCollectorAway(t *testing.T) {
 		if lost, exports := seen.metrics.lostSpans.Load(), seen.metrics.lostExports.Load(); lost != 3*maxSpans || exports < 4 {
 			t.Errorf("%d spans and %d exports are lost", lost, exports)
 		}
-		if n := strings.Count(log.String(), "the collector did not take"); n != 1 {
+		if n := strings.Count(log.String(), "OTEL_EXPORTER_OTLP_ENDPOINT did not take"); n != 1 {
 			t.Errorf("it is said %d times in %q", n, log.String())
 		}
 		to.mu.Lock()

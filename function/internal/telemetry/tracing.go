@@ -88,7 +88,7 @@ func (t *tracing) close(ctx context.Context) error {
 	return errors.Join(t.meters.Shutdown(ctx), <-done)
 }
 
-// Degraded says what the collector does not take.
+// Degraded says what the collector, or Google's endpoint, does not take.
 func (t *Telemetry) Degraded() (out []string) {
 	if tell := t.tracing.tell; tell != nil {
 		for _, signal := range []struct {
@@ -96,7 +96,7 @@ func (t *Telemetry) Degraded() (out []string) {
 			failed *atomic.Bool
 		}{{"traces", &tell.spans}, {"metrics", &tell.metrics}} {
 			if signal.failed.Load() {
-				out = append(out, "telemetry: the collector does not take "+signal.name+" (OTEL_EXPORTER_OTLP_ENDPOINT)")
+				out = append(out, "telemetry: OTEL_EXPORTER_OTLP_ENDPOINT does not take "+signal.name)
 			}
 		}
 	}

@@ -2,22 +2,10 @@ package observability
 
 import (
 	"compress/gzip"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
-	"math/big"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,6 +21,7 @@ import (
 	resource "go.opentelemetry.io/proto/otlp/resource/v1"
 	"google.golang.org/protobuf/proto"
 
+	"example.com/erlmcp/local/checks/hosts"
 	"example.com/erlmcp/local/checks/world"
 )
 
@@ -45,10 +34,10 @@ const telemetryAPI = "telemetry.googleapis.com"
 //   - https://docs.cloud.google.com/stackdriver/quotas: 200 points at once; https://docs.cloud.google.com/monitoring/quotas: 5 s from one to the next
 //   - https://opentelemetry.io/docs/specs/otlp/#otlphttp-request: the content type
 //
-// Beside it is the metadata server, whose tokens are good for some seconds.
+// Who has a token is known by the metadata server.
 type api struct {
+	metadata hosts.Metadata
 	mu       sync.Mutex
-	tokens   map[string]time.Time // until when they are good
 	refused  []string
 	last     map[string]uint64 // time of the last point, by series
 	series   map[string]map[string]bool
@@ -56,30 +45,6 @@ type api struct {
 	spans    []string
 	requests int
 	away     bool // answers 503
-}
-
-// metadata gives tokens as https://docs.cloud.google.com/compute/docs/access/authenticate-workloads has it. They are good for 4 s, and said to be
-// good for as long as the library keeps one in reserve beside that.
-func (a *api) metadata(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Metadata-Flavor", "Google")
-	if r.Header.Get("Metadata-Flavor") != "Google" {
-		w.WriteHeader(http.StatusForbidden)
-		return
-	}
-	switch r.URL.Path {
-	case "/computeMetadata/v1/instance/service-accounts/default/token":
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		token := fmt.Sprintf("ya29.%d", len(a.tokens))
-		a.tokens[token] = time.Now().Add(10 * time.Second)
-		json.NewEncoder(w).Encode(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 225 + 4})
-	case "/computeMetadata/v1/project/project-id":
-		io.WriteString(w, "another-project")
-	case "/computeMetadata/v1/universe/universe-domain", "/computeMetadata/v1/universe/universe_domain":
-		io.WriteString(w, "googleapis.com")
-	default:
-		w.WriteHeader(http.StatusNotFound)
-	}
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -94,9 +59,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if until := a.tokens[token]; !time.Now().Before(until) {
-		refuse(http.StatusUnauthorized, "the token %q is not good, or no more", token)
+	if !a.metadata.Knows(r) {
+		refuse(http.StatusUnauthorized, "the token %q is not good, or no more", r.Header.Get("Authorization"))
 		return
 	}
 	if got := r.Header.Get("Content-Type"); r.Method != http.MethodPost || got != "application/x-protobuf" {
@@ -253,59 +217,13 @@ func (a *api) takeSpans(in *collectortrace.ExportTraceServiceRequest) error {
 	return nil
 }
 
-// serve has it answer for Google's host: a proxy leads there, and its certificate is that of an authority which processes are told to trust.
-func (a *api) serve(t *testing.T) (env []string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	form := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{telemetryAPI}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, form, form, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	authority := filepath.Join(t.TempDir(), "authority.pem")
-	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	secure := httptest.NewUnstartedServer(a)
-	secure.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	secure.StartTLS()
-	t.Cleanup(secure.Close)
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Host != telemetryAPI+":443" {
-			http.Error(w, "there is nothing but "+telemetryAPI, http.StatusBadGateway)
-			return
-		}
-		there, err := net.Dial("tcp", secure.Listener.Addr().String())
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		here, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			there.Close()
-			return
-		}
-		io.WriteString(here, "HTTP/1.1 200 Connection established\r\n\r\n")
-		go func() { io.Copy(there, here); there.Close() }()
-		go func() { io.Copy(here, there); here.Close() }()
-	}))
-	t.Cleanup(proxy.Close)
-	metadata := httptest.NewServer(http.HandlerFunc(a.metadata))
-	t.Cleanup(metadata.Close)
-	return []string{"HTTPS_PROXY=" + proxy.URL, "NO_PROXY=127.0.0.1", "SSL_CERT_FILE=" + authority, "GCE_METADATA_HOST=" + strings.TrimPrefix(metadata.URL, "http://"),
-		"GOOGLE_APPLICATION_CREDENTIALS=", "HOME=" + t.TempDir()}
-}
-
 // TestStraightToGoogle has a server send metrics and spans to Google's endpoint itself, as the sizes without a collector do: what queries use
 // arrives under the names in the queries and for the right target, within all that the endpoint refuses, over the life of several tokens, after
 // a time in which the endpoint was away, and at the end.
 func TestStraightToGoogle(t *testing.T) {
-	a := &api{tokens: map[string]time.Time{}, last: map[string]uint64{}, series: map[string]map[string]bool{}, targets: map[string]bool{}}
-	env := append(a.serve(t), world.Anonymous()...)
+	// Tokens are said to be good for 4 s more than the time for which the library keeps one in reserve.
+	a := &api{metadata: hosts.Metadata{Good: 10 * time.Second, Said: 229 * time.Second}, last: map[string]uint64{}, series: map[string]map[string]bool{}, targets: map[string]bool{}}
+	env := slices.Concat(hosts.Play(t, map[string]http.Handler{telemetryAPI: a}), a.metadata.Serve(t), world.Anonymous())
 	env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=https://"+telemetryAPI, "OTEL_TRACES_SAMPLER_ARG=1", "OTEL_METRIC_EXPORT_INTERVAL=6000",
 		"OTEL_SERVICE_NAME=erlmcp-staging", "OTEL_RESOURCE_ATTRIBUTES=cluster=__run__,location=us-central1,namespace=erlmcp-staging")
 	s := world.New(t, world.StartEmulator(t), "my-project", env...).Serve("one")
@@ -331,10 +249,10 @@ func TestStraightToGoogle(t *testing.T) {
 	s.Serves(t, "", "note") // whatever the endpoint does
 	until("nothing is sent", func() bool { return a.requests > 0 })
 	a.mu.Lock()
-	before := len(a.tokens)
+	before := a.metadata.Given()
 	a.away, a.series = false, map[string]map[string]bool{}
 	a.mu.Unlock()
-	until("no metrics arrive with the token of later", func() bool { return len(a.tokens) > before+1 && a.series["tools_called_total"] != nil })
+	until("no metrics arrive with the token of later", func() bool { return a.metadata.Given() > before+1 && a.series["tools_called_total"] != nil })
 	a.mu.Lock()
 	a.spans = nil
 	a.mu.Unlock()
