@@ -7,7 +7,9 @@ locals {
       redis_memory_gb = 0 # none: the one instance counts by itself, and its releases get all traffic at once
       instances       = { min = 0, max = 1 }
       billing         = "request"
-      telemetry       = false
+      telemetry       = true
+      collector       = false # the function sends what it measures itself
+      alerts          = false
       uptime          = false
       nat             = false
       backup_days     = 1
@@ -19,6 +21,8 @@ locals {
       instances       = { min = 0, max = 10 }
       billing         = "request"
       telemetry       = true
+      collector       = false
+      alerts          = true
       uptime          = true
       nat             = false
       backup_days     = 7
@@ -30,6 +34,8 @@ locals {
       instances       = { min = 0, max = 100 }
       billing         = "instance"
       telemetry       = true
+      collector       = true
+      alerts          = true
       uptime          = true
       nat             = true # for GKE, which may share the network
       backup_days     = 7
@@ -43,6 +49,8 @@ locals {
     instances              = var.instances
     billing                = var.billing
     telemetry              = var.telemetry
+    collector              = var.collector
+    alerts                 = var.alerts
     uptime                 = var.uptime
     nat                    = var.nat
     backup_days            = var.backup_days
@@ -50,7 +58,8 @@ locals {
   } : name => value if value != null })
 
   shares_counters = local.size.redis_memory_gb > 0
-  judged          = var.judged == null ? local.size.telemetry : var.judged
+  judged          = var.judged == null ? local.size.telemetry && local.shares_counters : var.judged
+  collected       = local.size.telemetry && local.size.collector
   looked_at       = local.size.uptime && var.ingress != "INGRESS_TRAFFIC_INTERNAL_ONLY" # from outside, every minute
 }
 
@@ -66,7 +75,7 @@ locals {
   proxied = !var.public && var.domain == ""
 
   # In a variable and not a file: a change of it is a new revision.
-  collectors = { for name in [local.name, local.taiea, local.webhook] : name => !local.size.telemetry ? null : {
+  collectors = { for name in [local.name, local.taiea, local.webhook] : name => !local.collected ? null : {
     image  = var.collector_image
     cpu    = "500m"
     memory = "256Mi"
@@ -78,6 +87,13 @@ locals {
       NAME                 = name
       NAMESPACE            = name
     }
+  } }
+
+  # Where each function sends what it measures: to its collector, or to Google itself, by the names that the collector gives.
+  sends = { for name in [local.name, local.taiea, local.webhook] : name => !local.size.telemetry ? {} : local.collected ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {
+    OTEL_EXPORTER_OTLP_ENDPOINT = "https://telemetry.googleapis.com"
+    OTEL_RESOURCE_ATTRIBUTES    = "cluster=__run__,location=${var.region},namespace=${name}"
+    OTEL_SERVICE_NAME           = name
   } }
 
   # Where the judge gets in, it calls the tools that only read, so that a release is judged also while nobody else calls, as a tenant of its
@@ -94,7 +110,7 @@ locals {
   invoked = contains([for m in split(",", var.authentication) : trimspace(m)], "cloudrun")
   prober  = !local.invoked ? {} : { TENANT_MAP = join(",", compact(["cloudrun:${local.deployer}=prober", lookup(var.settings, "TENANT_MAP", "")])) }
 
-  settings = merge(local.platform, {
+  settings = merge(local.platform, local.sends[local.name], {
     AUTHENTICATION     = var.authentication
     CONNECTION_TIMEOUT = "620s" # beyond the 600 s for which load balancers keep connections
     PUBLIC_URL         = local.url
@@ -106,7 +122,6 @@ locals {
   # What both functions are told.
   platform = merge(module.platform.settings,
     var.backups != null && local.receipt_days > 30 ? { RECEIPT_STORE_DAYS = "30" } : {}, # what is older is in the bucket of backups
-    local.size.telemetry ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318" } : {},
     local.shares_counters ? {} : { GOVERNOR_SCOPE = "instance" },
   )
 
@@ -122,7 +137,7 @@ locals {
   taiea_url      = "https://${local.taiea}-${var.project_number}.${var.region}.run.app"
   taiea_endpoint = "${local.taiea_url}/v1/events/pubsub"
   taiea_chain    = coalesce(var.taiea_authentication, "cloudrun")
-  taiea_settings = merge(local.platform, module.platform.root_settings, {
+  taiea_settings = merge(local.platform, local.sends[local.taiea], module.platform.root_settings, {
     AUTHENTICATION         = local.taiea_chain
     OPERATORS              = join(",", [for who, role in var.taiea_operators : "${role}=${who}"])
     PUBLIC_URL             = local.taiea_url
@@ -246,7 +261,7 @@ module "control" {
     } }, !var.webhook ? {} : { webhook = {
     name      = local.webhook
     secrets   = module.platform.secrets.webhook
-    settings  = merge(local.platform, { AUTHENTICATION = "cloudrun", PUBLIC_URL = local.webhook_url, TAIEA_ROUTES = "webhook" })
+    settings  = merge(local.platform, local.sends[local.webhook], { AUTHENTICATION = "cloudrun", PUBLIC_URL = local.webhook_url, TAIEA_ROUTES = "webhook" })
     audiences = []
     public    = true
     invokers  = []
@@ -369,6 +384,7 @@ module "observability" {
   service        = local.name
   objectives     = local.size.telemetry && var.objectives
   telemetry      = local.size.telemetry
+  alerting       = local.size.alerts
   private        = !var.public
   pipelines      = module.delivery.names
   platform       = local.name
@@ -403,8 +419,8 @@ module "cost" {
   anchored  = var.receipt_roots_since != null
   release   = { build_minutes = 30, deploy_minutes = 10 + (local.judged ? 2 * var.bake / 60 : 0) }
   cloudrun = {
-    cpu        = tonumber(var.cpu) + (local.size.telemetry ? 0.5 : 0)
-    memory_gib = tonumber(trimsuffix(var.memory, "Gi")) + (local.size.telemetry ? 0.25 : 0)
+    cpu        = tonumber(var.cpu) + (local.collected ? 0.5 : 0)
+    memory_gib = tonumber(trimsuffix(var.memory, "Gi")) + (local.collected ? 0.25 : 0)
     min        = local.size.instances.min
     billing    = local.size.billing
   }

@@ -1,3 +1,9 @@
+variable "alerts" {
+  description = "Whether there are alerts on the server's own metrics, each 0.12 $ a month; null for what the size has."
+  type        = bool
+  default     = null
+}
+
 variable "authentication" {
   description = "AUTHENTICATION: who may call, in order. cloudrun trusts what Cloud Run has verified, and is for private services alone."
   type        = string
@@ -120,6 +126,12 @@ variable "channels" {
     condition     = alltrue([for c in concat(var.channels.critical, var.channels.warning, var.channels.info) : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", c))])
     error_message = "channels have names such as projects/my-project/notificationChannels/123: gcloud beta monitoring channels list."
   }
+}
+
+variable "collector" {
+  description = "Whether metrics and spans go by way of a collector beside each instance, which takes half a CPU and 256 MiB, and not straight from the function to Google; null for what the size has."
+  type        = bool
+  default     = null
 }
 
 variable "collector_image" {
@@ -280,13 +292,13 @@ variable "invokers" {
 }
 
 variable "judged" {
-  description = "Whether releases get traffic by steps, each compared with what served before, and not all at once; null where there is telemetry. false for the one deployment that brings telemetry, since what served before has no metrics."
+  description = "Whether releases get traffic by steps, each compared with what served before, and not all at once; null where there are telemetry and Redis. false for the one deployment that brings telemetry, since what served before has no metrics."
   type        = bool
   default     = null
 
   validation {
-    condition     = var.judged != true || (var.telemetry == null ? local.sizes[var.size].telemetry : var.telemetry)
-    error_message = "Without telemetry there is nothing to compare releases by: leave judged out, or set telemetry = true."
+    condition     = var.judged != true || local.size.telemetry && local.shares_counters
+    error_message = "Without telemetry there is nothing to compare releases by, and without Redis two versions would each count by themselves: leave judged out, or set telemetry = true and redis_memory_gb."
   }
 }
 
@@ -640,7 +652,7 @@ variable "taiea_settings" {
 }
 
 variable "telemetry" {
-  description = "Whether a collector beside each instance sends metrics to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. It takes half a CPU and 256 MiB. Without it there is nothing to compare releases by: they get all traffic at once. null for what the size has."
+  description = "Whether metrics go to Cloud Monitoring and spans to Cloud Trace, with alerts and a dashboard. Without them there is nothing to compare releases by: they get all traffic at once. null for what the size has."
   type        = bool
   default     = null
 }

@@ -263,16 +263,26 @@ run "the_first_release_with_telemetry_is_not_judged" {
     judged      = false
   }
   assert {
-    condition     = length(yamldecode(module.service.manifest).spec.template.spec.containers) == 2 && output.cost.release["Cloud Deploy"] == 0.06
-    error_message = "It has a collector, and takes no bake: ${jsonencode(output.cost.release)}."
+    condition     = length(yamldecode(module.service.manifest).spec.template.spec.containers) == 1 && output.cost.release["Cloud Deploy"] == 0.06
+    error_message = "It has no collector, and takes no bake: ${jsonencode(output.cost.release)}."
   }
 }
 
 run "judged_by_metrics" {
   command = plan
   variables {
-    size   = "try"
-    judged = true
+    telemetry = false
+    judged    = true
+  }
+  expect_failures = [var.judged]
+}
+
+run "judged_where_versions_count_together" {
+  command = plan
+  variables {
+    environment = "staging"
+    size        = "try"
+    judged      = true
   }
   expect_failures = [var.judged]
 }

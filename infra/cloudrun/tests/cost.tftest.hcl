@@ -164,8 +164,8 @@ run "try" {
   }
   assert {
     # 20 000 s × (0.000024 + 0.0000025) = 0.53, requests 0.40, receipts 0.5765 GiB × 0.986 × 0.15 = 0.09 and 0.02, backups and archive 0.37, logs 0.94,
-    # orders 0.02
-    condition     = abs(output.cost.million_calls.total - 2.37) < 0.03
+    # orders 0.02, spans and metrics 0.02
+    condition     = abs(output.cost.million_calls.total - 2.39) < 0.03
     error_message = "A million calls cost ${output.cost.million_calls.total}."
   }
   assert {
@@ -182,9 +182,9 @@ run "small" {
     size        = "small"
   }
   assert {
-    # Redis 730 × 0.049 = 35.77, 5 secrets 0.30, images 0.10, 23 alerts 2.65, 2 schedules 0.20, answers to 262 800 checks × (0.1 s × (1.5 × 0.000024 + 1.25 ×
-    # 0.0000025) + 0.40 / 10⁶) = 1.13, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of checks 0.12
-    condition     = abs(output.cost.idle_month.total - 40.80) < 0.011
+    # Redis 730 × 0.049 = 35.77, 5 secrets 0.30, images 0.10, 23 alerts 2.65, 2 schedules 0.20, answers to 262 800 checks × (0.1 s × (0.000024 +
+    # 0.0000025) + 0.40 / 10⁶) = 0.80, 43 800 × 200 samples × 0.06 / 10⁶ = 0.53, records of checks 0.12
+    condition     = abs(output.cost.idle_month.total - 40.47) < 0.011
     error_message = "The small size costs ${output.cost.idle_month.total} a month: ${jsonencode(output.cost.idle_month)}."
   }
 }

@@ -36,7 +36,7 @@ moved {
   to   = google_project_iam_member.firestore["roles/datastore.user"]
 }
 
-# Its collector writes metrics and spans; neither role reads any.
+# It writes metrics and spans, by its collector or itself; neither role reads any.
 resource "google_project_iam_member" "telemetry" {
   for_each = var.telemetry ? toset(["roles/monitoring.metricWriter", "roles/telemetry.tracesWriter"]) : []
   project  = var.project

@@ -24,6 +24,6 @@ variable "project" {
 }
 
 variable "telemetry" {
-  description = "Whether its collector writes metrics and spans."
+  description = "Whether it writes metrics and spans, by its collector or itself."
   type        = bool
 }

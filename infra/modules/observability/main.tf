@@ -13,7 +13,7 @@ locals {
   ).groups[0]
   # What the platform itself measures is there without the server's metrics. A regular expression is between slashes.
   platform = yamldecode(replace(replace(file("${local.data}/platform.yaml"), "/\"erlmcp(-|\")/", "\"${var.platform}$1"), "instances/erlmcp\"", "instances/${var.platform}\"")).groups[0]
-  rules = merge({ for r in local.group.rules : r.alert => merge(r, { group = local.group }) if var.telemetry },
+  rules = merge({ for r in local.group.rules : r.alert => merge(r, { group = local.group }) if var.telemetry && var.alerting },
   { for r in local.platform.rules : r.alert => merge(r, { group = local.platform }) if contains(var.watched, r.alert) })
   # What the alerts on the objective hold the server to, so that the console shows the same: the types of errors and the part of calls that may
   # have them; the part of calls that must be quick, and the seconds.

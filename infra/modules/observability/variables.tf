@@ -1,3 +1,9 @@
+variable "alerting" {
+  description = "Whether there are alerts on its metrics."
+  type        = bool
+  default     = true
+}
+
 variable "budget" {
   description = "Billing account (empty for no budget) and amount a month, in its currency."
   type        = object({ billing_account = string, monthly = number })
@@ -66,7 +72,7 @@ variable "service" {
 }
 
 variable "telemetry" {
-  description = "Whether its metrics reach Cloud Monitoring, so that there are alerts on them and a dashboard."
+  description = "Whether its metrics reach Cloud Monitoring, so that there are alerts on them, where alerting has it, and a dashboard."
   type        = bool
 }
 

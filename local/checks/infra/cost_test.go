@@ -19,9 +19,9 @@ import (
 var documented = []struct{ composition, run, text string }{
 	{"cloudrun", "default", "Cloud Run, 0 to 100 instances, Redis with a replica, in production"},
 	{"cloudrun", "sparse", "the same, where calls come one a second and instance"},
-	{"cloudrun", "without_telemetry", "the same as the first without the collector, `telemetry = false`"},
+	{"cloudrun", "without_telemetry", "the same as the first without telemetry, `telemetry = false`"},
 	{"cloudrun", "domain", "the same as the first with a domain behind a load balancer, API keys, rules and a key in Cloud KMS"},
-	{"cloudrun", "staging", "Cloud Run in staging: Redis without a replica, no collector, `billing = \"request\"`, `RECEIPT_RETENTION_DAYS = 30`, `LOG_SAMPLE = 0.1`"},
+	{"cloudrun", "staging", "Cloud Run in staging: Redis without a replica, no telemetry, `billing = \"request\"`, `RECEIPT_RETENTION_DAYS = 30`, `LOG_SAMPLE = 0.1`"},
 	{"cloudrun", "try", "Cloud Run, `size = \"try\"`: one instance, no Redis"},
 	{"cloudrun", "small", "Cloud Run, `size = \"small\"`: 0 to 10 instances, Redis without a replica"},
 	{"gke", "autopilot", "GKE Autopilot, 3 pods, and 2 of the control plane, in production"},

@@ -142,9 +142,9 @@ var sets = []set{
 	{"Cloud Run in a landing zone", "cloudrun", with(landed(cloudrun("production")), "domain", "mcp.example.com", "balancer_rate", "6000", "ingress", "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"),
 		production | keyed | zoned, []rule{gradual, watched, behindBalancer, throttled, apart, signed, backedUp}},
 	{"GKE in a landing zone", "gke", with(landed(gke("production")), "secondary_ranges", `{pods="p",services="s"}`), production | keyed | zoned, []rule{gradual, watched, privateNodes, onCluster, kept}},
-	{"Cloud Run, size try", "cloudrun", with(cloudrun("staging"), "size", "try"), 0, []rule{owned, atOnce, released, unseen, apart, signed, alone, sized("1", "true"),
+	{"Cloud Run, size try", "cloudrun", with(cloudrun("staging"), "size", "try"), 0, []rule{owned, atOnce, released, straight, seenNothing, apart, signed, alone, sized("1", "true"),
 		operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
-	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, collected, seen("erlmcp-staging", 17), apart, signed, shared,
+	{"Cloud Run, size small", "cloudrun", with(cloudrun("staging"), "size", "small"), 0, []rule{owned, gradual, watched, released, straight, seen("erlmcp-staging", 17), apart, signed, shared,
 		natless, sized("10", "true"), operated("user:alice@example.com"), delivered("https://erlmcp-staging-taiea-123456789012.us-central1.run.app/v1/events/pubsub")}},
 	{"GKE, Autopilot", "gke", with(gke("production"), "objectives", "true"), production, []rule{objective("erlmcp-gke"), gradual, watched, privateNodes, seen("erlmcp-gke", 17), onCluster, kept}},
 	{"GKE, Standard", "gke", with(gke("production"), "autopilot", "false", "static_egress", "true", "kms_key", ourKey, "taiea_url", "https://taiea.example.com", "webhook", "true", "taiea_authentication", "keys",
@@ -295,6 +295,15 @@ func (w *workspace) rulesCanFail(t *testing.T) {
 		{`"roles/telemetry.tracesWriter"`, `"roles/cloudtrace.admin"`, noPrimitiveRoles},
 	} {
 		breaks(t, resources, c.old, c.new, c.rule)
+	}
+	small := w.plan(t, "cloudrun", with(cloudrun("staging"), "size", "small"))
+	for _, c := range []struct{ old, new string }{
+		{`"https://telemetry.googleapis.com"`, `"https://telemetry.example.com"`},
+		{`location=us-central1`, `region=us-central1`},
+		{`"OTEL_SERVICE_NAME"`, `"SERVICE_NAME"`},
+		{`"roles/monitoring.metricWriter"`, `"roles/monitoring.viewer"`},
+	} {
+		breaks(t, withManifests(t, small.Resources()), c.old, c.new, straight)
 	}
 	try := w.plan(t, "cloudrun", with(cloudrun("staging"), "size", "try"))
 	for _, c := range []struct {

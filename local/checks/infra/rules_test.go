@@ -382,6 +382,19 @@ func collected(rs []resource) string {
 	}) + grants(rs, "roles/monitoring.metricWriter", "roles/telemetry.tracesWriter")
 }
 
+// straight wants no collector, and each function to send to Google itself, by the names that the collector would give, as an account that may.
+func straight(rs []resource) string {
+	return each(rs, "manifest", func(r resource) string {
+		containers, _ := r.At("spec.template.spec.containers").([]any)
+		if len(containers) != 1 || annotation(r, ofTemplate, "run.googleapis.com/container-dependencies") != nil {
+			return fmt.Sprintf("%d containers", len(containers))
+		}
+		set := resource{Values: environment(resource{Values: containers[0].(map[string]any)})}
+		return must(set, "OTEL_EXPORTER_OTLP_ENDPOINT", "https://telemetry.googleapis.com") + must(set, "OTEL_SERVICE_NAME", name(r)) +
+			must(set, "OTEL_RESOURCE_ATTRIBUTES", "cluster=__run__,location=us-central1,namespace="+name(r)) + must(set, "GOOGLE_CLOUD_PROJECT", "my-project")
+	}) + grants(rs, "roles/monitoring.metricWriter", "roles/telemetry.tracesWriter")
+}
+
 // environment is the variables of a container; null for those that are secrets.
 func environment(container resource) map[string]any {
 	out := map[string]any{}
