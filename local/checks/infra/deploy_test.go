@@ -46,7 +46,7 @@ func TestDeployAndDestroy(t *testing.T) {
 			"gcloud storage buckets create gs://my-project-erlmcp-state --project my-project --location us-central1 --uniform-bucket-level-access --public-access-prevention",
 			"gcloud beta services identity create --service pubsub.googleapis.com --project my-project",
 			"terraform -chdir=cloudrun init -input=false -reconfigure -backend-config=bucket=my-project-erlmcp-state -backend-config=prefix=erlmcp/staging/cloudrun",
-			"-var environment=staging -var-file ../environments/staging.tfvars -var-file ../environments/staging.cloudrun.tfvars",
+			"-var environment=staging -var-file=../environments/staging.tfvars -var-file=../environments/staging.cloudrun.tfvars",
 			"terraform -chdir=cloudrun apply -input=false",
 			"gcloud storage cp environments/staging.cloudrun.tfvars environments/staging.tfvars gs://my-project-erlmcp-state/erlmcp/staging/",
 			"ko build ./function/cmd/erlmcp --bare",
@@ -61,6 +61,9 @@ func TestDeployAndDestroy(t *testing.T) {
 		{"signed", "deploy", "cloudrun", "yes\n", []string{"ATTESTOR=projects/my-project/attestors/a", "ATTESTOR_KEY=projects/my-project/k"}, "", []string{
 			"gcloud beta container binauthz attestations sign-and-create --project my-project --artifact-url us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old --attestor projects/my-project/attestors/a --keyversion projects/my-project/k",
 			"releases create",
+		}, nil},
+		{"with a key of that platform's own", "deploy", "cloudrun", "yes\n", []string{"KEYED=cloudrun"}, "", []string{
+			"gcloud storage service-agent --project my-project", "gcloud beta services identity create --service firestore.googleapis.com --project my-project", "terraform -chdir=cloudrun apply -input=false",
 		}, nil},
 		{"with nothing new", "deploy", "cloudrun", "yes\n", []string{"THERE=1"}, "", []string{"terraform -chdir=cloudrun apply -input=false", "rollouts list"}, []string{"releases create"}},
 		{"with what was rolled back", "deploy", "cloudrun", "yes\n", []string{"THERE=1", "STATE=FAILED"}, "erlmcp-staging has rolled settings-", []string{"rollouts list"}, []string{"releases create"}},
@@ -87,11 +90,16 @@ func TestDeployAndDestroy(t *testing.T) {
 			for _, name := range []string{"terraform", "gcloud", "kubectl", "ko"} {
 				os.WriteFile(filepath.Join(bin, name), []byte(shim), 0o755)
 			}
-			variables := "project = \"my-project\"\nproject_number = \"1\"\n"
-			if slices.Contains(c.env, "KEYED=1") {
-				variables += "kms_key = \"" + ourKey + "\"\n"
+			variables, further := "project = \"my-project\"\nproject_number = \"1\"\n", ""
+			for _, set := range c.env {
+				switch key := "kms_key = \"" + ourKey + "\"\n"; set {
+				case "KEYED=1":
+					variables += key
+				case "KEYED=cloudrun": // where only that platform knows it
+					further = key
+				}
 			}
-			for name, text := range map[string]string{"staging.tfvars": variables, "staging.cloudrun.tfvars": ""} {
+			for name, text := range map[string]string{"staging.tfvars": variables, "staging.cloudrun.tfvars": further} {
 				os.WriteFile(filepath.Join(dir, "infra/environments", name), []byte(text), 0o644)
 			}
 			args := []string{"staging", c.platform}
