@@ -73,16 +73,7 @@ func (s *schema) distribute(f *flat, u union) {
 		return
 	}
 	defer func() { c.unions-- }()
-	base := make([]part, 0, len(f.parts))
-	plain := true
-	for _, p := range f.parts {
-		if p == u.of {
-			p.noOne, p.noAny = p.noOne || u.one, p.noAny || !u.one
-		}
-		p.only = true
-		base = append(base, p)
-		plain = plain && !constrains(p)
-	}
+	base, plain := beside(f, u)
 	nullable := f.nullable || (u.of.n.is("nullable") || u.of.n.is("x-nullable"))
 	s.one = u.one
 	for i, n := range u.nodes {
@@ -125,6 +116,20 @@ func (s *schema) distribute(f *flat, u union) {
 		s.alternatives = append(s.alternatives, &schema{state: filled, in: c, types: []string{"null"}})
 	}
 	s.never = len(s.alternatives) == 0
+}
+
+// beside are the parts of a schema without the alternatives of a union, and whether they say nothing of values.
+func beside(f *flat, u union) (base []part, plain bool) {
+	plain = true
+	for _, p := range f.parts {
+		if p == u.of {
+			p.noOne, p.noAny = p.noOne || u.one, p.noAny || !u.one
+		}
+		p.only = true
+		base = append(base, p)
+		plain = plain && !constrains(p)
+	}
+	return base, plain
 }
 
 // takes tells whether values of a type may fit.
