@@ -39,7 +39,7 @@ module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
 .PHONY: help run demo test module check check-long workspace-check workspace-test workspace-release deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
-	control fork kubernetes rollout oncall hostile docs observability judge wire image fuzz coldstart bench simulate cover mutations flaky weigh shipper format
+	control fork kubernetes rollout oncall hostile docs observability judge catalog image fuzz coldstart bench simulate cover mutations flaky weigh shipper format
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
 STEPS ?=
@@ -193,8 +193,8 @@ image: haproxy redis-server emulator $(TOOLS)/ko $(TOOLS)/crane ## the image, lo
 	$(PODMAN) export PATH="$(CURDIR)/$(TOOLS):$$PATH" && cd $(CHECKS) && $(GO) test -count=1 -v ./image $(STRICT) | grep -v '^=== '
 
 ATTACK ?= 4s
-wire: ## requests of declared tools, read by another implementation of OpenAPI
-	cd $(CHECKS) && $(GO) test -count=1 -v ./openapiwire | grep -v '^=== '
+catalog: ## declared tools: public OpenAPI documents and requests read by other implementations, and questions that find tools
+	cd $(CHECKS) && $(GO) test -count=1 -v ./openapi ./openapiwire ./search | grep -v '^=== '
 
 hostile: ## attacks on a server, each for ATTACK, while another tenant calls and the platform probes
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./hostile -for $(ATTACK) $(STRICT) | grep -v '^=== '

@@ -20,7 +20,7 @@ func main() {
 		Sample: &run.Sample{
 			What: "the sample catalog of world cities", Catalog: sample.Catalog(), Tool: "distance", Tries: tries,
 			Service: &run.Service{
-				What: "the bookshop", Handler: bookshop.New(), Setting: "BOOKSHOP_URL", Dir: "local/bookshop", Catalog: "catalog.yaml",
+				What: "the bookshop", Tries: bookTries, Handler: bookshop.New(), Setting: "BOOKSHOP_URL", Dir: "local/bookshop", Catalog: "catalog.yaml",
 				Files: map[string][]byte{"catalog.yaml": bookshop.Catalog, "openapi.yaml": bookshop.Document},
 			},
 		},

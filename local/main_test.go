@@ -56,7 +56,7 @@ func TestLocal(t *testing.T) {
 		args []string
 		want []string // in the answers to the printed commands
 	}{
-		{"with the sample", nil, []string{`"name":"meeting_times"`, `"slots":[{`, `"longestDay":{"date":`}},
+		{"with the sample", nil, []string{`"name":"meeting_times"`, `Pride and Prejudice`, `"slots":[{`, `"longestDay":{"date":`}},
 		{"without the sample", []string{"-sample=false"}, []string{`"tools":[`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

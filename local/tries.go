@@ -12,13 +12,19 @@ import (
 func tries(now time.Time) []run.Try {
 	return []run.Try{
 		{What: "When can Berlin, New York and Bengaluru meet?",
-			Body: fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"meeting_times","arguments":{"cities":["Berlin","New York","Bengaluru"],"date":%q}}}`,
+			Body: fmt.Sprintf(`{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"meeting_times","arguments":{"cities":["Berlin","New York","Bengaluru"],"date":%q}}}`,
 				nextWednesday(now).Format(time.DateOnly))},
 		{What: "A slow call in protocol revision 2026-07-28, with its progress:", Flags: "N",
 			Headers: []string{"MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: daylight_year"},
-			Body: `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"daylight_year","arguments":{"city":"Oslo"},` +
+			Body: `{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"daylight_year","arguments":{"city":"Oslo"},` +
 				`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"progressToken":"p"}}}`},
 	}
+}
+
+// bookTries are requests to the tools of the bookshop.
+var bookTries = []run.Try{
+	{What: "Which novels of Austen does the bookshop have? Its API is called as the catalog file says:",
+		Body: `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"shop_listBooks","arguments":{"text":"austen"}}}`},
 }
 
 func nextWednesday(now time.Time) time.Time {

@@ -12,6 +12,7 @@ import (
 // A Service is an API that runs beside the server, with a catalog that makes tools of it.
 type Service struct {
 	What    string // in a few words
+	Tries   []Try  // where its catalog is served
 	Handler http.Handler
 	Setting string            // variable of the environment by which the catalog finds its URL
 	Catalog string            // path of the catalog file among Files

@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -36,15 +37,16 @@ type greeting struct {
 
 func (g greeting) write(w io.Writer, url string, now time.Time) {
 	fmt.Fprintf(w, "erlmcp listens at %s\n\n", url)
+	g.writeCatalog(w)
 	tries := []Try{{What: "List the tools:", Body: `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`}}
 	if g.Sample != nil {
+		if s := g.Sample.Service; s != nil && strings.HasSuffix(g.catalog, s.Catalog) && g.catalog != s.Catalog {
+			tries = append(tries, s.Tries...)
+		}
 		tries = append(tries, g.Sample.Tries(now)...)
 	}
 	for _, t := range tries {
 		fmt.Fprintf(w, "%s\n\n%s\n", t.What, t.curl(url))
-	}
-	if g.catalog != "" {
-		fmt.Fprintf(w, declared, g.catalog, g.Commands)
 	}
 	fmt.Fprintf(w, "Call a tool from a shell:\n\n  %[1]s tools -url %[2]s\n  %[1]s call -url %[2]s TOOL NAME=VALUE\n\n", g.Commands, url)
 	tool := "NAME"
@@ -63,9 +65,30 @@ func (g greeting) write(w io.Writer, url string, now time.Time) {
 	fmt.Fprintf(w, clients, url, strings.TrimSuffix(url, "mcp")+"metrics")
 }
 
-const declared = `Tools without code are in %[1]s: change a line and save, and the next call is served by it. Of an API of your own:
+// maxShown is how many lines of a catalog file are printed.
+const maxShown = 20
 
-  %[2]s catalog import openapi https://api.example.com/openapi.json > catalog.yaml
+// writeCatalog shows the catalog file where it is short, and says how one of one's own begins.
+func (g greeting) writeCatalog(w io.Writer) {
+	text, err := os.ReadFile(g.catalog)
+	if err != nil { // there is none
+		return
+	}
+	fmt.Fprintf(w, "%s makes an API into tools. Change a line and save, and the next call is served by it:\n\n", g.catalog)
+	if lines := strings.Split(strings.TrimSpace(string(text)), "\n"); len(lines) <= maxShown {
+		for _, line := range lines {
+			if !strings.HasPrefix(line, "#") {
+				fmt.Fprintf(w, "  %s\n", line)
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, declared, g.Commands)
+}
+
+const declared = `For an API of your own write catalog.yaml here and start again:
+
+  %s catalog import openapi https://api.example.com/openapi.json > catalog.yaml
 
 `
 

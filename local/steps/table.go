@@ -21,7 +21,7 @@ var table = []step{
 	{name: "observability", use: waits, after: []string{"packages", "tools"}},
 	{name: "judge", use: waits, after: []string{"packages"}},
 	{name: "docs", use: waits},
-	{name: "wire", use: computes},
+	{name: "catalog", use: computes},
 	{name: "lint", use: computes, after: []string{"tools"}},
 	{name: "race", use: computes, after: []string{"packages"}},
 	{name: "infra", use: computes, after: []string{"packages", "tools"}},
