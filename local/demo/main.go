@@ -1,6 +1,6 @@
 // Command demo walks through what the server does: a governed call in both eras, a question to the user that any instance can
-// follow up, refusals with their reasons, a tool that an operator stops, callers with keys under a policy, and the receipts of all
-// that. It shows each exchange as it goes over the wire.
+// follow up, refusals with their reasons, a tool that an operator stops, an API that a catalog file makes into tools, callers with keys
+// under a policy, and the receipts of all that. It shows each exchange as it goes over the wire.
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	"example.com/erlmcp/function"
+	"example.com/erlmcp/local/bookshop"
 	"example.com/erlmcp/local/embedded"
 	"example.com/erlmcp/local/sample"
 )
@@ -132,6 +134,9 @@ func walk(ctx context.Context, out io.Writer) error {
 	refused := d.id
 	d.stopped(ctx, second, "distance", `"arguments":{"from":"Lima","to":"Sydney"}`)
 
+	if err := d.api(ctx, base); err != nil {
+		return err
+	}
 	if err := d.callers(ctx, base); err != nil {
 		return err
 	}
@@ -139,6 +144,35 @@ func walk(ctx context.Context, out io.Writer) error {
 		return d.err
 	}
 	return d.receipts(ctx, called, refused)
+}
+
+// api shows an API that a catalog file makes into tools, governed like the others.
+func (d *demo) api(ctx context.Context, base map[string]string) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	shop := &http.Server{Handler: bookshop.New()}
+	go shop.Serve(listener)
+	defer shop.Close()
+	env := maps.Clone(base)
+	env["CATALOG_FILE"], env["BOOKSHOP_URL"], env["EGRESS_ALLOW"] = filepath.Join(d.dir, "catalog.yaml"), "http://"+listener.Addr().String(), "127.0.0.1"
+	if err := errors.Join(os.WriteFile(env["CATALOG_FILE"], bookshop.Catalog, 0o600), os.WriteFile(filepath.Join(d.dir, "openapi.yaml"), bookshop.Document, 0o600)); err != nil {
+		return err
+	}
+	url, err := d.instance(ctx, env)
+	if err != nil {
+		return err
+	}
+	d.title("9. An API, made into tools by a catalog file. Its OpenAPI document says the rest")
+	fmt.Fprintf(d.out, "\n  %s\n", strings.ReplaceAll(strings.TrimSpace(string(bookshop.Catalog)), "\n", "\n  "))
+	d.title("… a call is a request to the API")
+	d.modern(ctx, url, "shop_listBooks", `"arguments":{"text":"austen","limit":"2"}`)
+	d.title("… an argument that the file bounds is refused before the API sees it")
+	d.modern(ctx, url, "shop_order", `"arguments":{"book":"emma","copies":50}`)
+	d.title("… and by a condition of the file the user is asked first")
+	d.modern(ctx, url, "shop_order", `"arguments":{"book":"emma","copies":6}`)
+	return nil
 }
 
 // callers shows a server that lets in who has a key, and a rule that hides tools from one of them.
@@ -167,7 +201,7 @@ func (d *demo) callers(ctx context.Context, base map[string]string) error {
 		d.send(ctx, &exchange{url: url, header: map[string]string{"Authorization": "Bearer " + key},
 			body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sun_times","arguments":{"city":"Oslo","date":"2026-06-21"}}}`})
 	}
-	d.title("9. A server with callers of its own: a key that no one has is refused …")
+	d.title("10. A server with callers of its own: a key that no one has is refused …")
 	call("erlmcp_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaa")
 	d.title("… the key of a visitor does not see the tool: the rule is " + rule)
 	call(keys[0].Text)
@@ -181,7 +215,7 @@ func (d *demo) receipts(ctx context.Context, called, refused string) error {
 	if _, err := d.find(ctx, d.id); err != nil { // then those of before are there too
 		return err
 	}
-	d.title("10. Each decision has left a receipt: of the first call …")
+	d.title("11. Each decision has left a receipt: of the first call …")
 	if err := d.receipt(ctx, called); err != nil {
 		return err
 	}
@@ -189,7 +223,7 @@ func (d *demo) receipts(ctx context.Context, called, refused string) error {
 	if err := d.receipt(ctx, refused); err != nil {
 		return err
 	}
-	d.title("Each of the three instances, and the control plane, has written them in a chain: all are there, and as they were recorded …")
+	d.title("Each of the four instances, and the control plane, has written them in a chain: all are there, and as they were recorded …")
 	report, err := d.operate(ctx, "GET", "/v1/receipts/verify", "")
 	if err != nil {
 		return err

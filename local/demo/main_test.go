@@ -14,8 +14,8 @@ func TestWalk(t *testing.T) {
 	}
 	rest := out.String()
 	for _, want := range []string{
-		"\n1. ", "\n3. ", `"requestState"`, "\n4. ", `"code": 10`, "\n7. ", `"code": 1068`, "\n8. ", `"code": 2041`, "\n9. ", "401 Unauthorized",
-		"\n10. ", `"hash":`, `"decision": "refuse"`, `"ok": true`, `"chains": 4`, "ALTERED: chain ", "was altered after it was recorded",
+		"\n1. ", "\n3. ", `"requestState"`, "\n4. ", `"code": 10`, "\n7. ", `"code": 1068`, "\n8. ", `"code": 2041`, "\n9. ", "match: createOrder", "Jane Austen", "is more than 20", `"inputRequests"`, "Order more than five copies?",
+		"\n10. ", "401 Unauthorized", "\n11. ", `"hash":`, `"decision": "refuse"`, `"ok": true`, `"chains": 5`, "ALTERED: chain ", "was altered after it was recorded",
 	} {
 		_, after, ok := strings.Cut(rest, want)
 		if !ok {
