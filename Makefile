@@ -11,7 +11,7 @@ CHECKS  := local/checks
 
 # How many times the CPU of a bare handler a call may take. Machines differ by a third in it, so these find what is much worse; what is a little
 # worse shows in allocations, which are held as closely as anywhere.
-BENCHFLAGS ?= -rounds 9 -calls 4000 -most 2 -together 2.6 -governed 1.5 -observed 1.4
+BENCHFLAGS ?= -rounds 9 -calls 4000 -most 2 -together 2.6 -governed 1.5 -observed 1.4 -proxied 2
 COSTROUNDS ?= 3
 
 help: ## list the targets
@@ -49,7 +49,7 @@ check: ## all that CI runs, and what each step of it took: local/steps has the t
 
 check-long: ## check with twenty times the inputs for each fuzz target, figures to publish, and the tests held to account
 	@$(MAKE) --no-print-directory check STEPS=-long FUZZTIMES=20 STRICT=-strict COSTROUNDS=15 SEEDS=20000 BAKES=300 TRIALS=3 ATTACK=60s \
-		BENCHFLAGS="-rounds 15 -most 1.4 -together 1.7 -governed 1.15 -observed 1.15"
+		BENCHFLAGS="-rounds 15 -most 1.4 -together 1.7 -governed 1.15 -observed 1.15 -proxied 2"
 
 # What runs without a cloud in its place may lie beside the checkout; else terraform, kwokctl, podman or Docker fetch what they need.
 BESIDE   := $(abspath ../shared/tools)

@@ -8,8 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -30,23 +30,22 @@ var eras = []era{
 }
 
 // request appends the i-th call.
-func (e era) request(b []byte, host, path, token string, i int) (request []byte, sum int) {
+func (e era) request(b []byte, to *target, i int) (request []byte, sum int) {
 	x, y := i, 7*i%1009
-	body := fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"add","arguments":{"a":%d,"b":%d,"note":"call number %d"}%s}}`, i+1, x, y, i, e.meta)
-	b = fmt.Appendf(b, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nAuthorization: Bearer %s\r\n%sContent-Length: %d\r\n\r\n", path, host, token, e.headers, len(body))
+	body := fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%q,"arguments":{"a":%d,"b":%d,"note":"call number %d"}%s}}`, i+1, to.tool, x, y, i, e.meta)
+	b = fmt.Appendf(b, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nAuthorization: Bearer %s\r\n%sContent-Length: %d\r\n\r\n", to.path, to.host, to.token, strings.Replace(e.headers, "Mcp-Name: add", "Mcp-Name: "+to.tool, 1), len(body))
 	return append(b, body...), x + y
 }
 
+// A target is where calls go, whose they are, and of which tool.
+type target struct{ host, path, token, tool string }
+
 // load makes calls over a number of connections and checks every answer.
-func load(endpoint, token string, e era, first, calls, conns int) error {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return err
-	}
+func load(to *target, e era, first, calls, conns int) error {
 	done := make(chan error)
 	for c := range conns {
 		go func() {
-			conn, err := net.Dial("tcp", u.Host)
+			conn, err := net.Dial("tcp", to.host)
 			if err != nil {
 				done <- err
 				return
@@ -56,7 +55,7 @@ func load(endpoint, token string, e era, first, calls, conns int) error {
 			r := bufio.NewReader(conn)
 			var buf []byte
 			for i := first + c; i < first+calls; i += conns {
-				request, sum := e.request(buf[:0], u.Host, u.Path, token, i)
+				request, sum := e.request(buf[:0], to, i)
 				buf = request
 				for tries := 0; ; tries++ {
 					if _, err := conn.Write(request); err != nil {

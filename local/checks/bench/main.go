@@ -17,9 +17,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -36,6 +38,7 @@ func main() {
 	flag.Float64Var(&p.observed, "observed", 0, "exit with 1 when log, metrics and traces add more than so much to the CPU of a call, as 1.15, or 2 KB to its memory")
 	flag.Float64Var(&p.recorded, "recorded", 0, "exit with 1 when a call takes more than so many times the CPU of one that leaves no receipt")
 	flag.Float64Var(&p.governed, "governed", 0, "exit with 1 when a governed call takes more than so many times the CPU of an ungoverned one")
+	flag.Float64Var(&p.proxied, "proxied", 0, "exit with 1 when a call of a declared tool takes more than so many times the CPU of a reverse proxy to the same backend")
 	flag.Parse()
 	if *serve != "" {
 		serveOne(*serve)
@@ -53,6 +56,8 @@ type server struct {
 	url  string
 	info string
 	stop func()
+
+	counter *server // that has the handler: itself or the backend
 }
 
 // allocations are how many more than the bare handler's a call may make: some more than it does. Unlike CPU time they are the same on each
@@ -68,9 +73,9 @@ type cost struct {
 
 // A plan is what is measured, and the limits that it must keep, 0 for none.
 type plan struct {
-	calls, rounds, conns                         int
-	only                                         string
-	most, together, governed, observed, recorded float64
+	calls, rounds, conns                                  int
+	only                                                  string
+	most, together, governed, observed, recorded, proxied float64
 }
 
 func measure(p plan) error {
@@ -90,9 +95,15 @@ func measure(p plan) error {
 		return err
 	}
 	defer stopCollector()
+	backend, err := start(peer{name: "backend"})
+	if err != nil {
+		return fmt.Errorf("backend: %w", err)
+	}
+	defer backend.stop()
+	os.Setenv("BENCH_BACKEND", strings.TrimSuffix(backend.url, "/mcp"))
 	var servers []*server
 	for _, peer := range peers {
-		if p.only != "" && peer.name != p.only && peer.name != "bare" {
+		if p.only != "" && peer.name != p.only && peer.name != "bare" && !(p.only == "declared" && peer.name == "proxy") {
 			continue
 		}
 		s, err := start(peer)
@@ -100,6 +111,9 @@ func measure(p plan) error {
 			return fmt.Errorf("%s: %w", peer.name, err)
 		}
 		defer s.stop()
+		if s.counter = s; peer.calls {
+			s.counter = backend
+		}
 		servers = append(servers, s)
 	}
 	fmt.Printf("One tools/call over loopback, %d calls a round, %d connections, medians of %d rounds in alternation, and of the rounds' own ratios\n\n", p.calls, p.conns, p.rounds)
@@ -143,6 +157,9 @@ func measure(p plan) error {
 		}
 		if recorded := times(costs["erlmcp"], costs["unrecorded"]); p.only == "" && p.recorded > 0 && recorded > p.recorded {
 			err = fmt.Errorf("%s: a call takes %.2f times the CPU of one that leaves no receipt, the limit is %.2f", era.name, recorded, p.recorded)
+		}
+		if proxied := times(costs["declared"], costs["proxy"]); p.proxied > 0 && proxied > p.proxied {
+			err = fmt.Errorf("%s: a call of a declared tool takes %.2f times the CPU of a reverse proxy, the limit is %.2f", era.name, proxied, p.proxied)
 		}
 		for _, name := range []string{"erlmcp", "fleet"} {
 			if governed := times(costs[name], costs["ungoverned"]); p.only == "" && p.governed > 0 && governed > p.governed {
@@ -261,18 +278,34 @@ func (s *server) usage() (u usage, err error) {
 }
 
 func (s *server) round(e era, token string, first, calls, conns int) (cost, error) {
+	u, err := url.Parse(s.url)
+	if err != nil {
+		return cost{}, err
+	}
+	to := &target{host: u.Host, path: u.Path, token: token, tool: "add"}
+	if s.name == "declared" {
+		to.tool = "api_add"
+	}
+	ran, err := s.counter.usage()
+	if err != nil {
+		return cost{}, err
+	}
 	before, err := s.usage()
 	if err != nil {
 		return cost{}, err
 	}
-	if err := load(s.url, token, e, first, calls, conns); err != nil {
+	if err := load(to, e, first, calls, conns); err != nil {
 		return cost{}, err
 	}
 	after, err := s.usage()
 	if err != nil {
 		return cost{}, err
 	}
-	if got := after.Calls - before.Calls; got != int64(calls) {
+	handled, err := s.counter.usage()
+	if err != nil {
+		return cost{}, err
+	}
+	if got := handled.Calls - ran.Calls; got != int64(calls) {
 		return cost{}, fmt.Errorf("the handler ran %d times for %d calls", got, calls)
 	}
 	n := float64(calls)

@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -22,19 +25,25 @@ import (
 	"example.com/erlmcp/function"
 )
 
-type peer struct{ name, what string }
+// A peer is a server that is measured. Those that call a backend are counted by it.
+type peer struct {
+	name, what string
+	calls      bool
+}
 
 var peers = []peer{
-	{"bare", "bare net/http handler"},
-	{"erlmcp", "erlmcp"},
-	{"fleet", "erlmcp, limits in Redis"},
-	{"callers", "erlmcp, limits in Redis, tokens, ten rules"},
-	{"ungoverned", "erlmcp, its governor off"},
-	{"unobserved", "erlmcp, neither logged, counted nor traced"},
-	{"unrecorded", "erlmcp, leaving no receipts"},
-	{"traced", "erlmcp, one call in fifty traced"},
-	{"go-sdk", "official Go SDK, stateless"},
-	{"mcp-go", "mcp-go, stateless"},
+	{name: "bare", what: "bare net/http handler"},
+	{name: "erlmcp", what: "erlmcp"},
+	{name: "fleet", what: "erlmcp, limits in Redis"},
+	{name: "callers", what: "erlmcp, limits in Redis, tokens, ten rules"},
+	{name: "ungoverned", what: "erlmcp, its governor off"},
+	{name: "unobserved", what: "erlmcp, neither logged, counted nor traced"},
+	{name: "unrecorded", what: "erlmcp, leaving no receipts"},
+	{name: "traced", what: "erlmcp, one call in fifty traced"},
+	{name: "go-sdk", what: "official Go SDK, stateless"},
+	{name: "mcp-go", what: "mcp-go, stateless"},
+	{name: "proxy", what: "bare reverse proxy to a backend", calls: true},
+	{name: "declared", what: "erlmcp, a tool of the catalog file that calls the backend", calls: true},
 }
 
 type input struct {
@@ -67,7 +76,7 @@ func serveOne(name string) {
 	// Standard output is the log's.
 	announce := func(url string) { fmt.Fprintf(os.NewFile(3, "announcements"), "%s http://%s/\n", url, usageAt.Addr()) }
 
-	if name == "erlmcp" || name == "fleet" || name == "callers" || name == "ungoverned" || name == "unobserved" || name == "unrecorded" || name == "traced" {
+	if name == "erlmcp" || name == "fleet" || name == "callers" || name == "ungoverned" || name == "unobserved" || name == "unrecorded" || name == "traced" || name == "declared" {
 		if name != "fleet" && name != "callers" {
 			os.Unsetenv("REDIS_URL")
 		}
@@ -81,6 +90,10 @@ func serveOne(name string) {
 		switch name {
 		case "unobserved":
 			o.WithoutTelemetry = true
+		case "declared":
+			o.Catalog = function.Catalog{}
+			os.Setenv("EGRESS_ALLOW", "127.0.0.1")
+			os.Setenv("CATALOG_FILE", declared())
 		case "traced":
 			os.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", os.Getenv("BENCH_COLLECTOR"))
 		}
@@ -95,7 +108,7 @@ func serveOne(name string) {
 		}
 		log.Fatal(s.Run(context.Background(), announce))
 	}
-	handlers := map[string]func() http.Handler{"bare": bare, "go-sdk": official, "mcp-go": mark}
+	handlers := map[string]func() http.Handler{"bare": bare, "go-sdk": official, "mcp-go": mark, "backend": backend, "proxy": proxy}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
@@ -133,6 +146,52 @@ func bare() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(out)
 	})
+}
+
+// backend is an API with what bare does in its form, and bare itself for the proxy.
+func backend() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/mcp", bare())
+	mux.HandleFunc("POST /add", func(w http.ResponseWriter, r *http.Request) {
+		var in input
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, add(in))
+	})
+	return mux
+}
+
+func backendURL() *url.URL {
+	to, err := url.Parse(os.Getenv("BENCH_BACKEND"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	return to
+}
+
+// proxy does what nothing between a client and an API can do without.
+func proxy() http.Handler {
+	p := httputil.NewSingleHostReverseProxy(backendURL())
+	p.Transport = &http.Transport{MaxIdleConnsPerHost: 16}
+	return p
+}
+
+// declared writes a catalog file that makes the backend's request a tool.
+func declared() (file string) {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		log.Fatal(err)
+	}
+	file = filepath.Join(dir, "catalog.yaml")
+	text := "catalog: 1\nsources:\n- name: api\n  rest: " + backendURL().String() + "\n  tools:\n  - name: add\n    request: POST /add\n    description: Adds two numbers.\n" +
+		"    arguments: {a: integer, b: integer, note: string}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	return file
 }
 
 func official() http.Handler {
