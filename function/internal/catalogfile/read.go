@@ -109,9 +109,6 @@ func (r *reader) fault(line int, format string, args ...any) {
 // defaultTimeout is for a call of a tool, retries included.
 const defaultTimeout = 20 * time.Second
 
-// defaultResult is how many bytes of an answer reach a model.
-const defaultResult = 64 << 10
-
 // govern says what a tool is held to: what it says itself, before its source and the defaults.
 func (r *reader) govern(s *Source, t *Tool) Governance {
 	g := t.Governance

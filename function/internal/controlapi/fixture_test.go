@@ -193,16 +193,6 @@ func (f *fixture) pass(d time.Duration) {
 	f.now = f.now.Add(d)
 }
 
-// directory is what the store has now.
-func (f *fixture) directory() *entitlement.Directory {
-	f.t.Helper()
-	changes, err := f.store.Changes(f.t.Context(), 0)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return entitlement.NewDirectory().With(changes)
-}
-
 var errDown = errors.New("connection refused")
 
 func (f *fixture) fault(what string) error {

@@ -101,7 +101,7 @@ func (e *elastic) bulk(text []byte) (items []any, failed bool, err error) {
 	for n := 1; lines.Scan(); n += 2 {
 		var action map[string]map[string]any
 		if err := json.Unmarshal(lines.Bytes(), &action); err != nil || len(action) != 1 {
-			return nil, false, fmt.Errorf("Malformed action/metadata line [%d], %s", n, lines.Text())
+			return nil, false, fmt.Errorf("malformed action/metadata line [%d], %s", n, lines.Text())
 		}
 		create, index, id := false, "", ""
 		for verb, of := range action {
@@ -112,7 +112,7 @@ func (e *elastic) bulk(text []byte) (items []any, failed bool, err error) {
 				case "_id":
 					id = text
 				default:
-					return nil, false, fmt.Errorf("Action/metadata line [%d] contains an unknown parameter [%s]", n, key)
+					return nil, false, fmt.Errorf("action/metadata line [%d] contains an unknown parameter [%s]", n, key)
 				}
 			}
 			if create = verb == "create"; !create && verb != "index" {
@@ -123,7 +123,7 @@ func (e *elastic) bulk(text []byte) (items []any, failed bool, err error) {
 			return nil, false, fmt.Errorf("line [%d] has no source", n)
 		}
 		if !indexName.MatchString(index) || strings.HasPrefix(index, ".") {
-			return nil, false, fmt.Errorf("Invalid index name [%s]", index)
+			return nil, false, fmt.Errorf("invalid index name [%s]", index)
 		}
 		if id == "" {
 			e.counts["ids"]++

@@ -16,8 +16,7 @@ func (r *reader) checkOptions() error {
 		return err
 	}
 	known := map[string]bool{}
-	var look func(n *node)
-	look = func(n *node) {
+	look := func(n *node) {
 		for _, s := range n.get("servers").elements() {
 			if v := s.get("variables"); v != nil {
 				for _, name := range v.keys {

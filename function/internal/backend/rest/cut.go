@@ -175,7 +175,7 @@ func (s *shortener) text(out, raw []byte, room int, path []string) ([]byte, bool
 	room -= len(ellipsis) + len(`"`)
 	end := 1
 	for end < len(raw)-1 {
-		next := end + 1
+		var next int
 		if raw[end] == '\\' {
 			next = end + 2
 			if raw[end+1] == 'u' {
