@@ -105,6 +105,7 @@ type Catalog struct {
 	toolsets  map[string]bool       // that entries are of
 	completes bool
 	searching *searching // nil where all tools are listed
+	readMore  *mcp.Item  // nil where no tool's answers are read on
 	version   string
 	hash      string // of what is declared
 }
@@ -147,7 +148,7 @@ func (d *Declaration) Build(own ...Entry) (*Catalog, error) {
 			}
 		}
 	}
-	faults = append(faults, c.offerSearch())
+	faults = append(faults, c.offerReading(), c.offerSearch())
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
@@ -184,6 +185,9 @@ func (c *Catalog) digest(hash string) string {
 			h.Write(item.JSON)
 			h.Write([]byte{'\n'})
 		}
+	}
+	if c.readMore != nil {
+		h.Write(c.readMore.JSON)
 	}
 	if s := c.searching; s != nil { // who has which list follows from it
 		fmt.Fprintln(h, "search above", s.above)
@@ -222,7 +226,7 @@ func (c *Catalog) List(ctx context.Context, kind mcp.Kind) mcp.Listing {
 	sees := viewOf(ctx)
 	l.Private = sees != nil
 	switch {
-	case kind == mcp.Tools && c.searching != nil:
+	case kind == mcp.Tools && (c.searching != nil || c.readMore != nil):
 		l.Items = c.listTools(sees)
 	case sees != nil:
 		l.Items = filter(l.Items, func(key string) bool { return sees(c.objects[kind][key]) })

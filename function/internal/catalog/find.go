@@ -42,10 +42,9 @@ func (s *Search) add(c *Catalog) error {
 
 // searching is how the tools of a catalog are found.
 type searching struct {
-	above    int
-	callTool mcp.Item
-	pinned   []mcp.Item                      // in the order of their names
-	index    func() (*search.Index, []*Tool) // of the tools at its positions; made at the first search
+	above  int
+	pinned []mcp.Item                      // in the order of their names
+	index  func() (*search.Index, []*Tool) // of the tools at its positions; made at the first search
 }
 
 // offerSearch puts into a catalog of all its entries by what they are found.
@@ -64,11 +63,10 @@ func (c *Catalog) offerSearch() error {
 		found = append(found, c.tools[item.Key])
 	}
 	s.index = sync.OnceValues(func() (*search.Index, []*Tool) { return indexOf(found), found })
-	var err error
-	if s.callTool.JSON, err = json.Marshal(callTool); err != nil {
+	item, err := itemOf(callTool)
+	if err != nil {
 		return err
 	}
-	s.callTool.Key, s.callTool.Legacy = CallTool, s.callTool.JSON
 	find := c.findTools()
 	if err := find.add(c); err != nil {
 		return fmt.Errorf("%s: %w", find.what(), err)
@@ -79,7 +77,7 @@ func (c *Catalog) offerSearch() error {
 			s.pinned = append(s.pinned, item)
 		}
 	}
-	s.pinned = append(s.pinned, s.callTool)
+	s.pinned = append(s.pinned, item)
 	slices.SortFunc(s.pinned, byKey)
 	return nil
 }
@@ -95,13 +93,40 @@ func indexOf(tools []*Tool) *search.Index {
 	return search.New(documents)
 }
 
+// itemOf is how a tool is listed that is no entry: what is called by it is decided and recorded as another tool.
+func itemOf(d toolDescriptor) (mcp.Item, error) {
+	text, err := json.Marshal(d)
+	return mcp.Item{Key: d.Name, JSON: text, Legacy: text}, err
+}
+
 // Indirect implements [mcp.Catalog].
-func (c *Catalog) Indirect(tool string) bool { return c.searching != nil && tool == CallTool }
+func (c *Catalog) Indirect(tool string) mcp.Indirection {
+	switch {
+	case tool == CallTool && c.searching != nil:
+		return mcp.ByName
+	case tool == mcp.ReadMore && c.readMore != nil:
+		return mcp.ByCursor
+	}
+	return mcp.Direct
+}
 
 // listTools are the tools that a caller has a list of: all that there are to see, or those by which the others are found.
-func (c *Catalog) listTools(sees Sees) (items []mcp.Item) {
-	all, s := c.listings[mcp.Tools].Items, c.searching
+func (c *Catalog) listTools(sees Sees) []mcp.Item {
 	visible := func(name string) bool { return name == CallTool || sees == nil || sees(c.objects[mcp.Tools][name]) }
+	items := c.shortList(visible)
+	if c.readMore == nil || !slices.ContainsFunc(c.listings[mcp.Tools].Items, func(i mcp.Item) bool { return c.tools[i.Key].ReadsOn && visible(i.Key) }) {
+		return items
+	}
+	at, _ := slices.BinarySearchFunc(items, *c.readMore, byKey)
+	return slices.Insert(items, at, *c.readMore)
+}
+
+// shortList is the list without what reads answers on.
+func (c *Catalog) shortList(visible func(name string) bool) []mcp.Item {
+	all, s := c.listings[mcp.Tools].Items, c.searching
+	if s == nil {
+		return filter(all, visible)
+	}
 	if visible(FindTools) {
 		count := 0
 		for _, item := range all {
@@ -125,7 +150,29 @@ func filter(all []mcp.Item, visible func(name string) bool) []mcp.Item {
 	return items
 }
 
+// offerReading puts into a catalog of all its entries what reads their answers on.
+func (c *Catalog) offerReading() error {
+	if !slices.ContainsFunc(c.listings[mcp.Tools].Items, func(i mcp.Item) bool { return c.tools[i.Key].ReadsOn }) {
+		return nil
+	}
+	if t := c.tools[mcp.ReadMore]; t != nil {
+		return fmt.Errorf("%s: the name is that of the tool by which long answers are read on: give this one another", t.what())
+	}
+	item, err := itemOf(readMore)
+	c.readMore = &item
+	return err
+}
+
 var yes, no = true, false
+
+// readMore is how read_more is listed. It is no entry, either: what it reads on is decided and recorded as the tool whose answer it is.
+var readMore = toolDescriptor{
+	Name: mcp.ReadMore, Title: "Read on",
+	Description: "Reads on in an answer that was too long and was cut. Each part that is not the last has the cursor of the next one.",
+	InputSchema: json.RawMessage(`{"type":"object","properties":{"cursor":{"type":"string","description":"as the part before has it, whole"}},` +
+		`"required":["cursor"],"additionalProperties":false}`),
+	Annotations: &Hints{ReadOnly: &yes, Idempotent: &yes},
+}
 
 // callTool is how call_tool is listed. It is no entry: what is called by it is decided and recorded as the tool that it names.
 var callTool = toolDescriptor{

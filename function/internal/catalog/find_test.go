@@ -58,12 +58,12 @@ func TestSearchedList(t *testing.T) {
 		if got := names(built.List(hiding(c.hidden...), mcp.Tools)); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
-		if !built.Indirect("call_tool") || built.Indirect("a") || built.Tool(context.Background(), "call_tool") != nil || built.Object("tools/call", "call_tool") != nil {
+		if built.Indirect("call_tool") != mcp.ByName || built.Indirect("a") != mcp.Direct || built.Tool(context.Background(), "call_tool") != nil || built.Object("tools/call", "call_tool") != nil {
 			t.Errorf("%s: call_tool is not what leads to others", c.name)
 		}
 	}
 	plain, err := Build(entries...)
-	if err != nil || plain.Indirect("call_tool") || plain.Tool(context.Background(), "find_tools") != nil || names(plain.List(context.Background(), mcp.Tools)) != "a b pinned" {
+	if err != nil || plain.Indirect("call_tool") != mcp.Direct || plain.Tool(context.Background(), "find_tools") != nil || names(plain.List(context.Background(), mcp.Tools)) != "a b pinned" {
 		t.Errorf("a catalog without search: %v", err)
 	}
 	versions := map[string]bool{plain.Version(): true}
@@ -163,5 +163,50 @@ func TestHiddenIsNotFound(t *testing.T) {
 	}
 	if searches != 250*rounds || answered < searches/3 {
 		t.Errorf("%d searches, of which %d found anything", searches, answered)
+	}
+}
+
+// TestReadMoreIsListed lists what reads answers on to who sees a tool that has such answers, beside all tools and beside those that find others.
+func TestReadMoreIsListed(t *testing.T) {
+	const object = `{"type":"object"}`
+	long := written("s", object, Terms{})
+	long.ReadsOn, long.Hints.ReadOnly = true, &yes
+	plain := written("a", object, Terms{})
+	for _, c := range []struct {
+		name    string
+		entries []Entry
+		hidden  []string
+		want    string
+	}{
+		{"one can be read on", []Entry{plain, long}, nil, "a read_more s"},
+		{"none can", []Entry{plain}, nil, "a"},
+		{"it is hidden", []Entry{plain, long}, []string{"s"}, "a"},
+		{"they are searched", []Entry{plain, long, &Search{}}, nil, "call_tool find_tools read_more"},
+		{"it is hidden, and others are searched", []Entry{plain, long, &Search{}}, []string{"s"}, "call_tool find_tools"},
+	} {
+		built, err := Build(c.entries...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := names(built.List(hiding(c.hidden...), mcp.Tools)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if is := built.Indirect("read_more") == mcp.ByCursor; is != (len(c.entries) > 1) {
+			t.Errorf("%s: a call by read_more is one of another tool: %t", c.name, is)
+		}
+	}
+	changes := written("s", object, Terms{})
+	changes.ReadsOn = true
+	for want, entries := range map[string][]Entry{
+		"it may change something":  {changes},
+		"give this one another":    {long, written("read_more", object, Terms{})},
+		"there is another tool of": {long, long},
+	} {
+		if _, err := Build(entries...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if _, err := Build(written("read_more", object, Terms{})); err != nil {
+		t.Errorf("a tool of the program's own where nothing is read on: %v", err)
 	}
 }

@@ -27,6 +27,7 @@ type Tool struct {
 	// Lenient takes scalars of arguments for what their schemas say, where that can mean one thing only: see [value.Checker.Coerce].
 	Lenient bool
 	Listed  bool // among the few, too, that a caller has listed who is to search
+	ReadsOn bool // see [mcp.Tool]: it is for tools whose hints say that they are read-only
 	Terms   Terms
 	Call    func(context.Context, *mcp.Call) (*mcp.Result, error)
 
@@ -79,6 +80,9 @@ func (t *Tool) add(c *Catalog) error {
 	if other := c.tools[t.Name]; other != nil {
 		faults = append(faults, errors.New("there is another tool of this name"+t.Terms.beside(&other.Terms)))
 	}
+	if t.ReadsOn && (t.Hints.ReadOnly == nil || !*t.Hints.ReadOnly) {
+		faults = append(faults, errors.New("its answers are read on by calling it again, and it may change something"))
+	}
 	faults = append(faults, t.describe())
 	descriptor := toolDescriptor{Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: value.Published(t.shown())}
 	if t.Hints != (Hints{}) {
@@ -110,7 +114,7 @@ func (t *Tool) add(c *Catalog) error {
 		return err
 	}
 	t.engine.Timeout = t.Terms.Timeout
-	t.engine.Call, t.engine.Strict = t.Call, t.Terms.Strict
+	t.engine.Call, t.engine.Strict, t.engine.ReadsOn = t.Call, t.Terms.Strict, t.ReadsOn
 	c.tools[t.Name] = t
 	if f := t.Terms.Formerly; f != "" {
 		if c.former == nil {

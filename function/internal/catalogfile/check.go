@@ -71,6 +71,7 @@ func (s *Source) check(d *decoder) {
 		{"server", s.Server != "", []string{"openapi"}}, {"variables", s.Variables != nil, []string{"openapi"}}, {"sha256", s.SHA256 != "", []string{"openapi"}},
 		{"auth", s.Auth != nil, []string{"openapi", "rest"}}, {"headers", s.Headers != nil, []string{"openapi", "rest"}},
 		{"forward", s.Forward != nil, []string{"openapi", "rest"}}, {"retries", s.Retries != nil, []string{"openapi", "rest"}}, {"tools", s.Tools != nil, []string{"openapi", "rest"}},
+		{"read", s.Read != 0, []string{"openapi", "rest"}},
 	} {
 		if member.given && !slices.Contains(member.of, kind) {
 			fault("%s is of no use with %s: it is for %s", member.name, kind, strings.Join(member.of, " and "))

@@ -42,6 +42,7 @@ type Source struct {
 	Headers   map[string]Value  `yaml:"headers" doc:"headers of each request; arguments can't set them"`
 	Forward   map[string]string `yaml:"forward" doc:"headers of the caller that are sent on, each with the name that the API has for it; no other is, and credentials for this server never are"`
 	Retries   *Retries          `yaml:"retries" doc:"of requests that may be sent twice: those of idempotent methods, or with an Idempotency-Key"`
+	Read      Size              `yaml:"read" doc:"bytes that are read of an answer, such as 8MiB, which is the default; each part of one that is read on reads it all"`
 	Breaker   *Breaker          `yaml:"breaker" doc:"stops calls to an API that fails, on all instances; 5 failures and 10s are the default"`
 
 	Governance `yaml:",inline"`
@@ -106,7 +107,7 @@ type Limits struct {
 
 // A Result says what of an answer reaches the model.
 type Result struct {
-	Max    Size     `yaml:"max" doc:"bytes, such as 64KiB, which is the default: arrays are cut at items first, and the answer says so"`
+	Max    Size     `yaml:"max" doc:"bytes, such as 64KiB, which is the default: arrays are cut at items first, and the answer says so; read_more reads on in one of a tool that changes nothing"`
 	Fields []string `yaml:"fields" doc:"members of a JSON answer that are kept, such as items.id"`
 	Value  Value    `yaml:"value" doc:"CEL over body and args in place of the answer, such as =body.items.map(i, i.id)"`
 	Pages  *Pages   `yaml:"pages" doc:"follows the pages of a list"`

@@ -276,6 +276,8 @@ func (r *reader) offer(s *Source, t *Tool, api *rest.API, d *declared, report *R
 		Name: d.name, Title: d.title, Description: d.description, Input: d.input, Shown: d.shown, Lenient: true, Listed: t.Listed != nil && *t.Listed, Terms: r.terms(&g, s, d.name, cmp.Or(t.Line, s.Line)),
 		Hints: catalog.Hints{ReadOnly: cmp.Or(t.ReadOnly, &d.readOnly), Idempotent: cmp.Or(t.Idempotent, &d.idempotent), Destructive: t.Destructive},
 	}
+	tool.ReadsOn = *tool.Hints.ReadOnly
+	answer.ReadsOn = tool.ReadsOn
 	if tool.Call, err = api.Tool(&d.request, answer); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			r.fault(t.Line, "%s: %s", d.from, line)

@@ -11,7 +11,7 @@ import (
 
 // api makes of a source what calls its API.
 func (r *reader) api(s *Source) *rest.API {
-	a := &rest.API{Name: s.Name, Auth: r.auth(s.Auth), Headers: map[string]rest.Secret{}, Forward: s.Forward, Retries: retries(s.Retries)}
+	a := &rest.API{Name: s.Name, Auth: r.auth(s.Auth), Headers: map[string]rest.Secret{}, Forward: s.Forward, Retries: retries(s.Retries), MaxRead: int64(s.Read)}
 	for name, v := range s.Headers {
 		a.Headers[name] = r.text(s.Line, v)
 	}

@@ -22,7 +22,8 @@ type Call struct {
 	Raw       json.RawMessage // the same as they came
 	Client    json.RawMessage // clientInfo, or nil
 	Trace     Trace
-	Believed  bool // see [Admission]
+	Believed  bool   // see [Admission]
+	From      *Place // in the tool's answer, which is read on from there; nil for its beginning
 
 	server        *Server
 	exchange      Exchange
@@ -35,7 +36,7 @@ type Call struct {
 	stateID       string // until its answers are used
 	unused        error  // why they could not be
 	strict        bool   // nothing may be guessed
-	indirect      bool   // the tool was named by the arguments of another
+	indirect      bool   // the tool was named by the arguments of another, or by a cursor in them
 	misuse        *Error // what is wrong with those
 	responses     map[string]json.RawMessage
 	accepted      map[string]answer

@@ -25,8 +25,8 @@ type Catalog interface {
 	List(context.Context, Kind) Listing
 	// Named returns the name of a tool that is called by one that it had.
 	Named(tool string) string
-	// Indirect tells of the name of a tool whether a call by it is one of another tool, which its arguments name.
-	Indirect(tool string) bool
+	// Indirect tells of the name of a tool whether a call by it is one of another tool.
+	Indirect(tool string) Indirection
 	// Settle makes of a tool's arguments what they stand for: nulls what is not set, and what is absent its default. Without nulls there
 	// are none.
 	Settle(tool string, arguments map[string]any, nulls bool)
@@ -44,6 +44,16 @@ type Catalog interface {
 	// are empty where there is no such.
 	Entry(method, name string) (kind, entry string)
 }
+
+// Indirection is how the arguments of a tool say which other one is called.
+type Indirection int
+
+// Indirections.
+const (
+	Direct   Indirection = iota // the tool itself is
+	ByName                      // with the arguments beside the name
+	ByCursor                    // which an answer of it had: see [ReadMore]
+)
 
 // A Listing is one list as one caller sees it.
 type Listing struct {
@@ -66,6 +76,7 @@ type Tool struct {
 	Fits    func(*Result) error        // a result against the output schema; nil for no check
 	Timeout time.Duration              // 0 for the server's default
 	Strict  bool                       // it is not called on a guess
+	ReadsOn bool                       // it changes nothing, and heeds [Call.From]: what is left of its answers is read by [ReadMore]
 	Call    func(context.Context, *Call) (*Result, error)
 }
 

@@ -48,6 +48,9 @@ type Result struct {
 	Content    []Content
 	Structured json.RawMessage // a JSON value that fits the output schema, or nil
 	IsError    bool            // the call failed in a way that the model should see
+	More       *Place          // where what is left of the answer begins, of a tool that [Tool.ReadsOn]
+
+	cursor string // of it
 }
 
 // PromptMessage is one message of a prompt, with the role user or assistant.

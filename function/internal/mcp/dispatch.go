@@ -105,11 +105,10 @@ func appendCacheHints(b []byte, ttl time.Duration, private bool) []byte {
 
 func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {
 	t := s.opts.Catalog.Tool(ctx, c.Name)
-	switch {
-	case t == nil && c.indirect: // a model must read it, which has written the name
-		text := "there is no tool " + quote(c.Name) + ": call one that was found"
+	if text := c.lost(t); text != "" { // a model must read it, which has written the name or the cursor
 		return s.appendResult(c, b, &Result{Content: []Content{Text(text)}, IsError: true}), ToolFailed, nil
-	case t == nil:
+	}
+	if t == nil {
 		return b, Failed, s.unknown(Tools, "tool", c.Name)
 	}
 	if c.Modern && !c.indirect { // no header mirrors what is within arguments
@@ -131,7 +130,7 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		if result, err = t.Call(ctx, c); err != nil {
 			return err
 		}
-		return t.fits(result)
+		return t.fits(result, c.From != nil)
 	})
 	switch {
 	case outcome == InputRequired:
@@ -157,12 +156,14 @@ func (s *Server) callTool(ctx context.Context, c *Call, b []byte) ([]byte, Outco
 		result = &Result{}
 	case result.IsError:
 		outcome = ToolFailed
+	case result.More != nil && t.ReadsOn:
+		result = s.offerMore(c, result)
 	}
 	return s.appendResult(c, b, result), outcome, nil
 }
 
-// fits returns a [Breach] for a result that clients would throw away.
-func (t *Tool) fits(r *Result) error {
+// fits returns a [Breach] for a result that clients would throw away. The output schema is of a whole answer, and not of what follows a part.
+func (t *Tool) fits(r *Result, follows bool) error {
 	if r == nil {
 		r = &Result{}
 	}
@@ -171,7 +172,7 @@ func (t *Tool) fits(r *Result) error {
 			return &Breach{fmt.Errorf("content[%d]: %w", i, err)}
 		}
 	}
-	if t.Fits == nil || r.IsError {
+	if t.Fits == nil || r.IsError || follows {
 		if r.Structured == nil {
 			return nil
 		}
@@ -203,7 +204,14 @@ func (s *Server) appendResult(c *Call, b []byte, r *Result) []byte {
 	if r.IsError {
 		b = append(b, `"isError":true,`...)
 	}
-	return s.close(c, b)
+	if r.cursor == "" {
+		return s.close(c, b)
+	}
+	b = append(b, `"_meta":{`...)
+	if c.Modern {
+		b = append(append(b, s.serverInfo...), ',')
+	}
+	return append(strictjson.AppendString(append(b, metaMore...), r.cursor), "}}"...)
 }
 
 func (s *Server) getPrompt(ctx context.Context, c *Call, b []byte) ([]byte, Outcome, *Error) {

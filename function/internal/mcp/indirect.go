@@ -35,16 +35,29 @@ func (c *Call) unwrap(p *params) *Error {
 	case wrong != "":
 	case !name.set:
 		wrong = "name is missing: give that of the tool to be called"
-	case catalog.Indirect(name.value):
+	case catalog.Indirect(name.value) == ByCursor:
+		wrong = name.value + " is called by its own name"
+	case catalog.Indirect(name.value) != Direct:
 		wrong = "name must be that of another tool"
 	}
-	if name.set && !catalog.Indirect(name.value) {
+	if name.set && catalog.Indirect(name.value) == Direct {
 		c.Name = catalog.Named(name.value)
 	}
 	if wrong != "" {
 		return c.misused(by, wrong)
 	}
 	return nil
+}
+
+// lost says why what is called by another tool is not to be called, or "".
+func (c *Call) lost(t *Tool) string {
+	switch {
+	case c.From != nil && (t == nil || !t.ReadsOn): // another catalog took the place of the one that gave the cursor, or other rules hold
+		return "the answers of " + quote(c.Name) + " can't be read on any more: look which tools there are"
+	case c.indirect && t == nil:
+		return "there is no tool " + quote(c.Name) + ": call one that was found"
+	}
+	return ""
 }
 
 // misused returns what is wrong with the arguments of a tool by which others are called.

@@ -24,7 +24,7 @@ type request struct {
 // Serve answers one HTTP request. The context is the request's: it ends when the client goes away.
 func (s *Server) Serve(ctx context.Context, head *RequestHeader, x Exchange) {
 	r := &request{Server: s, Exchange: x, head: head, known: *head}
-	if !head.Modern() || head.Method == methodToolsCall && s.opts.Catalog.Indirect(head.Name) {
+	if !head.Modern() || head.Method == methodToolsCall && s.opts.Catalog.Indirect(head.Name) != Direct {
 		r.known.Method, r.known.Name = "", "" // headers that nothing will hold against the body, or that don't say what is called, decide nothing
 	} else if r.known.Name = head.entry(); head.Method == methodToolsCall {
 		r.known.Name = s.opts.Catalog.Named(r.known.Name)
@@ -321,13 +321,16 @@ func (c *Call) readName(m *message) *Error {
 			return invalidParams("params.name is missing")
 		}
 		c.Name = p.name.value
-		switch {
-		case m.method == methodPromptsGet:
-		case c.server.opts.Catalog.Indirect(c.Name):
-			return c.unwrap(p)
-		default:
-			c.Name = c.server.opts.Catalog.Named(c.Name)
+		if m.method == methodPromptsGet {
+			return nil
 		}
+		switch c.server.opts.Catalog.Indirect(c.Name) {
+		case ByName:
+			return c.unwrap(p)
+		case ByCursor:
+			return c.resumeReading(p)
+		}
+		c.Name = c.server.opts.Catalog.Named(c.Name)
 	case m.method == methodResourcesRead || !c.Modern && (m.method == methodSubscribe || m.method == methodUnsubscribe):
 		if !p.uri.set {
 			return invalidParams("params.uri is missing")

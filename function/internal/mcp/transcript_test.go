@@ -267,7 +267,9 @@ func (shelf) Named(tool string) string {
 	return tool
 }
 
-func (shelf) Indirect(tool string) bool { return tool == "call" }
+func (shelf) Indirect(tool string) Indirection {
+	return map[string]Indirection{"call": ByName, ReadMore: ByCursor}[tool]
+}
 
 func (shelf) Settle(_ string, arguments map[string]any, nulls bool) {
 	if nulls {

@@ -176,7 +176,7 @@ func (bench) Named(name string) string                  { return name }
 func (bench) Settle(string, map[string]any, bool)       {}
 func (bench) Completes() bool                           { return false }
 func (bench) Entry(string, string) (kind, entry string) { return "", "" }
-func (bench) Indirect(string) bool                      { return false }
+func (bench) Indirect(string) mcp.Indirection           { return mcp.Direct }
 func (bench) Tool(_ context.Context, name string) *mcp.Tool {
 	say := func(text string) *mcp.Result { return &mcp.Result{Content: []mcp.Content{mcp.Text(text)}} }
 	return map[string]*mcp.Tool{

@@ -30,8 +30,9 @@ type Answer struct {
 	Value func(ctx context.Context, body any) (any, error)
 	// Pages follows an answer's pages; nil for none.
 	Pages *Pages
-	// More is given what is cut of an answer where that can be read on (Cut.Rest), and returns words that tell how, for the mark; nil for none.
-	More func(ctx context.Context, c *mcp.Call, cut *Cut) (words string, err error)
+	// ReadsOn has results say where what is left of an answer that was cut begins ([mcp.Result.More]), and a call that reads on ask the API again for it. It is for
+	// requests that change nothing.
+	ReadsOn bool
 }
 
 func (a *Answer) check(r *Request) error {
@@ -177,17 +178,19 @@ func (t *tool) json(ctx context.Context, c *mcp.Call, body []byte, notes []strin
 			return nil, err
 		}
 	}
-	return t.shown(ctx, c, CutJSON(body, t.answer.maxBytes()), notes, true)
+	return t.shown(c, body, notes, true)
 }
 
 func (t *tool) text(ctx context.Context, c *mcp.Call, resp *response) (*mcp.Result, error) {
-	text := decoded(resp)
-	cut := CutText(text, t.answer.maxBytes())
-	if resp.partial && cut.Notes != nil {
-		cut.Notes = []string{fmt.Sprintf("the first %d of more than %d bytes", cut.From, cut.Total)}
-		cut.Rest = nil // it is not all that is left
+	if !resp.partial {
+		return t.shown(c, decoded(resp), nil, false)
 	}
-	return t.shown(ctx, c, cut, nil, false)
+	if c.From != nil { // then it was not
+		return failure(errChanged.Error()), nil
+	}
+	cut := CutText(decoded(resp), t.answer.maxBytes())
+	cut.Notes = []string{fmt.Sprintf("the first %d of more than %d bytes", len(cut.Shown), len(resp.body))}
+	return t.marked(&cut, nil, t.askForLess(), false), nil
 }
 
 // decoded is a text in UTF-8.
@@ -212,8 +215,28 @@ func decoded(resp *response) []byte {
 	return bytes.ToValidUTF8(resp.body, []byte("�"))
 }
 
-// shown makes the result of what is shown of JSON or a text, with a mark where that is not all.
-func (t *tool) shown(ctx context.Context, c *mcp.Call, cut Cut, notes []string, isJSON bool) (*mcp.Result, error) {
+// shown makes the result of what a call shows of JSON or a text, with a mark where that is not all.
+func (t *tool) shown(c *mcp.Call, whole []byte, notes []string, isJSON bool) (*mcp.Result, error) {
+	if isJSON && (c.From != nil || len(whole) > t.answer.maxBytes()) {
+		whole = compact(whole)
+	}
+	cut, err := t.part(c, whole, isJSON)
+	if err != nil {
+		return failure(err.Error()), nil
+	}
+	remedy, more := "", cut.More && t.answer.ReadsOn
+	if !more && c.From == nil {
+		remedy = t.askForLess()
+	}
+	r := t.marked(&cut, notes, remedy, isJSON && c.From == nil)
+	if more {
+		r.More = &mcp.Place{Path: cut.Path, From: cut.From, Hash: hashOf(whole, isJSON)}
+	}
+	return r, nil
+}
+
+// marked is the result of a part of an answer, with what is to be said of it.
+func (t *tool) marked(cut *Cut, notes []string, remedy string, isJSON bool) *mcp.Result {
 	r := &mcp.Result{Content: []mcp.Content{mcp.Text(string(cut.Shown))}}
 	if isJSON && t.answer.Structured {
 		if _, err := mcp.DecodeAnswer(cut.Shown); err == nil { // JSON that readers differ about is a text
@@ -221,25 +244,12 @@ func (t *tool) shown(ctx context.Context, c *mcp.Call, cut Cut, notes []string, 
 		}
 	}
 	if cut.Notes != nil {
-		note := "only a part is shown: " + strings.Join(cut.Notes, ", ")
-		words := ""
-		if cut.Rest != nil && t.answer.More != nil {
-			var err error
-			if words, err = t.answer.More(ctx, c, &cut); err != nil {
-				return nil, err
-			}
-		}
-		if words != "" {
-			note += "; " + words
-		} else {
-			note += t.askForLess()
-		}
-		notes = append(notes, note)
+		notes = append(notes, "only a part is shown: "+strings.Join(cut.Notes, ", ")+remedy)
 	}
 	if notes != nil {
 		r.Content = append(r.Content, mcp.Text("("+strings.Join(notes, "; ")+")"))
 	}
-	return r, nil
+	return r
 }
 
 // askForLess is a remedy for an answer that is too long.

@@ -13,11 +13,11 @@ import (
 // A Cut is what is shown of an answer that is too long.
 type Cut struct {
 	Shown []byte
-	// Rest is what is left of one list whose items do not all fit, as a JSON list, or of a text; nil where nothing is left, or where what is left is no such
-	// tail: a list inside of an item, a long text in JSON.
-	Rest []byte
-	// Path is where the list stands in the answer, such as data.items; "" for the answer itself. From is how many of its items are shown,
-	// and so the number of the first of Rest, of Total that there are. Of a text they count bytes.
+	// More says that there is more of one list whose items do not all fit, or of a text, from From on. It is not set where nothing is left, or where what is left
+	// is no such tail: a list inside of an item, a long text in JSON.
+	More bool
+	// Path is where the list stands in the answer, such as data.items; "" for the answer itself. From is how many of its items are shown whole
+	// by now, and so the number of the next one, of Total that there are. Of a text they count bytes.
 	Path        string
 	From, Total int
 	// Notes say in words what is left out.
@@ -30,7 +30,17 @@ func CutText(text []byte, most int) Cut {
 		return Cut{Shown: text}
 	}
 	end := boundary(text, most)
-	return Cut{Shown: text[:end], Rest: text[end:], From: end, Total: len(text), Notes: []string{fmt.Sprintf("the first %d of %d bytes", end, len(text))}}
+	return Cut{Shown: text[:end], More: true, From: end, Total: len(text), Notes: []string{fmt.Sprintf("the first %d of %d bytes", end, len(text))}}
+}
+
+// textFrom shows so many bytes of a text, or one character that has more, from a place on where CutText or textFrom ended.
+func textFrom(text []byte, from, most int) Cut {
+	end := from + boundary(text[from:], most)
+	if end == from && from < len(text) {
+		_, size := utf8.DecodeRune(text[from:])
+		end += size
+	}
+	return Cut{Shown: text[from:end], More: end < len(text), From: end, Total: len(text), Notes: []string{fmt.Sprintf("bytes %d to %d of %d", from+1, end, len(text))}}
 }
 
 // boundary is the last place up to most at which no character is cut.
@@ -48,30 +58,46 @@ func CutJSON(body []byte, most int) Cut {
 	if len(body) <= most {
 		return Cut{Shown: body}
 	}
-	var b bytes.Buffer
-	if err := json.Compact(&b, body); err == nil {
-		body = b.Bytes()
-	}
+	return cutJSON(compact(body), most)
+}
+
+func cutJSON(body []byte, most int) Cut {
 	if len(body) <= most {
 		return Cut{Shown: body}
 	}
-	if c, ok := cutList(body, most); ok {
-		return c
+	path, within, ok := longest(body)
+	if ok {
+		if c, ok := cutList(body, path, within, most); ok {
+			return c
+		}
 	}
 	s := shortener{}
 	if shown, some := s.fit(nil, body, most, nil); some {
-		return Cut{Shown: shown, Notes: s.notes}
+		c := Cut{Shown: shown, Notes: s.notes}
+		if ok {
+			c.Path = joinPath(path)
+			c.From, c.Total = same(list(at(shown, path)), list(within))
+			c.More = c.From < c.Total && leads(body, c.Path, within)
+		}
+		return c
 	}
 	return Cut{Shown: []byte("null"), Notes: []string{fmt.Sprintf("nothing of %d bytes, of which %d have room", len(body), most)}}
 }
 
-// cutList cuts the one list that has most of the answer, if that is enough.
-func cutList(body []byte, most int) (Cut, bool) {
-	var path []string
-	within := body
-	for within[0] != '[' {
+// compact is JSON without white space between its parts.
+func compact(body []byte) []byte {
+	var b bytes.Buffer
+	if err := json.Compact(&b, body); err != nil {
+		return body
+	}
+	return b.Bytes()
+}
+
+// longest finds the one list that has most of an answer.
+func longest(body []byte) (path []string, within []byte, ok bool) {
+	for within = body; within[0] != '['; {
 		if len(path) == maxNesting {
-			return Cut{}, false
+			return nil, nil, false
 		}
 		var longest item
 		for i := range items(within) {
@@ -80,31 +106,99 @@ func cutList(body []byte, most int) (Cut, bool) {
 			}
 		}
 		if longest.key == nil || longest.value[0] != '[' && longest.value[0] != '{' {
-			return Cut{}, false
+			return nil, nil, false
 		}
 		path, within = append(path, longest.name()), longest.value
 	}
-	start := offset(body, within)
-	room := most - (len(body) - len(within)) - len("[]")
-	all := list(within)
-	shown, size := 0, 0
-	for ; shown < len(all); shown++ {
-		more := len(all[shown].value) + 1
-		if size+more-1 > room {
-			break
-		}
-		size += more
+	return path, within, true
+}
+
+// leads tells whether a path leads to a list again: two members of an object may have the same name.
+func leads(body []byte, path string, within []byte) bool {
+	there := at(body, pathOf(path))
+	return len(there) == len(within) && offset(body, there) == offset(body, within)
+}
+
+// pathOf is the opposite of joinPath, but for a path of one empty name.
+func pathOf(joined string) []string {
+	if joined == "" {
+		return nil
 	}
+	return splitPath(joined)
+}
+
+// cutList cuts a list of the answer, if that is enough.
+func cutList(body []byte, path []string, within []byte, most int) (Cut, bool) {
+	start := offset(body, within)
+	all := list(within)
+	shown := fitting(all, most-(len(body)-len(within))-len("[]"))
 	if shown == 0 || shown == len(all) {
 		return Cut{}, false
 	}
 	end := offset(within, all[shown-1].value) + len(all[shown-1].value)
-	next := offset(within, all[shown].value)
 	c := Cut{Path: joinPath(path), From: shown, Total: len(all)}
+	c.More = leads(body, c.Path, within)
 	c.Shown = slices.Concat(body[:start+end], []byte("]"), body[start+len(within):])
-	c.Rest = append([]byte("["), within[next:]...)
 	c.Notes = []string{listNote(path, shown, len(all))}
 	return c, true
+}
+
+// fitting is how many of the first items have room, with commas between them.
+func fitting(all []item, room int) int {
+	size := 0
+	for n, i := range all {
+		if size += len(i.value); size > room {
+			return n
+		}
+		size++
+	}
+	return len(all)
+}
+
+// same is how many of the first items are shown as they are, of how many.
+func same(shown, all []item) (n, of int) {
+	for n < len(shown) && bytes.Equal(shown[n].value, all[n].value) {
+		n++
+	}
+	return n, len(all)
+}
+
+// listFrom shows items of a list of JSON that CutJSON has cut, from one on, as a list. The JSON has no white space between its parts. An item that has no room by itself is shortened.
+// It is not ok where there is no such item.
+func listFrom(body []byte, path string, from, most int) (c Cut, ok bool) {
+	names := pathOf(path)
+	within := at(body, names)
+	if len(within) == 0 || within[0] != '[' {
+		return Cut{}, false
+	}
+	all := list(within)
+	if from < 0 || from >= len(all) {
+		return Cut{}, false
+	}
+	shown, room := fitting(all[from:], most-len("[]")), most-len("[]")
+	c = Cut{Path: path, From: from + max(shown, 1), Total: len(all)}
+	c.Notes = []string{itemsNote(names, from+1, c.From, len(all))}
+	if shown > 0 {
+		last := all[c.From-1].value
+		c.Shown = slices.Concat([]byte("["), within[offset(within, all[from].value):offset(within, last)+len(last)], []byte("]"))
+	} else {
+		s := shortener{}
+		c.Shown, _ = s.fit([]byte("["), all[from].value, room, append(names, strconv.Itoa(from)))
+		c.Shown = append(c.Shown, ']')
+		if c.Notes = append(c.Notes, s.notes...); s.notes == nil {
+			c.Notes = append(c.Notes, fmt.Sprintf("nothing of the item's %d bytes, of which %d have room", len(all[from].value), room))
+		}
+	}
+	c.More = c.From < c.Total
+	return c, true
+}
+
+func itemsNote(path []string, first, last, total int) string {
+	note := fmt.Sprintf("items %d to %d of %d", first, last, total)
+	if len(path) == 0 {
+		return note
+	}
+	return note + " of " + clip(joinPath(path), 100)
 }
 
 func listNote(path []string, shown, total int) string {
