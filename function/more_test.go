@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -259,6 +260,25 @@ func TestReadMoreRefused(t *testing.T) {
 
 		again, _ := ada.call("x_text", "{}")
 		refused("under other keys", elsewhere.more(again.Meta.More), none)
+
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, change := range map[string]*strings.Replacer{ // of the file that takes its place
+			"it may change something": strings.NewReplacer("name: text,", "readOnly: false, name: text,"),
+			"it is gone":              strings.NewReplacer("name: text,", "name: other,"),
+		} {
+			writeFile(t, file, change.Replace(string(text)))
+			for range 2 { // each looks at its own file before it is asked
+				ada.call("x_list", "{}")
+			}
+			time.Sleep(3 * time.Second) // in a bubble
+			for range 2 {
+				ada.call("x_list", "{}")
+			}
+			refused(what, ada.more(again.Meta.More), "can't be read on any more")
+		}
 	})
 }
 

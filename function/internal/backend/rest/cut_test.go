@@ -214,3 +214,41 @@ func TestMark(t *testing.T) {
 		t.Errorf("%v %v", in(r), err)
 	}
 }
+
+// TestTextIsReadOn reads generated texts in parts of all lengths: they join to the text, each with whole characters, and no longer than it may be but for one character.
+func TestTextIsReadOn(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 300 {
+		whole := []byte(text(r, 200))
+		most := 1 + r.IntN(20)
+		c := CutText(whole, most)
+		joined, parts := bytes.Clone(c.Shown), 1
+		for c.More {
+			if c = textFrom(whole, c.From, most); !utf8.Valid(c.Shown) || len(c.Shown) > max(most, utf8.UTFMax) || len(c.Shown) == 0 {
+				t.Fatalf("a part of %q of at most %d bytes is %q", whole, most, c.Shown)
+			}
+			joined = append(joined, c.Shown...)
+			parts++
+		}
+		if !bytes.Equal(joined, whole) {
+			t.Fatalf("%d parts of %q are %q", parts, whole, joined)
+		}
+	}
+}
+
+// TestListsThatPathsDoNotLeadTo has no list be read on that a path would find another for.
+func TestListsThatPathsDoNotLeadTo(t *testing.T) {
+	long := "[" + strings.Repeat(`"x",`, 50) + `"x"]`
+	for body, want := range map[string]bool{
+		`{"a":` + long + `}`: true, `{"a.b":{"c\\":` + long + `}}`: true, `{"a":[1],"b":` + long + `}`: true, long: true,
+		`{"a":[1],"a":` + long + `}`: false, `{"":` + long + `}`: false,
+	} {
+		c := CutJSON([]byte(body), 100)
+		if c.More != want {
+			t.Errorf("%s is read on: %t", body, c.More)
+		}
+		if _, ok := listFrom([]byte(body), c.Path, c.From, 100); c.More && !ok {
+			t.Errorf("%s: there is nothing at %s", body, c.Path)
+		}
+	}
+}
