@@ -16,6 +16,7 @@ import (
 
 	"example.com/erlmcp/function/internal/directives"
 	"example.com/erlmcp/function/internal/identity"
+	"example.com/erlmcp/function/internal/seal"
 )
 
 // A part is what a tool answers, as far as a client needs it that reads on.
@@ -260,6 +261,14 @@ func TestReadMoreRefused(t *testing.T) {
 
 		again, _ := ada.call("x_text", "{}")
 		refused("under other keys", elsewhere.more(again.Meta.More), none)
+		ring, err := seal.ParseRing(testKey(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused("of a list of tools", ada.more(ring.Seal("cursor", []byte("tools"), []byte("x_text"), time.Now().Add(time.Hour))), none)
+		if p := ada.more("  " + again.Meta.More + `\n`); p.IsError {
+			t.Errorf("a cursor with white space around it, as models copy it: %s", p.words())
+		}
 
 		text, err := os.ReadFile(file)
 		if err != nil {

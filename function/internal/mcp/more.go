@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -55,7 +56,7 @@ func (s *Server) offerMore(c *Call, r *Result) *Result {
 	with := *r
 	sealed, words := s.cursorOf(c, r.More)
 	if sealed != "" {
-		words = "call " + ReadMore + " for what follows, with this cursor: " + sealed
+		words = "call " + ReadMore + ` for what follows, with the cursor "` + sealed + `"`
 	}
 	with.cursor = sealed
 	with.Content = append(r.Content[:len(r.Content):len(r.Content)], Text("("+words+")"))
@@ -77,13 +78,14 @@ func (c *Call) resumeReading(p *params) *Error {
 		return c.misused(by, "there is no argument but cursor")
 	}
 	var from readCursor
-	text, err := c.server.opts.Keys.Open(readPurpose, []byte(c.caller), sealed, c.server.opts.Now())
+	text, err := c.server.opts.Keys.Open(readPurpose, []byte(c.caller), strings.TrimSpace(sealed), c.server.opts.Now())
 	head, arguments, _ := bytes.Cut(text, []byte("\n"))
 	if err == nil {
 		err = json.Unmarshal(head, &from)
 	}
 	if err != nil || from.Format != readFormat { // who tries cursors learns no more
-		c.misuse = invalidParams("nothing can be read on with this cursor: copy it whole from the answer that was cut, or call that tool again where the answer is of yesterday")
+		c.misuse = invalidParams("nothing can be read on with this cursor: copy it whole from the answer that was cut, " +
+			"or call that tool again where the answer is of yesterday")
 		return c.misuse
 	}
 	c.Name, c.From = c.server.opts.Catalog.Named(from.Tool), &from.Place

@@ -30,8 +30,8 @@ type Answer struct {
 	Value func(ctx context.Context, body any) (any, error)
 	// Pages follows an answer's pages; nil for none.
 	Pages *Pages
-	// ReadsOn has results say where what is left of an answer that was cut begins ([mcp.Result.More]), and a call that reads on ask the API again for it. It is for
-	// requests that change nothing.
+	// ReadsOn has results say where what is left of an answer that was cut begins ([mcp.Result.More]), and a call that reads on ask the API again
+	// for it. It is for requests that change nothing.
 	ReadsOn bool
 }
 

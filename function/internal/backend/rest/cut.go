@@ -13,8 +13,8 @@ import (
 // A Cut is what is shown of an answer that is too long.
 type Cut struct {
 	Shown []byte
-	// More says that there is more of one list whose items do not all fit, or of a text, from From on. It is not set where nothing is left, or where what is left
-	// is no such tail: a list inside of an item, a long text in JSON.
+	// More says that there is more of one list whose items do not all fit, or of a text, from From on. It is not set where nothing is left, or where
+	// what is left is no such tail: a list inside of an item, a long text in JSON.
 	More bool
 	// Path is where the list stands in the answer, such as data.items; "" for the answer itself. From is how many of its items are shown whole
 	// by now, and so the number of the next one, of Total that there are. Of a text they count bytes.
@@ -71,17 +71,17 @@ func cutJSON(body []byte, most int) Cut {
 			return c
 		}
 	}
+	c := Cut{Shown: []byte("null"), Notes: []string{fmt.Sprintf("nothing of %d bytes, of which %d have room", len(body), most)}}
 	s := shortener{}
 	if shown, some := s.fit(nil, body, most, nil); some {
-		c := Cut{Shown: shown, Notes: s.notes}
-		if ok {
-			c.Path = joinPath(path)
-			c.From, c.Total = same(list(at(shown, path)), list(within))
-			c.More = c.From < c.Total && leads(body, c.Path, within)
-		}
-		return c
+		c = Cut{Shown: shown, Notes: s.notes}
 	}
-	return Cut{Shown: []byte("null"), Notes: []string{fmt.Sprintf("nothing of %d bytes, of which %d have room", len(body), most)}}
+	if ok {
+		c.Path = joinPath(path)
+		c.From, c.Total = same(list(at(c.Shown, path)), list(within))
+		c.More = c.From < c.Total && leads(body, c.Path, within)
+	}
+	return c
 }
 
 // compact is JSON without white space between its parts.
@@ -163,8 +163,8 @@ func same(shown, all []item) (n, of int) {
 	return n, len(all)
 }
 
-// listFrom shows items of a list of JSON that CutJSON has cut, from one on, as a list. The JSON has no white space between its parts. An item that has no room by itself is shortened.
-// It is not ok where there is no such item.
+// listFrom shows items of a list of JSON that CutJSON has cut, from one on, as a list. The JSON has no white space between its parts. An item that
+// has no room by itself is shortened. It is not ok where there is no such item.
 func listFrom(body []byte, path string, from, most int) (c Cut, ok bool) {
 	names := pathOf(path)
 	within := at(body, names)
