@@ -38,7 +38,7 @@ const metaMore = `"erlmcp/more":`
 // cursorOf seals where what is left of a result begins, or returns why there is no cursor.
 func (s *Server) cursorOf(c *Call, p *Place) (sealed, why string) {
 	if len(c.Raw)+len(p.Path) > maxReadArguments {
-		return "", fmt.Sprintf("what follows can't be read on: the arguments are longer than %d bytes", maxReadArguments)
+		return "", fmt.Sprintf("what follows can't be read on: the arguments are longer than %d bytes; ask for less", maxReadArguments)
 	}
 	head, err := json.Marshal(readCursor{readFormat, c.Name, *p})
 	if err != nil {
