@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -33,6 +34,9 @@ func (b *builder) parameters() error {
 			b.withhold(p, rest.Cookie, "cookies come from the catalog alone")
 			continue
 		case in == "header" && (rest.ReservedHeader(name) || strings.EqualFold(name, "Accept")): // OpenAPI ignores them too
+			if strings.EqualFold(name, "Accept") {
+				b.accept(p, name)
+			}
 			b.notes.add(fmt.Sprintf("line %d: the header %s is no argument: the request has its own", p.line, name))
 			continue
 		case in != "path" && b.r.options.Sets != nil && b.r.options.Sets(places[in], name):
@@ -57,6 +61,29 @@ func (b *builder) parameters() error {
 		}
 	}
 	return nil
+}
+
+// accept takes a value of the header Accept that the API has: some APIs refuse every other one, as those of FastAPI do that list the values.
+func (b *builder) accept(p *node, name string) {
+	a, err := b.parameter(p, "header", name)
+	if err != nil {
+		return // its own schema is at fault, and it is sent as for any API
+	}
+	texts, _ := a.is.texts()
+	for _, s := range a.is.alternatives { // such as null beside it
+		s.look()
+		more, _ := s.texts()
+		texts = append(texts, more...)
+	}
+	for _, text := range texts {
+		var value string
+		if json.Unmarshal([]byte(text), &value) != nil || mediaType(value) == "" {
+			continue
+		}
+		if best := &b.op.Request.Accept; *best == "" || rank(value) < rank(*best) {
+			*best = value
+		}
+	}
 }
 
 var variable = regexp.MustCompile(`\{([^{}]+)\}`)

@@ -12,6 +12,30 @@ import (
 	"example.com/erlmcp/function/internal/backend/rest"
 )
 
+// TestAccept has a request take what its operation lists, and JSON if it may.
+func TestAccept(t *testing.T) {
+	for _, c := range []struct{ schema, want string }{
+		{"{type: string}", ""},
+		{"{type: string, default: text/csv}", ""},
+		{"{type: string, enum: [text/plain, '*/*', application/json]}", "application/json"},
+		{"{type: string, enum: [text/plain, '*/*']}", "*/*"},
+		{"{type: string, enum: [text/csv]}", "text/csv"},
+		{"{type: string, enum: [\"text/csv\\r\\nX-Evil: 1\", csv]}", ""},
+		{"{anyOf: [{type: string, enum: [application/x-ndjson]}, {type: 'null'}]}", "application/x-ndjson"},
+		{"{type: integer, enum: [1]}", ""},
+		{"{$ref: '#/nowhere'}", ""},
+	} {
+		o := one(t, read(t, doc("parameters: [{name: accept, in: header, schema: "+c.schema+"}]", ""), Options{}))
+		if got := o.Request.Accept; got != c.want || len(o.Request.Parameters) != 1 {
+			t.Errorf("%s: %q and %d parameters", c.schema, got, len(o.Request.Parameters))
+		}
+	}
+	const v2 = "swagger: '2.0'\nhost: api.example.com\npaths: {/a: {get: {parameters: [{name: Accept, in: header, type: string, enum: [text/csv, application/vnd.x+json]}]}}}\n"
+	if got := one(t, read(t, v2, Options{})).Request.Accept; got != "application/vnd.x+json" {
+		t.Errorf("2.0: %q", got)
+	}
+}
+
 // TestEncodings has the reports 22, 23 and 29 to 31: how each argument is written on the wire, by OpenAPI 3.1, sections 4.8.12.3 and 4.8.15.1.1, and
 // OpenAPI 2.0, Parameter Object.
 func TestEncodings(t *testing.T) {

@@ -55,7 +55,11 @@ func (p *plan) build(ctx context.Context, args map[string]any, forwarded http.He
 		}
 	}
 	query := b.query()
-	header := http.Header{"User-Agent": {"erlmcp"}, "Accept": {"application/json, */*;q=0.5"}}
+	accept := p.request.Accept
+	if accept == "" {
+		accept = "application/json, */*;q=0.5"
+	}
+	header := http.Header{"User-Agent": {"erlmcp"}, "Accept": {accept}}
 	b.headers(header, forwarded)
 	body, mediaType := b.body()
 	if mediaType != "" {

@@ -12,6 +12,8 @@ type Request struct {
 	Server, Path string
 	Parameters   []Parameter
 	Body         *Body // nil for none
+	// Accept is what the header of that name says where neither a parameter nor the API's headers do. Without it JSON is preferred, and all is taken.
+	Accept string
 	// Idempotent says that the request may be sent twice, though its method is not idempotent: a POST that only reads, say.
 	Idempotent bool
 }

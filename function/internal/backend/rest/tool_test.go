@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -35,6 +36,27 @@ func TestCall(t *testing.T) {
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: %s, want %s", what, pair[0], pair[1])
+		}
+	}
+}
+
+// TestAccept has the API's headers go before what the operation takes, and that before what every API is asked for.
+func TestAccept(t *testing.T) {
+	for _, c := range []struct{ operation, api, want string }{
+		{"", "", "application/json, */*;q=0.5"},
+		{"text/plain", "", "text/plain"},
+		{"text/plain", "text/csv", "text/csv"},
+	} {
+		api := record(t, nil)
+		a := api.api()
+		if c.api != "" {
+			a.Headers = map[string]func(context.Context) (string, error){"accept": func(context.Context) (string, error) { return c.api, nil }}
+		}
+		if _, err := call(t, a, &Request{Method: "GET", Server: api.URL, Accept: c.operation}, Answer{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := api.last().Header["Accept"]; len(got) != 1 || got[0] != c.want {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
 }
