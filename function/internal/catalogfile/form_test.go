@@ -6,6 +6,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/google/jsonschema-go/jsonschema"
+	"go.yaml.in/yaml/v3"
 )
 
 const small = `
@@ -114,6 +117,45 @@ func TestSchemaIsOfAllThatIsTaken(t *testing.T) {
 	}
 	if err := json.Unmarshal(Schema(), &s); err != nil || s.Defs["Source"] == nil || s.Defs["Argument"] == nil {
 		t.Fatal(err, string(Schema()))
+	}
+}
+
+// TestSchemaTakesWhatIsTaken holds the schema against files by another implementation, so that an editor marks nothing that the program takes.
+func TestSchemaTakesWhatIsTaken(t *testing.T) {
+	var s jsonschema.Schema
+	if err := json.Unmarshal(Schema(), &s); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := s.Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const source = "catalog: 1\nsources:\n- {name: a, openapi: f, tools: [{match: x}], "
+	for _, c := range []struct {
+		text  string
+		taken bool
+	}{
+		{small, true},
+		{"catalog: 1\nsources:", true},
+		{"catalog: 1\nsources:\n- {name: a, openapi: f, tools: [{match: x, scopes: }]}", true},
+		{source + "retries: {after: [connect, 503]}}", true},
+		{source + "retries: {after: 429}}", true},
+		{source + "variables: {port: 8080}, toolset: 2026}", true},
+		{source + "result: {max: 65536}}", true},
+		{source + "retries: {after: [500]}}", false},
+		{source + "variables: {tls: true}}", false},
+		{source + "toolset: 1.5}", false},
+		{"catalog: 2", false},
+		{"catalog: '1'", false},
+	} {
+		_, err := Parse([]byte(c.text))
+		var v any
+		if err := yaml.Unmarshal([]byte(c.text), &v); err != nil {
+			t.Fatal(err)
+		}
+		if fault := schema.Validate(v); (err == nil) != c.taken || (fault == nil) != c.taken {
+			t.Errorf("%s\nthe program: %v\nthe schema: %v", c.text, err, fault)
+		}
 	}
 }
 

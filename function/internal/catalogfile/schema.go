@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -15,6 +16,7 @@ func Schema() json.RawMessage {
 	out := s.defs["File"].(map[string]any)
 	out["$schema"], out["title"], out["description"] = "https://json-schema.org/draft/2020-12/schema", "erlmcp catalog",
 		"Tools, resources and prompts that erlmcp serves without code"
+	out["properties"].(map[string]any)["catalog"].(map[string]any)["const"] = version
 	delete(s.defs, "File")
 	out["$defs"] = s.defs
 	b, err := json.MarshalIndent(out, "", "  ")
@@ -43,15 +45,15 @@ func (s *schemas) of(t reflect.Type) map[string]any {
 		return s.of(t.Elem())
 	case reflect.Slice:
 		element := s.of(t.Elem())
-		list := map[string]any{"type": "array", "items": element}
-		if t.Elem().Kind() == reflect.String || shorthand[t.Elem()] != "" { // one may stand for a list of one
+		list := map[string]any{"type": []string{"array", "null"}, "items": element} // null, as of a list whose lines are all comments
+		if t.Elem().Kind() == reflect.String || shorthand[t.Elem()] != "" {         // one may stand for a list of one
 			return map[string]any{"anyOf": []any{list, element}}
 		}
 		return list
 	case reflect.Map:
 		return map[string]any{"type": "object", "additionalProperties": s.of(t.Elem())}
 	case reflect.String:
-		return map[string]any{"type": "string"}
+		return map[string]any{"type": []string{"string", "integer"}} // as a name that is 2026
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
 	case reflect.Float64:
@@ -91,13 +93,21 @@ func (s *schemas) object(t reflect.Type) map[string]any {
 	return ref
 }
 
-// withEnum puts the enum at the texts of a schema.
+// withEnum puts the enum at the texts of a schema. Numbers may stand for texts.
 func withEnum(p map[string]any, enum []string) map[string]any {
-	text := map[string]any{"type": "string", "enum": enum}
+	var values []any
+	var kinds any = "string"
+	for _, text := range enum {
+		values = append(values, text)
+		if n, err := strconv.Atoi(text); err == nil {
+			values, kinds = append(values, n), []string{"string", "integer"}
+		}
+	}
+	text := map[string]any{"type": kinds, "enum": values}
 	if p["anyOf"] == nil {
 		return text
 	}
-	return map[string]any{"anyOf": []any{map[string]any{"type": "array", "items": text}, text}}
+	return map[string]any{"anyOf": []any{map[string]any{"type": []string{"array", "null"}, "items": text}, text}}
 }
 
 // Members lists all members in Markdown, each mapping with its own below it.
