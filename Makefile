@@ -39,7 +39,7 @@ module: ## take NAME as the path of the module, in all files
 	$(GO) run ./local/module "$(NAME)"
 
 .PHONY: help run demo test module check check-long workspace-check workspace-test workspace-release deploy destroy release tagged packages tools lint race stores clients agents faults conformance traces receipts recovery infra \
-	control fork kubernetes rollout oncall hostile docs observability judge catalog image fuzz coldstart bench simulate cover mutations flaky weigh shipper format
+	control declared fork kubernetes rollout oncall hostile docs observability judge catalog image fuzz coldstart bench simulate cover mutations flaky weigh shipper format
 
 # Of steps: -keep-going tells of all that fails, in as many minutes as it takes.
 STEPS ?=
@@ -195,6 +195,9 @@ image: haproxy redis-server emulator $(TOOLS)/ko $(TOOLS)/crane ## the image, lo
 ATTACK ?= 4s
 catalog: ## declared tools: public OpenAPI documents and requests read by other implementations, and questions that find tools
 	cd $(CHECKS) && $(GO) test -count=1 -v ./openapi ./openapiwire ./search | grep -v '^=== '
+
+declared: ## tools of public documents against mock servers of the same documents by Prism, and catalog files in an editor's language server
+	cd $(CHECKS) && $(GO) test -count=1 -v ./prism ./editor | grep -v '^=== '
 
 hostile: ## attacks on a server, each for ATTACK, while another tenant calls and the platform probes
 	cd $(CHECKS) && $(GO) test -count=1 -v -timeout 20m ./hostile -for $(ATTACK) $(STRICT) | grep -v '^=== '

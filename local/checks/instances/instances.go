@@ -1,8 +1,9 @@
-// Package openapi holds what the server makes of public OpenAPI documents against readers and validators that are not ours.
-package openapi
+// Package instances makes values that fit a JSON Schema.
+package instances
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"regexp/syntax"
@@ -10,16 +11,24 @@ import (
 	"strings"
 )
 
-// A generator makes values that fit a schema of JSON Schema, or nearly: who asks holds them against the schema.
-type generator struct {
+// A Generator makes values that fit a schema of JSON Schema, or nearly: its user holds them against the schema.
+type Generator struct {
 	root map[string]any
 	rand *rand.Rand
 	long int // the length that a text needs
 }
 
+// New returns a generator of values that fit a schema, which may refer to its own $defs.
+func New(schema map[string]any, source *rand.Rand) *Generator {
+	return &Generator{root: schema, rand: source}
+}
+
+// Value returns another value.
+func (g *Generator) Value() any { return g.value(g.root, 0) }
+
 const deepest = 8
 
-func (g *generator) value(s any, depth int) any {
+func (g *Generator) value(s any, depth int) any {
 	m, ok := s.(map[string]any)
 	if !ok {
 		return g.any(depth)
@@ -65,7 +74,7 @@ func (g *generator) value(s any, depth int) any {
 	return g.any(depth)
 }
 
-func (g *generator) any(depth int) any {
+func (g *Generator) any(depth int) any {
 	all := []any{"text", 7.0, 0.5, true, nil}
 	if depth < deepest {
 		all = append(all, map[string]any{"a": g.any(depth + 1)}, []any{g.any(depth + 1), g.any(depth + 1)})
@@ -80,14 +89,14 @@ func count(m map[string]any, keyword string, otherwise int) int {
 	return otherwise
 }
 
-func (g *generator) object(m map[string]any, depth int) map[string]any {
+func (g *Generator) object(m map[string]any, depth int) map[string]any {
 	out := map[string]any{}
 	members, _ := m["properties"].(map[string]any)
 	required, _ := m["required"].([]any)
-	for name, s := range members {
+	for _, name := range slices.Sorted(maps.Keys(members)) { // else it would have other values each time
 		needed := slices.Contains(required, any(name))
 		if needed || depth < deepest && g.rand.IntN(depth+2) == 0 {
-			out[name] = g.value(s, depth+1)
+			out[name] = g.value(members[name], depth+1)
 		}
 	}
 	for _, name := range required {
@@ -104,7 +113,7 @@ func (g *generator) object(m map[string]any, depth int) map[string]any {
 	return out
 }
 
-func (g *generator) number(m map[string]any, kind string) any {
+func (g *Generator) number(m map[string]any, kind string) any {
 	least, most := -1e6, 1e6
 	bound := func(keyword string, to *float64, step float64) {
 		if n, ok := m[keyword].(float64); ok {
@@ -134,7 +143,7 @@ func (g *generator) number(m map[string]any, kind string) any {
 	return v
 }
 
-func (g *generator) text(m map[string]any) any {
+func (g *Generator) text(m map[string]any) any {
 	if format, ok := m["format"].(string); ok && formatted[format] != "" {
 		return formatted[format]
 	}
@@ -166,7 +175,7 @@ var formatted = map[string]string{"date-time": "2026-11-30T12:00:00Z", "date": "
 	"uri": "https://example.com/a", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}
 
 // matching writes a text that matches, but for what looks around.
-func (g *generator) matching(re *syntax.Regexp, b *strings.Builder) {
+func (g *Generator) matching(re *syntax.Regexp, b *strings.Builder) {
 	switch re.Op {
 	case syntax.OpLiteral:
 		b.WriteString(string(re.Rune))

@@ -1,3 +1,4 @@
+// Package openapi holds what the server makes of public OpenAPI documents against readers and validators that are not ours.
 package openapi
 
 import (
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"example.com/erlmcp/local/checks/instances"
 )
 
 // documents is the folder of the public documents, beside the checkout or where OPENAPI_DOCUMENTS says.
@@ -155,10 +158,10 @@ func (o *operation) hold(t *testing.T) int {
 	if err := json.Unmarshal(o.Input, &root); err != nil {
 		t.Fatal(err)
 	}
-	g := &generator{root: root, rand: rand.New(rand.NewPCG(1, uint64(len(o.Input))))}
+	g := instances.New(root, rand.New(rand.NewPCG(1, uint64(len(o.Input)))))
 	fit := 0
 	for range 20 * wanted {
-		v := g.value(root, 0)
+		v := g.Value()
 		if input.Validate(v) != nil {
 			continue
 		}
