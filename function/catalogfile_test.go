@@ -262,7 +262,9 @@ func TestCatalogFileIsFollowed(t *testing.T) {
 			{"mended", func() { writeFile(t, file, good) }, "x_here x_no ", ""},
 			{"a document that can't be read", func() { writeFile(t, document, "{") }, "x_here x_no ", "openapi.json"},
 			{"a document that can", func() { operation("here") }, "x_here ", ""},
-			{"no file", func() { os.Remove(file) }, "x_here ", ""},
+			{"no file", func() { os.Remove(file) }, "x_here ", "no such file"},
+			{"the same file again", func() { writeFile(t, file, good) }, "x_here ", ""},
+			{"no file once more", func() { os.Remove(file) }, "x_here ", "no such file"},
 			{"a file again", func() { writeFile(t, file, strings.Replace(good, "name: x", "name: x_z", 1)) }, "x_z_here ", ""},
 		} {
 			time.Sleep(3 * time.Second) // a change within the same tick of the clock of files hides behind the one before
@@ -274,7 +276,7 @@ func TestCatalogFileIsFollowed(t *testing.T) {
 			if got := list(); got != c.want {
 				t.Errorf("%s: %s, want %s", c.what, got, c.want)
 			}
-			if got := ready(); c.fault != "" && !strings.Contains(got, c.fault) || c.fault == "" && c.what != "no file" && !strings.Contains(got, `"degraded":[]`) {
+			if got := ready(); c.fault != "" && !strings.Contains(got, c.fault) || c.fault == "" && !strings.Contains(got, `"degraded":[]`) {
 				t.Errorf("%s: /ready says %s, want %s", c.what, got, c.fault)
 			}
 		}

@@ -39,6 +39,8 @@ type FileOptions struct {
 	// Changed tells whether something else that the value was made of has changed since, such as a file that this one names. It is made again
 	// then.
 	Changed func() bool
+	// Gone is told once that the file can't be read any more. When it can be again, it is made anew whatever it says.
+	Gone func(error)
 }
 
 const (
@@ -155,6 +157,10 @@ func (f *File[T]) look() {
 func (f *File[T]) read() error {
 	text, err := os.ReadFile(f.path)
 	if err != nil {
+		if f.content != nil && f.opts.Gone != nil {
+			f.content = nil
+			f.opts.Gone(err)
+		}
 		return err
 	}
 	if f.content != nil && bytes.Equal(text, f.content) && (f.opts.Changed == nil || !f.opts.Changed()) {

@@ -184,3 +184,31 @@ func TestFileOfOthers(t *testing.T) {
 		}
 	})
 }
+
+// TestGone has a file be away for a while: that is told once each time, and what it says is made again when it is back, though it is the same.
+func TestGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		made, gone := 0, 0
+		f, err := OpenFile(path, func(b []byte) (string, error) { made++; return parse(b) },
+			FileOptions{Now: time.Now, Logger: logTo(t), Gone: func(error) { gone++ }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n <= 2; n++ {
+			os.Rename(path, path+".away")
+			for range 3 {
+				time.Sleep(10 * time.Second)
+				f.Value()
+			}
+			os.Rename(path+".away", path)
+			time.Sleep(10 * time.Second)
+			if v := f.Value(); v != "one" || f.Fault() != nil || made != 1+n || gone != n {
+				t.Errorf("%q, %v, made %d times, told %d times", v, f.Fault(), made, gone)
+			}
+		}
+	})
+}

@@ -3,10 +3,13 @@ package dataplane
 import (
 	"cmp"
 	"context"
+	hash "crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -57,7 +60,7 @@ func (p *Plane) openCatalogFile() (*catalogFile, error) {
 		File: p.Config.CatalogFile, Getenv: p.Options.Getenv, Secret: f.secret, Fetch: f.fetch,
 		Tokens: rest.NewTokens(time.Now), IDTokens: own, AccessToken: own.AccessToken, Collections: f.collections,
 	}
-	if f.file, err = refresh.OpenFile(p.Config.CatalogFile, f.parse, refresh.FileOptions{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Age: p.Config.FileAge(), Changed: f.changed}); err != nil {
+	if f.file, err = refresh.OpenFile(p.Config.CatalogFile, f.parse, refresh.FileOptions{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Age: p.Config.FileAge(), Changed: f.changed, Gone: f.gone}); err != nil {
 		return nil, fmt.Errorf("CATALOG_FILE: %w", err)
 	}
 	return f, nil
@@ -92,25 +95,44 @@ func (f *catalogFile) close() {
 }
 
 // parse makes a catalog of the file, and has it taken.
-func (f *catalogFile) parse(text []byte) (*catalogfile.Catalog, error) {
+func (f *catalogFile) parse(text []byte) (read *catalogfile.Catalog, err error) {
 	ctx, stop := context.WithTimeout(context.Background(), app.DocumentTimeout)
 	defer stop()
 	o := f.options
 	o.Files = &catalogfile.Files{}
-	read, err := catalogfile.Read(ctx, text, o)
-	switch {
-	case !f.follow:
-	case err != nil:
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.files, f.failed = o.Files, (time.Time{}); err != nil {
+			f.failed = time.Now()
+		}
+	}()
+	if read, err = f.read(ctx, text, o); !f.follow {
+		return read, err
+	}
+	if err != nil {
 		f.plane.Reject(fmt.Errorf("%s: %w", f.plane.Config.CatalogFile, err))
-	default:
-		err = f.plane.Declare(catalog.Declaration{Entries: read.Entries, Hash: read.Hash})
+		return nil, err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.files, f.failed = o.Files, (time.Time{}); err != nil {
-		f.failed = time.Now()
+	return read, f.plane.Declare(catalog.Declaration{Entries: read.Entries, Hash: read.Hash})
+}
+
+// read reads the file. A document that the program stumbles over is at fault, and does not end the process.
+func (f *catalogFile) read(ctx context.Context, text []byte, o catalogfile.Options) (read *catalogfile.Catalog, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.plane.Logger.Error("a catalog file made the program fail", "panic", p, "stack", string(debug.Stack()))
+			read, err = nil, fmt.Errorf("reading it made the program fail, which is a fault of the program: %.200v", p)
+		}
+	}()
+	return catalogfile.Read(ctx, text, o)
+}
+
+// gone tells that the file can't be read any more.
+func (f *catalogFile) gone(err error) {
+	if f.follow {
+		f.plane.Reject(fmt.Errorf("CATALOG_FILE: %w", err))
 	}
-	return read, err
 }
 
 // retryAge is after how long a file with a fault is tried again as it is: a secret that was missing may be there.
@@ -187,7 +209,7 @@ func (f *catalogFile) fetch(ctx context.Context, url, sha256 string) ([]byte, er
 		return known, nil
 	}
 	text, err := app.FetchDocument(ctx, f.outside, url)
-	if err == nil && sha256 != "" {
+	if is := hash.Sum256(text); err == nil && hex.EncodeToString(is[:]) == sha256 { // another one is asked for again
 		f.mu.Lock()
 		if len(f.documents) == maxDocuments { // of versions that were in force before
 			clear(f.documents)
