@@ -89,6 +89,9 @@ func (r *reader) written(s *Source, t *Tool) (object, rest.Request) {
 		case place == "":
 			place = "query"
 		}
+		if place == "path" && a.Wire != "" || place != "path" && a.Slashes {
+			r.fault(a.Line, "the argument %s is in the %s: slashes are of the path alone, where wire has no place", name, place)
+		}
 		if a.Fixed == nil {
 			input.narrow(name, a.Schema)
 			input.require(name, a.Optional == nil || !*a.Optional)
@@ -146,6 +149,9 @@ func (r *reader) adapt(t *Tool, operation string, schemas []object, q *rest.Requ
 				strings.Join(slices.Sorted(maps.Keys(schemas[0].properties())), ", "))
 			continue
 		}
+		if place, wire := stands(q, name); a.In != "" && a.In != place || a.Wire != "" && a.Wire != wire || a.Slashes && place != "path" {
+			r.fault(a.Line, "%s has the argument %s in its %s, as %s: the document says so, and in, wire and slashes can't say otherwise", operation, name, place, wire)
+		}
 		for _, o := range schemas {
 			if a.Fixed != nil {
 				o.remove(name)
@@ -160,6 +166,26 @@ func (r *reader) adapt(t *Tool, operation string, schemas []object, q *rest.Requ
 			r.fault(a.Line, "%s: %v", operation, err)
 		}
 	}
+}
+
+// places are those of parameters, as the file has them.
+var places = map[rest.Place]string{rest.Path: "path", rest.Query: "query", rest.Header: "header", rest.Cookie: "cookie"}
+
+// stands says where a request has an argument, and as what.
+func stands(q *rest.Request, name string) (place, wire string) {
+	for _, p := range q.Parameters {
+		if p.Argument == name {
+			return places[p.In], p.Name
+		}
+	}
+	if q.Body != nil {
+		for _, m := range q.Body.Members {
+			if m.Argument == name {
+				return "body", m.Name
+			}
+		}
+	}
+	return "body", name
 }
 
 // change has a parameter or a member of the body say what the file says of it.

@@ -83,9 +83,10 @@ func (s *Source) check(d *decoder) {
 	}
 	for member, text := range map[string]string{"server": s.Server, "rest": s.REST} {
 		if text != "" && !strings.HasPrefix(text, "env:") && !isURL(text) {
-			fault("%s is %q, and not a URL such as https://api.example.com/v1, without a query and a password, or env:NAME for a variable that has it", member, text)
+			fault("%s is %q, and not a URL such as https://api.example.com/v1, without a query and a password, or env:NAME for a variable that has it", member, withoutSecret(text))
 		}
 	}
+	s.checkUse(fault, kind)
 	if s.Auth != nil {
 		s.Auth.check(d)
 	}
@@ -98,6 +99,35 @@ func (s *Source) check(d *decoder) {
 	}
 }
 
+// checkUse finds what is written and would be of no effect.
+func (s *Source) checkUse(fault func(format string, args ...any), kind string) {
+	if s.SHA256 != "" && s.OpenAPI != "" && !strings.Contains(s.OpenAPI, "://") {
+		fault("sha256 is of a document at a URL, and %s is a file, which is taken as it is: leave it out", s.OpenAPI)
+	}
+	if s.Server != "" && s.Variables != nil {
+		fault("variables are of the server that the document names, and server takes its place: leave one of them out")
+	}
+	if s.Texts != nil && s.Result != nil {
+		fault("result is of no use with texts: leave it out")
+	}
+	if s.Texts != nil && s.Limits != nil && !s.Texts.Search {
+		fault("limits are of tools, and these texts have none: leave it out, or write search: true for one that searches them")
+	}
+	if r := s.Result; kind == "firestore" && r != nil && (len(r.Fields) > 0 || r.Value.given || r.Pages != nil || r.Output) {
+		fault("of result only max is of use with firestore: find and get have fields of their own")
+	}
+}
+
+// withoutSecret is a text that should be a URL, without what may be a password or a key in it.
+func withoutSecret(text string) string {
+	text, _, _ = strings.Cut(text, "?")
+	if i := strings.LastIndexByte(text, '@'); i >= 0 {
+		scheme, _, _ := strings.Cut(text, "://")
+		text = scheme + "://…" + text[i:]
+	}
+	return text
+}
+
 func (a *Auth) check(d *decoder) {
 	n := 0
 	for _, given := range []bool{a.Bearer != "", a.Basic != nil, a.Key != nil, a.OAuth2 != nil, a.Google != nil} {
@@ -107,6 +137,9 @@ func (a *Auth) check(d *decoder) {
 	}
 	if n != 1 {
 		d.fault(a.Line, "auth is exactly one of bearer, basic, key, oauth2 and google")
+	}
+	if o := a.OAuth2; o != nil && !isURL(strings.SplitN(o.Token, "?", 2)[0]) { // which may have a query: RFC 6749, section 3.2
+		d.fault(a.Line, "auth.oauth2: token is the URL of the token endpoint, such as https://login.example.com/token, without a password")
 	}
 	if k := a.Key; k != nil && (k.Header == "") == (k.Query == "") {
 		d.fault(a.Line, "auth.key: name the header or the query parameter that it is sent in, and not both")
@@ -153,5 +186,8 @@ func (g *Governance) check(d *decoder, line int) {
 	}
 	if r := g.Result; r != nil && r.Value.given && (r.Value.CEL == "" || len(r.Fields) > 0) {
 		d.fault(line, "result: value is CEL, such as =body.items, and stands without fields")
+	}
+	if r := g.Result; r != nil && r.Output && (r.Value.given || len(r.Fields) > 0) {
+		d.fault(line, "result: output publishes the schema of the document's answer, which one that fields or value make would not fit: leave one of them out")
 	}
 }

@@ -219,6 +219,9 @@ func (d *decoder) scalar(n *yaml.Node, at string, into reflect.Value) {
 
 func (d *decoder) wrong(n *yaml.Node, at, want string) {
 	got := fmt.Sprintf("%.40q", n.Value)
+	if strings.Contains(at, ".auth") { // perhaps a secret, where its name should be
+		got = "a text"
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		got = "a mapping"

@@ -1,8 +1,10 @@
 package catalogfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 
 	"go.yaml.in/yaml/v3"
@@ -13,9 +15,13 @@ func Parse(text []byte) (*File, error) {
 	if len(text) > maxBytes {
 		return nil, fmt.Errorf("a catalog file has at most %d MiB, and this one has %d bytes", maxBytes>>20, len(text))
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
+	var document, another yaml.Node
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	if err := documents.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("it is neither YAML nor JSON: %w", err)
+	}
+	if err := documents.Decode(&another); !errors.Is(err, io.EOF) {
+		return nil, &Fault{Line: max(1, another.Line), Text: "there is another document behind ---, which would not be read: a catalog is one, so put its sources to the first one's"}
 	}
 	if len(document.Content) == 0 {
 		return nil, errors.New("it is empty: begin with catalog: 1, and sources below it")

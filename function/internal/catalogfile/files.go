@@ -1,6 +1,7 @@
 package catalogfile
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"time"
@@ -21,18 +22,17 @@ func (f *Files) Changed() bool {
 	return false
 }
 
-// depends takes note of a file or a folder. The hash of the catalog is of what files say, and not of when they were written: it is the same on all
-// instances.
-func (r *reader) depends(path string) {
-	if r.Files != nil {
-		if r.Files.stamps == nil {
-			r.Files.stamps = map[string]string{}
-		}
-		r.Files.stamps[path] = stamp(path)
+// read takes note of what a source was made of: its hash, and the stamp of the file that it is, "" for what is at a URL. The hash is of what files
+// say, and of where they lie below the source's, so that it is the same on all instances and at all times.
+func (r *reader) read(s *Source, path, at string, content []byte) {
+	fmt.Fprintf(r.hash, "%q %q %x\n", s.Name, at, sha256.Sum256(content))
+	if r.Files == nil || path == "" {
+		return
 	}
-	if content, err := os.ReadFile(path); err == nil { // a folder has none
-		r.hash.Write(content)
+	if r.Files.stamps == nil {
+		r.Files.stamps = map[string]string{}
 	}
+	r.Files.stamps[path] = stamp(path)
 }
 
 // stamp is another one when a file has changed, or what a folder holds. That of a file that has just changed is another one soon after: it may

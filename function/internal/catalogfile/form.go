@@ -162,7 +162,7 @@ type Google struct {
 
 // Retries are of requests that may be sent twice.
 type Retries struct {
-	Max   int      `yaml:"max" doc:"retries of one call; 2 by default, 0 is none"`
+	Max   *int     `yaml:"max" doc:"retries of one call; 2 by default, 0 is none"`
 	After []string `yaml:"after" enum:"connect,429,502,503,504" doc:"what is retried; by default all of these"`
 }
 

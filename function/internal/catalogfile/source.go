@@ -40,6 +40,9 @@ func (r *reader) requests(s *Source) {
 	report := Report{Source: s.Name, Kind: "rest", From: s.REST}
 	for i := range s.Tools {
 		t := &s.Tools[i]
+		if t.withheld() {
+			continue
+		}
 		input, request := r.written(s, t)
 		readOnly, idempotent := hints(request.Method)
 		made := declared{
@@ -69,12 +72,14 @@ func (r *reader) document(s *Source) {
 			continue
 		}
 		t := &s.Tools[at]
-		if matched[at]++; t.Offer != nil && !*t.Offer {
+		if matched[at]++; t.withheld() {
 			continue
 		}
 		if t.Name != "" && matched[at] > 1 {
-			r.fault(t.Line, "the name %s is for one operation, and %s matches more than one: give each a line of its own", t.Name, strings.Join(t.Match, ", "))
-			break
+			if matched[at] == 2 {
+				r.fault(t.Line, "the name %s is for one operation, and %s matches more than one: give each a line of its own", t.Name, strings.Join(t.Match, ", "))
+			}
+			continue
 		}
 		r.operation(s, t, o, api, &report)
 	}
@@ -99,11 +104,12 @@ func (r *reader) openDocument(s *Source, api *rest.API) *openapi.Document {
 	at := s.OpenAPI
 	if strings.Contains(at, "://") {
 		o.Fetch = func(ctx context.Context, url string) ([]byte, error) { return r.fetch(ctx, s, url) }
+		o.Reads = func(url string, content []byte) { r.read(s, "", url, content) }
 	} else {
 		if !filepath.IsAbs(at) {
 			at = filepath.Join(filepath.Dir(r.File), at)
 		}
-		r.depends(at)
+		o.Reads = func(below string, content []byte) { r.read(s, filepath.Join(filepath.Dir(at), below), below, content) }
 	}
 	d, err := openapi.Read(r.ctx, at, o)
 	if err != nil {
@@ -148,6 +154,7 @@ func (r *reader) directory(s *Source) {
 	if filepath.IsAbs(t.Dir) {
 		d.Dir = t.Dir
 	}
+	d.Reads = func(below string, text []byte) { r.read(s, filepath.Join(d.Dir, below), below, text) }
 	if d.URI == "" && t.As == texts.AsResources {
 		d.URI = strings.ToLower(s.Name) + ":///{+path}"
 	}
@@ -158,7 +165,6 @@ func (r *reader) directory(s *Source) {
 		}
 		return
 	}
-	r.depends(d.Dir)
 	r.out.Entries = append(r.out.Entries, entries...)
 	r.out.Sources = append(r.out.Sources, Report{Source: s.Name, Kind: "texts", From: t.Dir, Notes: []string{fmt.Sprintf("%d entries", len(entries))}})
 }
@@ -211,6 +217,9 @@ func (r *reader) collection(s *Source) {
 	r.out.Entries = append(r.out.Entries, entries...)
 	r.out.Sources = append(r.out.Sources, report)
 }
+
+// withheld tells of a line that leaves out.
+func (t *Tool) withheld() bool { return t.Offer != nil && !*t.Offer }
 
 // match is the first line that matches an operation, or -1. All selectors that do are used.
 func (s *Source) match(o *openapi.Operation, used map[selector]bool) int {

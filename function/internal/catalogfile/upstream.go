@@ -21,9 +21,12 @@ func (r *reader) api(s *Source) *rest.API {
 // retries are 2 by default, after all that may be gone the next time.
 func retries(given *Retries) rest.Retries {
 	if given == nil {
-		given = &Retries{Max: 2}
+		given = &Retries{}
 	}
-	out := rest.Retries{Max: given.Max, Connect: len(given.After) == 0 || slices.Contains(given.After, "connect")}
+	out := rest.Retries{Max: 2, Connect: len(given.After) == 0 || slices.Contains(given.After, "connect")}
+	if given.Max != nil {
+		out.Max = *given.Max
+	}
 	for _, status := range []int{429, 502, 503, 504} {
 		if len(given.After) == 0 || slices.Contains(given.After, strconv.Itoa(status)) {
 			out.Statuses = append(out.Statuses, status)

@@ -91,6 +91,9 @@ func (r *reader) secret(line int, ref Reference) func(context.Context) (string, 
 	return secret
 }
 
+// notKnown stands for a URL that is at fault, so that what else is at fault is found.
+const notKnown = "https://unknown.invalid"
+
 // url is a URL that is written as it is, or named as env:NAME.
 func (r *reader) url(line int, text string) string {
 	name, is := strings.CutPrefix(text, "env:")
@@ -100,10 +103,11 @@ func (r *reader) url(line int, text string) string {
 	v := r.Getenv(name)
 	if v == "" {
 		r.fault(line, "%s: the environment has no variable %s, which has the URL of the API", text, name)
-		return "http://" + strings.ToLower(strings.ReplaceAll(name, "_", "-")) + ".invalid"
+		return notKnown
 	}
-	if !isURL(v) {
-		r.fault(line, "%s: the variable %s is no URL such as https://api.example.com/v1", text, name)
+	if !isURL(v) { // of which nothing is shown: it may be another variable's secret
+		r.fault(line, "%s: the variable %s is no URL such as https://api.example.com/v1, without a query and a password", text, name)
+		return notKnown
 	}
 	return strings.TrimSuffix(v, "/")
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // reader reads the files of one document.
@@ -66,6 +67,9 @@ func (r *reader) load(at string) *file {
 		f.name = filepath.Join(r.dir.Name(), at)
 	}
 	raw, err := r.text(at)
+	if r.options.Reads != nil {
+		r.options.Reads(at, raw)
+	}
 	if err == nil {
 		if len(raw) > r.bytes {
 			err = fmt.Errorf("the document has more than %d MiB", maxBytes>>20)
@@ -84,11 +88,14 @@ func (r *reader) text(at string) ([]byte, error) {
 	if r.base != nil {
 		return r.options.Fetch(r.ctx, at)
 	}
-	in, err := r.dir.Open(filepath.FromSlash(at))
+	in, err := r.dir.OpenFile(filepath.FromSlash(at), os.O_RDONLY|syscall.O_NONBLOCK, 0) // what has no end to wait for is not waited for
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
+	if info, err := in.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errors.New("it is no regular file"), err)
+	}
 	return io.ReadAll(io.LimitReader(in, int64(r.bytes)+1))
 }
 

@@ -18,6 +18,8 @@ type Options struct {
 	Variables map[string]string
 	// Fetch returns what is at a URL. It is asked for the document, where that is at one, and for what it refers to on the same host.
 	Fetch func(ctx context.Context, url string) ([]byte, error)
+	// Reads is told of each file that is read, by its path from the document's folder on or its URL, and what it has; nil where it can't be read.
+	Reads func(at string, content []byte)
 	// Sets tells whether a parameter is set by what calls the API, such as its credential: no argument is made of it.
 	Sets func(in rest.Place, name string) bool
 	// Outputs has the schemas of answers read too.

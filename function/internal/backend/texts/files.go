@@ -26,6 +26,7 @@ type file struct {
 // A scanner collects the files below a root.
 type scanner struct {
 	root   *os.Root
+	reads  func(path string, text []byte)
 	dir    string // for faults
 	files  []file
 	bytes  int64
@@ -36,7 +37,11 @@ type scanner struct {
 var errEnough = errors.New("enough")
 
 // scan returns the files of a directory in the order of their paths.
-func scan(dir string) ([]file, error) {
+func scan(dir string, reads func(path string, text []byte)) ([]file, error) {
+	if reads == nil {
+		reads = func(string, []byte) {}
+	}
+	reads(".", nil)
 	if dir == "" {
 		return nil, errors.New("dir: name the directory of the texts")
 	}
@@ -45,7 +50,7 @@ func scan(dir string) ([]file, error) {
 		return nil, fmt.Errorf("dir: %w", err)
 	}
 	defer root.Close()
-	s := &scanner{root: root, dir: dir}
+	s := &scanner{root: root, dir: dir, reads: reads}
 	if err := s.folder(".", nil); err == nil && len(s.files) == 0 && len(s.faults) == 0 {
 		s.fault(".", "there is no file in it whose name begins with no dot")
 	}
@@ -94,6 +99,9 @@ func (s *scanner) entry(at string, above []fs.FileInfo) error {
 		return nil
 	}
 	info, err := s.root.Stat(at)
+	if err != nil || !info.Mode().IsRegular() {
+		s.reads(at, nil)
+	}
 	switch {
 	case err != nil:
 		s.fault(at, "it can't be read, or is a link that leads out of the directory: put a copy in its place, or begin its name with a dot to leave it out (%v)", err)
@@ -108,6 +116,7 @@ func (s *scanner) entry(at string, above []fs.FileInfo) error {
 		return errEnough
 	}
 	text, err := read(s.root, at)
+	s.reads(at, text)
 	if err != nil {
 		s.fault(at, "%v", err)
 		return nil

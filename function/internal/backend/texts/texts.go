@@ -60,6 +60,8 @@ type Directory struct {
 	// Index is how the texts are ranked; nil for [Words].
 	Index Indexer
 	Terms catalog.Terms // of each entry
+	// Reads is told of each file that is looked at, by its path below Dir, and what it has; of a folder or what can't be read nil.
+	Reads func(path string, text []byte)
 }
 
 // Bounds on what one directory may hold. A text is read into memory when it is asked for, and all are while the entries are made.
@@ -95,7 +97,7 @@ func (d *Directory) Entries() ([]catalog.Entry, error) {
 	if d.As == AsPrompts && d.Search {
 		fault("search: prompts are picked by a person, and only resources are searched: leave it out, or write as: resources")
 	}
-	files, err := scan(d.Dir)
+	files, err := scan(d.Dir, d.Reads)
 	faults = append(faults, err)
 	var entries []catalog.Entry
 	if d.As == AsPrompts {
