@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"example.com/erlmcp/function/internal/backend/openapi"
 )
@@ -18,8 +20,15 @@ type Imported struct {
 	Server string // that stands for the one that the document does not name, to be edited
 }
 
-// Import writes a first catalog file of a document: its read-only operations as tools, and all others as comments, to be edited.
-func Import(d *openapi.Document, of Imported) []byte {
+// Import writes a first catalog file of a document: its read-only operations as tools, and all others as comments, to be edited. Nothing that the
+// document says is more of the file than a text or a comment, and no line selects another operation than its own.
+func Import(d *openapi.Document, of Imported) ([]byte, error) {
+	if len(d.Operations)+len(d.LeftOut) == 0 {
+		return nil, fmt.Errorf("%s has no operations", of.From)
+	}
+	if of.Name != "" && !validSource.MatchString(of.Name) {
+		return nil, fmt.Errorf("the name %q is none of a source: it begins with a letter, and has at most 32 letters, digits and underscores", of.Name)
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# Tools of %s. Each line offers an operation: delete those that agents need not have, and say in description what a tool is for.\n",
 		oneLine(d.Title+" "+d.Version))
@@ -33,36 +42,56 @@ func Import(d *openapi.Document, of Imported) []byte {
 	}
 	b.WriteString("  # auth: {bearer: env:API_TOKEN}\n  tools:\n")
 	offered := 0
-	for _, o := range d.Operations {
-		if o.ReadOnly && !o.Deprecated {
+	var others []string
+	for i := range d.Operations {
+		o := &d.Operations[i]
+		switch selects, one := own(d, o); {
+		case !one:
+			others = append(others, fmt.Sprintf("  # not offered: %s %s: its path has *, which stands for any text, and it has no operationId of its own\n", o.Method, oneLine(o.Path)))
+		case o.ReadOnly && !o.Deprecated:
 			offered++
-			b.WriteString(lines(&o, "  "))
+			b.WriteString(lines(o, selects, "  "))
+		default:
+			others = append(others, lines(o, selects, "  #"))
 		}
+	}
+	b.WriteString(strings.Join(others, ""))
+	for _, left := range d.LeftOut {
+		fmt.Fprintf(&b, "  # not offered: %s %s, %s: %s\n", left.Method, oneLine(left.Path), oneLine(left.Place.String()), oneLine(left.Reason))
 	}
 	if offered == 0 {
-		b.WriteString("  # No operation only reads. Take the # from those that agents may call.\n")
+		b.WriteString("  # No operation only reads. Take the # from those that agents may call.\n  - match: \"*\"\n    offer: false\n")
 	}
-	for _, o := range d.Operations {
-		if !o.ReadOnly || o.Deprecated {
-			b.WriteString(lines(&o, "  #"))
+	return b.Bytes(), nil
+}
+
+// own is a selector of an operation and of no other: there may be several with the same id, of which one only reads.
+func own(d *openapi.Document, o *openapi.Operation) (selects string, one bool) {
+	for _, s := range []string{o.ID, o.Method + " " + o.Path} {
+		matches := 0
+		for i := range d.Operations {
+			if selector(s).matches(&d.Operations[i]) {
+				matches++
+			}
+		}
+		for _, left := range d.LeftOut { // which may be one another day
+			if selector(s).matches(&openapi.Operation{ID: left.ID, Method: left.Method, Path: left.Path, Tags: left.Tags}) {
+				matches++
+			}
+		}
+		if s != "" && matches == 1 && selector(s).matches(o) && !strings.Contains(s, "*") {
+			return s, true
 		}
 	}
-	for _, left := range d.LeftOut {
-		fmt.Fprintf(&b, "  # not offered: %s %s, %s: %s\n", left.Method, left.Path, left.Place, oneLine(left.Reason))
-	}
-	return b.Bytes()
+	return "", false
 }
 
 // maxImported is how many bytes of a description are kept.
 const maxImported = 200
 
 // lines are those of an operation, each with a prefix.
-func lines(o *openapi.Operation, prefix string) string {
-	selects := o.ID
-	if selects == "" || strings.ContainsAny(selects, "* ") {
-		selects = o.Method + " " + o.Path
-	}
-	text := fmt.Sprintf("%s- match: %s # %s %s\n", prefix, quoted(selects), o.Method, o.Path)
+func lines(o *openapi.Operation, selects, prefix string) string {
+	text := fmt.Sprintf("%s- match: %s # %s %s\n", prefix, quoted(selects), o.Method, oneLine(o.Path))
 	if short := shortened(o.Description); short != o.Description {
 		text += fmt.Sprintf("%s  description: %s\n", prefix, quoted(short))
 	}
@@ -79,10 +108,21 @@ func shortened(text string) string {
 	if i := strings.LastIndex(cut, ". "); i > 0 {
 		return cut[:i+1]
 	}
-	return strings.ToValidUTF8(cut[:strings.LastIndexByte(cut, ' ')+1], "") + "…"
+	if i := strings.LastIndexByte(cut, ' '); i > 0 { // which not all scripts have
+		cut = cut[:i+1]
+	}
+	return strings.ToValidUTF8(cut, "") + "…"
 }
 
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine is a text without line breaks and without what YAML takes nowhere.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.Join(strings.Fields(text), " "))
+}
 
 var plainText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./{}-]*( /[A-Za-z0-9_./{}-]*)?$`)
 
@@ -95,7 +135,7 @@ func quoted(text string) string {
 			return text
 		}
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(text) + `"`
+	return strconv.Quote(text) // whose escapes are all YAML's, too
 }
 
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)

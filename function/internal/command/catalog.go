@@ -9,7 +9,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"example.com/erlmcp/function/internal/backend/openapi"
@@ -54,6 +56,10 @@ func (p *Program) catalog(ctx context.Context, args []string, out io.Writer) err
 	files := flags.Args()
 	c := catalogs{p: p, ctx: ctx, out: out, json: *asJSON}
 	switch {
+	case *name != "" && what != "import":
+		return fmt.Errorf("%w: -name is of import", errUsage)
+	case *asJSON && what != "check" && what != "diff":
+		return fmt.Errorf("%w: -json is of check and diff", errUsage)
 	case what == "schema" && len(files) == 0:
 		_, err := out.Write(catalogfile.Schema())
 		return err
@@ -64,7 +70,11 @@ func (p *Program) catalog(ctx context.Context, args []string, out io.Writer) err
 	case what == "import" && len(files) == 1:
 		return c.importOpenAPI(files[0], *name)
 	}
-	return fmt.Errorf("%w: %s with %d files", errUsage, what, len(files))
+	forms := map[string]string{"check": "check FILE…", "diff": "diff OLD NEW", "import": "import openapi URL|FILE", "schema": "schema"}
+	if form := forms[what]; form != "" {
+		return fmt.Errorf("%w: it is erlmcp catalog %s, and %d files are named", errUsage, form, len(files))
+	}
+	return fmt.Errorf("%w: there is no %q: there are %s", errUsage, what, strings.Join(slices.Sorted(maps.Keys(forms)), ", "))
 }
 
 // catalogs is what the commands on catalog files share.
@@ -242,7 +252,10 @@ func (c *catalogs) importOpenAPI(where, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.out.Write(catalogfile.Import(d, catalogfile.Imported{Name: name, From: where, SHA256: sum, Server: o.Server}))
+	text, err := catalogfile.Import(d, catalogfile.Imported{Name: name, From: where, SHA256: sum, Server: o.Server})
+	if err == nil {
+		_, err = c.out.Write(text)
+	}
 	return err
 }
 
