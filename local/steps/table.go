@@ -22,6 +22,7 @@ var table = []step{
 	{name: "judge", use: waits, after: []string{"packages"}},
 	{name: "docs", use: waits},
 	{name: "catalog", use: computes},
+	{name: "declared", use: computes, after: []string{"packages"}},
 	{name: "lint", use: computes, after: []string{"tools"}},
 	{name: "race", use: computes, after: []string{"packages"}},
 	{name: "infra", use: computes, after: []string{"packages", "tools"}},
