@@ -21,7 +21,7 @@ func (r *reader) value(line int, v Value) func(context.Context) (any, error) {
 		r.fault(line, "%v", err)
 		return nil
 	}
-	return func(ctx context.Context) (any, error) { return e.Value(request(ctx)) }
+	return func(ctx context.Context) (any, error) { return e.Value(ctx, request(ctx)) }
 }
 
 // request is what expressions over a request are about.
@@ -75,7 +75,7 @@ func (r *reader) answer(line int, v Value) func(ctx context.Context, body any) (
 		return nil
 	}
 	return func(ctx context.Context, body any) (any, error) {
-		return e.Value(policy.Scope{"body": body, "args": request(ctx)["args"]})
+		return e.Value(ctx, policy.Scope{"body": body, "args": request(ctx)["args"]})
 	}
 }
 

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -33,7 +34,7 @@ const maxExpressionCost = 20_000_000
 
 // CompileExpression checks an expression over the variables of a scope.
 func CompileExpression(text string, scope []string) (*Expression, error) {
-	options := []cel.EnvOption{ext.Strings(), ext.Lists(), cel.OptionalTypes()}
+	options := append(texts(), ext.Lists(), cel.OptionalTypes())
 	for _, name := range scope {
 		kind := cel.DynType
 		switch {
@@ -62,9 +63,12 @@ func CompileExpression(text string, scope []string) (*Expression, error) {
 }
 
 // Value evaluates the expression. The value is one of JSON: nil, bool, int64, uint64, float64, string, []any or map[string]any. Its error says
-// what the expression could not be evaluated with.
-func (e *Expression) Value(vars Scope) (any, error) {
-	value, _, err := e.program.Eval(map[string]any(vars))
+// what the expression could not be evaluated with. It ends with the context.
+func (e *Expression) Value(ctx context.Context, vars Scope) (any, error) {
+	value, _, err := e.program.ContextEval(ctx, map[string]any(vars))
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		text := err.Error()
 		if len(text) > maxFault {

@@ -1,10 +1,13 @@
 package policy
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestExpressions holds values against what CEL's specification says of them, and whole numbers beyond what a double holds.
@@ -38,7 +41,7 @@ func TestExpressions(t *testing.T) {
 		e, err := CompileExpression(c.text, c.scope)
 		var got any
 		if err == nil {
-			got, err = e.Value(c.vars)
+			got, err = e.Value(t.Context(), c.vars)
 		}
 		switch {
 		case c.fault != "":
@@ -52,5 +55,46 @@ func TestExpressions(t *testing.T) {
 				t.Errorf("%s: %v", c.text, err)
 			}
 		}
+	}
+}
+
+// TestExpressionsAreBounded evaluates what would take all memory, or longer than a call has.
+func TestExpressionsAreBounded(t *testing.T) {
+	long := strings.Repeat("y", 1<<20)
+	many := make([]any, 20_000)
+	for i := range many {
+		many[i] = long[:i%100]
+	}
+	for _, text := range []string{"args.s.replace('y', args.s)", "args.s.replace('', args.s, 100000)", "['', '', '', args.s, args.s].map(x, args.s).join(args.s + args.s + args.s + args.s)",
+		"body.map(x, args.s).join()", "body.map(x, x).join(args.s)"} {
+		e, err := CompileExpression(text, AnswerScope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Value(t.Context(), Scope{"body": many, "args": map[string]any{"s": long}}); err == nil || !strings.Contains(err.Error(), "more than 16 MiB") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"'abab'.replace('b', 'cc')": "accacc", "'abab'.replace('b', 'c', 1)": "acab", "'ab'.replace('', '-')": "-a-b-", "'ab'.replace('b', 'c', -1)": "ac", "'ab'.replace('b', 'c', 0)": "ab",
+		"['a', 'b'].join()": "ab", "['a', 'b'].join(', ')": "a, b", "body.map(x, x).join('')": "xyz", "[].join('-')": "",
+	} {
+		e, err := CompileExpression(text, AnswerScope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := e.Value(t.Context(), Scope{"body": []any{"x", "yz"}, "args": map[string]any{}}); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", text, got, err, want)
+		}
+	}
+	slow, err := CompileExpression("body.map(x, body.filter(y, y == x))", AnswerScope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	start := time.Now()
+	if _, err := slow.Value(ctx, Scope{"body": many, "args": map[string]any{}}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/ext"
 
 	"example.com/erlmcp/function/internal/identity"
 )
@@ -273,7 +272,7 @@ func Compile(rules []Rule, otherwise Effect) (*Set, error) {
 	if s.otherwise != Allow && s.otherwise != Deny {
 		faults = append(faults, fmt.Errorf("otherwise: %q is not one of allow, deny", otherwise))
 	}
-	options := []cel.EnvOption{ext.Strings(), cel.OptionalTypes()}
+	options := append(texts(), cel.OptionalTypes())
 	for _, v := range Variables {
 		options = append(options, cel.Variable(v.Name, v.kind))
 	}
