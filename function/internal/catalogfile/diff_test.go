@@ -112,13 +112,13 @@ func (g generated) changed(v any, loose bool) any {
 		}
 		if !loose && g.IntN(3) == 0 {
 			other, _ := g.schema(1).(map[string]any)
-			for key, value := range other {
+			if keys := slices.Sorted(maps.Keys(other)); len(keys) > 0 {
+				key := keys[g.IntN(len(keys))]
 				if g.IntN(2) == 0 {
-					out[key] = value
+					out[key] = other[key]
 				} else {
 					delete(out, key)
 				}
-				break
 			}
 		}
 		return out

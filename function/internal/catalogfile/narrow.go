@@ -17,12 +17,16 @@ type comparison struct {
 	say           func(breaking bool, format string, args ...any)
 	before, after any // the whole schemas, for references
 	within        map[string]bool
+	spent         *int // comparisons: alternatives that refer to each other may be many
 	strict        bool // a new argument is compared with what an object took under any name
 }
 
+// maxComparisons bounds those of one tool.
+const maxComparisons = 100_000
+
 // arguments compares the schemas of a tool's arguments.
 func (d *differ) arguments(before, after json.RawMessage, strict bool) {
-	c := &comparison{say: d.say, within: map[string]bool{}, strict: strict}
+	c := &comparison{say: d.say, within: map[string]bool{}, spent: new(int), strict: strict}
 	json.Unmarshal(before, &c.before)
 	json.Unmarshal(after, &c.after)
 	c.compare("its arguments", c.before, c.after)
@@ -116,6 +120,10 @@ func annotation(key string) bool {
 
 // compare says what changes from one schema to another.
 func (c *comparison) compare(at string, before, after any) {
+	if *c.spent++; *c.spent > maxComparisons {
+		c.say(true, "%s: its schemas are too much within each other to be compared", at)
+		return
+	}
 	a, b := follow(before, c.before), follow(after, c.after)
 	if x, y := referring(before), referring(after); x != nil && y != nil && (len(x) > 1 || len(y) > 1) {
 		a, b = besides(x), besides(y)
@@ -180,7 +188,7 @@ func refers(key string) bool {
 }
 
 func (c *comparison) reversed() *comparison {
-	return &comparison{say: c.say, before: c.after, after: c.before, within: c.within, strict: true}
+	return &comparison{say: c.say, before: c.after, after: c.before, within: c.within, spent: c.spent, strict: true}
 }
 
 // orAll is a schema, or the one that takes all.
