@@ -286,6 +286,7 @@ func TestReadMoreRefused(t *testing.T) {
 			for range 2 {
 				ada.call("x_list", "{}")
 			}
+			synctest.Wait() // they look beside their calls
 			refused(what, ada.more(again.Meta.More), "can't be read on any more")
 		}
 	})

