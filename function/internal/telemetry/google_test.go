@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -132,7 +133,7 @@ func TestAuthorized(t *testing.T) {
 		elsewhere := network.Serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect is followed, with the token") }))
 		var taken, largest atomic.Int64
 		var leads atomic.Bool
-		names := map[string]bool{}
+		var names sync.Map
 		url := network.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			in := new(collectormetrics.ExportMetricsServiceRequest)
@@ -150,7 +151,7 @@ func TestAuthorized(t *testing.T) {
 			for _, rm := range in.ResourceMetrics {
 				for _, sm := range rm.ScopeMetrics {
 					for _, m := range sm.Metrics {
-						names[m.Name] = true
+						names.Store(m.Name, true)
 						n += int64(len(m.GetGauge().GetDataPoints()) + len(m.GetSum().GetDataPoints()) + len(m.GetHistogram().GetDataPoints()) + len(m.GetSummary().GetDataPoints()))
 					}
 				}
@@ -158,15 +159,16 @@ func TestAuthorized(t *testing.T) {
 			taken.Add(n)
 			largest.Store(max(largest.Load(), n))
 		}))
-		token := "good"
+		var token atomic.Value
+		token.Store("good")
 		var log written
 		seen := open(t, Options{
 			Output: &log, Endpoint: url, Project: "p", Interval: time.Minute, Now: time.Now, Dial: network.Dial,
 			Authorize: func(r *http.Request) error {
-				if token == "" {
+				if token.Load() == "" {
 					return errors.New("the metadata server does not answer")
 				}
-				r.Header.Set("Authorization", "Bearer "+token)
+				r.Header.Set("Authorization", "Bearer "+token.Load().(string))
 				return nil
 			},
 		})
@@ -179,7 +181,7 @@ func TestAuthorized(t *testing.T) {
 			seen.Record(context.Background(), &Request{Method: "tools/call", Kind: "tool", Name: "add", Outcome: "ok", Begun: time.Now()})
 		}
 		export := func(gets string) {
-			token = gets
+			token.Store(gets)
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
@@ -187,8 +189,9 @@ func TestAuthorized(t *testing.T) {
 		if taken.Load() < 450 || largest.Load() > 200 || seen.Degraded() != nil {
 			t.Errorf("%d points are taken, at most %d at once; degraded: %v", taken.Load(), largest.Load(), seen.Degraded())
 		}
-		if !names[operationDuration] || names["mcp.server.operation.duration"] {
-			t.Errorf("names are not those that queries use: %v", names)
+		_, theirs := names.Load(operationDuration)
+		if _, ours := names.Load("mcp.server.operation.duration"); ours || !theirs {
+			t.Errorf("names are not those that queries use: theirs %v, OpenTelemetry's %v", theirs, ours)
 		}
 		for bad, why := range map[string]string{"old": "it answers 401", "": "the metadata server does not answer"} {
 			before := seen.metrics.lostExports.Load()
