@@ -1,6 +1,7 @@
 package catalogfile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -108,10 +109,7 @@ var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // place puts an argument into a request.
 func (r *reader) place(q *rest.Request, body *rest.Body, name, place string, a *Argument) {
-	wire := a.Wire
-	if wire == "" {
-		wire = name
-	}
+	wire := cmp.Or(a.Wire, name)
 	argument, fixed := name, r.fixed(a)
 	if fixed != nil {
 		argument = ""

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"example.com/erlmcp/function/internal/backend/firestore/documents"
@@ -104,6 +105,21 @@ type reader struct {
 
 func (r *reader) fault(line int, format string, args ...any) {
 	r.faults = append(r.faults, &Fault{Line: line, Text: fmt.Sprintf(format, args...)})
+}
+
+// faultsOf takes note of each line of an error, which is about something that stands at a line of the file.
+func (r *reader) faultsOf(line int, what string, err error) {
+	for text := range strings.SplitSeq(err.Error(), "\n") {
+		r.fault(line, "%s: %s", what, text)
+	}
+}
+
+// path is where a path of the file leads: relative ones begin at its folder.
+func (r *reader) path(at string) string {
+	if filepath.IsAbs(at) {
+		return at
+	}
+	return filepath.Join(filepath.Dir(r.File), at)
 }
 
 // defaultTimeout is for a call of a tool, retries included.

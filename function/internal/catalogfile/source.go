@@ -44,7 +44,7 @@ func (r *reader) requests(s *Source) {
 			continue
 		}
 		input, request := r.written(s, t)
-		readOnly, idempotent := hints(request.Method)
+		readOnly, idempotent := rest.Effects(request.Method)
 		made := declared{
 			name: s.Name + "_" + t.Name, from: t.Request, title: t.Title, description: t.Description, readOnly: readOnly, idempotent: idempotent,
 			input: input.raw(), request: request,
@@ -106,9 +106,7 @@ func (r *reader) openDocument(s *Source, api *rest.API) *openapi.Document {
 		o.Fetch = func(ctx context.Context, url string) ([]byte, error) { return r.fetch(ctx, s, url) }
 		o.Reads = func(url string, content []byte) { r.read(s, "", url, content) }
 	} else {
-		if !filepath.IsAbs(at) {
-			at = filepath.Join(filepath.Dir(r.File), at)
-		}
+		at = r.path(at)
 		o.Reads = func(below string, content []byte) { r.read(s, filepath.Join(filepath.Dir(at), below), below, content) }
 	}
 	d, err := openapi.Read(r.ctx, at, o)
@@ -150,19 +148,14 @@ func (r *reader) fetch(ctx context.Context, s *Source, url string) ([]byte, erro
 func (r *reader) directory(s *Source) {
 	t := s.Texts
 	g := r.govern(s, &Tool{})
-	d := texts.Directory{Name: s.Name, Dir: filepath.Join(filepath.Dir(r.File), t.Dir), As: t.As, URI: t.URI, Search: t.Search, Terms: r.terms(&g, s, s.Name, s.Line)}
-	if filepath.IsAbs(t.Dir) {
-		d.Dir = t.Dir
-	}
+	d := texts.Directory{Name: s.Name, Dir: r.path(t.Dir), As: t.As, URI: t.URI, Search: t.Search, Terms: r.terms(&g, s, s.Name, s.Line)}
 	d.Reads = func(below string, text []byte) { r.read(s, filepath.Join(d.Dir, below), below, text) }
 	if d.URI == "" && t.As == texts.AsResources {
 		d.URI = strings.ToLower(s.Name) + ":///{+path}"
 	}
 	entries, err := d.Entries()
 	if err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			r.fault(s.Line, "texts: %s", line)
-		}
+		r.faultsOf(s.Line, "texts", err)
 		return
 	}
 	r.out.Entries = append(r.out.Entries, entries...)
@@ -200,9 +193,7 @@ func (r *reader) collection(s *Source) {
 	entries, err := from.Entries(collection)
 	indexes, err2 := from.Indexes()
 	if err := errors.Join(err, err2); err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			r.fault(s.Line, "firestore: %s", line)
-		}
+		r.faultsOf(s.Line, "firestore", err)
 		return
 	}
 	report := Report{Source: s.Name, Kind: "firestore", From: f.Collection}
@@ -288,21 +279,13 @@ func (r *reader) offer(s *Source, t *Tool, api *rest.API, d *declared, report *R
 	tool.ReadsOn = *tool.Hints.ReadOnly
 	answer.ReadsOn = tool.ReadsOn
 	if tool.Call, err = api.Tool(&d.request, answer); err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			r.fault(t.Line, "%s: %s", d.from, line)
-		}
+		r.faultsOf(t.Line, d.from, err)
 	}
 	if result.Output {
 		tool.Output = d.output
 	}
 	r.out.Entries = append(r.out.Entries, tool)
 	report.Offered = append(report.Offered, Offered{Tool: d.name, From: d.from, Line: t.Line, Notes: d.notes})
-}
-
-// hints follow from the method: RFC 9110, section 9.2.
-func hints(method string) (readOnly, idempotent bool) {
-	readOnly = slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, method)
-	return readOnly, readOnly || method == "PUT" || method == "DELETE"
 }
 
 // maxName is how long a tool's name may be: clients put one of their own before it, and models' interfaces take 64.

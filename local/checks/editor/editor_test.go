@@ -14,29 +14,12 @@ import (
 	"testing"
 
 	"example.com/erlmcp/local/checks/npm"
+	"example.com/erlmcp/local/checks/world"
 )
 
 const root = "../../.."
 
-// erlmcp is the command that publishes the schema, built once.
-var erlmcp string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "editor")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	erlmcp = filepath.Join(dir, "erlmcp")
-	status := 1
-	if out, err := exec.Command("go", "build", "-o", erlmcp, "example.com/erlmcp/function/cmd/erlmcp").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building erlmcp: %v\n%s", err, out)
-	} else {
-		status = m.Run()
-	}
-	os.RemoveAll(dir)
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
 
 // A file is one that is open in the editor: at is where to complete, from 0.
 type file struct {
@@ -60,7 +43,7 @@ type answer struct {
 // ask has the language server check and complete files.
 func ask(t *testing.T, files ...file) []answer {
 	t.Helper()
-	schema, err := exec.Command(erlmcp, "catalog", "schema").Output()
+	schema, err := exec.Command(world.Program(t, "erlmcp"), "catalog", "schema").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +150,7 @@ func TestFaults(t *testing.T) {
 	if len(answers[0].Diagnostics) > 0 {
 		t.Errorf("what is right is marked: %+v", answers[0])
 	}
-	if out, err := check(dir, source); err != nil {
+	if out, err := check(t, dir, source); err != nil {
 		t.Errorf("what is right is refused: %s", out)
 	}
 	for i, f := range faults {
@@ -180,18 +163,18 @@ func TestFaults(t *testing.T) {
 				t.Errorf("line %d: %s, want line %d\n%s", d.Line, d.Message, f.line, f.text)
 			}
 		}
-		if out, err := check(dir, f.text); err == nil || !strings.Contains(out, fmt.Sprintf("line %d: ", f.line)) {
+		if out, err := check(t, dir, f.text); err == nil || !strings.Contains(out, fmt.Sprintf("line %d: ", f.line)) {
 			t.Errorf("erlmcp catalog check names no line %d: %v %s\n%s", f.line, err, out, f.text)
 		}
 	}
 }
 
-func check(dir, text string) (string, error) {
+func check(t *testing.T, dir, text string) (string, error) {
 	at := filepath.Join(dir, "catalog.yaml")
 	if err := os.WriteFile(at, []byte(text), 0o644); err != nil {
 		return "", err
 	}
-	out, err := exec.Command(erlmcp, "catalog", "check", at).CombinedOutput()
+	out, err := exec.Command(world.Program(t, "erlmcp"), "catalog", "check", at).CombinedOutput()
 	return string(out), err
 }
 

@@ -28,25 +28,7 @@ import (
 	"example.com/erlmcp/local/checks/world"
 )
 
-// erlmcp is the real server, built once.
-var erlmcp string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "prism")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	erlmcp = filepath.Join(dir, "erlmcp")
-	status := 1
-	if out, err := exec.Command("go", "build", "-o", erlmcp, "example.com/erlmcp/function/cmd/erlmcp").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building erlmcp: %v\n%s", err, out)
-	} else {
-		status = m.Run()
-	}
-	os.RemoveAll(dir)
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
 
 // A catalog over a document: auth is how the document wants callers to authenticate, which Prism looks for.
 type document struct {
@@ -174,7 +156,7 @@ func client(t *testing.T, d document, at, upstream string) *mcp.ClientSession {
 	if err := os.WriteFile(file, []byte(catalog), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := gocommand.New(context.WithoutCancel(t.Context()), "", erlmcp)
+	cmd := gocommand.New(context.WithoutCancel(t.Context()), "", world.Program(t, "erlmcp"))
 	cmd.Env = append(os.Environ(), "PORT=0", "HOST=127.0.0.1", "LOG_OUTPUT=stderr", "AUTHENTICATION=anonymous", "ANONYMOUS_RATE_LIMIT_PER_SECOND=0", "TAIEA_TOOLS=none", "EGRESS_ALLOW=127.0.0.1",
 		"MOCK_TOKEN=token", "CATALOG_FILE="+file)
 	address := start(t, `"url":"([^"]+)"`, cmd)

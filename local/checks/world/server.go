@@ -30,7 +30,7 @@ type Server struct {
 func (w *World) Serve(name string, env ...string) *Server {
 	w.t.Helper()
 	port := FreePort(w.t)
-	s := &Server{Name: name, URL: "http://127.0.0.1:" + port, cmd: exec.Command(program(w.t, "fixture")), Done: make(chan struct{})}
+	s := &Server{Name: name, URL: "http://127.0.0.1:" + port, cmd: exec.Command(Program(w.t, "fixture")), Done: make(chan struct{})}
 	s.cmd.Env = slices.Concat(w.env, []string{"PORT=" + port, "NODE_NAME=" + name}, env)
 	if w.guards != nil {
 		g := w.guards[cmp.Or(setting(s.cmd.Env, "FUNCTION_TARGET"), "erlmcp")]

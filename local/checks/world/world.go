@@ -38,7 +38,8 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-func program(t *testing.T, name string) string {
+// Program is the path of one of them: fixture or erlmcp.
+func Program(t *testing.T, name string) string {
 	t.Helper()
 	programs.built.Do(func() {
 		out, err := exec.Command("go", "build", "-o", programs.dir+"/", "example.com/erlmcp/local/checks/world/fixture", "example.com/erlmcp/function/cmd/erlmcp").CombinedOutput()
@@ -166,7 +167,7 @@ func StartEmulator(t *testing.T, options ...string) *Daemon {
 	port := FreePort(t)
 	e := daemon(t, port, slices.Concat([]string{"java", "-Xmx512m", "-Duser.language=en", "-cp", jar, "com.google.cloud.datastore.emulator.firestore.CloudFirestore",
 		"start", "--host=127.0.0.1", "--port=" + port}, options)...)
-	program(t, "fixture") // meanwhile
+	Program(t, "fixture") // meanwhile
 	listens(t, port)
 	return e
 }
@@ -213,7 +214,7 @@ func (w *World) With(t *testing.T, env ...string) *World {
 // Command is one of the operator's, erlmcp with arguments.
 func (w *World) Command(args ...string) *exec.Cmd {
 	w.t.Helper()
-	cmd := exec.Command(program(w.t, "erlmcp"), args...)
+	cmd := exec.Command(Program(w.t, "erlmcp"), args...)
 	cmd.Env = w.env
 	return cmd
 }
@@ -268,7 +269,7 @@ func (w *World) Notes(board string) string {
 // Operate runs a command of the operator's, erlmcp with arguments, and returns what it printed; the exit status must be as is wanted.
 func (w *World) Operate(status int, args ...string) string {
 	w.t.Helper()
-	return w.run(status, program(w.t, "erlmcp"), args...)
+	return w.run(status, Program(w.t, "erlmcp"), args...)
 }
 
 // NewKey makes an API key in a file, with the operator's command, and returns its text.
@@ -309,7 +310,7 @@ func StartPrometheus(t *testing.T, config string) (url string) {
 func (w *World) Shell(line string) (string, error) {
 	w.t.Helper()
 	cmd := exec.Command("bash", "-c", line)
-	cmd.Env = append(slices.Clip(w.env), "PATH="+filepath.Dir(program(w.t, "erlmcp"))+":"+os.Getenv("PATH"))
+	cmd.Env = append(slices.Clip(w.env), "PATH="+filepath.Dir(Program(w.t, "erlmcp"))+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

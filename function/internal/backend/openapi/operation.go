@@ -40,8 +40,7 @@ func (r *reader) operation(o offer) (*Operation, error) {
 	}
 	b := &builder{r: r, o: &o, op: &Operation{ID: o.id, Method: o.method, Path: o.path, Tags: o.tags(), Place: o.line.place(), Name: o.name, Deprecated: o.op.is("deprecated")}}
 	b.describe()
-	b.op.ReadOnly = slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, o.method)
-	b.op.Idempotent = b.op.ReadOnly || o.method == "PUT" || o.method == "DELETE"
+	b.op.ReadOnly, b.op.Idempotent = rest.Effects(o.method)
 	b.op.Request.Method = o.method
 	for _, step := range []func() error{b.server, b.parameters, b.body, b.assemble, b.answer} {
 		if err := step(); err != nil {

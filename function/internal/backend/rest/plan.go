@@ -225,6 +225,12 @@ func (r *Request) narrower() string {
 	return strings.Join(names, ", ")
 }
 
+// Effects tells what a method says of its requests (RFC 9110, section 9.2): that they change nothing, and that sending one twice is as once.
+func Effects(method string) (readOnly, idempotent bool) {
+	readOnly = slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, method)
+	return readOnly, readOnly || method == http.MethodPut || method == http.MethodDelete
+}
+
 // token tells of a name that methods, headers and cookies have (RFC 9110, section 5.6.2).
 func token(name string) bool {
 	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
